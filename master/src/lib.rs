@@ -1,0 +1,1 @@
+//! Holds SSH connections open and lets every program that runs `ssh` use them.

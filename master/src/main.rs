@@ -1,0 +1,2 @@
+//! The `fakessh` program.
+fn main() {}

@@ -1,0 +1,94 @@
+//! One parsed `ssh` command line, as the shim hands it to the master.
+
+use serde::{Deserialize, Serialize};
+
+/// Where an invocation wants to go, as written: the master decides which context that is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    /// The user of `user@host`, `ssh://user@host`, `-l` or `-o User=`, whichever came first.
+    pub user: Option<String>,
+    /// The host's name or address, an alias of `ssh_config`, or a name that a route gives.
+    pub host: String,
+    /// The port of `-p`, `-o Port=` or `ssh://host:port`, whichever came first.
+    pub port: Option<u16>,
+}
+
+/// What an invocation wants to run (`ssh(1)`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// No command: the login shell.
+    Login,
+    /// The words of the command, joined by one space each.
+    Command(Vec<u8>),
+    /// `-s`: a subsystem of this name.
+    Subsystem(String),
+    /// `-N`: nothing; the session only keeps the context.
+    Nothing,
+}
+
+/// What a control command of `-O` asks of the master (`ssh(1)`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ControlCommand {
+    /// Is there a connection?
+    Check,
+    /// End what keeps the context alive.
+    Exit,
+    /// Take no more sessions.
+    Stop,
+}
+
+/// One `ssh` command line with its environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invocation {
+    /// Where to.
+    pub destination: Destination,
+    /// What to run there, or what to ask of the master.
+    pub request: Request,
+    /// `-O`: ask the master instead of running anything.
+    pub control: Option<ControlCommand>,
+    /// Options that say how to get to the destination, in their order and in the form in which
+    /// `ssh -G` takes them: `-F file`, `-i file`, `-J jump`, `-o Key=value`. Ignored for a name
+    /// that a run has mapped.
+    pub connection: Vec<Vec<u8>>,
+    /// `-o BatchMode=yes`: ask nothing.
+    pub batch: bool,
+    /// Patterns of `-o SendEnv=` (`ssh_config(5)`), in order; a leading `-` takes names away.
+    pub send_env: Vec<String>,
+    /// Variables of `-o SetEnv=`, as name and value.
+    pub set_env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The environment of the shim, as name and value.
+    pub environment: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The working directory of the shim: relative paths of options are meant from there.
+    pub directory: Vec<u8>,
+    /// An option that we can't honour yet, by the name that the user gave it (`-L`, `-o Tunnel`).
+    /// The master refuses the invocation, or leaves it to the real `ssh` where it may.
+    pub unserved: Option<String>,
+    /// Whether the shim waits for word that the session runs (`-f`, `LocalCommand`).
+    pub announce: bool,
+    /// How often `-v` was given, for the log.
+    pub verbosity: u8,
+}
+
+/// Joins the words of a remote command as `ssh(1)` does: one space each, nothing quoted.
+pub fn join_command<'a>(words: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut command = Vec::new();
+    for (index, word) in words.into_iter().enumerate() {
+        if index > 0 {
+            command.push(b' ');
+        }
+        command.extend_from_slice(word);
+    }
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_joined_by_one_space_and_not_quoted() {
+        let words: [&[u8]; 3] = [b"echo", b"a  b", b"$HOME"];
+        assert_eq!(join_command(words), b"echo a  b $HOME");
+        assert_eq!(join_command([]), b"");
+    }
+}

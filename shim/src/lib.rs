@@ -1,0 +1,1 @@
+//! The program that tools take for `ssh`, `scp` and `sftp`.

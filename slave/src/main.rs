@@ -1,0 +1,2 @@
+//! The static program on the target.
+fn main() {}
