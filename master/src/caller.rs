@@ -1,0 +1,68 @@
+//! Whoever caused a connection: its environment, its directory, and its person at the terminal.
+//!
+//! The master serves many callers and is none of them. `SSH_AUTH_SOCK`, `HOME`, relative paths and
+//! what `Match exec` sees are the caller's; questions go to the caller and to nobody else.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fakessh_protocol::message::{Question, Secret};
+
+/// Somebody who can be asked for passwords, passphrases and trust in a host key.
+#[async_trait]
+pub trait Ask: Send + Sync {
+    /// Asks, and waits for the answer as long as it takes.
+    ///
+    /// `None` where there is nobody to ask, or the person gave up. Cancel safe: a question that
+    /// is dropped is withdrawn, and its answer goes nowhere.
+    async fn ask(&self, question: Question) -> Option<Secret>;
+}
+
+/// Asks nobody: every question is answered with "nobody there", as with `BatchMode yes`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AskNobody;
+
+#[async_trait]
+impl Ask for AskNobody {
+    async fn ask(&self, _question: Question) -> Option<Secret> {
+        None
+    }
+}
+
+/// Whoever caused a connection.
+#[derive(Clone)]
+pub struct Caller {
+    /// Its environment, whole.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Its working directory: relative paths in options are meant from here.
+    pub directory: PathBuf,
+    /// Whom to ask.
+    pub ask: Arc<dyn Ask>,
+}
+
+impl Caller {
+    /// This process as a caller, with somebody to ask.
+    ///
+    /// # Errors
+    /// Where the working directory can't be found.
+    pub fn current(ask: Arc<dyn Ask>) -> std::io::Result<Caller> {
+        let environment = std::env::vars_os().collect();
+        Ok(Caller { environment, directory: std::env::current_dir()?, ask })
+    }
+
+    /// A variable of the caller's environment.
+    pub fn variable(&self, name: &str) -> Option<&OsStr> {
+        let found = self.environment.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_os_str())
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The environment may hold secrets.
+        f.debug_struct("Caller").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
