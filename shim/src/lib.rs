@@ -1,1 +1,3 @@
 //! The program that tools take for `ssh`, `scp` and `sftp`.
+
+pub mod datagram;
