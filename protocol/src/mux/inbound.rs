@@ -2,7 +2,7 @@
 
 use crate::wire::{HEADER_LEN, Handle, Header, Kind};
 
-use super::{Event, MAX_WINDOW, Mux, MuxError};
+use super::{Event, MAX_WIDENED, Mux, MuxError};
 
 /// Whose the next bytes of the link are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,14 +106,14 @@ impl Mux {
         match header.kind {
             Kind::Data => {
                 let receiving = self.receiving.get_mut(&handle).ok_or(MuxError::NotOpen(handle))?;
-                receiving.credit =
-                    receiving.credit.checked_sub(header.len).ok_or(MuxError::OverCredit(handle))?;
-                receiving.held += header.len;
+                if !receiving.arrive(header.len) {
+                    return Err(MuxError::OverCredit(handle));
+                }
                 self.inbound.state = State::Data(handle, header.len);
                 Ok(None)
             }
             Kind::Eof | Kind::Reset => {
-                let receiving = self.receiving.remove(&handle).ok_or(MuxError::NotOpen(handle))?;
+                let receiving = self.close_receiving(handle).ok_or(MuxError::NotOpen(handle))?;
                 // Who has said stop has closed its end already.
                 Ok(match header.kind {
                     _ if receiving.stopped => None,
@@ -160,30 +160,17 @@ impl Mux {
     fn credit(&mut self, handle: Handle, granted: usize) -> Result<Option<Event>, MuxError> {
         // A handle that is closed here may not be so there yet.
         let Some(sending) = self.sending.get_mut(&handle) else { return Ok(None) };
-        sending.credit += granted;
-        if sending.credit > MAX_WINDOW as usize {
-            return Err(MuxError::CreditOverflow(handle));
-        }
-        let was_out = sending.credit == granted;
-        sending.blocked = false;
+        let writable = sending.credit(granted).ok_or(MuxError::CreditOverflow(handle))?;
         self.queue_turn(handle);
-        Ok(was_out.then_some(Event::Writable(handle)))
+        Ok(writable.then_some(Event::Writable(handle)))
     }
 
-    /// The sender waits for credit. Where the reader has kept up, the window is what holds it.
+    /// The sender waits for credit: the receiver may widen its window.
     fn widen(&mut self, handle: Handle) {
         let Some(receiving) = self.receiving.get_mut(&handle) else { return };
-        if receiving.stopped
-            || receiving.held > receiving.window / 2
-            || receiving.window >= MAX_WINDOW as usize
-        {
-            return;
-        }
-        receiving.freed += receiving.window;
-        receiving.window *= 2;
-        if !receiving.queued {
-            receiving.queued = true;
-            self.grants.push_back(handle);
-        }
+        let before = receiving.widened();
+        receiving.widen(MAX_WIDENED - self.widened);
+        self.widened += receiving.widened() - before;
+        self.queue_grant(handle);
     }
 }

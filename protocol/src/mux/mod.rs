@@ -10,7 +10,13 @@
 //! for; credit is granted as bytes are *consumed*, so a receiver never holds more than its
 //! window. It ends with an end of file or a reset from the sender; a receiver that wants no more
 //! says *stop*, which the sender answers with a reset. Whoever opens a handle does so by a
-//! message that both sides understand, before any byte of it.
+//! message that both sides understand, before any byte of it. Whoever gets such a message opens
+//! its handles also where it refuses the rest of it, and then stops and resets them: bytes for
+//! them may be on the way, and the other side waits for their end.
+//!
+//! A handle's number is not used again for a long time (numbers are taken in rising order): its
+//! sender has closed it while the receiver may still grant or stop, and such a late frame would
+//! be taken for the new handle's.
 //!
 //! Order: control frames go before bulk, and handles take turns of at most
 //! [`MAX_DATA`](crate::wire::MAX_DATA) bytes. A message that must not overtake data is given to
@@ -19,6 +25,8 @@
 mod inbound;
 mod liveness;
 mod outbound;
+mod receiving;
+mod sending;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -29,6 +37,8 @@ use crate::wire::{self, Handle, Header, Kind, WireError};
 pub use inbound::Expecting;
 pub use liveness::Liveness;
 pub use outbound::Transmit;
+use receiving::Receiving;
+use sending::Sending;
 
 /// Credit of a new handle, known to both sides without a word. One round trip's worth of 40 Mbit/s
 /// at 50 ms; it bounds what a thousand stopped sessions hold to 256 MB.
@@ -37,6 +47,10 @@ pub const INITIAL_WINDOW: u32 = 256 * 1024;
 /// What a window may grow to where the reader keeps up and the sender waits for credit: 1.3 Gbit/s
 /// at 50 ms.
 pub const MAX_WINDOW: u32 = 8 * 1024 * 1024;
+
+/// What all windows of a link together may grow by: sixteen handles at full width. It bounds what
+/// sessions hold whose readers were fast and then stopped.
+pub const MAX_WIDENED: usize = 128 * 1024 * 1024;
 
 /// Most handles of one direction on a link: 16,000 sessions and more. Bounds what a peer can make
 /// us remember.
@@ -75,9 +89,9 @@ pub enum Event {
     /// The handle's stream is cut short. It is closed.
     Reset(Handle),
     /// The receiver wants no more of this handle; what was offered is forgotten, and the handle
-    /// is closed.
+    /// is closed. A data frame of it that was begun is sent to its end nevertheless.
     Stopped(Handle),
-    /// There is credit again on a handle that had run out.
+    /// There is credit again on a handle that had no [`Mux::room`].
     Writable(Handle),
 }
 
@@ -89,44 +103,20 @@ pub struct Mux {
     /// Encoded control frames, in order.
     control: VecDeque<Vec<u8>>,
     /// Handles with something to send and the credit for it, in the order of their turns.
-    turns: VecDeque<Handle>,
+    turns: Line,
     /// Receiving handles with credit to grant.
-    grants: VecDeque<Handle>,
+    grants: Line,
+    /// How often a handle was opened.
+    serial: u64,
+    /// Bytes that all open windows have grown by.
+    widened: usize,
     inbound: inbound::Inbound,
     liveness: liveness::Pings,
 }
 
-/// The sending side of a handle.
-#[derive(Debug, Default)]
-struct Sending {
-    /// Bytes that may still be sent.
-    credit: usize,
-    /// Bytes that the driver has ready.
-    offered: usize,
-    /// Whether the end follows what is offered.
-    finished: bool,
-    /// Whether it stands in `turns`.
-    queued: bool,
-    /// Whether the receiver was told that credit ran out.
-    blocked: bool,
-}
-
-/// The receiving side of a handle.
-#[derive(Debug)]
-struct Receiving {
-    /// Bytes the peer may still send.
-    credit: usize,
-    /// Bytes received and not consumed.
-    held: usize,
-    /// Bytes consumed and not granted again.
-    freed: usize,
-    /// Most bytes that may be underway and held.
-    window: usize,
-    /// Whether it stands in `grants`.
-    queued: bool,
-    /// Whether the peer was told to stop; what still comes is for nobody.
-    stopped: bool,
-}
+/// Handles in line, each with the serial of its opening: one that has closed since, and perhaps
+/// opened again, has lost its place.
+type Line = VecDeque<(Handle, u64)>;
 
 impl Default for Mux {
     fn default() -> Self {
@@ -143,6 +133,8 @@ impl Mux {
             control: VecDeque::new(),
             turns: VecDeque::new(),
             grants: VecDeque::new(),
+            serial: 0,
+            widened: 0,
             inbound: inbound::Inbound::new(),
             liveness: liveness::Pings::default(),
         }
@@ -159,8 +151,8 @@ impl Mux {
         if self.sending.contains_key(&handle) || handle == Handle::LINK {
             return Err(MuxError::OpenedTwice(handle));
         }
-        let sending = Sending { credit: INITIAL_WINDOW as usize, ..Sending::default() };
-        self.sending.insert(handle, sending);
+        self.serial += 1;
+        self.sending.insert(handle, Sending::new(self.serial));
         Ok(())
     }
 
@@ -175,11 +167,16 @@ impl Mux {
         if self.receiving.contains_key(&handle) || handle == Handle::LINK {
             return Err(MuxError::OpenedTwice(handle));
         }
-        let window = INITIAL_WINDOW as usize;
-        let receiving =
-            Receiving { credit: window, held: 0, freed: 0, window, queued: false, stopped: false };
-        self.receiving.insert(handle, receiving);
+        self.serial += 1;
+        self.receiving.insert(handle, Receiving::new(self.serial));
         Ok(())
+    }
+
+    /// Closes a handle, both directions, without a word. Only for a handle that the peer was never
+    /// told of: the message that would have opened it could not be sent.
+    pub fn forget(&mut self, handle: Handle) {
+        self.sending.remove(&handle);
+        self.close_receiving(handle);
     }
 
     /// Queues a message. It goes out before bulk, in the order of messages.
@@ -207,18 +204,33 @@ impl Mux {
     }
 
     /// How many more bytes can be offered on this handle before credit runs out; 0 where it is
-    /// not open.
+    /// not open. What is ready beyond this is worth offering, too: only then the receiver learns
+    /// that its window holds the stream up, and may widen it.
     pub fn room(&self, handle: Handle) -> usize {
-        self.sending
-            .get(&handle)
-            .map_or(0, |sending| sending.credit.saturating_sub(sending.offered))
+        self.sending.get(&handle).map_or(0, Sending::room)
+    }
+
+    /// Most bytes that may be held of this handle at this time, 0 where it is not open to
+    /// receive: at least [`INITIAL_WINDOW`], at most [`MAX_WINDOW`].
+    pub fn window(&self, handle: Handle) -> usize {
+        self.receiving.get(&handle).map_or(0, Receiving::window)
+    }
+
+    fn close_receiving(&mut self, handle: Handle) -> Option<Receiving> {
+        let receiving = self.receiving.remove(&handle)?;
+        self.widened -= receiving.widened();
+        Some(receiving)
     }
 
     fn control_frame(&mut self, kind: Kind, handle: Handle, payload: &[u8]) {
-        let header = Header { kind, len: payload.len(), handle }.encode();
-        let mut frame = Vec::with_capacity(header.len() + payload.len());
-        frame.extend_from_slice(&header);
-        frame.extend_from_slice(payload);
-        self.control.push_back(frame);
+        self.control.push_back(frame(kind, handle, payload));
     }
+}
+
+fn frame(kind: Kind, handle: Handle, payload: &[u8]) -> Vec<u8> {
+    let header = Header { kind, len: payload.len(), handle }.encode();
+    let mut frame = Vec::with_capacity(header.len() + payload.len());
+    frame.extend_from_slice(&header);
+    frame.extend_from_slice(payload);
+    frame
 }

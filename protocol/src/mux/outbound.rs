@@ -1,8 +1,9 @@
 //! What goes out, and in which order.
 
-use crate::wire::{HEADER_LEN, Handle, Header, Kind, MAX_DATA};
+use crate::wire::{HEADER_LEN, Handle, Header, Kind};
 
-use super::Mux;
+use super::sending::Turn;
+use super::{Mux, frame};
 
 /// The next frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,18 +16,17 @@ pub enum Transmit {
         header: [u8; HEADER_LEN],
         /// Whose bytes follow.
         handle: Handle,
-        /// How many, 1 to [`MAX_DATA`].
+        /// How many, 1 to [`MAX_DATA`](crate::wire::MAX_DATA).
         len: usize,
     },
 }
 
 impl Mux {
-    /// The driver has `len` more bytes of this handle ready. Forgotten where it is not open.
+    /// The driver has `len` more bytes of this handle ready. Forgotten where it is not open, or
+    /// finished.
     pub fn offer(&mut self, handle: Handle, len: usize) {
-        if let Some(sending) = self.sending.get_mut(&handle)
-            && !sending.finished
-        {
-            sending.offered += len;
+        if let Some(sending) = self.sending.get_mut(&handle) {
+            sending.offer(len);
             self.queue_turn(handle);
         }
     }
@@ -34,7 +34,7 @@ impl Mux {
     /// The stream of this handle ends behind what was offered.
     pub fn finish(&mut self, handle: Handle) {
         if let Some(sending) = self.sending.get_mut(&handle) {
-            sending.finished = true;
+            sending.finish();
             self.queue_turn(handle);
         }
     }
@@ -60,17 +60,11 @@ impl Mux {
     /// The driver is done with `len` bytes of this handle: they can be granted again.
     pub fn consumed(&mut self, handle: Handle, len: usize) {
         let Some(receiving) = self.receiving.get_mut(&handle) else { return };
-        let len = len.min(receiving.held);
-        receiving.held -= len;
-        receiving.freed += len;
-        // Half a window at a time keeps the sender going and the credit frames few.
-        if receiving.freed >= receiving.window / 2 && !receiving.queued && !receiving.stopped {
-            receiving.queued = true;
-            self.grants.push_back(handle);
-        }
+        receiving.consume(len);
+        self.queue_grant(handle);
     }
 
-    /// Whether [`Mux::transmit`] has something to give.
+    /// Whether [`Mux::transmit`] may have something to give. Where this is false it has not.
     pub fn wants_transmit(&self) -> bool {
         !self.control.is_empty()
             || !self.grants.is_empty()
@@ -86,13 +80,13 @@ impl Mux {
         if let Some((kind, nonce)) = self.liveness.transmit() {
             return Some(Transmit::Control(frame(kind, Handle::LINK, &nonce.to_le_bytes())));
         }
-        while let Some(handle) = self.grants.pop_front() {
-            if let Some(frame) = self.grant(handle) {
+        while let Some((handle, serial)) = self.grants.pop_front() {
+            if let Some(frame) = self.grant(handle, serial) {
                 return Some(Transmit::Control(frame));
             }
         }
-        while let Some(handle) = self.turns.pop_front() {
-            if let Some(transmit) = self.turn(handle) {
+        while let Some((handle, serial)) = self.turns.pop_front() {
+            if let Some(transmit) = self.turn(handle, serial) {
                 return Some(transmit);
             }
         }
@@ -100,53 +94,51 @@ impl Mux {
     }
 
     /// The credit frame of a handle whose turn has come.
-    fn grant(&mut self, handle: Handle) -> Option<Vec<u8>> {
-        let receiving = self.receiving.get_mut(&handle)?;
+    fn grant(&mut self, handle: Handle, serial: u64) -> Option<Vec<u8>> {
+        let receiving = self.receiving.get_mut(&handle).filter(|open| open.serial == serial)?;
         receiving.queued = false;
-        let freed = std::mem::take(&mut receiving.freed);
-        if freed == 0 || receiving.stopped {
-            return None;
-        }
-        receiving.credit += freed;
-        Some(frame(Kind::Credit, handle, &(freed as u32).to_le_bytes()))
+        let granted = receiving.grant() as u32;
+        (granted > 0).then(|| frame(Kind::Credit, handle, &granted.to_le_bytes()))
     }
 
     /// One turn of a handle: data, its end, or word that it is blocked.
-    fn turn(&mut self, handle: Handle) -> Option<Transmit> {
-        let sending = self.sending.get_mut(&handle)?;
+    fn turn(&mut self, handle: Handle, serial: u64) -> Option<Transmit> {
+        let sending = self.sending.get_mut(&handle).filter(|open| open.serial == serial)?;
         sending.queued = false;
-        let len = sending.offered.min(sending.credit).min(MAX_DATA);
-        if len > 0 {
-            sending.offered -= len;
-            sending.credit -= len;
-            let header = Header { kind: Kind::Data, len, handle }.encode();
-            self.queue_turn(handle);
-            return Some(Transmit::Data { header, handle, len });
+        match sending.turn() {
+            Turn::Data(len) => {
+                let header = Header { kind: Kind::Data, len, handle }.encode();
+                self.queue_turn(handle);
+                Some(Transmit::Data { header, handle, len })
+            }
+            Turn::Blocked => Some(Transmit::Control(frame(Kind::Blocked, handle, &[]))),
+            Turn::Eof => {
+                self.sending.remove(&handle);
+                Some(Transmit::Control(frame(Kind::Eof, handle, &[])))
+            }
+            Turn::Pass => None,
         }
-        if sending.offered > 0 {
-            sending.blocked = true;
-            return Some(Transmit::Control(frame(Kind::Blocked, handle, &[])));
-        }
-        if sending.finished {
-            self.sending.remove(&handle);
-            return Some(Transmit::Control(frame(Kind::Eof, handle, &[])));
-        }
-        None
     }
 
-    /// Puts a handle in line, unless it stands there or has nothing that could go.
+    /// Puts a handle in line for data, unless it stands there or has nothing that could go.
     pub(super) fn queue_turn(&mut self, handle: Handle) {
-        let Some(sending) = self.sending.get_mut(&handle) else { return };
-        let has_turn = if sending.offered > 0 { !sending.blocked } else { sending.finished };
-        if has_turn && !sending.queued {
+        if let Some(sending) = self.sending.get_mut(&handle)
+            && sending.wants_turn()
+            && !sending.queued
+        {
             sending.queued = true;
-            self.turns.push_back(handle);
+            self.turns.push_back((handle, sending.serial));
         }
     }
-}
 
-fn frame(kind: Kind, handle: Handle, payload: &[u8]) -> Vec<u8> {
-    let mut frame = Header { kind, len: payload.len(), handle }.encode().to_vec();
-    frame.extend_from_slice(payload);
-    frame
+    /// Puts a handle in line for a grant, unless it stands there or has too little to grant.
+    pub(super) fn queue_grant(&mut self, handle: Handle) {
+        if let Some(receiving) = self.receiving.get_mut(&handle)
+            && receiving.owes_grant()
+            && !receiving.queued
+        {
+            receiving.queued = true;
+            self.grants.push_back((handle, receiving.serial));
+        }
+    }
 }
