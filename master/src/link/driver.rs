@@ -1,0 +1,356 @@
+//! The task that owns a link's mux.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use fakessh_protocol::message::{Refusal, RefusalReason, SessionHandles, Spawn, ToMaster, ToSlave};
+use fakessh_protocol::mux::{Event, Expecting, Liveness, Mux, MuxError, Transmit};
+use fakessh_protocol::wire::{self, HEADER_LEN, Handle, MAX_DATA};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::handles::{Chunk, Ends, Outcome};
+use super::{Keepalive, LinkLost};
+use crate::stream::ByteStream;
+
+/// Bytes that go to the stream in one piece, if so many are ready: one full data frame and the
+/// small ones around it.
+const BATCH: usize = MAX_DATA + HEADER_LEN;
+
+/// Most sessions on one link: far above what one target runs, and half of what the mux allows.
+const MAX_SESSIONS: usize = 16_384;
+
+/// Commands that are taken before the stream is looked at again.
+const COMMANDS_AT_ONCE: usize = 256;
+
+/// What sessions ask of the link's task.
+#[derive(Debug)]
+pub(super) enum Command {
+    Open(Box<Open>),
+    Message(Handle, ToSlave),
+    Data(Handle, Bytes),
+    Finish(Handle),
+    Reset(Handle),
+    Consumed(Handle, usize),
+    Stop(Handle),
+    Close,
+}
+
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) spawn: Spawn,
+    pub(super) ends: Ends,
+}
+
+/// Chunks of a handle that wait for their turn.
+#[derive(Debug)]
+struct Outbox {
+    chunks: VecDeque<Bytes>,
+    underway: Arc<Semaphore>,
+}
+
+impl Outbox {
+    /// Moves up to `len` bytes to the batch, and says how many. A chunk whose last byte went makes
+    /// room for the next one of its handle.
+    fn take(&mut self, len: usize, batch: &mut BytesMut) -> usize {
+        let mut taken = 0;
+        while taken < len
+            && let Some(chunk) = self.chunks.front_mut()
+        {
+            let piece = chunk.split_to(chunk.len().min(len - taken));
+            taken += piece.len();
+            batch.extend_from_slice(&piece);
+            if chunk.is_empty() {
+                self.chunks.pop_front();
+                self.underway.add_permits(1);
+            }
+        }
+        taken
+    }
+}
+
+pub(super) struct Driver {
+    stream: ByteStream,
+    mux: Mux,
+    commands: mpsc::UnboundedReceiver<Command>,
+    keepalive: Keepalive,
+    outboxes: HashMap<Handle, Outbox>,
+    inboxes: HashMap<Handle, mpsc::UnboundedSender<Chunk>>,
+    /// Sessions that have not ended, by their control handle.
+    sessions: HashMap<Handle, (SessionHandles, oneshot::Sender<Outcome>)>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        stream: ByteStream,
+        mux: Mux,
+        commands: mpsc::UnboundedReceiver<Command>,
+        keepalive: Keepalive,
+    ) -> Driver {
+        Driver {
+            stream,
+            mux,
+            commands,
+            keepalive,
+            outboxes: HashMap::new(),
+            inboxes: HashMap::new(),
+            sessions: HashMap::new(),
+        }
+    }
+
+    /// Runs the link to its end, and tells every session of it.
+    pub(super) async fn run(mut self, early: Bytes) -> LinkLost {
+        let reason = match self.drive(early).await {
+            Ok(reason) | Err(reason) => reason,
+        };
+        for (_, (_, outcome)) in self.sessions.drain() {
+            let _ = outcome.send(Outcome::Lost(reason.clone()));
+        }
+        for outbox in self.outboxes.values() {
+            outbox.underway.close();
+        }
+        reason
+    }
+
+    async fn drive(&mut self, early: Bytes) -> Result<LinkLost, LinkLost> {
+        let _ = self.mux.message(Handle::LINK, &ToSlave::Settings(self.keepalive.settings()));
+        self.feed(early)?;
+        let interval = self.keepalive.interval;
+        let mut ticks = (!interval.is_zero()).then(|| {
+            let mut ticks = tokio::time::interval_at(Instant::now() + interval, interval);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        });
+        loop {
+            // What is ready together goes out together.
+            for _ in 0..COMMANDS_AT_ONCE {
+                match self.commands.try_recv() {
+                    Ok(command) => self.command(command)?,
+                    Err(_) => break,
+                }
+            }
+            tokio::select! {
+                biased;
+                room = has_room(&self.stream.outgoing), if self.mux.wants_transmit() => {
+                    if !room {
+                        return Err(self.ended());
+                    }
+                    self.transmit()?;
+                }
+                command = self.commands.recv() => match command {
+                    Some(command) => self.command(command)?,
+                    None => return Ok(LinkLost("no longer wanted".into())),
+                },
+                chunk = self.stream.incoming.recv() => match chunk {
+                    Some(chunk) => self.feed(chunk)?,
+                    None => return Err(self.ended()),
+                },
+                () = tick(&mut ticks) => self.look()?,
+            }
+        }
+    }
+
+    /// Gives the stream as much as fits in one piece.
+    fn transmit(&mut self) -> Result<(), LinkLost> {
+        // This task alone sends: the room that was there still is.
+        let Ok(permit) = self.stream.outgoing.try_reserve() else { return Ok(()) };
+        let mut batch = BytesMut::new();
+        fill(&mut self.mux, &mut self.outboxes, &mut batch)?;
+        if !batch.is_empty() {
+            permit.send(batch.freeze());
+        }
+        Ok(())
+    }
+
+    /// The stream is over though nobody closed the link.
+    fn ended(&self) -> LinkLost {
+        let said = self.stream.diagnostics.text();
+        if said.is_empty() {
+            LinkLost("the connection was lost".into())
+        } else {
+            LinkLost(format!("the connection was lost ({said})").into())
+        }
+    }
+
+    fn look(&mut self) -> Result<(), LinkLost> {
+        match self.mux.look() {
+            Liveness::Silent(looks) if looks > self.keepalive.silent_looks => {
+                let seconds = self.keepalive.interval.as_secs_f64() * f64::from(looks - 1);
+                Err(LinkLost(
+                    format!("no answer for {seconds:.0} s: the connection is dead").into(),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn command(&mut self, command: Command) -> Result<(), LinkLost> {
+        match command {
+            Command::Open(open) => self.open(*open)?,
+            Command::Message(handle, message) => {
+                if self.sessions.contains_key(&handle) {
+                    let _ = self.mux.message(handle, &message);
+                }
+            }
+            Command::Data(handle, chunk) => {
+                if let Some(outbox) = self.outboxes.get_mut(&handle) {
+                    self.mux.offer(handle, chunk.len());
+                    outbox.chunks.push_back(chunk);
+                }
+            }
+            Command::Finish(handle) => self.mux.finish(handle),
+            Command::Reset(handle) => {
+                self.outboxes.remove(&handle);
+                self.mux.reset(handle);
+            }
+            Command::Consumed(handle, len) => self.mux.consumed(handle, len),
+            Command::Stop(handle) => {
+                self.inboxes.remove(&handle);
+                self.mux.stop(handle);
+            }
+            Command::Close => return Err(LinkLost("closed".into())),
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, Open { spawn, ends }: Open) -> Result<(), LinkLost> {
+        let handles = spawn.handles;
+        let refusal = if self.sessions.len() >= MAX_SESSIONS {
+            Some(format!("{MAX_SESSIONS} sessions run in this context already"))
+        } else if self.sessions.contains_key(&handles.control) {
+            Some("the session's number is still in use; try again".to_owned())
+        } else {
+            self.mux
+                .message(handles.control, &ToSlave::Spawn(spawn))
+                .err()
+                .map(|error| format!("the command and its environment are too long: {error}"))
+        };
+        if let Some(message) = refusal {
+            let refusal = Refusal { reason: RefusalReason::Limit, message };
+            ends.stdin.close();
+            let _ = ends.outcome.send(Outcome::Refused(refusal));
+            return Ok(());
+        }
+        self.mux.open_sending(handles.stdin).map_err(broken)?;
+        self.mux.open_receiving(handles.stdout).map_err(broken)?;
+        self.mux.open_receiving(handles.stderr).map_err(broken)?;
+        let outbox = Outbox { chunks: VecDeque::new(), underway: ends.stdin };
+        self.outboxes.insert(handles.stdin, outbox);
+        self.inboxes.insert(handles.stdout, ends.stdout);
+        self.inboxes.insert(handles.stderr, ends.stderr);
+        self.sessions.insert(handles.control, (handles, ends.outcome));
+        Ok(())
+    }
+
+    /// Takes bytes of the stream.
+    fn feed(&mut self, mut bytes: Bytes) -> Result<(), LinkLost> {
+        while !bytes.is_empty() {
+            match self.mux.expecting() {
+                Expecting::Data(handle, len) => {
+                    let piece = bytes.split_to(len.min(bytes.len()));
+                    let len = piece.len();
+                    self.mux.took(len);
+                    let inbox = self.inboxes.get(&handle);
+                    if !inbox.is_some_and(|inbox| inbox.send(Chunk::Data(piece)).is_ok()) {
+                        self.mux.consumed(handle, len);
+                    }
+                }
+                Expecting::Control(_) => {
+                    let (used, event) = self.mux.receive(&bytes).map_err(broken)?;
+                    bytes.advance(used);
+                    if let Some(event) = event {
+                        self.event(event)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), LinkLost> {
+        match event {
+            Event::Message(handle, payload) => {
+                let message: ToMaster =
+                    wire::decode(&payload).map_err(|error| broken(error.into()))?;
+                self.message(handle, message);
+            }
+            Event::Eof(handle) => self.close_inbox(handle, Chunk::End),
+            Event::Reset(handle) => self.close_inbox(handle, Chunk::Cut),
+            Event::Stopped(handle) => {
+                if let Some(outbox) = self.outboxes.remove(&handle) {
+                    outbox.underway.close();
+                }
+            }
+            Event::Writable(_) => {}
+        }
+        Ok(())
+    }
+
+    fn close_inbox(&mut self, handle: Handle, last: Chunk) {
+        if let Some(inbox) = self.inboxes.remove(&handle) {
+            let _ = inbox.send(last);
+        }
+    }
+
+    fn message(&mut self, handle: Handle, message: ToMaster) {
+        let outcome = match message {
+            ToMaster::Exited(status) => Outcome::Exited(status),
+            ToMaster::Refused(refusal) => Outcome::Refused(refusal),
+            ToMaster::Hello(_) => return,
+        };
+        let Some((handles, sender)) = self.sessions.remove(&handle) else { return };
+        // Nobody reads what is still underway to a program that is gone.
+        if let Some(outbox) = self.outboxes.remove(&handles.stdin) {
+            outbox.underway.close();
+        }
+        self.mux.reset(handles.stdin);
+        // Output comes before the outcome; where it did not, it was cut.
+        self.close_inbox(handles.stdout, Chunk::Cut);
+        self.close_inbox(handles.stderr, Chunk::Cut);
+        let _ = sender.send(outcome);
+    }
+}
+
+/// Puts frames together until there are no more, or enough for one piece.
+fn fill(
+    mux: &mut Mux,
+    outboxes: &mut HashMap<Handle, Outbox>,
+    batch: &mut BytesMut,
+) -> Result<(), LinkLost> {
+    while batch.len() < BATCH
+        && let Some(transmit) = mux.transmit()
+    {
+        match transmit {
+            Transmit::Control(frame) => batch.extend_from_slice(&frame),
+            Transmit::Data { header, handle, len } => {
+                batch.reserve(HEADER_LEN + len);
+                batch.extend_from_slice(&header);
+                // Only what was put into an outbox is ever offered to the mux.
+                let taken = outboxes.get_mut(&handle).map_or(0, |outbox| outbox.take(len, batch));
+                if taken < len {
+                    return Err(LinkLost("the link lost count of its bytes".into()));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the stream takes another piece; false where it never will again.
+async fn has_room(outgoing: &mpsc::Sender<Bytes>) -> bool {
+    outgoing.reserve().await.is_ok()
+}
+
+fn broken(error: MuxError) -> LinkLost {
+    LinkLost(format!("the slave broke the protocol: {error}").into())
+}
+
+async fn tick(ticks: &mut Option<tokio::time::Interval>) {
+    match ticks {
+        Some(ticks) => {
+            ticks.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}

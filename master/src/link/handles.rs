@@ -1,0 +1,224 @@
+//! The ends of a session that its tasks hold.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::message::{Refusal, SessionHandles, ToSlave};
+use fakessh_protocol::wire::Handle;
+use thiserror::Error;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::LinkLost;
+use super::driver::Command;
+
+/// Most chunks of one handle that wait in the link's task: one that goes out and one that is ready
+/// behind it.
+const CHUNKS_UNDERWAY: usize = 2;
+
+/// One remote program, as its invoker's side sees it.
+#[derive(Debug)]
+pub struct Session {
+    /// To its standard input.
+    pub stdin: Sender,
+    /// From its standard output.
+    pub stdout: Receiver,
+    /// From its standard error.
+    pub stderr: Receiver,
+    /// Signals to it, and how it ended.
+    pub control: Control,
+}
+
+/// What the link's task keeps of a session.
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub(super) stdin: Arc<Semaphore>,
+    pub(super) stdout: mpsc::UnboundedSender<Chunk>,
+    pub(super) stderr: mpsc::UnboundedSender<Chunk>,
+    pub(super) outcome: oneshot::Sender<Outcome>,
+}
+
+/// Makes both sides of a session.
+pub(super) fn session(
+    handles: SessionHandles,
+    commands: mpsc::UnboundedSender<Command>,
+) -> (Session, Ends) {
+    let underway = Arc::new(Semaphore::new(CHUNKS_UNDERWAY));
+    let (stdout_sender, stdout) = mpsc::unbounded_channel();
+    let (stderr_sender, stderr) = mpsc::unbounded_channel();
+    let (outcome_sender, outcome) = oneshot::channel();
+    let receiver =
+        |handle, chunks| Receiver { handle, chunks, commands: commands.clone(), ended: false };
+    let session = Session {
+        stdin: Sender {
+            handle: handles.stdin,
+            underway: underway.clone(),
+            commands: commands.clone(),
+            finished: false,
+        },
+        stdout: receiver(handles.stdout, stdout),
+        stderr: receiver(handles.stderr, stderr),
+        control: Control {
+            handle: handles.control,
+            outcome,
+            commands: commands.clone(),
+            over: false,
+        },
+    };
+    let ends = Ends {
+        stdin: underway,
+        stdout: stdout_sender,
+        stderr: stderr_sender,
+        outcome: outcome_sender,
+    };
+    (session, ends)
+}
+
+/// Why bytes could not be sent.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum SendError {
+    /// The program has closed its standard input, or is gone, or the link is lost.
+    #[error("the receiver wants no more")]
+    Stopped,
+}
+
+/// Sends bytes on one handle. Dropped before [`Sender::finish`], it cuts the stream.
+#[derive(Debug)]
+pub struct Sender {
+    handle: Handle,
+    /// Permits for chunks in the link's task; closed when the receiver wants no more.
+    underway: Arc<Semaphore>,
+    commands: mpsc::UnboundedSender<Command>,
+    finished: bool,
+}
+
+impl Sender {
+    /// Waits until a chunk may be sent without queueing behind others of this handle.
+    ///
+    /// # Errors
+    /// [`SendError::Stopped`], also while it waits. Cancel safe.
+    pub async fn ready(&self) -> Result<(), SendError> {
+        self.underway.acquire().await.map(drop).map_err(|_| SendError::Stopped)
+    }
+
+    /// Resolves when the receiver wants no more. Cancel safe.
+    pub async fn stopped(&self) {
+        // More permits than there ever are: only the closing ends this.
+        let never = CHUNKS_UNDERWAY as u32 + 1;
+        let _ = self.underway.acquire_many(never).await;
+    }
+
+    /// Sends a chunk once the link has taken those before it: memory stays bounded however slow
+    /// the program is.
+    ///
+    /// # Errors
+    /// [`SendError::Stopped`]. Where it is cancelled, the chunk is not sent.
+    pub async fn send(&self, chunk: Bytes) -> Result<(), SendError> {
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let permit = self.underway.acquire().await.map_err(|_| SendError::Stopped)?;
+        permit.forget();
+        let command = Command::Data(self.handle, chunk);
+        self.commands.send(command).map_err(|_| SendError::Stopped)
+    }
+
+    /// Ends the stream behind what was sent: end of file for the program.
+    pub fn finish(mut self) {
+        self.finished = true;
+        let _ = self.commands.send(Command::Finish(self.handle));
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = self.commands.send(Command::Reset(self.handle));
+        }
+    }
+}
+
+/// What comes on a handle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chunk {
+    /// Bytes, in order.
+    Data(Bytes),
+    /// All bytes have come.
+    End,
+    /// The stream was cut: bytes are missing.
+    Cut,
+}
+
+/// Receives bytes of one handle. Dropped before the end, it tells the program to stop.
+#[derive(Debug)]
+pub struct Receiver {
+    handle: Handle,
+    chunks: mpsc::UnboundedReceiver<Chunk>,
+    commands: mpsc::UnboundedSender<Command>,
+    ended: bool,
+}
+
+impl Receiver {
+    /// The next bytes, or how the stream ended; `Cut` also where the link is lost. Say
+    /// [`Receiver::consumed`] when they are out of the way. Cancel safe.
+    pub async fn receive(&mut self) -> Chunk {
+        let chunk = self.chunks.recv().await.unwrap_or(Chunk::Cut);
+        self.ended = !matches!(chunk, Chunk::Data(_));
+        chunk
+    }
+
+    /// `len` received bytes are out of the way, and the sender may send as many again.
+    pub fn consumed(&self, len: usize) {
+        let _ = self.commands.send(Command::Consumed(self.handle, len));
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        if !self.ended {
+            let _ = self.commands.send(Command::Stop(self.handle));
+        }
+    }
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The program ended.
+    Exited(ExitStatus),
+    /// It was never started.
+    Refused(Refusal),
+    /// The link was lost, and what became of the program is unknown.
+    Lost(LinkLost),
+}
+
+/// The control of one session. Dropped before the end, it hangs up.
+#[derive(Debug)]
+pub struct Control {
+    handle: Handle,
+    outcome: oneshot::Receiver<Outcome>,
+    commands: mpsc::UnboundedSender<Command>,
+    over: bool,
+}
+
+impl Control {
+    /// Sends a signal (1 to 64) to the program's process group.
+    pub fn signal(&self, number: u8) {
+        let _ = self.commands.send(Command::Message(self.handle, ToSlave::Signal(number)));
+    }
+
+    /// How the session ended. It comes behind the last byte of output. Cancel safe.
+    pub async fn outcome(&mut self) -> Outcome {
+        let outcome = (&mut self.outcome).await;
+        self.over = true;
+        outcome.unwrap_or_else(|_| Outcome::Lost(LinkLost("the link ended".into())))
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if !self.over {
+            let _ = self.commands.send(Command::Message(self.handle, ToSlave::Hangup));
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Drives the mux over any byte stream: one task owns the state, sessions talk to it in messages.
+//!
+//! A session is four handles of the link, seen from here as a [`Sender`] for the program's
+//! standard input, two [`Receiver`]s for its output and a [`Control`]. Each is dropped
+//! independently, and dropping one says what ssh would say: a dropped sender cuts the stream, a
+//! dropped receiver wants no more, a dropped control hangs up.
+
+mod driver;
+mod handles;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use fakessh_protocol::message::{Hello, LinkSettings, ProgramKind, SessionHandles, Spawn};
+use fakessh_protocol::wire::Handle;
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+
+use crate::stream::ByteStream;
+
+pub use handles::{Chunk, Control, Outcome, Receiver, SendError, Sender, Session};
+
+/// Milliseconds between two looks at a link where the user's configuration names none. Below the
+/// shortest idle timeout of common firewalls and of sshd's `ChannelTimeout` in the field.
+pub const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// Looks without a byte after which a link is dead; with [`DEFAULT_KEEPALIVE`], 45 seconds, as
+/// `ServerAliveCountMax` 3 would.
+pub const DEFAULT_SILENT_LOOKS: u32 = 3;
+
+/// How long a slave waits for a silent master before it ends itself. As long as TCP itself tries,
+/// so that a laptop may sleep for a while and find its sessions alive.
+pub const DEFAULT_SILENCE: Duration = Duration::from_secs(15 * 60);
+
+/// Numbers that one session takes: four handles.
+const HANDLES_PER_SESSION: u32 = 4;
+
+/// When a link counts as dead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Between two looks; zero for never.
+    pub interval: Duration,
+    /// Looks without a byte after which the link is dead; at least 1.
+    pub silent_looks: u32,
+    /// How long the slave waits for a silent master; zero for ever.
+    pub silence: Duration,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Keepalive {
+            interval: DEFAULT_KEEPALIVE,
+            silent_looks: DEFAULT_SILENT_LOOKS,
+            silence: DEFAULT_SILENCE,
+        }
+    }
+}
+
+impl Keepalive {
+    fn settings(self) -> LinkSettings {
+        let milliseconds = |duration: Duration| duration.as_millis().min(u32::MAX.into()) as u32;
+        LinkSettings {
+            keepalive_ms: milliseconds(self.interval),
+            silence_ms: milliseconds(self.silence),
+        }
+    }
+}
+
+/// A link is of no use any more.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct LinkLost(pub Arc<str>);
+
+/// A link to one slave. Clones are the same link; it ends when it is closed or lost.
+#[derive(Clone, Debug)]
+pub struct Link {
+    commands: mpsc::UnboundedSender<driver::Command>,
+    lost: watch::Receiver<Option<LinkLost>>,
+    next: Arc<AtomicU32>,
+    hello: Arc<Hello>,
+}
+
+impl Link {
+    /// Starts to drive a stream at whose far end a slave has said hello. `early` are the bytes
+    /// that came behind its hello.
+    pub(crate) fn start(
+        stream: ByteStream,
+        mux: fakessh_protocol::mux::Mux,
+        early: bytes::Bytes,
+        hello: Hello,
+        keepalive: Keepalive,
+    ) -> Link {
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (lost_sender, lost) = watch::channel(None);
+        let driver = driver::Driver::new(stream, mux, receiver, keepalive);
+        tokio::spawn(async move {
+            let reason = driver.run(early).await;
+            tracing::debug!(%reason, "link ended");
+            let _ = lost_sender.send(Some(reason));
+        });
+        Link { commands, lost, next: Arc::new(AtomicU32::new(0)), hello: Arc::new(hello) }
+    }
+
+    /// What the slave said of itself.
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Starts a session. The request is on its way when this returns, and standard input may
+    /// follow at once: nothing is waited for.
+    pub fn open(
+        &self,
+        program: ProgramKind,
+        environment: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<Session, LinkLost> {
+        // The upper half of the numbers is for sessions that the slave raises; 0 is the link.
+        let number = self.next.fetch_add(HANDLES_PER_SESSION, Ordering::Relaxed) & (u32::MAX >> 1);
+        let base = number.wrapping_add(HANDLES_PER_SESSION) & (u32::MAX >> 1);
+        let base = if base == 0 { HANDLES_PER_SESSION } else { base };
+        let handles = SessionHandles {
+            control: Handle(base),
+            stdin: Handle(base + 1),
+            stdout: Handle(base + 2),
+            stderr: Handle(base + 3),
+        };
+        let spawn = Spawn { handles, program, environment };
+        let (session, ends) = handles::session(handles, self.commands.clone());
+        self.commands
+            .send(driver::Command::Open(Box::new(driver::Open { spawn, ends })))
+            .map_err(|_| self.why_lost())?;
+        Ok(session)
+    }
+
+    /// Whether the link is gone.
+    pub fn is_lost(&self) -> bool {
+        self.lost.borrow().is_some() || self.commands.is_closed()
+    }
+
+    /// Waits until the link is gone, and says why. Cancel safe.
+    pub async fn lost(&self) -> LinkLost {
+        let mut lost = self.lost.clone();
+        match lost.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_else(|| LinkLost("the link ended".into())),
+            Err(_) => LinkLost("the link's task ended".into()),
+        }
+    }
+
+    /// Ends the link and every session on it.
+    pub fn close(&self) {
+        let _ = self.commands.send(driver::Command::Close);
+    }
+
+    fn why_lost(&self) -> LinkLost {
+        self.lost.borrow().clone().unwrap_or_else(|| LinkLost("the link ended".into()))
+    }
+}

@@ -1,0 +1,178 @@
+//! Starts a slave at the far end of a hop, with nothing installed there.
+//!
+//! One short command line goes through whatever shell the account has; the slave's bytes follow
+//! it on the same stream without waiting. What the login prints is skipped up to a random marker.
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use fakessh_protocol::message::{Hello, ToMaster};
+use fakessh_protocol::mux::{Event, Expecting, Mux};
+use fakessh_protocol::start::{Found, Scanner, complaint};
+use fakessh_protocol::wire;
+use thiserror::Error;
+use tokio::time::timeout;
+
+use crate::link::{Keepalive, Link};
+use crate::stream::ByteStream;
+
+/// The slave's program for each architecture, as `uname -m` names it.
+pub(crate) const SLAVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/slave"));
+
+/// The architecture that [`SLAVE`] is for.
+const ARCHITECTURE: &str = std::env::consts::ARCH;
+
+/// Bytes of the program that are sent in one piece.
+const PIECE: usize = 32 * 1024;
+
+/// Why there is no slave at the far end.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The starting script says why.
+    #[error("can't start a slave on the target: {0}")]
+    Refused(String),
+    /// The target said something, or nothing, and hung up.
+    #[error("the target did not start a slave{}", shown(.0))]
+    Ended(String),
+    /// Nothing sensible came in time.
+    #[error("the target did not start a slave within {seconds} s{}", shown(.noise))]
+    Timeout {
+        /// How long it was given.
+        seconds: u64,
+        /// What it printed.
+        noise: String,
+    },
+    /// What came behind the marker is not our protocol.
+    #[error("the slave does not speak our protocol: {0}")]
+    Protocol(String),
+}
+
+fn shown(noise: &str) -> String {
+    if noise.is_empty() { String::new() } else { format!("; it printed: {}", one_line(noise)) }
+}
+
+/// Noise on one line, for a message of one line.
+fn one_line(noise: &str) -> String {
+    let words: Vec<&str> = noise.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    words.join(" | ").chars().filter(|shown| !shown.is_control()).collect()
+}
+
+/// A marker that no login prints: 128 random bits in hexadecimal digits.
+pub(crate) fn marker() -> std::io::Result<String> {
+    let mut random = [0; 16];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The command that starts a slave whose bytes follow on standard input.
+///
+/// It goes through foreign shells, csh and fish among them, as one word in single quotes: so it
+/// holds no single quote, backslash, exclamation mark or newline. Directories are tried in order;
+/// one that can't be written to, or from which nothing may be run, is passed over.
+pub(crate) fn command(marker: &str) -> Vec<u8> {
+    let size = SLAVE.len();
+    let complaint = complaint(marker);
+    let script = format!(
+        "u=$(umask);umask 077;\
+         f(){{ echo;echo \"{complaint}$1\";exit 1;}};\
+         a=$(uname -m);[ \"$a\" = {ARCHITECTURE} ]||f \"its architecture is $a, and this fakessh has a slave for {ARCHITECTURE} only\";\
+         command -v head >/dev/null||f \"it has no head program\";\
+         for d in \"$XDG_RUNTIME_DIR\" /dev/shm /tmp /var/tmp \"$HOME\";do \
+         [ -n \"$d\" ]||continue;p=\"$d/.fakessh-{marker}\";\
+         mkdir \"$p\" 2>/dev/null||continue;\
+         if (printf \"#!/bin/sh\" >\"$p/slave\"&&chmod 700 \"$p/slave\"&&\"$p/slave\") 2>/dev/null;then \
+         head -c {size} >\"$p/slave\"||{{ rm -rf \"$p\";f \"writing {size} bytes to $d failed\";}};\
+         exec \"$p/slave\" slave {marker} \"$u\" \"$p\";fi;rm -rf \"$p\";done;\
+         f \"no directory there can be written to and run programs (tried XDG_RUNTIME_DIR, /dev/shm, /tmp, /var/tmp and the home directory)\"",
+    );
+    format!("exec /bin/sh -c '{script}'").into_bytes()
+}
+
+/// Sends the slave's program over a stream at whose far end [`command`] runs, and makes a link of
+/// the stream once the slave has said hello.
+///
+/// # Errors
+/// [`StartError`]; the stream is closed then. Cancelled, it closes the stream as well.
+pub(crate) async fn start(
+    mut stream: ByteStream,
+    marker: &str,
+    limit: Duration,
+    keepalive: Keepalive,
+) -> Result<Link, StartError> {
+    let mut scanner = Scanner::new(marker);
+    let hello = timeout(limit, async {
+        let upload = upload(&stream.outgoing);
+        let hello = hello(&mut stream.incoming, &mut scanner);
+        // A target that refuses may never read the program: its word ends the upload.
+        let mut upload = std::pin::pin!(upload);
+        let mut hello = std::pin::pin!(hello);
+        tokio::select! {
+            biased;
+            hello = &mut hello => return hello,
+            () = &mut upload => {}
+        }
+        hello.await
+    })
+    .await;
+    let said = |scanner: &Scanner| {
+        let noise = [scanner.noise(), stream.diagnostics.text()];
+        noise.iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>().join(" | ")
+    };
+    match hello {
+        Ok(Ok((mux, early, hello))) => Ok(Link::start(stream, mux, early, hello, keepalive)),
+        Ok(Err(Failure::Ended)) => Err(StartError::Ended(said(&scanner))),
+        Ok(Err(Failure::Other(error))) => Err(error),
+        Err(_) => Err(StartError::Timeout { seconds: limit.as_secs(), noise: said(&scanner) }),
+    }
+}
+
+async fn upload(outgoing: &tokio::sync::mpsc::Sender<Bytes>) {
+    let mut rest = Bytes::from_static(SLAVE);
+    while !rest.is_empty() {
+        let piece = rest.split_to(rest.len().min(PIECE));
+        if outgoing.send(piece).await.is_err() {
+            return;
+        }
+    }
+}
+
+enum Failure {
+    Ended,
+    Other(StartError),
+}
+
+/// Reads up to the slave's first message.
+async fn hello(
+    incoming: &mut tokio::sync::mpsc::Receiver<Bytes>,
+    scanner: &mut Scanner,
+) -> Result<(Mux, Bytes, Hello), Failure> {
+    let protocol = |what: String| Failure::Other(StartError::Protocol(what));
+    let mut bytes = loop {
+        let chunk = incoming.recv().await.ok_or(Failure::Ended)?;
+        match scanner.scan(&chunk) {
+            Found::Nothing => {}
+            Found::Started(rest) => break Bytes::from(rest),
+            Found::Failed(reason) => return Err(Failure::Other(StartError::Refused(reason))),
+        }
+    };
+    let mut mux = Mux::new();
+    loop {
+        while !bytes.is_empty() {
+            if let Expecting::Data(..) = mux.expecting() {
+                return Err(protocol("data before hello".into()));
+            }
+            let (used, event) = mux.receive(&bytes).map_err(|error| protocol(error.to_string()))?;
+            bytes.advance(used);
+            let Some(event) = event else { continue };
+            let Event::Message(_, payload) = event else {
+                return Err(protocol("something else before hello".into()));
+            };
+            return match wire::decode(&payload) {
+                Ok(ToMaster::Hello(hello)) => Ok((mux, bytes, hello)),
+                Ok(_) => Err(protocol("another message before hello".into())),
+                Err(error) => Err(protocol(error.to_string())),
+            };
+        }
+        bytes = incoming.recv().await.ok_or(Failure::Ended)?;
+    }
+}
