@@ -1,1 +1,41 @@
 //! The lab: real servers that the end-to-end tests and the benchmarks start and stop.
+//!
+//! A [`Lab`] is a real `sshd` on loopback with keys, an account and a temporary directory of its
+//! own. A [`Tool`] is a program started in it as a user would start it: with [`Client::Ssh`] its
+//! `ssh` is OpenSSH's, with [`Client::Fakessh`] it is ours, started by `fakessh run`, so that one
+//! test body holds both against the same expectation. A [`Relay`] puts a bad network between.
+//! Whatever a lab started or created is gone when its last holder drops it, and also when the test
+//! process dies: see [`guardian`].
+//!
+//! Functions here panic when the lab itself can't do its work, and say what it could not do.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "the lab is test code: what it can't do fails the test"
+)]
+
+pub mod account;
+pub mod binary;
+pub mod builder;
+mod capture;
+pub mod client;
+pub mod client_config;
+pub mod guardian;
+pub mod lab;
+pub mod leftovers;
+pub mod log;
+pub mod pattern;
+pub mod privilege;
+pub mod relay;
+pub mod running;
+pub mod server;
+pub mod tool;
+pub mod tree;
+
+pub use builder::LabBuilder;
+pub use client::Client;
+pub use lab::{Lab, SharedLab};
+pub use relay::Relay;
+pub use running::{Finished, Running};
+pub use tool::Tool;

@@ -1,0 +1,207 @@
+//! How a lab is described, and how its files come to be.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use crate::account::Account;
+use crate::client_config::ClientConfig;
+use crate::guardian::Guardian;
+use crate::lab::{Inner, Lab, MARK_VARIABLE};
+use crate::log::ServerLog;
+use crate::server::lines_for_new_servers;
+
+/// What a lab is to be like.
+#[derive(Clone, Debug)]
+pub struct LabBuilder {
+    server: Vec<String>,
+    client: Vec<String>,
+    shell: String,
+    max_sessions: u32,
+    subsystem: String,
+    password: bool,
+    pam: bool,
+    private_mounts: Option<String>,
+}
+
+impl Default for LabBuilder {
+    /// As a plain Debian server is: one account, its key, ten sessions a connection.
+    fn default() -> LabBuilder {
+        LabBuilder {
+            server: Vec::new(),
+            client: Vec::new(),
+            shell: "/bin/bash".into(),
+            max_sessions: 10,
+            subsystem: "/usr/lib/openssh/sftp-server".into(),
+            password: false,
+            pam: false,
+            private_mounts: None,
+        }
+    }
+}
+
+impl LabBuilder {
+    /// Adds a line to `sshd_config`, before all others, so that it counts.
+    #[must_use]
+    pub fn sshd(mut self, line: &str) -> LabBuilder {
+        self.server.push(line.to_owned());
+        self
+    }
+
+    /// Adds a line to the `Host remote` block of the clients' `ssh_config`.
+    #[must_use]
+    pub fn client(mut self, line: &str) -> LabBuilder {
+        self.client.push(line.to_owned());
+        self
+    }
+
+    /// `MaxSessions`; 10 otherwise, as sshd's own default.
+    #[must_use]
+    pub fn max_sessions(mut self, count: u32) -> LabBuilder {
+        self.max_sessions = count;
+        self
+    }
+
+    /// The login shell of the account; `/bin/bash` otherwise. Counts for root only.
+    #[must_use]
+    pub fn shell(mut self, shell: &str) -> LabBuilder {
+        shell.clone_into(&mut self.shell);
+        self
+    }
+
+    /// What `Subsystem sftp` names; Debian's `sftp-server` otherwise.
+    #[must_use]
+    pub fn sftp(mut self, command: &str) -> LabBuilder {
+        command.clone_into(&mut self.subsystem);
+        self
+    }
+
+    /// Lets the account in with [`crate::account::PASSWORD`] only, and gives `remote` no key.
+    #[must_use]
+    pub fn password(mut self) -> LabBuilder {
+        self.password = true;
+        self
+    }
+
+    /// `UsePAM yes`, as Debian has it: environment, limits and password checks by PAM.
+    #[must_use]
+    pub fn pam(mut self) -> LabBuilder {
+        self.pam = true;
+        self
+    }
+
+    /// Runs these shell commands (`mount ...`) as root in a mount namespace of the server's own,
+    /// in which it and its sessions live. `$LAB` is the lab's directory, `$ACCOUNT_HOME` the
+    /// account's home.
+    #[must_use]
+    pub fn private_mounts(mut self, script: &str) -> LabBuilder {
+        self.private_mounts = Some(script.to_owned());
+        self
+    }
+
+    /// Starts the lab and waits until its server listens.
+    pub fn start(self) -> Lab {
+        let guardian = Guardian::start();
+        let temporary = tempfile::Builder::new().prefix("fklab-").tempdir_in("/tmp");
+        let dir = temporary.expect("creating the lab's directory").keep();
+        guardian.directory(&dir);
+        let mark = dir.file_name().and_then(OsStr::to_str).expect("a plain name").to_owned();
+        guardian.mark(&mark);
+        fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
+        for (name, mode) in
+            [("server", 0o755), ("home", 0o755), ("user", 0o700), ("tmp", 0o700), ("bin", 0o755)]
+        {
+            fs::create_dir(dir.join(name)).expect("creating a directory of the lab");
+            fs::set_permissions(dir.join(name), PermissionsExt::from_mode(mode)).unwrap();
+        }
+        let account = Account::create(&guardian, &dir.join("home"), &self.shell);
+        fs::create_dir(dir.join("remote")).unwrap();
+        account.give(&dir.join("remote"));
+        keygen(&dir.join("server/host_key"));
+        keygen(&dir.join("user/key"));
+        fs::copy(dir.join("user/key.pub"), dir.join("server/authorized_keys")).unwrap();
+
+        let log = ServerLog::default();
+        let server_config = self.server_config(&dir, &mark);
+        let private_mounts = self.private_mounts.as_ref().map(|script| {
+            let home = account.home.display();
+            format!("LAB='{}'\nACCOUNT_HOME='{home}'\n{script}", dir.display())
+        });
+        let client_config = ClientConfig::new(dir.join("ssh_config"), client_defaults(&dir));
+        let lab = Lab(Arc::new(Inner {
+            dir,
+            mark,
+            account,
+            log,
+            server: Mutex::new(None),
+            server_config,
+            private_mounts,
+            client_config,
+            guardian,
+        }));
+        lab.write_wrappers();
+        lab.start_server(None);
+        lab.trust_host_key();
+        let mut lines = lab.way_in(lab.port());
+        lines.extend(self.client);
+        if !self.password {
+            lines.push(format!("IdentityFile {}", lab.dir().join("user/key").display()));
+        }
+        lab.host("remote", &lines);
+        lab
+    }
+
+    fn server_config(&self, dir: &Path, mark: &str) -> String {
+        let files = dir.join("server");
+        let yes_no = |yes| if yes { "yes" } else { "no" };
+        let keys = if self.password { "no" } else { "yes" };
+        [
+            self.server.join("\n"),
+            "ListenAddress 127.0.0.1".into(),
+            "PidFile none".into(),
+            "LogLevel VERBOSE".into(),
+            format!("HostKey {}/host_key", files.display()),
+            format!("AuthorizedKeysFile {}/authorized_keys", files.display()),
+            "StrictModes no".into(),
+            format!("UsePAM {}", yes_no(self.pam)),
+            format!("PubkeyAuthentication {keys}"),
+            format!("PasswordAuthentication {}", yes_no(self.password)),
+            "KbdInteractiveAuthentication no".into(),
+            "PermitRootLogin yes".into(),
+            "PrintLastLog no".into(),
+            "AcceptEnv LANG LC_* GIT_PROTOCOL".into(),
+            format!("SetEnv {MARK_VARIABLE}={mark}"),
+            format!("MaxSessions {}", self.max_sessions),
+            "MaxStartups 200".into(),
+            lines_for_new_servers().into(),
+            format!("Subsystem sftp {}\n", self.subsystem),
+        ]
+        .join("\n")
+    }
+}
+
+/// What every host has in the clients' configuration.
+fn client_defaults(dir: &Path) -> String {
+    [
+        "    IdentitiesOnly yes".to_owned(),
+        format!("UserKnownHostsFile {}/known_hosts", dir.join("user").display()),
+        "GlobalKnownHostsFile /dev/null".into(),
+        "StrictHostKeyChecking yes".into(),
+        "UpdateHostKeys no".into(),
+        "ControlMaster no\n".into(),
+    ]
+    .join("\n    ")
+}
+
+/// Makes a key without a passphrase.
+pub(crate) fn keygen(path: &Path) {
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "fakessh-lab", "-f"])
+        .arg(path)
+        .stdin(Stdio::null())
+        .status();
+    assert!(made.is_ok_and(|status| status.success()), "ssh-keygen can't make a key");
+}

@@ -1,0 +1,395 @@
+//! A lab: one server, one account, one client configuration, one directory for all of it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use crate::account::Account;
+use crate::builder::{LabBuilder, keygen};
+use crate::client_config::ClientConfig;
+use crate::guardian::Guardian;
+use crate::leftovers::{self, Process};
+use crate::log::ServerLog;
+use crate::server::{Server, ServerSetup};
+use crate::{Client, Tool, binary, privilege};
+
+/// The variable by which a lab's processes are known. Its value is in all of them that the lab
+/// started, and in all sessions of its server.
+pub const MARK_VARIABLE: &str = "FAKESSH_LAB";
+
+/// How long a process may take to end after it was told to.
+const ENDING: Duration = Duration::from_secs(20);
+
+/// A running lab. Clones share it; the last one to go takes everything with it. One that is
+/// dropped by a failing test prints the server's log.
+#[derive(Clone, Debug)]
+pub struct Lab(pub(crate) Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) dir: PathBuf,
+    pub(crate) mark: String,
+    pub(crate) account: Account,
+    pub(crate) log: ServerLog,
+    pub(crate) server: Mutex<Option<Server>>,
+    pub(crate) server_config: String,
+    pub(crate) private_mounts: Option<String>,
+    pub(crate) client_config: ClientConfig,
+    // Last, so that it is dropped last.
+    pub(crate) guardian: Guardian,
+}
+
+impl Lab {
+    /// A lab to be described, as a plain Debian server to begin with.
+    pub fn builder() -> LabBuilder {
+        LabBuilder::default()
+    }
+
+    /// Starts a lab without anything special.
+    pub fn start() -> Lab {
+        Lab::builder().start()
+    }
+
+    /// The lab's directory. Everybody may read it.
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+
+    /// The value of [`MARK_VARIABLE`], also part of the lab's path.
+    pub fn mark(&self) -> &str {
+        &self.0.mark
+    }
+
+    /// The account on the target.
+    pub fn account(&self) -> &Account {
+        &self.0.account
+    }
+
+    /// A directory that belongs to the account, for what tests put on the target. The tests can
+    /// see it as well: target and client are one machine.
+    pub fn remote_dir(&self) -> PathBuf {
+        self.dir().join("remote")
+    }
+
+    /// A new directory of this name for what tests put on the client's side.
+    pub fn local_dir(&self, name: &str) -> PathBuf {
+        let dir = self.dir().join("user").join(name);
+        fs::create_dir_all(&dir).expect("creating a directory of the lab");
+        dir
+    }
+
+    /// The `FAKESSH_DIR` of this lab's clients.
+    pub fn fakessh_dir(&self) -> PathBuf {
+        self.dir().join("run")
+    }
+
+    /// The clients' `ssh_config`.
+    pub fn config_path(&self) -> &Path {
+        self.0.client_config.path()
+    }
+
+    /// The clients' `known_hosts`.
+    pub fn known_hosts(&self) -> PathBuf {
+        self.dir().join("user/known_hosts")
+    }
+
+    /// The private key that the server lets in.
+    pub fn key(&self) -> PathBuf {
+        self.dir().join("user/key")
+    }
+
+    /// The server's port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        let server = self.0.server.lock().unwrap_or_else(PoisonError::into_inner);
+        server.as_ref().expect("the lab's server runs").port
+    }
+
+    /// What the server logged.
+    pub fn log(&self) -> &ServerLog {
+        &self.0.log
+    }
+
+    /// How many logins the server let in so far.
+    pub fn logins(&self) -> usize {
+        let log = self.log().text();
+        let accepted = |line: &&str| {
+            // Not "Accepted key", which is said before the signature.
+            line.starts_with("Accepted ") && line.contains(" for ")
+        };
+        log.lines().filter(accepted).count()
+    }
+
+    /// Adds or replaces a name in the clients' `ssh_config`, with these lines.
+    pub fn host(&self, name: &str, lines: &[String]) {
+        self.0.client_config.host(name, lines);
+    }
+
+    /// Lines for [`Lab::host`] that lead to the account through this port (a [`crate::Relay`]'s),
+    /// with the server's key as the name `fakessh-lab` and without the account's key.
+    pub fn way_in(&self, port: u16) -> Vec<String> {
+        vec![
+            "HostName 127.0.0.1".into(),
+            format!("Port {port}"),
+            format!("User {}", self.account().name),
+            "HostKeyAlias fakessh-lab".into(),
+        ]
+    }
+
+    /// Adds a name that leads through this port with the account's key and these further lines.
+    pub fn host_through(&self, name: &str, port: u16, more: &[&str]) {
+        let mut lines = self.way_in(port);
+        lines.push(format!("IdentityFile {}", self.key().display()));
+        lines.extend(more.iter().map(|&line| line.to_owned()));
+        self.host(name, &lines);
+    }
+}
+
+/// Starting programs.
+impl Lab {
+    /// A program in the environment of the lab's user, with no `ssh` but the system's on `PATH`.
+    pub fn program(&self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
+        Tool::new(words)
+            .env(MARK_VARIABLE, self.mark())
+            .env("FAKESSH_DIR", self.fakessh_dir())
+            .env("HOME", self.dir().join("user"))
+            .env("TMPDIR", self.dir().join("tmp"))
+            .env("LANG", "C.UTF-8")
+            .env("USER", "tester")
+            .env("LOGNAME", "tester")
+            .env("SHELL", "/bin/sh")
+            .directory(self.dir().join("user"))
+    }
+
+    /// A tool whose `ssh`, `scp` and `sftp` are this client's. Ours runs in a `fakessh run` to
+    /// `remote`.
+    pub fn tool(&self, client: Client, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
+        match client {
+            Client::Ssh => {
+                let path = format!("{}:{}", self.dir().join("bin").display(), crate::tool::PATH);
+                // The PATH that counts for finding the program is the one that it is given.
+                let program = ["env".into(), format!("PATH={path}")].map(std::ffi::OsString::from);
+                let words = words.into_iter().map(|word| word.as_ref().to_owned());
+                self.program(program.into_iter().chain(words)).env("PATH", path)
+            }
+            Client::Fakessh => self.run(["remote"], words),
+        }
+    }
+
+    /// A tool in a `fakessh run` with these words before the `--`: options, destination, routes.
+    pub fn run(
+        &self,
+        before: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        words: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Tool {
+        let mut all: Vec<std::ffi::OsString> = vec!["run".into(), "-F".into()];
+        all.push(self.config_path().into());
+        all.extend(before.into_iter().map(|word| word.as_ref().to_owned()));
+        all.push("--".into());
+        all.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
+        self.fakessh(all)
+    }
+
+    /// The `fakessh` command with these arguments.
+    pub fn fakessh(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
+        let program = binary::fakessh().into_os_string();
+        let arguments = arguments.into_iter().map(|word| word.as_ref().to_owned());
+        self.program(std::iter::once(program).chain(arguments))
+    }
+
+    /// Writes `ssh`, `scp` and `sftp` that are OpenSSH's with the lab's configuration.
+    pub(crate) fn write_wrappers(&self) {
+        let bin = self.dir().join("bin");
+        let config = self.config_path().display().to_string();
+        let ssh = bin.join("ssh").display().to_string();
+        for (name, options) in [
+            ("ssh", format!("-F '{config}'")),
+            ("scp", format!("-F '{config}' -S '{ssh}'")),
+            ("sftp", format!("-F '{config}' -S '{ssh}'")),
+        ] {
+            let script = format!("#!/bin/sh\nexec /usr/bin/{name} {options} \"$@\"\n");
+            write_script(&bin.join(name), &script);
+        }
+    }
+}
+
+/// The server.
+impl Lab {
+    pub(crate) fn start_server(&self, port: Option<u16>) {
+        let inner = &self.0;
+        let setup = ServerSetup {
+            directory: &inner.dir.join("server"),
+            config: &inner.server_config,
+            private_mounts: inner.private_mounts.as_deref(),
+            mark: &inner.mark,
+        };
+        let server = Server::start(&setup, port, &inner.log, &inner.guardian);
+        *inner.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+    }
+
+    /// Stops the server with all its sessions, as a machine that goes down, and gives the port.
+    pub fn stop_server(&self) -> u16 {
+        let mut server = self.0.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let server = server.take().expect("the lab's server runs");
+        let port = server.port;
+        server.stop(&self.0.guardian);
+        port
+    }
+
+    /// Starts it again on this port.
+    pub fn restart_server(&self, port: u16) {
+        self.start_server(Some(port));
+    }
+
+    /// Gives the server another host key, which no client knows yet.
+    pub fn rotate_host_key(&self) {
+        let port = self.stop_server();
+        let key = self.dir().join("server/host_key");
+        for file in [&key, &key.with_extension("pub")] {
+            fs::remove_file(file).expect("removing the lab's host key");
+        }
+        keygen(&key);
+        self.restart_server(port);
+    }
+
+    /// Writes the server's present host key into the clients' `known_hosts`, and nothing else.
+    pub fn trust_host_key(&self) {
+        let key = fs::read_to_string(self.dir().join("server/host_key.pub")).unwrap();
+        let line = format!("fakessh-lab {key}");
+        fs::write(self.known_hosts(), line).expect("writing the lab's known_hosts");
+    }
+
+    /// The server's processes that serve connections, and all that they started.
+    pub fn server_processes(&self) -> Vec<Process> {
+        let server = self.0.server.lock().unwrap_or_else(PoisonError::into_inner);
+        server.as_ref().map_or_else(Vec::new, |server| leftovers::descendants(server.pid()))
+    }
+
+    /// Kills the server's processes that serve connections, but not the one that listens: what a
+    /// crash or an administrator does to sessions.
+    pub fn kill_connections(&self) {
+        for process in self.server_processes() {
+            if process.command.starts_with("sshd") {
+                process.kill();
+            }
+        }
+    }
+
+    /// The account's processes, and those with the lab's mark; not the server.
+    pub fn processes(&self) -> Vec<Process> {
+        let uid = privilege::is_root().then_some(self.account().uid);
+        let server = self.0.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let listener = server.as_ref().map_or(0, Server::pid);
+        let mut found = leftovers::processes(self.mark(), uid);
+        found.retain(|process| process.pid != listener);
+        found
+    }
+
+    /// Ends the master, and then holds that no process and no file is left on either side but the
+    /// lab's own: what a user expects after `fakessh stop`.
+    ///
+    /// # Panics
+    /// Where something is left.
+    #[track_caller]
+    pub fn expect_nothing_left(&self) {
+        self.fakessh(["stop"]).run();
+        self.expect_no_processes();
+        let uid = self.account().uid;
+        let on_target = if privilege::is_root() { leftovers::temporary_files(uid) } else { vec![] };
+        assert!(on_target.is_empty(), "left on the target: {on_target:?}");
+        for dir in ["run/runs", "run/sockets", "tmp"].map(|name| self.dir().join(name)) {
+            let left = listing(&dir);
+            assert!(left.is_empty(), "left in {}: {left:?}", dir.display());
+        }
+    }
+
+    /// Waits for the end of all processes of the lab but its server.
+    ///
+    /// # Panics
+    /// Where one does not end.
+    #[track_caller]
+    pub fn expect_no_processes(&self) {
+        for process in self.processes() {
+            let ended = process.wait(ENDING);
+            assert!(ended, "still there: {} {}", process.pid, process.command);
+        }
+    }
+}
+
+/// The names in a directory; none where there is no directory.
+pub fn listing(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Writes a script that everybody may run.
+pub fn write_script(path: &Path, text: &str) {
+    fs::write(path, text).expect("writing a script of the lab");
+    fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the server's log:\n{}", self.log().text());
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // What does not stop for a kind word is killed by the guardian.
+        if self.dir.join("run").exists() {
+            let asked = Command::new(binary::fakessh())
+                .arg("stop")
+                .env("FAKESSH_DIR", self.dir.join("run"))
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn();
+            if let Ok(mut stopping) = asked {
+                let ended = Process::open(stopping.id()).is_none_or(|it| it.wait(ENDING));
+                if !ended {
+                    _ = stopping.kill();
+                }
+                _ = stopping.wait();
+            }
+        }
+        let server = self.server.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(server) = server {
+            server.stop(&self.guardian);
+        }
+    }
+}
+
+/// A lab that the tests of a file share while any of them runs. The last one to end takes it
+/// down, because what is static is never dropped; the next one starts another.
+#[derive(Debug)]
+pub struct SharedLab {
+    start: fn() -> Lab,
+    running: Mutex<Weak<Inner>>,
+}
+
+impl SharedLab {
+    /// A lab that is started in this way when a test first asks for it.
+    pub const fn new(start: fn() -> Lab) -> SharedLab {
+        SharedLab { start, running: Mutex::new(Weak::new()) }
+    }
+
+    /// The lab, started if none runs.
+    pub fn get(&self) -> Lab {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(inner) = running.upgrade() {
+            return Lab(inner);
+        }
+        let lab = (self.start)();
+        *running = Arc::downgrade(&lab.0);
+        lab
+    }
+}

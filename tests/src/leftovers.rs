@@ -1,0 +1,106 @@
+//! What a lab's programs leave behind: processes found through `/proc`, and files.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// A process, held so that its number can't come to mean another one.
+#[derive(Debug)]
+pub struct Process {
+    /// Its process id.
+    pub pid: u32,
+    /// Its command line, words joined by spaces, as it was when it was found.
+    pub command: String,
+    fd: OwnedFd,
+}
+
+impl Process {
+    /// The process of this id; `None` where there is none.
+    pub fn open(pid: u32) -> Option<Process> {
+        let raw = Pid::from_raw(i32::try_from(pid).ok()?)?;
+        let fd = pidfd_open(raw, PidfdFlags::empty()).ok()?;
+        let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let command = String::from_utf8_lossy(&words).replace('\0', " ").trim().to_owned();
+        Some(Process { pid, command, fd })
+    }
+
+    /// Kills it with SIGKILL, if it is still there.
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Sends it a signal, if it is still there.
+    pub fn signal(&self, signal: Signal) {
+        let _ = pidfd_send_signal(&self.fd, signal);
+    }
+
+    /// Waits until it has ended; false where it still runs after this time.
+    #[must_use]
+    pub fn wait(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).expect("a duration that poll can take");
+            let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+            match poll(&mut fds, Some(&timeout)) {
+                Ok(0) => return false,
+                Ok(_) => return true,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => panic!("waiting for process {}: {error}", self.pid),
+            }
+        }
+    }
+}
+
+/// All processes that descend from this one, without it.
+pub fn descendants(pid: u32) -> Vec<Process> {
+    let mut found = Vec::new();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    for task in tasks {
+        let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|word| word.parse().ok()) {
+            found.extend(descendants(child));
+            found.extend(Process::open(child));
+        }
+    }
+    found
+}
+
+/// The processes whose environment or command line, as they were started with, holds this mark,
+/// and those of this user. Zombies and this process are left out.
+pub fn processes(mark: &str, uid: Option<u32>) -> Vec<Process> {
+    let entries = fs::read_dir("/proc").expect("reading /proc");
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|&pid| pid != std::process::id())
+        .filter(|&pid| is_marked(pid, mark) || uid.is_some_and(|uid| is_of_user(pid, uid)))
+        .filter_map(Process::open)
+        .filter(|process| !process.command.is_empty())
+        .collect()
+}
+
+fn is_marked(pid: u32, mark: &str) -> bool {
+    let holds = |name: &str| {
+        let bytes = fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        bytes.windows(mark.len()).any(|window| window == mark.as_bytes())
+    };
+    holds("environ") || holds("cmdline")
+}
+
+fn is_of_user(pid: u32, uid: u32) -> bool {
+    fs::metadata(format!("/proc/{pid}")).is_ok_and(|metadata| metadata.uid() == uid)
+}
+
+/// Files of this user in the places where temporary files are put.
+pub fn temporary_files(uid: u32) -> Vec<PathBuf> {
+    let places = ["/tmp", "/var/tmp", "/dev/shm", "/run/user"].map(Path::new);
+    let entries = places.into_iter().filter_map(|place| fs::read_dir(place).ok()).flatten();
+    let paths = entries.flatten().map(|entry| entry.path());
+    paths
+        .filter(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.uid() == uid))
+        .collect()
+}

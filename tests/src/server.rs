@@ -1,0 +1,135 @@
+//! A real `sshd` on loopback.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use crate::guardian::Guardian;
+use crate::log::ServerLog;
+use crate::{leftovers, privilege};
+
+/// How often another port is tried when somebody took the free one that was found.
+const ATTEMPTS: usize = 10;
+
+/// A running `sshd`.
+#[derive(Debug)]
+pub(crate) struct Server {
+    listener: Child,
+    pub(crate) port: u16,
+}
+
+/// What an `sshd` is started with.
+#[derive(Debug)]
+pub(crate) struct ServerSetup<'a> {
+    /// Where its files are.
+    pub(crate) directory: &'a Path,
+    /// Configuration, without the port.
+    pub(crate) config: &'a str,
+    /// Commands that are run before it, in a mount namespace that it then lives in.
+    pub(crate) private_mounts: Option<&'a str>,
+    /// The lab's mark, for its environment.
+    pub(crate) mark: &'a str,
+}
+
+impl Server {
+    /// Starts an `sshd` and waits until it listens: on this port, or on any free one.
+    pub(crate) fn start(
+        setup: &ServerSetup<'_>,
+        port: Option<u16>,
+        log: &ServerLog,
+        guardian: &Guardian,
+    ) -> Server {
+        if privilege::is_root() {
+            // Privilege separation needs it; the service's own start would have created it.
+            std::fs::create_dir_all("/run/sshd").expect("creating /run/sshd");
+        }
+        let file = setup.directory.join("sshd_config");
+        for _ in 0..ATTEMPTS {
+            let port = port.unwrap_or_else(free_port);
+            let config = format!("Port {port}\n{}", setup.config);
+            std::fs::write(&file, config).expect("writing the lab's sshd_config");
+            let from = log.len();
+            let mut listener = spawn(setup, &file);
+            guardian.listener(listener.id());
+            log.follow(listener.stderr.take().expect("sshd's standard error"));
+            if log.wait_for(from, "Server listening on").is_some() {
+                return Server { listener, port };
+            }
+            let status = listener.wait().expect("waiting for sshd");
+            guardian.listener(0);
+            let taken = log.text().lines().skip(from).any(|line| line.contains("Address already"));
+            assert!(taken, "sshd did not start ({status}):\n{}", log.text());
+        }
+        panic!("no free port for sshd after {ATTEMPTS} attempts");
+    }
+
+    /// The process id of the listening `sshd`.
+    pub(crate) fn pid(&self) -> u32 {
+        self.listener.id()
+    }
+
+    /// Ends it, its sessions and all that they started and that did not leave them.
+    pub(crate) fn stop(mut self, guardian: &Guardian) {
+        let below = leftovers::descendants(self.pid());
+        let _ = self.listener.kill();
+        let _ = self.listener.wait();
+        guardian.listener(0);
+        for process in below {
+            process.kill();
+        }
+    }
+}
+
+fn spawn(setup: &ServerSetup<'_>, file: &Path) -> Child {
+    let sshd = sshd_path();
+    let mut command = match setup.private_mounts {
+        None => Command::new(sshd),
+        Some(script) => {
+            let mut command = Command::new("unshare");
+            let script = format!("set -e\n{script}\nexec \"$0\" \"$@\"");
+            command.args(["--mount", "--propagation", "private", "sh", "-c", &script]).arg(sshd);
+            command
+        }
+    };
+    command
+        .args(["-D", "-e", "-f"])
+        .arg(file)
+        .env_clear()
+        .env("PATH", crate::tool::PATH)
+        .env(crate::lab::MARK_VARIABLE, setup.mark)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starting sshd")
+}
+
+/// The server's program.
+fn sshd_path() -> PathBuf {
+    let places = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
+    let found = places.iter().map(PathBuf::from).find(|path| path.exists());
+    found.expect("sshd is not installed (Debian: openssh-server)")
+}
+
+/// Lines for `sshd_config` that only newer servers know.
+pub(crate) fn lines_for_new_servers() -> &'static str {
+    static LINES: OnceLock<&str> = OnceLock::new();
+    LINES.get_or_init(|| {
+        // OpenSSH 9.8 and later slow down a source that fails to log in: all tests are one source.
+        let line = "PerSourcePenalties=no";
+        let tried = Command::new(sshd_path())
+            .args(["-G", "-f", "/dev/null", "-o", line])
+            .stdin(Stdio::null())
+            .output();
+        let known = tried.is_ok_and(|output| output.status.success());
+        if known { "PerSourcePenalties no" } else { "" }
+    })
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let socket = TcpListener::bind("127.0.0.1:0").expect("binding a port on loopback");
+    socket.local_addr().expect("the port that was bound").port()
+}

@@ -1,0 +1,90 @@
+//! The lab keeps its own promises: it starts, tells what happened, and leaves nothing behind.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use fakessh_tests::leftovers::{self, Process};
+use fakessh_tests::privilege::root_for;
+use fakessh_tests::{Client, Lab, Relay};
+
+#[test]
+fn a_command_runs_as_the_account_and_the_login_is_counted() {
+    let lab = Lab::start();
+    assert_eq!(lab.logins(), 0);
+    let account = lab.account().name.clone();
+    let done = lab.tool(Client::Ssh, ["ssh", "remote", "id -un"]).run();
+    done.expect_status(0).expect_out(&format!("{account}\n"));
+    assert_eq!(lab.logins(), 1);
+}
+
+#[test]
+fn everything_is_gone_when_a_lab_is_dropped_in_mid_session() {
+    let lab = Lab::start();
+    let words =
+        ["ssh", "remote", "setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo up; sleep 1000"];
+    let mut running = lab.tool(Client::Ssh, words).start();
+    assert_eq!(running.read_line().as_deref(), Some("up"));
+    let (dir, mark) = (lab.dir().to_owned(), lab.mark().to_owned());
+    let account = lab.account().clone();
+    let sleepers: Vec<Process> =
+        lab.processes().into_iter().filter(|it| it.command == "sleep 1000").collect();
+    assert_eq!(sleepers.len(), 2, "{sleepers:?}");
+    drop(lab);
+    assert!(!dir.exists());
+    let left = leftovers::processes(&mark, None);
+    assert!(left.is_empty(), "{left:?}");
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
+    assert!(!fakessh_tests::privilege::is_root() || !passwd.contains(&account.name));
+    drop(running);
+}
+
+#[test]
+fn a_server_that_is_stopped_refuses_and_one_that_is_started_again_accepts() {
+    let lab = Lab::start();
+    let port = lab.stop_server();
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    lab.tool(Client::Ssh, ["ssh", "remote", "true"]).run().expect_status(255);
+    lab.restart_server(port);
+    lab.tool(Client::Ssh, ["ssh", "remote", "true"]).run().expect_status(0);
+    lab.rotate_host_key();
+    lab.tool(Client::Ssh, ["ssh", "remote", "true"]).run().expect_status(255);
+    lab.trust_host_key();
+    lab.tool(Client::Ssh, ["ssh", "remote", "true"]).run().expect_status(0);
+}
+
+#[test]
+fn a_relay_is_late_counts_and_cuts() {
+    let lab = Lab::start();
+    let relay = Relay::start(lab.port(), Duration::from_millis(20));
+    lab.host_through("late", relay.port(), &[]);
+    let begun = Instant::now();
+    lab.tool(Client::Ssh, ["ssh", "late", "true"]).run().expect_status(0);
+    assert!(begun.elapsed() >= Duration::from_millis(200), "a login is several round trips");
+    assert_eq!(relay.connections(), 1);
+    assert!(relay.bytes_up() > 1000 && relay.bytes_down() > 1000);
+    let mut running = lab.tool(Client::Ssh, ["ssh", "late", "echo up; cat"]).input_open().start();
+    assert_eq!(running.read_line().as_deref(), Some("up"));
+    relay.cut();
+    running.finish().expect_status(255);
+}
+
+#[test]
+fn passwords_and_private_mounts_work() {
+    if !root_for("an account with a password, and mounts") {
+        return;
+    }
+    let lab = Lab::builder()
+        .password()
+        .private_mounts("mount -t tmpfs -o size=1m none \"$LAB/remote\"")
+        .start();
+    let askpass = lab.dir().join("bin/askpass");
+    let script = format!("#!/bin/sh\necho '{}'\n", fakessh_tests::account::PASSWORD);
+    fakessh_tests::lab::write_script(&askpass, &script);
+    let dir = lab.remote_dir();
+    let done = lab
+        .tool(Client::Ssh, ["ssh", "remote", &format!("findmnt -n -o FSTYPE {}", dir.display())])
+        .env("SSH_ASKPASS", askpass)
+        .env("SSH_ASKPASS_REQUIRE", "force")
+        .run();
+    done.expect_status(0).expect_out("tmpfs\n");
+}
