@@ -29,12 +29,18 @@ pub enum Found {
     Failed(String),
 }
 
-/// Looks for the preamble in what a target sends.
+/// Looks for the preamble in what a target sends. Each byte is looked at once or twice, however
+/// the stream is split.
 #[derive(Debug)]
 pub struct Scanner {
     preamble: Vec<u8>,
     complaint: Vec<u8>,
+    /// The last of what came.
     seen: Vec<u8>,
+    /// Nothing that is looked for begins in `seen` before this.
+    searched: usize,
+    /// Where in `seen` the reason of a complaint begins whose line is not yet whole.
+    reason: Option<usize>,
 }
 
 impl Scanner {
@@ -44,29 +50,50 @@ impl Scanner {
             preamble: preamble(marker),
             complaint: complaint(marker).into_bytes(),
             seen: Vec::new(),
+            searched: 0,
+            reason: None,
         }
     }
 
-    /// Takes the next bytes of the stream.
+    /// Takes the next bytes of the stream. Once it has found something it is done.
     pub fn scan(&mut self, bytes: &[u8]) -> Found {
         self.seen.extend_from_slice(bytes);
-        if let Some(at) = find(&self.seen, &self.preamble) {
+        if let Some(at) = self.find(&self.preamble) {
             let rest = self.seen.split_off(at + self.preamble.len());
             self.seen.truncate(at);
             return Found::Started(rest);
         }
-        if let Some(at) = find(&self.seen, &self.complaint) {
-            let reason = &self.seen[at + self.complaint.len()..];
-            if let Some(end) = reason.iter().position(|&byte| byte == b'\n') {
-                let reason = String::from_utf8_lossy(&reason[..end]).into_owned();
-                self.seen.truncate(at);
+        let new_complaint = self.find(&self.complaint).map(|at| at + self.complaint.len());
+        self.reason = self.reason.or(new_complaint);
+        if let Some(begin) = self.reason {
+            let unread = begin.max(self.searched);
+            if let Some(end) = self.seen[unread..].iter().position(|&byte| byte == b'\n') {
+                let reason = String::from_utf8_lossy(&self.seen[begin..unread + end]).into_owned();
+                self.seen.truncate(begin.saturating_sub(self.complaint.len()));
                 return Found::Failed(reason);
             }
         }
-        // Room for noise, and for a complaint that is not complete.
-        let excess = self.seen.len().saturating_sub(2 * MAX_NOISE);
-        self.seen.drain(..excess);
+        let longest = self.preamble.len().max(self.complaint.len());
+        self.searched = self.seen.len().saturating_sub(longest - 1);
+        self.forget();
         Found::Nothing
+    }
+
+    /// Where this begins in what was not yet searched.
+    fn find(&self, needle: &[u8]) -> Option<usize> {
+        let unsearched = &self.seen[self.searched..];
+        let at = unsearched.windows(needle.len()).position(|window| window == needle)?;
+        Some(self.searched + at)
+    }
+
+    /// Drops old noise, a good deal at once; the last of it stays, and the last of a complaint.
+    fn forget(&mut self) {
+        if self.seen.len() > 2 * MAX_NOISE {
+            let excess = self.seen.len() - MAX_NOISE;
+            self.seen.drain(..excess);
+            self.searched = self.searched.saturating_sub(excess);
+            self.reason = self.reason.map(|at| at.saturating_sub(excess));
+        }
     }
 
     /// The last of the noise, as text.
@@ -74,10 +101,6 @@ impl Scanner {
         let from = self.seen.len().saturating_sub(MAX_NOISE);
         String::from_utf8_lossy(&self.seen[from..]).trim().to_owned()
     }
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
 }
 
 #[cfg(test)]
@@ -88,25 +111,58 @@ mod tests {
 
     #[test]
     fn the_preamble_is_found_behind_noise_in_any_split() {
-        let mut stream = b"Welcome\r\nLast login\0".to_vec();
-        stream.extend(preamble(MARKER));
-        stream.extend(b"frames");
+        // The noise ends as the preamble begins, and holds most of a complaint.
+        let noise = [b"Welcome\r\n", &complaint(MARKER).as_bytes()[1..], b"\0fakessh\0"].concat();
+        let stream = [&noise[..], &preamble(MARKER), b"frames"].concat();
+        let begin = noise.len() + preamble(MARKER).len();
         for split in 0..=stream.len() {
             let mut scanner = Scanner::new(MARKER);
-            let mut rest = match scanner.scan(&stream[..split]) {
-                Found::Started(rest) => rest,
-                Found::Nothing => match scanner.scan(&stream[split..]) {
-                    Found::Started(rest) => rest,
-                    other => panic!("{other:?} at {split}"),
-                },
-                Found::Failed(reason) => panic!("{reason}"),
+            let (first, second) = stream.split_at(split);
+            let started = if split < begin {
+                assert_eq!(scanner.scan(first), Found::Nothing, "{split}");
+                scanner.scan(second)
+            } else {
+                scanner.scan(first)
             };
-            if scanner.seen.len() + preamble(MARKER).len() <= split {
-                rest.extend(&stream[split.max(stream.len() - 6)..]);
-            }
-            assert!(b"frames".starts_with(&rest[..]) || rest == b"frames");
-            assert!(scanner.noise().starts_with("Welcome"));
+            let frames = if split < begin { b"frames" } else { &first[begin..] };
+            assert_eq!(started, Found::Started(frames.to_vec()), "{split}");
+            assert_eq!(scanner.noise(), String::from_utf8_lossy(&noise).trim());
         }
+    }
+
+    #[test]
+    fn the_preamble_is_found_byte_by_byte_behind_any_amount_of_noise() {
+        for noise in [0, 1, 2 * MAX_NOISE - 20, 2 * MAX_NOISE, 100_000] {
+            let mut scanner = Scanner::new(MARKER);
+            let stream = [&vec![b'\0'; noise][..], &preamble(MARKER)].concat();
+            let (last, before) = stream.split_last().unwrap();
+            for &byte in before {
+                assert_eq!(scanner.scan(&[byte]), Found::Nothing);
+            }
+            assert_eq!(scanner.scan(&[*last]), Found::Started(Vec::new()));
+        }
+    }
+
+    #[test]
+    fn a_complaint_is_found_byte_by_byte_and_its_noise_is_what_came_before() {
+        let mut scanner = Scanner::new(MARKER);
+        let stream = format!("motd\n{}no such file", complaint(MARKER));
+        for byte in stream.bytes() {
+            assert_eq!(scanner.scan(&[byte]), Found::Nothing);
+        }
+        assert_eq!(scanner.scan(b"\nmore"), Found::Failed("no such file".into()));
+        assert_eq!(scanner.noise(), "motd");
+    }
+
+    #[test]
+    fn a_reason_without_end_is_not_kept_whole() {
+        let mut scanner = Scanner::new(MARKER);
+        scanner.scan(complaint(MARKER).as_bytes());
+        for _ in 0..100 {
+            assert_eq!(scanner.scan(&[b'x'; 1000]), Found::Nothing);
+        }
+        let Found::Failed(reason) = scanner.scan(b"\n") else { panic!("a line has ended") };
+        assert!((MAX_NOISE..=2 * MAX_NOISE + 1000).contains(&reason.len()));
     }
 
     #[test]
