@@ -81,7 +81,7 @@ pub enum WireError {
     /// A message that can't be decoded.
     #[error("malformed message: {0}")]
     BadMessage(String),
-    /// A message that is too large to be sent.
+    /// A message that is too large to be sent, or to be read.
     #[error("message of more than {MAX_MESSAGE} bytes")]
     TooLarge,
 }
@@ -137,12 +137,21 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, WireError> {
     if bytes.len() > MAX_MESSAGE { Err(WireError::TooLarge) } else { Ok(bytes) }
 }
 
+/// What bincode may believe while it decodes a message: it counts a number by its size in memory,
+/// which is up to eight times what it takes on the wire. A length that lies within this costs an
+/// allocation that is never touched.
+const MAX_CLAIM: usize = 8 * MAX_MESSAGE;
+
 /// Decodes a message that takes up all of `bytes`.
 ///
 /// # Errors
-/// [`WireError::BadMessage`] where it does not, or where it claims more than [`MAX_MESSAGE`].
+/// [`WireError::TooLarge`] above [`MAX_MESSAGE`] bytes; [`WireError::BadMessage`] where the bytes
+/// are no such message, or more than one.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
-    let config = bincode::config::standard().with_limit::<MAX_MESSAGE>();
+    if bytes.len() > MAX_MESSAGE {
+        return Err(WireError::TooLarge);
+    }
+    let config = bincode::config::standard().with_limit::<MAX_CLAIM>();
     let (message, used) = bincode::serde::decode_from_slice(bytes, config)
         .map_err(|error| WireError::BadMessage(error.to_string()))?;
     if used != bytes.len() {

@@ -1,0 +1,210 @@
+//! The literal bytes of everything that is said: a change of codec, of a field's order or of a
+//! variant's place shows here, and wants a new version of the program at both ends.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fmt::Debug;
+
+use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::invocation::{ControlCommand, Destination, Invocation, Request};
+use fakessh_protocol::message::{
+    FromShim, Handoff, Hello, LinkSettings, ProgramKind, Question, QuestionKind, Refusal,
+    RefusalReason, Secret, SessionHandles, Spawn, ToMaster, ToShim, ToSlave,
+};
+use fakessh_protocol::mux::{Mux, Transmit};
+use fakessh_protocol::start;
+use fakessh_protocol::wire::{self, Handle, Header, Kind};
+use serde::{Serialize, de::DeserializeOwned};
+
+/// A message is these bytes, and these bytes are the message.
+#[track_caller]
+fn golden<T: Serialize + DeserializeOwned + PartialEq + Debug>(message: T, bytes: &[&[u8]]) {
+    let bytes = bytes.concat();
+    assert_eq!(wire::encode(&message).unwrap(), bytes, "{message:?}");
+    assert_eq!(wire::decode::<T>(&bytes).unwrap(), message);
+    for cut in 0..bytes.len() {
+        wire::decode::<T>(&bytes[..cut]).expect_err("a message that is cut is none");
+    }
+    wire::decode::<T>(&[&bytes[..], &[0]].concat()).expect_err("one message, not more");
+}
+
+#[test]
+fn headers_of_frames() {
+    let golden = |kind, len, handle, bytes: [u8; 8]| {
+        let header = Header { kind, len, handle: Handle(handle) };
+        assert_eq!(header.encode(), bytes);
+        assert_eq!(Header::decode(bytes).unwrap(), header);
+    };
+    golden(Kind::Data, 65_536, 0x0403_0201, [1, 0, 0, 1, 1, 2, 3, 4]);
+    golden(Kind::Eof, 0, 5, [2, 0, 0, 0, 5, 0, 0, 0]);
+    golden(Kind::Reset, 0, 5, [3, 0, 0, 0, 5, 0, 0, 0]);
+    golden(Kind::Credit, 4, 5, [4, 4, 0, 0, 5, 0, 0, 0]);
+    golden(Kind::Stop, 0, 5, [5, 0, 0, 0, 5, 0, 0, 0]);
+    golden(Kind::Blocked, 0, 5, [6, 0, 0, 0, 5, 0, 0, 0]);
+    golden(Kind::Message, 0x0003_0201, 0, [7, 1, 2, 3, 0, 0, 0, 0]);
+    golden(Kind::Ping, 8, 0, [8, 8, 0, 0, 0, 0, 0, 0]);
+    golden(Kind::Pong, 8, 0, [9, 8, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn frames_as_the_mux_sends_them() {
+    let mut mux = Mux::new();
+    let (up, down) = (Handle(5), Handle(6));
+    mux.open_sending(up).unwrap();
+    mux.open_receiving(down).unwrap();
+    mux.message(Handle(4), &ToSlave::Hangup).unwrap();
+    mux.probe();
+    mux.receive(&[8, 8, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
+    for _ in 0..2 {
+        mux.receive(&[1, 0, 0, 1, 6, 0, 0, 0]).unwrap();
+        mux.took(65_536);
+    }
+    mux.consumed(down, 131_072);
+    mux.offer(up, 3);
+    mux.finish(up);
+    let control = |bytes: &[u8]| Some(Transmit::Control(bytes.to_vec()));
+    assert_eq!(mux.transmit(), control(&[7, 1, 0, 0, 4, 0, 0, 0, 3]));
+    assert_eq!(mux.transmit(), control(&[9, 8, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]));
+    assert_eq!(mux.transmit(), control(&[8, 8, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]));
+    assert_eq!(mux.transmit(), control(&[4, 4, 0, 0, 6, 0, 0, 0, 0, 0, 2, 0]));
+    let header = [1, 3, 0, 0, 5, 0, 0, 0];
+    assert_eq!(mux.transmit(), Some(Transmit::Data { header, handle: up, len: 3 }));
+    assert_eq!(mux.transmit(), control(&[2, 0, 0, 0, 5, 0, 0, 0]));
+    mux.stop(down);
+    assert_eq!(mux.transmit(), control(&[5, 0, 0, 0, 6, 0, 0, 0]));
+    mux.open_sending(up).unwrap();
+    mux.reset(up);
+    assert_eq!(mux.transmit(), control(&[3, 0, 0, 0, 5, 0, 0, 0]));
+}
+
+#[test]
+fn from_the_master_to_a_slave() {
+    let settings = LinkSettings { keepalive_ms: 15_000, silence_ms: 900_000 };
+    golden(ToSlave::Settings(settings), &[&[0, 251, 0x98, 0x3a, 252, 0xa0, 0xbb, 0x0d, 0]]);
+    let spawn = |program, environment| {
+        let handles = SessionHandles {
+            control: Handle(4),
+            stdin: Handle(5),
+            stdout: Handle(6),
+            stderr: Handle(0x0001_0000),
+        };
+        ToSlave::Spawn(Spawn { handles, program, environment })
+    };
+    let handles = &[1, 4, 5, 6, 252, 0, 0, 1, 0];
+    let shell = ProgramKind::Shell(b"ls\xff".to_vec());
+    let environment = vec![(b"LANG".to_vec(), b"C".to_vec()), (b"E".to_vec(), Vec::new())];
+    golden(
+        spawn(shell, environment),
+        &[handles, &[0, 3], b"ls\xff", &[2, 4], b"LANG", &[1], b"C", &[1], b"E", &[0]],
+    );
+    golden(spawn(ProgramKind::Login, Vec::new()), &[handles, &[1, 0]]);
+    let subsystem = ProgramKind::Subsystem("sftp".into());
+    golden(spawn(subsystem, Vec::new()), &[handles, &[2, 4], b"sftp", &[0]]);
+    golden(ToSlave::Signal(15), &[&[2, 15]]);
+    golden(ToSlave::Hangup, &[&[3]]);
+}
+
+#[test]
+fn from_a_slave_to_the_master() {
+    let hello = Hello { user: "root".into(), uid: 1000, home: "/r".into(), pid: 77 };
+    golden(ToMaster::Hello(hello), &[&[0, 4], b"root", &[251, 0xe8, 3, 2], b"/r", &[77]]);
+    golden(ToMaster::Exited(ExitStatus::Code(255)), &[&[1, 0, 255]]);
+    golden(ToMaster::Exited(ExitStatus::Signal(9)), &[&[1, 1, 9]]);
+    let reasons = [RefusalReason::NotFound, RefusalReason::Limit, RefusalReason::Other];
+    for (number, reason) in (0..).zip(reasons) {
+        let refusal = Refusal { reason, message: "no".into() };
+        golden(ToMaster::Refused(refusal), &[&[2, number, 2], b"no"]);
+    }
+}
+
+#[test]
+fn from_the_master_to_a_shim() {
+    let kinds = [QuestionKind::Secret, QuestionKind::Line, QuestionKind::Confirm];
+    for (number, kind) in (0..).zip(kinds) {
+        let question = Question { kind, text: "P:".into() };
+        golden(ToShim::Ask(question), &[&[0, number, 2], b"P:"]);
+    }
+    golden(ToShim::Notice("hm".into()), &[&[1, 2], b"hm"]);
+    golden(ToShim::Started, &[&[2]]);
+    golden(ToShim::Exited(ExitStatus::Code(3)), &[&[3, 0, 3]]);
+    golden(ToShim::Failed("lost".into()), &[&[4, 4], b"lost"]);
+    golden(ToShim::RealSsh("why".into()), &[&[5, 3], b"why"]);
+}
+
+#[test]
+fn from_a_shim_to_the_master() {
+    golden(FromShim::Answer(None), &[&[0, 0]]);
+    golden(FromShim::Answer(Some(Secret("pw".into()))), &[&[0, 1, 2], b"pw"]);
+    golden(FromShim::Signal(2), &[&[1, 2]]);
+}
+
+#[test]
+fn what_an_invocation_wants() {
+    golden(Request::Login, &[&[0]]);
+    golden(Request::Command(b"id".to_vec()), &[&[1, 2], b"id"]);
+    golden(Request::Subsystem("sftp".into()), &[&[2, 4], b"sftp"]);
+    golden(Request::Nothing, &[&[3]]);
+    golden(ControlCommand::Check, &[&[0]]);
+    golden(ControlCommand::Exit, &[&[1]]);
+    golden(ControlCommand::Stop, &[&[2]]);
+}
+
+#[test]
+fn a_handoff() {
+    let full = Invocation {
+        destination: Destination { user: Some("me".into()), host: "web1".into(), port: Some(2222) },
+        request: Request::Command(b"id".to_vec()),
+        control: Some(ControlCommand::Check),
+        connection: vec![b"-i".to_vec(), b"key".to_vec()],
+        batch: true,
+        send_env: vec!["LC_*".into()],
+        set_env: vec![(b"A".to_vec(), b"b".to_vec())],
+        environment: vec![(b"HOME".to_vec(), b"/h".to_vec())],
+        directory: b"/tmp".to_vec(),
+        unserved: Some("-L".into()),
+        announce: true,
+        verbosity: 3,
+    };
+    let destination: &[&[u8]] = &[&[1, 2], b"me", &[4], b"web1", &[1, 251, 0xae, 0x08]];
+    let wanted: &[&[u8]] = &[&[1, 2], b"id", &[1, 0], &[2, 2], b"-i", &[3], b"key", &[1]];
+    let surroundings: &[&[u8]] = &[
+        &[1, 4],
+        b"LC_*",
+        &[1, 1],
+        b"A",
+        &[1],
+        b"b",
+        &[1, 4],
+        b"HOME",
+        &[2],
+        b"/h",
+        &[4],
+        b"/tmp",
+    ];
+    let rest: &[&[u8]] = &[&[1, 2], b"-L", &[1], &[3]];
+    let invocation = [destination, wanted, surroundings, rest].concat().concat();
+    golden(full.clone(), &[&invocation]);
+    let handoff = Handoff { version: "0.1.0".into(), invocation: full };
+    golden(handoff, &[&[5], b"0.1.0", &invocation]);
+
+    let bare = Invocation {
+        destination: Destination { user: None, host: "h".into(), port: None },
+        request: Request::Login,
+        control: None,
+        connection: Vec::new(),
+        batch: false,
+        send_env: Vec::new(),
+        set_env: Vec::new(),
+        environment: Vec::new(),
+        directory: Vec::new(),
+        unserved: None,
+        announce: false,
+        verbosity: 0,
+    };
+    golden(bare, &[&[0, 1], b"h", &[0], &[0; 11]]);
+}
+
+#[test]
+fn the_start_of_a_link() {
+    assert_eq!(start::preamble("ab12"), b"\0fakessh start ab12\n");
+    assert_eq!(start::complaint("ab12"), "fakessh failed ab12 ");
+}
