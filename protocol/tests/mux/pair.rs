@@ -127,11 +127,12 @@ impl Pair {
         handle
     }
 
-    /// Moves at most `len` bytes of what `from` has sent to the other end.
-    pub(crate) fn deliver(&mut self, from: Side, len: usize) {
+    /// Moves at most `len` bytes of what `from` has sent to the other end. Returns how many.
+    pub(crate) fn deliver(&mut self, from: Side, len: usize) -> usize {
         let pipe = &mut self.peer(from).pipe;
         let bytes: Vec<u8> = pipe.drain(..len.min(pipe.len())).collect();
         self.peer(from.other()).take(&bytes);
+        bytes.len()
     }
 
     /// Sends, delivers and, where `consuming`, consumes everything until nothing moves any more.
@@ -146,8 +147,7 @@ impl Pair {
                 while peer.transmit() {
                     moved = true;
                 }
-                moved |= !peer.pipe.is_empty();
-                self.deliver(side, usize::MAX);
+                moved |= self.deliver(side, usize::MAX) > 0;
             }
             if !moved {
                 return;
