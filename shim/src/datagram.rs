@@ -273,7 +273,7 @@ fn accept(socket: BorrowedFd<'_>, flags: RecvFlags) -> io::Result<Option<Datagra
             buffer
         }
         IN_MEMORY_FILE if received.bytes == 1 && !descriptors.is_empty() => {
-            memory::open(&descriptors.remove(0))?
+            memory::open(descriptors.remove(0))?
         }
         _ => return Err(malformed("its form is unknown")),
     };

@@ -1,3 +1,73 @@
 //! The program that tools take for `ssh`, `scp` and `sftp`.
+//!
+//! A tool runs `ssh`. The shim [parses](parse) the command line, [finds](find) the master, sends
+//! it the invocation and its own standard input, output and error in one [datagram], and from
+//! then on only [waits](session): for questions to [ask](prompt), signals to pass on, and the
+//! status to exit with. No thread, no timer, no async, no configuration: it starts in half a
+//! millisecond and waits in one blocked call.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use fakessh_protocol::exit::TRANSPORT_FAILURE;
 
 pub mod datagram;
+mod diagnostics;
+pub mod find;
+pub mod parse;
+mod place;
+pub mod prompt;
+mod real;
+pub mod session;
+mod sys;
+mod tool;
+
+/// Whether a program called by this name is the shim.
+pub fn is_shim(argv0: &OsStr) -> bool {
+    matches!(name(argv0), b"ssh" | b"scp" | b"sftp")
+}
+
+/// Is `ssh`, `scp` or `sftp`, whichever `args[0]` names, and returns the status to exit with.
+///
+/// The process is the shim's from here on: see [`session::run`].
+pub fn main(args: Vec<OsString>) -> u8 {
+    if let Err(error) = session::hold_standard_descriptors() {
+        diagnostics::say(&format!("cannot open /dev/null: {error}"));
+        return TRANSPORT_FAILURE;
+    }
+    match args.first().map_or(&b"ssh"[..], |argv0| name(argv0)) {
+        b"scp" => tool::run("scp", &args),
+        b"sftp" => tool::run("sftp", &args),
+        _ => ssh_over(args, |argv0| find::find(argv0).map_err(|error| error.to_string())),
+    }
+}
+
+fn name(argv0: &OsStr) -> &[u8] {
+    Path::new(argv0).file_name().unwrap_or_default().as_bytes()
+}
+
+/// Is `ssh`, with a connection to the master that `connect` makes once the command line is
+/// understood; it is given `args[0]`, and its error is one line.
+pub fn ssh_over(
+    args: Vec<OsString>,
+    connect: impl FnOnce(&OsStr) -> Result<OwnedFd, String>,
+) -> u8 {
+    let command_line = match parse::parse(args, parse::Surroundings::current()) {
+        Ok(parse::Parsed::Session(command_line)) => *command_line,
+        Ok(parse::Parsed::RealSsh(argv)) => return real::ssh(&argv),
+        Err(error) => {
+            diagnostics::say(&error.to_string());
+            return TRANSPORT_FAILURE;
+        }
+    };
+    let argv0 = command_line.argv.first().cloned().unwrap_or_default();
+    match connect(&argv0) {
+        Ok(socket) => session::run(command_line, socket),
+        Err(error) => {
+            diagnostics::say(&error);
+            TRANSPORT_FAILURE
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! How the shim finds its master: the descriptor that it inherited, the socket that the
+//! environment names, the socket in the directory that it lies in. No single way survives every
+//! tool: some close descriptors, some rebuild the environment.
+
+use std::env;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FileType;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use thiserror::Error;
+
+use crate::{place, sys};
+
+/// The variable that names the inherited descriptor, as [`describe`] writes it.
+pub const FD_VARIABLE: &str = "FAKESSH_FD";
+
+/// The variable that names the path of the run's listening `SOCK_SEQPACKET` socket.
+pub const SOCKET_VARIABLE: &str = "FAKESSH_SOCKET";
+
+/// The name of that socket in the run's directory, beside `ssh`, `scp` and `sftp`.
+pub const SOCKET_NAME: &str = "master";
+
+/// There is no master to be found. The message is the line for standard error.
+#[derive(Debug, Error)]
+pub enum NotFound {
+    /// Nothing points to a run.
+    #[error("this ssh belongs to no run; start the tool with `fakessh run`, or use the real ssh")]
+    NoRun,
+    /// Something points to a run, and nobody answers there.
+    #[error(
+        "the run that this ssh belongs to is over, or its master has ended (tried {tried}); \
+         start the tool again with `fakessh run`"
+    )]
+    Over {
+        /// What was tried, and what came of it.
+        tried: String,
+    },
+}
+
+/// How a descriptor of this process is named in [`FD_VARIABLE`] for the tools that inherit it:
+/// its number, and the socket's inode, by which the shim knows that it is still the same one.
+///
+/// # Errors
+/// What `fstat(2)` says.
+pub fn describe(socket: BorrowedFd<'_>) -> io::Result<String> {
+    let inode = rustix::fs::fstat(socket)?.st_ino;
+    Ok(format!("{}:{inode}", socket.as_raw_fd()))
+}
+
+/// Finds the master, for a program that was called as `argv0`. The result is a connected
+/// `SOCK_SEQPACKET` socket for one handoff. The inherited one is shared with every other shim of
+/// the run: nothing may be received from it and none of its flags changed.
+///
+/// # Errors
+/// [`NotFound`].
+pub fn find(argv0: &OsStr) -> Result<OwnedFd, NotFound> {
+    let mut search = Search::default();
+    let descriptor = env::var(FD_VARIABLE).ok();
+    let path = env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    search
+        .inherited(descriptor.as_deref())
+        .or_else(|| search.named(path.as_deref()))
+        .or_else(|| search.beside(&place::directories(argv0)))
+        .ok_or_else(|| search.not_found())
+}
+
+/// What was tried in vain.
+#[derive(Default)]
+struct Search {
+    tried: Vec<String>,
+}
+
+impl Search {
+    /// The descriptor that the environment names, if it is still the socket that was meant: a
+    /// tool may have closed it, and opened something else with the same number.
+    fn inherited(&mut self, description: Option<&str>) -> Option<OwnedFd> {
+        let (number, inode) = description?.split_once(':')?;
+        let (number, inode) = (number.parse().ok()?, inode.parse::<u64>().ok()?);
+        let descriptor = sys::inherited(number)?;
+        let stat = rustix::fs::fstat(descriptor).ok()?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Socket || stat.st_ino != inode {
+            return None;
+        }
+        if hung_up(descriptor) {
+            self.tried.push(format!("descriptor {number}: the other end is closed"));
+            return None;
+        }
+        descriptor.try_clone_to_owned().ok()
+    }
+
+    /// The socket that the environment names.
+    fn named(&mut self, path: Option<&Path>) -> Option<OwnedFd> {
+        self.connect(path?)
+    }
+
+    /// A socket in one of these directories.
+    fn beside(&mut self, directories: &[PathBuf]) -> Option<OwnedFd> {
+        directories
+            .iter()
+            .filter(|directory| place::is_run_directory(directory))
+            .find_map(|directory| self.connect(&directory.join(SOCKET_NAME)))
+    }
+
+    fn connect(&mut self, path: &Path) -> Option<OwnedFd> {
+        match connect(path) {
+            Ok(socket) => Some(socket),
+            Err(error) => {
+                let attempt = format!("{}: {error}", path.display());
+                if !self.tried.contains(&attempt) {
+                    self.tried.push(attempt);
+                }
+                None
+            }
+        }
+    }
+
+    fn not_found(&self) -> NotFound {
+        if self.tried.is_empty() {
+            NotFound::NoRun
+        } else {
+            NotFound::Over { tried: self.tried.join("; ") }
+        }
+    }
+}
+
+/// Connects to a master's socket, and makes sure that it is ours or root's.
+fn connect(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    let peer = rustix::net::sockopt::socket_peercred(&socket)?.uid;
+    if !peer.is_root() && peer != rustix::process::geteuid() {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("it belongs to another user (uid {})", peer.as_raw()),
+        ));
+    }
+    Ok(socket)
+}
+
+/// Whether the far end of a socket is closed. Looks, and does not wait.
+fn hung_up(socket: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(&socket, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().intersects(PollFlags::HUP)
+}
+
+#[cfg(test)]
+mod tests;

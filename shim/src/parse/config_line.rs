@@ -1,0 +1,252 @@
+//! The value of `-o`: one line as in `ssh_config(5)`.
+
+use super::keyword::{Keyword, Meaning, meaning};
+use super::letter::escape_character;
+use super::settings::{Demand, SessionType, Settings, Tty, Variables};
+use super::{Level, UsageError, destination};
+
+mod words;
+
+use words::{matches_any, split_keyword, split_words, trim_start, white};
+
+impl Settings {
+    /// Applies one line.
+    pub(super) fn config_line(&mut self, line: &[u8]) -> Result<(), UsageError> {
+        let Some((written, rest)) = split_keyword(line) else { return Ok(()) };
+        let keyword = String::from_utf8_lossy(&written).to_ascii_lowercase();
+        if rest.is_empty() {
+            let message = format!("no argument after keyword \"{keyword}\"");
+            return Err(UsageError::new(message));
+        }
+        let Some(meaning) = meaning(&keyword) else {
+            let ignored = self.ignore_unknown.as_deref().unwrap_or_default();
+            if matches_any(keyword.as_bytes(), ignored) {
+                return Ok(());
+            }
+            return Err(UsageError::new(format!("Bad configuration option: {keyword}")));
+        };
+        // Quotes are held against the rules whatever the keyword.
+        let words = split_words(rest).ok_or_else(|| bad(&keyword, "invalid quotes"))?;
+        match meaning {
+            Meaning::Honoured(honoured) => {
+                Value { keyword: &keyword, words, rest }.apply(honoured, self)
+            }
+            Meaning::Way => {
+                self.connect_by(&written, rest);
+                Ok(())
+            }
+            Meaning::WayTime => {
+                time(Value { keyword: &keyword, words, rest }.single()?, &keyword)?;
+                self.connect_by(&written, rest);
+                Ok(())
+            }
+            Meaning::Ignored => Ok(()),
+            Meaning::FilesOnly => {
+                Err(bad(&keyword, "directive not supported as a command-line option"))
+            }
+        }
+    }
+}
+
+/// What stands behind a keyword.
+struct Value<'a> {
+    keyword: &'a str,
+    words: Vec<Vec<u8>>,
+    rest: &'a [u8],
+}
+
+impl Value<'_> {
+    /// Applies a keyword that we act upon. The first value of a keyword counts.
+    fn apply(&self, keyword: Keyword, settings: &mut Settings) -> Result<(), UsageError> {
+        match keyword {
+            Keyword::BatchMode => first(&mut settings.batch, self.flag()?),
+            Keyword::ClearAllForwardings => {
+                first(&mut settings.clear_forwardings, self.flag()?);
+            }
+            Keyword::DynamicForward | Keyword::LocalForward | Keyword::RemoteForward => {
+                self.nonempty()?;
+                settings.demand(Demand::Forward, self.option());
+            }
+            Keyword::EscapeChar => escape_character(self.single()?)?,
+            // Said of forwards; until there are any, there is nothing that could fail.
+            Keyword::ExitOnForwardFailure => drop(self.flag()?),
+            Keyword::ForkAfterAuthentication => first(&mut settings.background, self.flag()?),
+            Keyword::ForwardAgent => {
+                // yes, no, or where the agent's socket is.
+                let wanted = !matches!(&self.single()?.to_ascii_lowercase()[..], b"no" | b"false");
+                if settings.agent.is_none() {
+                    settings.agent = Some(wanted);
+                    settings.demand(Demand::Agent, self.option());
+                }
+            }
+            Keyword::ForwardX11 => {
+                let wanted = self.flag()?;
+                if settings.x11.is_none() {
+                    settings.x11 = Some(wanted);
+                    settings.demand(Demand::X11, self.option());
+                }
+            }
+            Keyword::GssapiDelegateCredentials => {
+                let wanted = self.flag()?;
+                if settings.delegate_credentials.is_none() && wanted {
+                    settings.demand(Demand::Other, self.option());
+                }
+                first(&mut settings.delegate_credentials, wanted);
+            }
+            Keyword::IgnoreUnknown => {
+                first(&mut settings.ignore_unknown, self.single()?.to_vec());
+                settings.connect_by(self.keyword.as_bytes(), self.rest);
+            }
+            Keyword::LocalCommand => first(&mut settings.local_command, self.command()),
+            Keyword::LogLevel => first(&mut settings.level, self.level()?),
+            Keyword::PermitLocalCommand => {
+                first(&mut settings.permit_local_command, self.flag()?);
+            }
+            Keyword::Port => first(&mut settings.port, destination::port(self.single()?)?),
+            Keyword::RemoteCommand => first(&mut settings.remote_command, self.command()),
+            Keyword::RequestTty => {
+                let tty = self.tty()?;
+                if settings.tty.is_none() {
+                    settings.tty = Some(tty);
+                    settings.demand(Demand::Terminal, self.option());
+                }
+            }
+            Keyword::SendEnv => self.send_env(&mut settings.send_env)?,
+            Keyword::SessionType => first(&mut settings.session_type, self.session_type()?),
+            Keyword::SetEnv => first(&mut settings.set_env, self.set_env()?),
+            Keyword::StdinNull => first(&mut settings.null_stdin, self.flag()?),
+            Keyword::Tunnel => {
+                let wanted = !matches!(&self.single()?.to_ascii_lowercase()[..], b"no" | b"false");
+                if settings.tunnel.is_none() && wanted {
+                    settings.demand(Demand::Other, self.option());
+                }
+                first(&mut settings.tunnel, wanted);
+            }
+            Keyword::User => first(&mut settings.user, destination::user(self.single()?)?),
+        }
+        Ok(())
+    }
+
+    /// The option as it is named to the user.
+    fn option(&self) -> String {
+        format!("-o {}", self.keyword)
+    }
+
+    fn nonempty(&self) -> Result<&[u8], UsageError> {
+        let word = self.words.first().filter(|word| !word.is_empty());
+        word.map(Vec::as_slice).ok_or_else(|| bad(self.keyword, "missing argument"))
+    }
+
+    /// The only word.
+    fn single(&self) -> Result<&[u8], UsageError> {
+        if self.words.len() > 1 {
+            return Err(bad(self.keyword, "extra arguments at end of line"));
+        }
+        self.nonempty()
+    }
+
+    fn unsupported(&self, word: &[u8]) -> UsageError {
+        let word = String::from_utf8_lossy(word);
+        bad(self.keyword, &format!("unsupported option \"{word}\""))
+    }
+
+    fn flag(&self) -> Result<bool, UsageError> {
+        let word = self.single()?;
+        match &word.to_ascii_lowercase()[..] {
+            b"yes" | b"true" => Ok(true),
+            b"no" | b"false" => Ok(false),
+            _ => Err(self.unsupported(word)),
+        }
+    }
+
+    fn tty(&self) -> Result<Tty, UsageError> {
+        let word = self.single()?;
+        match &word.to_ascii_lowercase()[..] {
+            b"yes" | b"true" => Ok(Tty::Yes),
+            b"no" | b"false" => Ok(Tty::No),
+            b"force" => Ok(Tty::Force),
+            b"auto" => Ok(Tty::Auto),
+            _ => Err(self.unsupported(word)),
+        }
+    }
+
+    fn session_type(&self) -> Result<SessionType, UsageError> {
+        let word = self.single()?;
+        match &word.to_ascii_lowercase()[..] {
+            b"none" => Ok(SessionType::Nothing),
+            b"subsystem" => Ok(SessionType::Subsystem),
+            b"default" => Ok(SessionType::Default),
+            _ => Err(self.unsupported(word)),
+        }
+    }
+
+    fn level(&self) -> Result<Level, UsageError> {
+        let word = self.single()?;
+        match &word.to_ascii_lowercase()[..] {
+            b"quiet" => Ok(Level::Quiet),
+            b"fatal" => Ok(Level::Fatal),
+            b"error" => Ok(Level::Error),
+            b"info" => Ok(Level::Info),
+            b"verbose" => Ok(Level::Verbose),
+            b"debug" | b"debug1" | b"debug2" | b"debug3" => Ok(Level::Debug),
+            _ => {
+                let word = String::from_utf8_lossy(word);
+                Err(bad(self.keyword, &format!("unsupported log level '{word}'")))
+            }
+        }
+    }
+
+    /// The rest of the line as it is, for a shell.
+    fn command(&self) -> Vec<u8> {
+        trim_start(self.rest, |byte| white(byte) || byte == b'=').to_vec()
+    }
+
+    /// SendEnv adds to what there is; a leading `-` takes away.
+    fn send_env(&self, patterns: &mut Vec<String>) -> Result<(), UsageError> {
+        for word in &self.words {
+            let name = std::str::from_utf8(word).ok();
+            let name = name.filter(|name| !name.is_empty() && !name.contains('='));
+            let name = name.ok_or_else(|| bad(self.keyword, "Invalid environment name."))?;
+            patterns.push(name.to_owned());
+        }
+        Ok(())
+    }
+
+    /// SetEnv sets several; of a name set twice the first counts.
+    fn set_env(&self) -> Result<Variables, UsageError> {
+        let mut variables = Variables::new();
+        for word in &self.words {
+            let equals = word.iter().position(|&byte| byte == b'=');
+            let equals = equals.ok_or_else(|| bad(self.keyword, "Invalid SetEnv."))?;
+            let (name, value) = (&word[..equals], &word[equals + 1..]);
+            if variables.iter().all(|(known, _)| known != name) {
+                variables.push((name.to_vec(), value.to_vec()));
+            }
+        }
+        Ok(variables)
+    }
+}
+
+fn first<T>(setting: &mut Option<T>, value: T) {
+    setting.get_or_insert(value);
+}
+
+fn bad(keyword: &str, why: &str) -> UsageError {
+    UsageError::new(format!("-o {keyword}: {why}"))
+}
+
+/// Holds a time against `sshd_config(5)`, "TIME FORMATS": numbers with a suffix each.
+fn time(word: &[u8], keyword: &str) -> Result<(), UsageError> {
+    let mut digits = 0;
+    let mut valid = !word.is_empty();
+    for byte in word {
+        match byte {
+            b'0'..=b'9' => digits += 1,
+            b's' | b'S' | b'm' | b'M' | b'h' | b'H' | b'd' | b'D' | b'w' | b'W' if digits > 0 => {
+                digits = 0;
+            }
+            _ => valid = false,
+        }
+    }
+    if valid || word == b"none" { Ok(()) } else { Err(bad(keyword, "invalid time value.")) }
+}

@@ -1,0 +1,227 @@
+//! The option letters, read as getopt(3) does: clusters, values glued or apart.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+use fakessh_protocol::invocation::ControlCommand;
+
+use super::settings::{Control, Demand, SessionType, Settings, Tty};
+use super::{Level, UsageError, destination};
+
+/// The letters that take a value.
+const WITH_VALUE: &[u8] = b"BDEFIJLOPQRSWbceilmopw";
+
+/// Most that `-v` is counted.
+const MAX_VERBOSITY: u8 = 3;
+
+/// What stands after a row of options.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The words left; `--` may have ended the options.
+    Words { terminated: bool },
+    /// An option that the real `ssh` answers.
+    RealSsh,
+}
+
+impl Settings {
+    /// Takes options off the front of `words`, up to the first word that is none.
+    pub(super) fn options(&mut self, words: &mut &[&[u8]]) -> Result<Next, UsageError> {
+        while let Some((&word, rest)) = words.split_first() {
+            if word == b"--" {
+                *words = rest;
+                return Ok(Next::Words { terminated: true });
+            }
+            let Some(mut cluster) = word.strip_prefix(b"-").filter(|letters| !letters.is_empty())
+            else {
+                break;
+            };
+            *words = rest;
+            while let Some((&letter, glued)) = cluster.split_first() {
+                cluster = glued;
+                if matches!(letter, b'V' | b'G' | b'Q') {
+                    return Ok(Next::RealSsh);
+                }
+                if !WITH_VALUE.contains(&letter) {
+                    self.flag(letter)?;
+                    continue;
+                }
+                let value = if !glued.is_empty() {
+                    glued
+                } else if let Some((&value, rest)) = words.split_first() {
+                    *words = rest;
+                    value
+                } else {
+                    let letter = char::from(letter);
+                    let message = format!("option requires an argument -- {letter}");
+                    return Err(UsageError::new(message));
+                };
+                self.valued(letter, value)?;
+                break;
+            }
+        }
+        Ok(Next::Words { terminated: false })
+    }
+
+    fn flag(&mut self, letter: u8) -> Result<(), UsageError> {
+        match letter {
+            b'1' => return Err(UsageError::new("SSH protocol v.1 is no longer supported")),
+            // They tune a forward or a transport, or are no-ops of old.
+            b'2' | b'g' | b'k' => {}
+            // Sharing connections is what we do; nothing is created at a ControlPath.
+            b'M' => {}
+            b'4' => self.connect_by(b"AddressFamily", b"inet"),
+            b'6' => self.connect_by(b"AddressFamily", b"inet6"),
+            b'C' => self.connect_by(b"Compression", b"yes"),
+            b'n' => self.null_stdin = Some(true),
+            b'f' => {
+                self.background = Some(true);
+                self.null_stdin = Some(true);
+            }
+            b'x' => self.x11 = Some(false),
+            b'X' | b'Y' => {
+                self.x11 = Some(true);
+                self.demand(Demand::X11, format!("-{}", char::from(letter)));
+            }
+            b'a' => self.agent = Some(false),
+            b'A' => {
+                self.agent = Some(true);
+                self.demand(Demand::Agent, "-A");
+            }
+            b'K' | b'Z' => self.demand(Demand::Other, format!("-{}", char::from(letter))),
+            b'y' => self.syslog = true,
+            b't' => {
+                let again = self.tty == Some(Tty::Yes);
+                self.tty = Some(if again { Tty::Force } else { Tty::Yes });
+                self.demand(Demand::Terminal, "-t");
+            }
+            b'T' => self.tty = Some(Tty::No),
+            b'N' => {
+                if !matches!(self.session_type, None | Some(SessionType::Nothing)) {
+                    return Err(UsageError::new("Cannot specify -N with -s/SessionType"));
+                }
+                self.session_type = Some(SessionType::Nothing);
+                self.tty = Some(Tty::No);
+            }
+            b's' => {
+                if !matches!(self.session_type, None | Some(SessionType::Subsystem)) {
+                    return Err(UsageError::new("Cannot specify -s with -N/SessionType"));
+                }
+                self.session_type = Some(SessionType::Subsystem);
+            }
+            b'q' => self.level = Some(Level::Quiet),
+            b'v' => {
+                if self.verbosity == 0 {
+                    self.level = Some(Level::Debug);
+                }
+                self.verbosity = MAX_VERBOSITY.min(self.verbosity + 1);
+            }
+            other => {
+                let letter = char::from(other).escape_default();
+                return Err(UsageError::new(format!("unknown option -- {letter}; see ssh(1)")));
+            }
+        }
+        Ok(())
+    }
+
+    fn valued(&mut self, letter: u8, value: &[u8]) -> Result<(), UsageError> {
+        match letter {
+            b'E' => self.log_file = Some(PathBuf::from(OsStr::from_bytes(value))),
+            b'F' | b'i' => self.connection.extend([vec![b'-', letter], value.to_vec()]),
+            b'J' => {
+                if self.jump {
+                    return Err(UsageError::new(
+                        "Only a single -J option is permitted (use commas to separate multiple \
+                         jump hops)",
+                    ));
+                }
+                self.jump = true;
+                self.connection.extend([b"-J".to_vec(), value.to_vec()]);
+            }
+            b'o' => self.config_line(value)?,
+            b'I' => self.connect_by(b"PKCS11Provider", &config_word(value)),
+            b'B' => self.connect_by(b"BindInterface", &config_word(value)),
+            b'b' => self.connect_by(b"BindAddress", &config_word(value)),
+            b'c' => self.connect_by(b"Ciphers", &config_word(value)),
+            b'm' => self.connect_by(b"MACs", &config_word(value)),
+            b'P' => self.connect_by(b"Tag", &config_word(value)),
+            b'l' => {
+                let user = destination::user(value)?;
+                self.user.get_or_insert(user);
+            }
+            b'p' => {
+                let port = destination::port(value)?;
+                self.port.get_or_insert(port);
+            }
+            b'e' => escape_character(value)?,
+            b'L' | b'R' | b'D' => {
+                self.demand(Demand::Forward, format!("-{}", char::from(letter)));
+            }
+            b'W' => {
+                if self.control.is_some() {
+                    return Err(UsageError::new("Cannot specify stdio forward with -O"));
+                }
+                if self.stdio_forward {
+                    return Err(UsageError::new("stdio forward already specified"));
+                }
+                self.stdio_forward = true;
+                self.session_type = Some(SessionType::Nothing);
+                self.tty = Some(Tty::No);
+                self.demand(Demand::Other, "-W");
+            }
+            b'w' => self.demand(Demand::Other, "-w"),
+            b'O' => self.control(value)?,
+            // -S names a ControlPath.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn control(&mut self, value: &[u8]) -> Result<(), UsageError> {
+        if self.stdio_forward {
+            return Err(UsageError::new("Cannot specify multiplexing command with -W"));
+        }
+        if self.control.is_some() {
+            return Err(UsageError::new("Multiplexing command already specified"));
+        }
+        self.control = Some(match value {
+            b"check" => Control::Known(ControlCommand::Check),
+            b"exit" => Control::Known(ControlCommand::Exit),
+            b"stop" => Control::Known(ControlCommand::Stop),
+            b"forward" | b"cancel" | b"proxy" | b"conninfo" | b"channels" => {
+                self.demand(Demand::Other, format!("-O {}", String::from_utf8_lossy(value)));
+                Control::Unserved
+            }
+            _ => return Err(UsageError::new("Invalid multiplex command.")),
+        });
+        Ok(())
+    }
+}
+
+/// Holds the value of `-e` or `EscapeChar` against what `ssh(1)` allows.
+pub(super) fn escape_character(value: &[u8]) -> Result<(), UsageError> {
+    match value {
+        b"none" | [_] | [b'^', 64..128] => Ok(()),
+        _ => {
+            let value = String::from_utf8_lossy(value);
+            Err(UsageError::new(format!("Bad escape character '{value}'.")))
+        }
+    }
+}
+
+/// A value as one word of a configuration line.
+fn config_word(value: &[u8]) -> Vec<u8> {
+    let plain = |byte: &u8| !byte.is_ascii_whitespace() && !b"\"'\\#".contains(byte);
+    if !value.is_empty() && value.iter().all(plain) {
+        return value.to_vec();
+    }
+    let mut word = vec![b'"'];
+    for &byte in value {
+        if matches!(byte, b'"' | b'\\') {
+            word.push(b'\\');
+        }
+        word.push(byte);
+    }
+    word.push(b'"');
+    word
+}

@@ -1,0 +1,156 @@
+//! Asking the person: on the terminal, or with the program of `SSH_ASKPASS`, by the rules of
+//! `ssh(1)`.
+
+use std::ffi::OsStr;
+use std::io::Read as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::process::{Command, Stdio};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use zeroize::Zeroizing;
+
+use fakessh_protocol::message::{Question, QuestionKind, Secret};
+
+use crate::sys::EchoOff;
+
+/// Most bytes of an answer: the longest line that a terminal gives.
+const MAX_ANSWER: usize = 4096;
+
+/// The program that asks where `SSH_ASKPASS` does not name one.
+const DEFAULT_ASKPASS: &str = "/usr/bin/ssh-askpass";
+
+/// An environment as an invocation carries it: names and values.
+pub type Environment = [(Vec<u8>, Vec<u8>)];
+
+/// Asks, and waits for the answer as long as it takes.
+///
+/// `SSH_ASKPASS_REQUIRE`, `DISPLAY` and `WAYLAND_DISPLAY` of `environment` decide between the
+/// terminal and `SSH_ASKPASS` as `ssh(1)` says. `None` where there is neither, or where the person
+/// gave up (end of input; an askpass that fails).
+///
+/// While a secret is typed the terminal does not echo; its modes are put back on every way out,
+/// a signal and a stop included. Blocks the calling thread.
+pub fn ask(question: &Question, environment: &Environment) -> Option<Secret> {
+    let terminal = || {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        rustix::fs::open(c"/dev/tty", flags, Mode::empty()).ok()
+    };
+    match Way::choose(environment) {
+        Way::Askpass => askpass(question, environment),
+        Way::Terminal { or_askpass } => match terminal() {
+            Some(terminal) => on_terminal(question, &terminal),
+            None if or_askpass => askpass(question, environment),
+            None => None,
+        },
+    }
+}
+
+/// How to ask.
+#[derive(Debug, PartialEq, Eq)]
+enum Way {
+    /// With the program, and no other way.
+    Askpass,
+    /// On the terminal; where there is none, with the program if that is allowed.
+    Terminal { or_askpass: bool },
+}
+
+impl Way {
+    /// The rules of `ssh(1)`, "ENVIRONMENT".
+    fn choose(environment: &Environment) -> Way {
+        let set = |name| variable(environment, name).is_some_and(|value| !value.is_empty());
+        let display = set("DISPLAY") || set("WAYLAND_DISPLAY");
+        let require = variable(environment, "SSH_ASKPASS_REQUIRE").unwrap_or_default();
+        let says = |word: &[u8]| require.eq_ignore_ascii_case(word);
+        if says(b"force") || (says(b"prefer") && display) {
+            Way::Askpass
+        } else {
+            Way::Terminal { or_askpass: display && !says(b"never") }
+        }
+    }
+}
+
+fn variable<'a>(environment: &'a Environment, name: &str) -> Option<&'a [u8]> {
+    let found = environment.iter().find(|(key, _)| key == name.as_bytes());
+    found.map(|(_, value)| value.as_slice())
+}
+
+fn askpass(question: &Question, environment: &Environment) -> Option<Secret> {
+    let program = variable(environment, "SSH_ASKPASS").unwrap_or(DEFAULT_ASKPASS.as_bytes());
+    if program.is_empty() {
+        return None;
+    }
+    let mut command = Command::new(OsStr::from_bytes(program));
+    command.arg(&question.text).env_clear();
+    for (name, value) in environment {
+        command.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
+    }
+    // A host key is asked for as ssh does it: without a hint, the answer is a line of text.
+    command.env_remove("SSH_ASKPASS_PROMPT");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().ok()?;
+    let mut answer = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
+    // The pipe is closed after that: a program that goes on writing does not go on long.
+    let read = child.stdout.take()?.take(MAX_ANSWER as u64).read_to_end(&mut answer);
+    let status = child.wait().ok()?;
+    if read.is_err() || !status.success() {
+        return None;
+    }
+    first_line(&answer)
+}
+
+fn on_terminal(question: &Question, terminal: &OwnedFd) -> Option<Secret> {
+    let echo_off = match question.kind {
+        // No echo, or no question: a password is never shown.
+        QuestionKind::Secret => Some(EchoOff::new(terminal.as_fd()).ok()?),
+        QuestionKind::Line | QuestionKind::Confirm => None,
+    };
+    show(terminal, &question.text)?;
+    let mut answer = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
+    let mut buffer = Zeroizing::new([0; MAX_ANSWER]);
+    let ended = loop {
+        match rustix::io::read(terminal, &mut buffer[..]) {
+            Ok(0) => break false,
+            Ok(read) => {
+                // Room was made at the start: the vector never moves and leaves no copy behind.
+                let room = MAX_ANSWER - answer.len();
+                answer.extend_from_slice(&buffer[..read.min(room)]);
+                if buffer[..read].contains(&b'\n') {
+                    break true;
+                }
+            }
+            // We were stopped and are back: the question has scrolled away.
+            Err(Errno::INTR) => show(terminal, &question.text)?,
+            Err(_) => break false,
+        }
+    };
+    if echo_off.is_some() {
+        // The person's own newline was not shown.
+        show(terminal, "\n")?;
+    }
+    if ended { first_line(&answer) } else { None }
+}
+
+fn show(terminal: &OwnedFd, text: &str) -> Option<()> {
+    // The text may quote a server: it moves no cursor.
+    let harmless = |c: char| if c.is_control() && c != '\n' && c != '\t' { '?' } else { c };
+    let text: String = text.chars().map(harmless).collect();
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match rustix::io::write(terminal, rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(Errno::INTR) => {}
+            Err(_) => return None,
+        }
+    }
+    Some(())
+}
+
+fn first_line(answer: &[u8]) -> Option<Secret> {
+    let end = answer.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+    let line = &answer[..end.unwrap_or(answer.len())];
+    std::str::from_utf8(line).ok().map(|line| Secret(line.to_owned()))
+}
+
+#[cfg(test)]
+mod tests;

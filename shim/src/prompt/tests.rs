@@ -1,0 +1,72 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+fn environment(pairs: &[(&str, &str)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pairs.iter().map(|(name, value)| (name.as_bytes().into(), value.as_bytes().into())).collect()
+}
+
+#[test]
+fn the_rules_of_ssh_choose_the_way() {
+    let table: &[(&[(&str, &str)], Way)] = &[
+        (&[], Way::Terminal { or_askpass: false }),
+        (&[("DISPLAY", "")], Way::Terminal { or_askpass: false }),
+        (&[("DISPLAY", ":0")], Way::Terminal { or_askpass: true }),
+        (&[("WAYLAND_DISPLAY", "w")], Way::Terminal { or_askpass: true }),
+        (
+            &[("DISPLAY", ":0"), ("SSH_ASKPASS_REQUIRE", "never")],
+            Way::Terminal { or_askpass: false },
+        ),
+        (&[("DISPLAY", ":0"), ("SSH_ASKPASS_REQUIRE", "prefer")], Way::Askpass),
+        (&[("SSH_ASKPASS_REQUIRE", "prefer")], Way::Terminal { or_askpass: false }),
+        (&[("SSH_ASKPASS_REQUIRE", "Force")], Way::Askpass),
+    ];
+    for (pairs, way) in table {
+        assert_eq!(Way::choose(&environment(pairs)), *way, "{pairs:?}");
+    }
+}
+
+fn asked(name: &str, script: &str) -> Option<String> {
+    let path = std::env::temp_dir().join(format!("fakessh-askpass-{name}-{}", std::process::id()));
+    // Run by a shell that is named, and so never "text file busy" beside other tests' forks.
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    let environment = environment(&[
+        ("SSH_ASKPASS", path.to_str().unwrap()),
+        ("SSH_ASKPASS_REQUIRE", "force"),
+        ("PATH", "/usr/bin:/bin"),
+        ("MARK", "here"),
+    ]);
+    let question = Question { kind: QuestionKind::Secret, text: "Password: ".into() };
+    let answer = loop {
+        match Command::new(&path).arg("probe").stdout(Stdio::null()).status() {
+            Err(error) if error.raw_os_error() == Some(26) => continue,
+            _ => break ask(&question, &environment),
+        }
+    };
+    fs::remove_file(&path).unwrap();
+    answer.map(|secret| secret.0.clone())
+}
+
+#[test]
+fn askpass_gets_the_question_and_the_environment_and_gives_one_line() {
+    assert_eq!(asked("line", r#"echo "$1$MARK"; echo more"#).unwrap(), "Password: here");
+    assert_eq!(asked("empty", "true").unwrap(), "");
+}
+
+#[test]
+fn an_askpass_that_fails_or_is_missing_gives_no_answer() {
+    assert_eq!(asked("fails", "echo x; exit 1"), None);
+    let environment =
+        environment(&[("SSH_ASKPASS", "/nonexistent"), ("SSH_ASKPASS_REQUIRE", "force")]);
+    let question = Question { kind: QuestionKind::Line, text: "?".into() };
+    assert_eq!(ask(&question, &environment), None);
+}
+
+#[test]
+fn an_answer_is_the_first_line_and_text() {
+    assert_eq!(first_line(b"a b\r\nc").unwrap().0, "a b");
+    assert_eq!(first_line(b"\n").unwrap().0, "");
+    assert_eq!(first_line(b"\xff\n"), None);
+}

@@ -1,0 +1,228 @@
+//! One session as the shim sees it: hand over, then wait.
+//!
+//! The bytes of the session never pass through here: the master has our standard input, output
+//! and error. What is left is to answer questions, to pass signals on, to relay a terminal's
+//! input (a terminal belongs to our job and must be read from here), and to exit as the program
+//! did.
+
+use std::io::{self, IsTerminal as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
+
+use fakessh_protocol::exit::TRANSPORT_FAILURE;
+use fakessh_protocol::invocation::Request;
+use fakessh_protocol::message::{FromShim, Handoff, ToShim};
+
+use crate::datagram;
+use crate::diagnostics::{Diagnostics, say};
+use crate::parse::{CommandLine, Local, current_environment};
+use crate::prompt;
+use crate::real;
+use crate::sys::{self, Fork};
+
+mod relay;
+mod started;
+
+use relay::{Relay, Wake};
+use started::LocalCommand;
+
+/// The version that a [`Handoff`] names. A master of another version refuses it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Opens `/dev/null` for each standard descriptor that is closed, so that none of the descriptors
+/// that are opened later takes its number. To be called before anything else is opened.
+///
+/// # Errors
+/// Where `/dev/null` can't be opened.
+pub fn hold_standard_descriptors() -> io::Result<()> {
+    for descriptor in [stdin(), stdout(), stderr()] {
+        if rustix::io::fcntl_getfd(descriptor) == Err(rustix::io::Errno::BADF) {
+            // The lowest free number is the one that was found closed.
+            std::mem::forget(rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty())?);
+        }
+    }
+    Ok(())
+}
+
+/// Hands a command line over to the master at the other end of `socket` and waits for its end;
+/// returns the status to exit with.
+///
+/// To be called from the only thread of a process that exits afterwards: it replaces standard
+/// input and output by `/dev/null`, handles signals, may go to the background (`-f`) and may
+/// become the real `ssh`.
+pub fn run(command_line: CommandLine, socket: OwnedFd) -> u8 {
+    let diagnostics = match Diagnostics::open(&command_line.local) {
+        Ok(diagnostics) => diagnostics,
+        Err(text) => {
+            say(&text);
+            return TRANSPORT_FAILURE;
+        }
+    };
+    for notice in &command_line.local.notices {
+        diagnostics.notice(notice);
+    }
+    match hand_over(command_line, socket) {
+        Ok(session) => session.wait(&diagnostics),
+        Err(text) => {
+            diagnostics.failed(&text);
+            TRANSPORT_FAILURE
+        }
+    }
+}
+
+/// A session that the master knows of.
+struct Session {
+    /// Our end of the pair over which the master speaks.
+    near: OwnedFd,
+    /// The terminal whose input is relayed.
+    relay: Option<Relay>,
+    /// What to run once the session runs.
+    local_command: Option<LocalCommand>,
+    /// Whether to go to the background then.
+    background: bool,
+    /// The command line, for the real `ssh`.
+    argv: Vec<std::ffi::OsString>,
+}
+
+/// Sends the handoff and lets go of standard input and output.
+fn hand_over(command_line: CommandLine, socket: OwnedFd) -> Result<Session, String> {
+    let CommandLine { invocation, local, argv } = command_line;
+    let failed = |error: io::Error| format!("cannot start a session: {error}");
+
+    let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    let (near, far) = pair.map_err(|error| failed(error.into()))?;
+    let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    let null = null.map_err(|error| failed(error.into()))?;
+    let local_command = LocalCommand::keep(&local).map_err(failed)?;
+
+    let (relay, input) = if local.null_stdin {
+        (None, null.try_clone().map_err(failed)?)
+    } else if stdin().is_terminal() {
+        let (relay, input) = Relay::new(stdin()).map_err(failed)?;
+        (Some(relay), input)
+    } else {
+        (None, stdin().try_clone_to_owned().map_err(failed)?)
+    };
+
+    let keeps_only = invocation.request == Request::Nothing;
+    sys::report_deaths(
+        near.as_fd(),
+        |signal| {
+            let number = signal.number() as u8;
+            datagram::inline_bytes(&FromShim::Signal(number)).unwrap_or_default()
+        },
+        keeps_only,
+    );
+
+    let handoff = Handoff { version: VERSION.to_owned(), invocation };
+    let descriptors = [input.as_fd(), stdout(), stderr(), far.as_fd()];
+    datagram::send_message(socket.as_fd(), &handoff, &descriptors).map_err(|error| {
+        if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
+            "the master has ended, or the run is over; start it again with `fakessh run`".into()
+        } else {
+            format!("cannot hand this command over to the master: {error}")
+        }
+    })?;
+
+    // Only the master holds them now, so that the end of input and a broken pipe reach our
+    // neighbours as soon as the program closes its side.
+    dup2_stdin(&null).map_err(|error| failed(error.into()))?;
+    dup2_stdout(&null).map_err(|error| failed(error.into()))?;
+    let Local { background, .. } = local;
+    Ok(Session { near, relay, local_command, background, argv })
+}
+
+impl Session {
+    fn wait(mut self, diagnostics: &Diagnostics) -> u8 {
+        loop {
+            if let Some(relay) = &mut self.relay {
+                match relay.step(self.near.as_fd()) {
+                    Wake::Message => {}
+                    Wake::Input => continue,
+                    Wake::Ended => self.relay = None,
+                }
+            }
+            let (message, descriptors) =
+                match datagram::receive_message::<ToShim>(self.near.as_fd()) {
+                    Ok(Some(received)) => received,
+                    Ok(None) => {
+                        diagnostics.failed("the master has ended, and the session with it");
+                        return TRANSPORT_FAILURE;
+                    }
+                    Err(error) => {
+                        diagnostics.failed(&format!("cannot understand the master: {error}"));
+                        return TRANSPORT_FAILURE;
+                    }
+                };
+            match message {
+                ToShim::Ask(question) => {
+                    let answer = prompt::ask(&question, &current_environment());
+                    answered(self.near.as_fd(), answer);
+                }
+                ToShim::Notice(text) => diagnostics.notice(&text),
+                ToShim::Started => {
+                    if let Err(error) = self.started(diagnostics) {
+                        diagnostics.failed(&format!("cannot go to the background: {error}"));
+                        return TRANSPORT_FAILURE;
+                    }
+                }
+                ToShim::Exited(status) => return status.shell_code(),
+                ToShim::Failed(text) => {
+                    diagnostics.failed(&text);
+                    return TRANSPORT_FAILURE;
+                }
+                ToShim::RealSsh(why) => {
+                    diagnostics.debug(&format!("running the real ssh: {why}"));
+                    return self.become_real(descriptors, diagnostics);
+                }
+            }
+        }
+    }
+
+    /// The session runs.
+    fn started(&mut self, diagnostics: &Diagnostics) -> io::Result<()> {
+        if let Some(command) = self.local_command.take() {
+            command.run(diagnostics);
+        }
+        if self.background {
+            self.background = false;
+            match sys::fork()? {
+                Fork::Parent => std::process::exit(0),
+                Fork::Child => {
+                    rustix::process::setsid()?;
+                    if !diagnostics.needs_stderr() {
+                        // A caller that reads our standard error to its end goes on.
+                        dup2_stderr(stdin())?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the descriptors back and runs the real `ssh` in our place.
+    fn become_real(self, descriptors: Vec<OwnedFd>, diagnostics: &Diagnostics) -> u8 {
+        let Ok([input, output, error]) = <[OwnedFd; 3]>::try_from(descriptors) else {
+            diagnostics.failed("the master did not give our descriptors back");
+            return TRANSPORT_FAILURE;
+        };
+        let input = self.relay.map_or(input, Relay::into_terminal);
+        let back = dup2_stdin(&input)
+            .and_then(|()| dup2_stdout(&output))
+            .and_then(|()| dup2_stderr(&error));
+        if let Err(error) = back {
+            diagnostics.failed(&format!("cannot take our descriptors back: {error}"));
+            return TRANSPORT_FAILURE;
+        }
+        drop((self.near, input, output, error));
+        real::ssh(&self.argv)
+    }
+}
+
+/// Sends an answer. A master that has gone is noticed at the next receive.
+fn answered(socket: BorrowedFd<'_>, answer: Option<fakessh_protocol::message::Secret>) {
+    datagram::send_message(socket, &FromShim::Answer(answer), &[]).unwrap_or(());
+}

@@ -1,0 +1,46 @@
+//! The calls that rustix leaves to a C library: signal dispositions, fork, and borrowing a
+//! descriptor by its number.
+#![allow(unsafe_code)]
+
+mod echo;
+mod signal;
+
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+
+pub(crate) use echo::EchoOff;
+pub(crate) use signal::report_deaths;
+
+/// Borrows a descriptor that this process inherited, if it is open.
+///
+/// Meant for numbers that the environment names: nothing in this process owns them, so nothing
+/// closes them.
+pub(crate) fn inherited(number: RawFd) -> Option<BorrowedFd<'static>> {
+    if number <= libc::STDERR_FILENO {
+        return None;
+    }
+    // SAFETY: F_GETFD takes any number, and fails for one that is not open.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return None;
+    }
+    // SAFETY: the number is open, was inherited, and no code of this process closes it.
+    Some(unsafe { BorrowedFd::borrow_raw(number) })
+}
+
+/// Which side of a fork this is.
+pub(crate) enum Fork {
+    /// The process that called.
+    Parent,
+    /// The new one.
+    Child,
+}
+
+/// Forks. The caller must have no other thread, as only the calling one lives in the child.
+pub(crate) fn fork() -> io::Result<Fork> {
+    // SAFETY: the shim has one thread, so no lock is held by one that is missing in the child.
+    match unsafe { libc::fork() } {
+        0 => Ok(Fork::Child),
+        pid if pid > 0 => Ok(Fork::Parent),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
