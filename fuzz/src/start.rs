@@ -12,9 +12,7 @@ pub fn start(input: &[u8]) {
     let mut came = 0;
     for piece in stream.chunks(size) {
         came += piece.len();
-        let found = scanner.scan(piece);
-        assert!(scanner.noise().len() <= 3 * MAX_NOISE, "as text, a byte may take three");
-        match found {
+        match scanner.scan(piece) {
             Found::Nothing => {}
             Found::Started(frames) => {
                 // It started just where the stream says so, and for the first time.
@@ -34,6 +32,7 @@ pub fn start(input: &[u8]) {
             }
         }
     }
+    assert!(scanner.noise().len() <= 3 * MAX_NOISE, "as text, a byte may take three");
     assert_eq!(position(stream, &preamble(MARKER)), None, "it started and nobody saw");
 }
 

@@ -28,7 +28,9 @@ pub struct LinkSettings {
     pub silence_ms: u32,
 }
 
-/// The handles of one session. The master picks them, all different, and sends at once.
+/// The handles of one session. The master picks them, all different and not used for long, and
+/// sends at once. So a slave opens them whatever becomes of the program, and where there is none
+/// it stops `stdin` and resets `stdout` and `stderr`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionHandles {
     /// Messages of the session, both ways.
