@@ -68,7 +68,9 @@ pub struct UsageError(String);
 
 impl UsageError {
     fn new(message: impl Into<String>) -> UsageError {
-        UsageError(message.into())
+        // It quotes words that may hold anything, and is one line all the same.
+        let shown = |letter: char| if letter.is_control() { '?' } else { letter };
+        UsageError(message.into().chars().map(shown).collect())
     }
 }
 
