@@ -1,0 +1,138 @@
+//! What the slave does first: take itself off the disk, and shed what it inherited from whoever
+//! started it.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, Signal};
+
+use crate::sys;
+
+/// Hexadecimal digits of the marker that the master looks for.
+const MARKER_LEN: usize = 32;
+
+/// How the slave was called.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// What the master looks for behind the noise of a login.
+    pub(crate) marker: String,
+    /// The mask of file modes that the login had before it made our private file.
+    umask: u32,
+    /// The private directory that the binary lies in.
+    directory: Option<PathBuf>,
+}
+
+impl Arrival {
+    /// Reads `MARKER UMASK DIR`, where `-` is no directory. `None` where it is anything else.
+    pub(crate) fn parse(args: &[OsString]) -> Option<Arrival> {
+        let [_, marker, umask, directory] = args else { return None };
+        let marker = marker.to_str()?;
+        let is_marker = marker.len() == MARKER_LEN && marker.bytes().all(|b| b.is_ascii_hexdigit());
+        let umask = u32::from_str_radix(umask.to_str()?, 8).ok().filter(|mask| *mask <= 0o777)?;
+        let directory = (directory != OsStr::new("-")).then(|| PathBuf::from(directory));
+        is_marker.then(|| Arrival { marker: marker.to_owned(), umask, directory })
+    }
+
+    /// Removes our file and its directory, puts the process in order, and returns the limit of
+    /// descriptors that programs are to get back.
+    pub(crate) fn settle(&self, program: Option<&OsStr>) -> Rlimit {
+        if let Some(directory) = &self.directory {
+            remove_ourselves(directory, program);
+        }
+        rustix::process::umask(Mode::from_raw_mode(self.umask));
+        sys::default_dispositions();
+        close_inherited();
+        leave_session();
+        // Nobody's directory is kept busy by us.
+        let _ = rustix::process::chdir(c"/");
+        raise_descriptor_limit()
+    }
+}
+
+/// Removes our own file from `directory`, and the directory. Nothing else in there is touched, so
+/// a directory that holds more stays. What fails is left: there is nobody to tell.
+fn remove_ourselves(directory: &Path, program: Option<&OsStr>) {
+    let running = std::fs::metadata("/proc/self/exe").map(|file| (file.dev(), file.ino())).ok();
+    let link = std::fs::read_link("/proc/self/exe").ok();
+    let names = [link.as_deref(), program.map(Path::new)];
+    for name in names.into_iter().flatten().filter_map(Path::file_name) {
+        let path = directory.join(name);
+        let Ok(file) = std::fs::symlink_metadata(&path) else { continue };
+        // Without /proc there is only the name to go by.
+        if running.is_none_or(|running| running == (file.dev(), file.ino())) {
+            let _ = std::fs::remove_file(&path);
+            break;
+        }
+    }
+    let _ = std::fs::remove_dir(directory);
+}
+
+/// Closes what whoever started us left open: a pipe that stays open in here is an end of file that
+/// never comes somewhere else.
+fn close_inherited() {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let open: Vec<i32> = entries
+        .flatten()
+        .filter_map(|entry| std::str::from_utf8(entry.file_name().as_bytes()).ok()?.parse().ok())
+        .collect();
+    // The directory's own descriptor is closed by now, and its number may be in the list.
+    open.into_iter().filter(|fd| *fd > 2).for_each(sys::close_inherited);
+}
+
+/// Moves into a session of our own, so that a terminal that goes away does not take us along.
+fn leave_session() {
+    if rustix::process::setsid().is_ok() {
+        return;
+    }
+    // The leader of a process group can't. As a member of the parent's group it can.
+    let parent = rustix::process::getppid();
+    if let Ok(group) = rustix::process::getpgid(parent)
+        && rustix::process::setpgid(None, Some(group)).is_ok()
+        && rustix::process::setsid().is_ok()
+    {
+        return;
+    }
+    sys::ignore(Signal::HUP);
+}
+
+/// Raises the soft limit of descriptors to the hard one: a session takes four. Returns what it
+/// was.
+fn raise_descriptor_limit() -> Rlimit {
+    let before = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
+    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+    before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Option<Arrival> {
+        let args: Vec<OsString> = words.iter().map(OsString::from).collect();
+        Arrival::parse(&args)
+    }
+
+    #[test]
+    fn only_a_marker_a_mask_and_a_directory_are_taken() {
+        let marker = "0123456789abcdef0123456789abcdef";
+        let arrival = parse(&["slave", marker, "0022", "/tmp/x"]).unwrap();
+        assert_eq!(arrival.umask, 0o22);
+        assert_eq!(arrival.directory, Some(PathBuf::from("/tmp/x")));
+        assert_eq!(parse(&["slave", marker, "77", "-"]).unwrap().directory, None);
+        for wrong in [
+            &["slave"][..],
+            &["slave", marker],
+            &["slave", marker, "22"],
+            &["slave", "short", "22", "-"],
+            &["slave", marker, "8", "-"],
+            &["slave", marker, "1000", "-"],
+            &["slave", marker, "22", "-", "more"],
+        ] {
+            assert_eq!(parse(wrong), None, "{wrong:?}");
+        }
+    }
+}

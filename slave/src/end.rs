@@ -1,0 +1,140 @@
+//! How what a session started comes to its end: SIGHUP to its process groups, and after a grace
+//! SIGKILL.
+//!
+//! A number is signalled only while its process is unreaped, so that it can't be another's.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use fakessh_protocol::wire::Handle;
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::members;
+use crate::poll::{Part, Token};
+use crate::program;
+use crate::serve::Slave;
+
+/// How long a program that was hung up may take to end by itself: enough to remove its temporary
+/// files (rsync does), short enough that a master that reconnects does not meet it.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Programs in their grace, in the order in which it ends.
+#[derive(Debug, Default)]
+pub(crate) struct Doomed {
+    queue: VecDeque<Sentence>,
+    /// How many at the end of the queue have not been told.
+    untold: usize,
+}
+
+#[derive(Debug)]
+struct Sentence {
+    pid: Pid,
+    control: Handle,
+    due: Instant,
+}
+
+impl Doomed {
+    /// When the next grace ends.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.queue.front().map(|sentence| sentence.due)
+    }
+
+    fn add(&mut self, pid: Pid, control: Handle) {
+        self.queue.push_back(Sentence { pid, control, due: Instant::now() + GRACE });
+        self.untold += 1;
+    }
+}
+
+impl Slave {
+    /// The invoker is gone: our ends of the pipes are closed, and the program gets its grace.
+    pub(crate) fn hang_up(&mut self, control: Handle) {
+        self.doom(control);
+        self.settle(control);
+    }
+
+    fn doom(&mut self, control: Handle) {
+        let Some(session) = self.sessions.by_control.get_mut(&control) else { return };
+        if session.in_grace {
+            return;
+        }
+        session.in_grace = true;
+        session.stdin = None;
+        self.mux.stop(session.handles.stdin);
+        for part in [Part::Stdout, Part::Stderr] {
+            *session.output(part) = None;
+            self.mux.reset(session.handle(part));
+        }
+        self.doomed.add(session.pid, control);
+    }
+
+    /// Tells those that were hung up since the last call, all at once: looking through the
+    /// target's processes costs the same for one and for a thousand.
+    pub(crate) fn tell_doomed(&mut self) {
+        if self.doomed.untold == 0 {
+            return;
+        }
+        let from = self.doomed.queue.len() - self.doomed.untold;
+        self.doomed.untold = 0;
+        // A stopped process takes no SIGHUP before it goes on.
+        let pids = self.doomed.queue.range(from..).map(|sentence| sentence.pid).collect();
+        signal(&pids, &[Signal::HUP, Signal::CONT]);
+    }
+
+    /// Kills those whose grace is over.
+    pub(crate) fn kill_overdue(&mut self, now: Instant) {
+        let overdue = self.doomed.queue.partition_point(|sentence| sentence.due <= now);
+        if overdue == 0 {
+            return;
+        }
+        let sentences: Vec<Sentence> = self.doomed.queue.drain(..overdue).collect();
+        signal(&sentences.iter().map(|sentence| sentence.pid).collect(), &[Signal::KILL]);
+        for Sentence { pid, control, .. } in sentences {
+            match self.sessions.by_control.get_mut(&control) {
+                // Its end is about to be seen, and it is reaped with its session.
+                Some(session) if session.pid == pid => session.in_grace = false,
+                _ => program::reap(pid),
+            }
+        }
+    }
+
+    /// The link has ended: so does everything that was started over it. Returns when no program is
+    /// left, or all that were left are killed.
+    pub(crate) fn wind_down(mut self) {
+        // Whoever waits for the end of our output need not wait for the programs.
+        self.link_in.close();
+        self.link_out.close();
+        let controls: Vec<Handle> = self.sessions.by_control.keys().copied().collect();
+        controls.into_iter().for_each(|control| self.doom(control));
+        self.tell_doomed();
+        while let Some(last) = self.doomed.queue.back().map(|sentence| sentence.due) {
+            let now = Instant::now();
+            let leaders_run = self.sessions.by_control.values().any(|s| s.exit.is_none());
+            if last <= now || (!leaders_run && !members::any_runs(&self.doomed_pids())) {
+                // Those that are late are killed, and nobody is left to wait for the others.
+                return self.kill_overdue(last);
+            }
+            let Ok(ready) = self.poll.wait(Some(last - now)) else {
+                return self.kill_overdue(last);
+            };
+            for ready in ready {
+                if let Token::Session(control, Part::Exit) = ready.token {
+                    self.note_exit(control);
+                }
+            }
+        }
+    }
+
+    fn doomed_pids(&self) -> HashSet<Pid> {
+        self.doomed.queue.iter().map(|sentence| sentence.pid).collect()
+    }
+}
+
+/// Signals the process groups of these unreaped leaders, and what else is in their sessions.
+fn signal(leaders: &HashSet<Pid>, signals: &[Signal]) {
+    for leader in leaders {
+        for signal in signals {
+            let _ = kill_process_group(*leader, *signal);
+        }
+    }
+    members::signal_strays(leaders, signals);
+}

@@ -1,0 +1,223 @@
+//! From the link: frames are taken apart, and payload goes to programs' standard input.
+//!
+//! What is small is read in one go with what follows it. The bulk of a large frame is moved by the
+//! kernel from the link into the program's pipe; while that pipe is full it is kept here, within
+//! the credit of its handle, so that one program that does not read never stops the link.
+
+use fakessh_protocol::message::ToSlave;
+use fakessh_protocol::mux::{Event, Expecting};
+use fakessh_protocol::wire::{self, Handle};
+use rustix::io::Errno;
+
+use crate::poll::Part;
+use crate::serve::{LinkEnd, SCRATCH, Slave};
+
+/// What is read at once where no bulk is expected: the frames of some dozen short commands.
+const READ_AHEAD: usize = 4096;
+
+/// Most bytes taken in before programs' output has its turn.
+const BUDGET: usize = 1024 * 1024;
+
+/// Bytes of the link that were read and not taken apart.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+    /// Whether the last frame was more than is read ahead: then the next is likely to be, too,
+    /// and its payload shall stay in the link's pipe.
+    bulk: bool,
+}
+
+impl Inbound {
+    pub(crate) fn new() -> Inbound {
+        let buffer = vec![0; READ_AHEAD].into_boxed_slice();
+        Inbound { buffer, start: 0, end: 0, bulk: false }
+    }
+
+    /// Whether something was read that waits to be taken apart. The kernel does not know of it.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.start < self.end
+    }
+}
+
+/// How a step of taking in went.
+enum Step {
+    /// This many bytes were dealt with.
+    Took(usize),
+    /// Nothing is there.
+    Empty,
+    /// A program was started. That takes long enough for others to wait.
+    Started,
+}
+
+impl Slave {
+    /// Takes in what the link has, up to a budget.
+    pub(crate) fn take_in(&mut self) -> Result<(), LinkEnd> {
+        let mut budget = BUDGET;
+        loop {
+            let step = match self.mux.expecting() {
+                Expecting::Control(len) => self.take_frames(len)?,
+                Expecting::Data(handle, len) if self.inbound.is_pending() => {
+                    self.take_read_ahead(handle, len)
+                }
+                Expecting::Data(handle, len) => self.take_payload(handle, len)?,
+            };
+            match step {
+                Step::Took(len) if len < budget => budget -= len,
+                Step::Took(_) | Step::Started | Step::Empty => return Ok(()),
+            }
+        }
+    }
+
+    /// Headers and control frames.
+    fn take_frames(&mut self, len: usize) -> Result<Step, LinkEnd> {
+        if !self.inbound.is_pending() {
+            let size = self.inbound.buffer.len();
+            let size = if self.inbound.bulk { len.min(size) } else { size };
+            match self.link_in.read(&mut self.inbound.buffer[..size]) {
+                Ok(0) => return Err(LinkEnd::Closed),
+                Ok(len) => (self.inbound.start, self.inbound.end) = (0, len),
+                Err(Errno::AGAIN | Errno::INTR) => return Ok(Step::Empty),
+                Err(error) => return Err(error.into()),
+            }
+            self.clock.heard();
+        }
+        let Inbound { buffer, start, end, .. } = &mut self.inbound;
+        let (used, event) = self.mux.receive(&buffer[*start..*end])?;
+        *start += used;
+        if let Expecting::Data(_, len) = self.mux.expecting() {
+            self.inbound.bulk = len >= READ_AHEAD;
+        }
+        match event {
+            Some(event) => self.handle_event(event, used),
+            None => Ok(Step::Took(used)),
+        }
+    }
+
+    /// Payload that was read together with its header.
+    fn take_read_ahead(&mut self, handle: Handle, len: usize) -> Step {
+        let len = len.min(self.inbound.end - self.inbound.start);
+        let from = self.inbound.start;
+        self.inbound.start += len;
+        self.mux.took(len);
+        if let Some(stdin) = self.sessions.stdin(handle) {
+            match stdin.give(&self.poll, &self.inbound.buffer[from..from + len]) {
+                Ok(given) => self.mux.consumed(handle, given),
+                Err(_) => self.stdin_broke(handle),
+            }
+        }
+        Step::Took(len)
+    }
+
+    /// Payload that is still in the link.
+    fn take_payload(&mut self, handle: Handle, len: usize) -> Result<Step, LinkEnd> {
+        if let Some(stdin) = self.sessions.stdin(handle).filter(|stdin| stdin.buffer.is_empty()) {
+            match self.link_in.splice_into(&stdin.pipe, len) {
+                Ok(Some(0)) => return Err(LinkEnd::Closed),
+                Ok(Some(moved)) => {
+                    self.clock.heard();
+                    self.mux.took(moved);
+                    self.mux.consumed(handle, moved);
+                    return Ok(Step::Took(moved));
+                }
+                Ok(None) => {}
+                Err(Errno::AGAIN) if !self.link_in.has_bytes() => return Ok(Step::Empty),
+                Err(Errno::AGAIN) if stdin.enlarge() => return Ok(Step::Took(0)),
+                Err(Errno::AGAIN) => {}
+                Err(_) => self.stdin_broke(handle),
+            }
+        }
+        self.keep_payload(handle, len)
+    }
+
+    /// Payload that the program can't take now, or that nobody wants.
+    fn keep_payload(&mut self, handle: Handle, len: usize) -> Result<Step, LinkEnd> {
+        let len = match self.link_in.read(&mut self.scratch[..len.min(SCRATCH)]) {
+            Ok(0) => return Err(LinkEnd::Closed),
+            Ok(len) => len,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(Step::Empty),
+            Err(error) => return Err(error.into()),
+        };
+        self.clock.heard();
+        self.mux.took(len);
+        if let Some(stdin) = self.sessions.stdin(handle) {
+            match stdin.give(&self.poll, &self.scratch[..len]) {
+                Ok(given) => self.mux.consumed(handle, given),
+                Err(_) => self.stdin_broke(handle),
+            }
+        }
+        Ok(Step::Took(len))
+    }
+
+    fn handle_event(&mut self, event: Event, used: usize) -> Result<Step, LinkEnd> {
+        self.inbound.bulk = false;
+        match event {
+            Event::Message(Handle::LINK, payload) => {
+                if let ToSlave::Settings(settings) = wire::decode(&payload)? {
+                    self.clock.set(settings, std::time::Instant::now());
+                }
+            }
+            Event::Message(control, payload) => match wire::decode(&payload)? {
+                ToSlave::Spawn(spawn) => {
+                    self.spawn(control, &spawn)?;
+                    return Ok(Step::Started);
+                }
+                ToSlave::Signal(number) => self.signal(control, number),
+                ToSlave::Hangup => self.hang_up(control),
+                ToSlave::Settings(_) => {}
+            },
+            Event::Eof(handle) => {
+                if let Some(stdin) = self.sessions.stdin(handle) {
+                    stdin.ending = true;
+                    if stdin.buffer.is_empty() {
+                        self.close_stdin(handle);
+                    }
+                }
+            }
+            Event::Reset(handle) => self.close_stdin(handle),
+            Event::Stopped(handle) => self.close_output(handle),
+            // Credit by itself gives the handle its turn.
+            Event::Writable(_) => {}
+        }
+        Ok(Step::Took(used))
+    }
+
+    fn close_stdin(&mut self, handle: Handle) {
+        if let Some((session, Part::Stdin)) = self.sessions.of(handle) {
+            session.stdin = None;
+        }
+    }
+
+    /// The program reads no more: the master shall know, also where it sends nothing.
+    pub(crate) fn stdin_broke(&mut self, handle: Handle) {
+        self.close_stdin(handle);
+        self.mux.stop(handle);
+    }
+
+    /// There is room again in a program's stdin.
+    pub(crate) fn drain_stdin(&mut self, handle: Handle) {
+        let Some(stdin) = self.sessions.stdin(handle) else { return };
+        match stdin.drain(&self.poll) {
+            Ok(given) => {
+                let over = stdin.ending && stdin.buffer.is_empty();
+                self.mux.consumed(handle, given);
+                if over {
+                    self.close_stdin(handle);
+                }
+            }
+            Err(_) => self.stdin_broke(handle),
+        }
+    }
+
+    /// The master wants no more of an output: the program is to notice with its next write.
+    fn close_output(&mut self, handle: Handle) {
+        if let Some(output) = self.sessions.output(handle) {
+            *output = None;
+        }
+        if let Some((session, _)) = self.sessions.of(handle) {
+            let control = session.handles.control;
+            self.settle(control);
+        }
+    }
+}

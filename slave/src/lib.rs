@@ -1,0 +1,63 @@
+//! The static program on the target that starts programs and pumps their stdio.
+//!
+//! One binary, several names. Called as `ssh`, `scp` or `sftp` it is the shim. Otherwise it is
+//! the slave: it removes the private file that it was started from ([`arrival`]), says hello over
+//! its standard output, and serves the link until that ends ([`serve`]). One thread, one epoll
+//! descriptor, no async: [`inbound`] takes frames apart and fills programs' standard input,
+//! [`outbound`] sends what programs print, [`session`] knows what belongs together, [`program`]
+//! starts one as sshd does, and [`end`] sees to it that what a dead session started is gone.
+
+mod account;
+mod arrival;
+mod clock;
+mod end;
+mod inbound;
+mod link;
+mod members;
+mod outbound;
+mod poll;
+mod program;
+mod serve;
+mod session;
+mod subsystem;
+mod sys;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use fakessh_protocol::exit::TRANSPORT_FAILURE;
+
+use crate::arrival::Arrival;
+
+/// Status of a call with wrong arguments.
+const USAGE: u8 = 2;
+
+/// Runs the program that `args` name and returns its exit status.
+///
+/// `args` is the whole argument vector. Its first word chooses between shim (`ssh`, `scp`,
+/// `sftp`) and slave; a slave takes `MARKER UMASK DIR`, or `check`, which proves that the file
+/// can be executed here and does nothing.
+pub fn run(args: Vec<OsString>) -> u8 {
+    if args.first().is_some_and(|name| fakessh_shim::is_shim(name)) {
+        return fakessh_shim::main(args);
+    }
+    if args.len() == 2 && args[1] == "check" {
+        return 0;
+    }
+    let Some(arrival) = Arrival::parse(&args) else {
+        complain("usage: fakessh-slave check | MARKER UMASK DIRECTORY|-");
+        return USAGE;
+    };
+    match serve::serve(arrival) {
+        Ok(()) => 0,
+        Err(end) => {
+            complain(&end.to_string());
+            TRANSPORT_FAILURE
+        }
+    }
+}
+
+/// Writes one line to standard error. Nobody may be there to read it; that is no reason to fail.
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "fakessh: slave: {line}");
+}

@@ -1,0 +1,92 @@
+//! Who belongs to the sessions of dead invokers: found in `/proc`, by session id.
+//!
+//! A shell with job control gives each job a process group of its own, which a signal to the
+//! leader's group does not reach. Programs that moved to another session have detached, and are
+//! not found here.
+
+use std::collections::HashSet;
+use std::fs;
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+/// Sends a signal to every process of these sessions (by their leaders) that is outside of the
+/// leader's own group.
+pub(crate) fn signal_strays(leaders: &HashSet<Pid>, signals: &[Signal]) {
+    for_each_member(leaders, |pid, is_stray| {
+        if !is_stray {
+            return;
+        }
+        // The number may have become another's since it was read. The descriptor can't.
+        let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
+        if stat(pid).is_some_and(|stat| leaders.contains(&stat.session)) {
+            for signal in signals {
+                let _ = rustix::process::pidfd_send_signal(&pidfd, *signal);
+            }
+        }
+    });
+}
+
+/// Whether any process of these sessions runs.
+pub(crate) fn any_runs(leaders: &HashSet<Pid>) -> bool {
+    let mut found = false;
+    for_each_member(leaders, |_, _| found = true);
+    found
+}
+
+/// Calls `each` with every process of these sessions that is no zombie, and whether it is outside
+/// of its leader's group.
+fn for_each_member(leaders: &HashSet<Pid>, mut each: impl FnMut(Pid, bool)) {
+    let Ok(processes) = fs::read_dir("/proc") else { return };
+    for entry in processes.flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(pid) = pid.and_then(Pid::from_raw) else { continue };
+        if let Some(stat) = stat(pid)
+            && leaders.contains(&stat.session)
+            && !stat.is_zombie
+        {
+            each(pid, stat.group != stat.session);
+        }
+    }
+}
+
+struct Stat {
+    is_zombie: bool,
+    group: Pid,
+    session: Pid,
+}
+
+fn stat(pid: Pid) -> Option<Stat> {
+    parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// proc_pid_stat(5): `pid (name) state ppid pgrp session ...`, where the name may hold anything.
+fn parse(stat: &[u8]) -> Option<Stat> {
+    let behind_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
+    let mut fields = std::str::from_utf8(&stat[behind_name..]).ok()?.split_ascii_whitespace();
+    let is_zombie = matches!(fields.next()?, "Z" | "X");
+    let group = Pid::from_raw(fields.nth(1)?.parse().ok()?)?;
+    let session = Pid::from_raw(fields.next()?.parse().ok()?)?;
+    Some(Stat { is_zombie, group, session })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_is_skipped() {
+        let stat = parse(b"12 (a) S 9) 1) Z 1 77 78 0 -1\n").unwrap();
+        assert!(stat.is_zombie);
+        assert_eq!(
+            (stat.group.as_raw_nonzero().get(), stat.session.as_raw_nonzero().get()),
+            (77, 78)
+        );
+        assert!(parse(b"no such thing").is_none());
+    }
+
+    #[test]
+    fn we_are_found_in_our_own_session() {
+        let session = rustix::process::getsid(None).unwrap();
+        assert!(any_runs(&HashSet::from([session])));
+    }
+}

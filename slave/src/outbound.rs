@@ -1,0 +1,179 @@
+//! To the link: control frames, many in one write, and what programs print.
+//!
+//! A frame that was begun is finished before another begins. What a program prints in passing is
+//! copied behind its header and goes out with its neighbours in one call; bulk is moved by the
+//! kernel from the program's pipe into the link's.
+
+use fakessh_protocol::mux::Transmit;
+use fakessh_protocol::wire::{HEADER_LEN, Handle, Header, Kind};
+use rustix::io::Errno;
+
+use crate::poll::Interest;
+use crate::serve::{LinkEnd, Slave};
+
+/// Payload up to this is copied: a copy of a page costs less than a call of its own.
+const COPIED: usize = 4096;
+
+/// Frames are gathered up to this before they are written.
+const GATHERED: usize = 16 * 1024;
+
+/// Most bytes sent before the link is read again.
+const BUDGET: usize = 1024 * 1024;
+
+/// What is on its way out.
+#[derive(Debug, Default)]
+pub(crate) struct Outbound {
+    /// Whole frames, and at the end perhaps the header of [`Outbound::payload`].
+    buffer: Vec<u8>,
+    /// How much of the buffer is written.
+    written: usize,
+    /// The frame whose bytes go out of a program's pipe: its handle, and how many are missing.
+    payload: Option<(Handle, usize)>,
+}
+
+impl Outbound {
+    /// What goes before the first frame.
+    pub(crate) fn begin(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+}
+
+impl Slave {
+    /// Sends what there is to send, until the link is full or a budget used up.
+    pub(crate) fn send_out(&mut self) -> Result<(), LinkEnd> {
+        let mut budget = BUDGET;
+        let interest = loop {
+            if self.outbound.payload.is_none() && self.outbound.buffer.is_empty() {
+                self.gather();
+            }
+            let step = if !self.outbound.buffer.is_empty() {
+                self.write_buffer()
+            } else if let Some((handle, len)) = self.outbound.payload {
+                self.send_payload(handle, len)
+            } else {
+                break Interest::End;
+            };
+            match step {
+                Ok(len) if len < budget => budget -= len,
+                Ok(_) | Err(Errno::AGAIN) => break Interest::Write,
+                Err(Errno::INTR) => {}
+                Err(Errno::PIPE | Errno::CONNRESET) => return Err(LinkEnd::Closed),
+                Err(error) => return Err(error.into()),
+            }
+        };
+        Ok(self.link_out.watched.watch(&self.poll, interest)?)
+    }
+
+    /// Gathers frames, up to one whose payload is to be moved and not copied.
+    fn gather(&mut self) {
+        while self.outbound.buffer.len() < GATHERED {
+            match self.mux.transmit() {
+                None => return,
+                Some(Transmit::Control(frame)) => {
+                    self.outbound.buffer.extend_from_slice(&frame);
+                    self.note_end(&frame);
+                }
+                Some(Transmit::Data { header, handle, len }) => {
+                    self.outbound.buffer.extend_from_slice(&header);
+                    if len > COPIED {
+                        self.outbound.payload = Some((handle, len));
+                        return;
+                    }
+                    self.copy_payload(handle, len);
+                }
+            }
+        }
+    }
+
+    /// Where this frame ends an output, the session may be over with it.
+    fn note_end(&mut self, frame: &[u8]) {
+        let Some(Ok(header)) = frame.first_chunk::<HEADER_LEN>().map(|&head| Header::decode(head))
+        else {
+            return;
+        };
+        if matches!(header.kind, Kind::Eof | Kind::Reset)
+            && let Some((session, _)) = self.sessions.of(header.handle)
+        {
+            let control = session.handles.control;
+            self.settle(control);
+        }
+    }
+
+    fn write_buffer(&mut self) -> Result<usize, Errno> {
+        let Outbound { buffer, written, .. } = &mut self.outbound;
+        let len = self.link_out.write(&buffer[*written..])?;
+        *written += len;
+        if *written == buffer.len() {
+            buffer.clear();
+            *written = 0;
+        }
+        Ok(len)
+    }
+
+    /// Moves payload from the program's pipe to the link.
+    fn send_payload(&mut self, handle: Handle, len: usize) -> Result<usize, Errno> {
+        if let Some(output) = self.sessions.output(handle).and_then(Option::as_mut) {
+            match self.link_out.splice_from(&output.pipe, len) {
+                Ok(Some(moved)) if moved > 0 => {
+                    self.outbound.payload = (moved < len).then_some((handle, len - moved));
+                    self.sent(handle, moved);
+                    return Ok(moved);
+                }
+                // The link is full: the pipe is not empty.
+                Err(Errno::AGAIN) if rustix::io::ioctl_fionread(&output.pipe)? > 0 => {
+                    return Err(Errno::AGAIN);
+                }
+                Ok(None) | Ok(Some(_)) | Err(Errno::AGAIN) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let part = len.min(GATHERED);
+        self.outbound.payload = (part < len).then_some((handle, len - part));
+        self.copy_payload(handle, part);
+        Ok(0)
+    }
+
+    /// Copies payload from the program's pipe behind what is gathered.
+    ///
+    /// The frame has begun and must be as long as it said. Where its bytes are gone (the master
+    /// wants no more of them, or somebody else has read them from the pipe) it is filled with
+    /// zeros, and its handle is reset: nobody takes them for the program's.
+    fn copy_payload(&mut self, handle: Handle, len: usize) {
+        let buffer = &mut self.outbound.buffer;
+        let from = buffer.len();
+        buffer.resize(from + len, 0);
+        let Some(slot) = self.sessions.output(handle) else { return };
+        let Some(output) = slot else { return };
+        let mut filled = 0;
+        while filled < len {
+            match rustix::io::read(&output.pipe, &mut buffer[from + filled..]) {
+                Err(Errno::INTR) => {}
+                Ok(0) | Err(_) => break,
+                Ok(len) => filled += len,
+            }
+        }
+        if filled < len {
+            *slot = None;
+            self.mux.reset(handle);
+        } else {
+            self.sent(handle, len);
+        }
+    }
+
+    /// So many bytes have left a program's pipe.
+    fn sent(&mut self, handle: Handle, len: usize) {
+        let Some(slot) = self.sessions.output(handle) else { return };
+        let Some(output) = slot else { return };
+        output.offered = output.offered.saturating_sub(len);
+        if output.offered > 0 {
+            return;
+        }
+        // A pipe that can't be watched again is of no more use than one that has ended.
+        if output.ended {
+            *slot = None;
+        } else if output.pipe.watch(&self.poll, Interest::Read).is_err() {
+            *slot = None;
+            self.mux.reset(handle);
+        }
+    }
+}

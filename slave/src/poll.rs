@@ -1,0 +1,180 @@
+//! One epoll descriptor for everything: waiting costs what is ready, not what is open.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use fakessh_protocol::wire::Handle;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::time::Timespec;
+
+/// Most events taken at once: enough that a burst of a hundred sessions is one call.
+const EVENTS: usize = 256;
+
+/// What of a session a descriptor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Part {
+    Stdin,
+    Stdout,
+    Stderr,
+    /// The program itself: its pidfd.
+    Exit,
+}
+
+/// Whose descriptor is ready. A session goes by its control handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Token {
+    LinkIn,
+    LinkOut,
+    Session(Handle, Part),
+}
+
+impl Token {
+    const LINK_IN: u64 = u64::MAX;
+    const LINK_OUT: u64 = u64::MAX - 1;
+
+    fn encode(self) -> u64 {
+        match self {
+            Token::LinkIn => Token::LINK_IN,
+            Token::LinkOut => Token::LINK_OUT,
+            Token::Session(Handle(number), part) => (u64::from(number) << 2) | part as u64,
+        }
+    }
+
+    fn decode(data: u64) -> Token {
+        let part = match data {
+            Token::LINK_IN => return Token::LinkIn,
+            Token::LINK_OUT => return Token::LinkOut,
+            _ if data & 3 == Part::Stdin as u64 => Part::Stdin,
+            _ if data & 3 == Part::Stdout as u64 => Part::Stdout,
+            _ if data & 3 == Part::Stderr as u64 => Part::Stderr,
+            _ => Part::Exit,
+        };
+        Token::Session(Handle((data >> 2) as u32), part)
+    }
+}
+
+/// What to be told about a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// Nothing, not even its end.
+    Nothing,
+    /// That the other end is gone.
+    End,
+    /// That, and that there is something to read.
+    Read,
+    /// That, and that there is room to write.
+    Write,
+}
+
+/// A descriptor that is ready.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready {
+    pub(crate) token: Token,
+    pub(crate) writable: bool,
+    /// The other end is gone. There may be bytes left to read.
+    pub(crate) ended: bool,
+}
+
+/// The epoll descriptor.
+pub(crate) struct Poll {
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+}
+
+impl Poll {
+    pub(crate) fn new() -> io::Result<Poll> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        Ok(Poll { epoll, events: Vec::with_capacity(EVENTS) })
+    }
+
+    /// Waits for something to be ready, at most `timeout`; without an end where there is none.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Ready>> {
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        self.events.clear();
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready = self.events.iter().map(|event| {
+            let flags = event.flags;
+            Ready {
+                token: Token::decode(event.data.u64()),
+                writable: flags.contains(EventFlags::OUT),
+                ended: flags.intersects(EventFlags::HUP | EventFlags::ERR),
+            }
+        });
+        Ok(ready.collect())
+    }
+}
+
+/// A descriptor with what the epoll descriptor was told about it. Closing it withdraws it.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    fd: OwnedFd,
+    token: Token,
+    interest: Interest,
+}
+
+impl Watched {
+    /// Nothing is watched until [`Watched::watch`].
+    pub(crate) fn new(fd: OwnedFd, token: Token) -> Watched {
+        Watched { fd, token, interest: Interest::Nothing }
+    }
+
+    /// Changes what to be told. Costs a system call where it is a change.
+    pub(crate) fn watch(&mut self, poll: &Poll, interest: Interest) -> io::Result<()> {
+        if self.interest == interest {
+            return Ok(());
+        }
+        let flags = match interest {
+            // The end of a descriptor is reported whatever the flags: it has to be taken out.
+            Interest::Nothing => {
+                epoll::delete(&poll.epoll, &self.fd)?;
+                self.interest = interest;
+                return Ok(());
+            }
+            Interest::End => EventFlags::empty(),
+            Interest::Read => EventFlags::IN,
+            Interest::Write => EventFlags::OUT,
+        };
+        let data = EventData::new_u64(self.token.encode());
+        if self.interest == Interest::Nothing {
+            epoll::add(&poll.epoll, &self.fd, data, flags)?;
+        } else {
+            epoll::modify(&poll.epoll, &self.fd, data, flags)?;
+        }
+        self.interest = interest;
+        Ok(())
+    }
+}
+
+impl AsFd for Watched {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive_the_kernel() {
+        for token in [
+            Token::LinkIn,
+            Token::LinkOut,
+            Token::Session(Handle(1), Part::Stdin),
+            Token::Session(Handle(u32::MAX), Part::Exit),
+            Token::Session(Handle(7), Part::Stdout),
+            Token::Session(Handle(7), Part::Stderr),
+        ] {
+            assert_eq!(Token::decode(token.encode()), token);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Starts a program as sshd does: login shell, home directory, three pipes, a session of its own.
+
+use std::env;
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::message::{Hello, ProgramKind, Refusal, RefusalReason, Spawn};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, PidfdFlags, Rlimit, Signal, WaitId, WaitIdOptions};
+
+use crate::account::Account;
+use crate::subsystem;
+use crate::sys::{self, Birth};
+
+/// Variables that a shell sets for itself, and that are those of another process here.
+const NOT_INHERITED: [&str; 4] = ["OLDPWD", "PWD", "SHLVL", "_"];
+
+/// Variables that are ours begin so.
+const OUR_PREFIX: &[u8] = b"FAKESSH_";
+
+/// Variables that no invocation may set: they say who the account is.
+const NOT_SETTABLE: [&[u8]; 4] = [b"USER", b"LOGNAME", b"HOME", b"SHELL"];
+
+/// Where sshd looks for programs (its `_PATH_STDPATH`), for a target that sets no PATH.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
+
+/// A program that runs, with our ends of its streams.
+#[derive(Debug)]
+pub(crate) struct Program {
+    pub(crate) pid: Pid,
+    /// Becomes readable when the program ends.
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    /// `None` where standard error is dropped.
+    pub(crate) stderr: Option<OwnedFd>,
+}
+
+/// What every program of this slave gets.
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    account: Account,
+    environment: Vec<(OsString, OsString)>,
+    birth: Birth,
+}
+
+impl Launcher {
+    /// Programs of this account, with this limit of descriptors and our own environment.
+    pub(crate) fn new(account: Account, descriptors: Rlimit) -> Launcher {
+        let directory = CString::new(account.home.clone()).unwrap_or_else(|_| c"/".to_owned());
+        let environment = login_environment(&account);
+        Launcher { account, environment, birth: Birth { directory, descriptors } }
+    }
+
+    /// Who we are, for the master.
+    pub(crate) fn hello(&self) -> Hello {
+        Hello {
+            user: String::from_utf8_lossy(&self.account.name).into_owned(),
+            uid: self.account.uid,
+            home: String::from_utf8_lossy(&self.account.home).into_owned(),
+            pid: rustix::process::getpid().as_raw_nonzero().get().unsigned_abs(),
+        }
+    }
+
+    /// Starts a program. It runs when this returns.
+    ///
+    /// # Errors
+    /// What the master is to be told.
+    pub(crate) fn start(&self, spawn: &Spawn) -> Result<Program, Refusal> {
+        let (mut command, len) = self.command(&spawn.program)?;
+        command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        for (name, value) in spawn.environment.iter().filter(|(name, value)| may_set(name, value)) {
+            command.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
+        }
+        let is_subsystem = matches!(spawn.program, ProgramKind::Subsystem(_));
+        sys::prepare_child(&mut command, self.birth.clone());
+        self.launch(command, is_subsystem).map_err(|error| self.refusal(&error, len))
+    }
+
+    /// The login shell with the arguments for this program, and how long its command line is.
+    fn command(&self, program: &ProgramKind) -> Result<(Command, usize), Refusal> {
+        let shell = self.account.shell();
+        let name = Path::new(shell).file_name().unwrap_or(shell);
+        let mut command = Command::new(shell);
+        let line = match program {
+            ProgramKind::Login => {
+                let mut dashed = OsString::from("-");
+                dashed.push(name);
+                command.arg0(dashed);
+                return Ok((command, 0));
+            }
+            ProgramKind::Shell(line) => line.clone(),
+            ProgramKind::Subsystem(name) => subsystem::command(name)
+                .ok_or_else(|| Refusal {
+                    reason: RefusalReason::NotFound,
+                    message: format!("the target has no subsystem {name:?}"),
+                })?
+                .into_bytes(),
+        };
+        command.arg0(name).arg("-c").arg(OsStr::from_bytes(&line));
+        Ok((command, line.len()))
+    }
+
+    fn launch(&self, mut command: Command, drop_stderr: bool) -> io::Result<Program> {
+        let (child_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stdout, child_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stderr, child_stderr) = if drop_stderr {
+            (None, Stdio::null())
+        } else {
+            let (stderr, child_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+            (Some(stderr), Stdio::from(child_stderr))
+        };
+        // Only our ends: each end of a pipe is a description of its own.
+        for ours in [Some(&stdin), Some(&stdout), stderr.as_ref()].into_iter().flatten() {
+            rustix::fs::fcntl_setfl(ours.as_fd(), OFlags::NONBLOCK)?;
+        }
+        command.stdin(child_stdin).stdout(child_stdout).stderr(child_stderr);
+        let child = command.spawn()?;
+        let pid = Pid::from_child(&child);
+        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(Program { pid, pidfd, stdin, stdout, stderr }),
+            Err(error) => {
+                // A program whose end we could not see would stay for ever.
+                destroy(pid);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// What to tell the master of a program that did not start.
+    fn refusal(&self, error: &io::Error, len: usize) -> Refusal {
+        let shell = self.account.shell().to_string_lossy();
+        let (reason, message) = match Errno::from_io_error(error) {
+            Some(Errno::TOOBIG) => (
+                RefusalReason::Limit,
+                format!("the command of {len} bytes is longer than the target accepts"),
+            ),
+            Some(Errno::MFILE | Errno::NFILE) => (
+                RefusalReason::Limit,
+                format!("the target is at its limit of open descriptors: {error}"),
+            ),
+            Some(Errno::AGAIN | Errno::NOMEM) => (
+                RefusalReason::Limit,
+                format!("the target is at its limit of processes or memory: {error}"),
+            ),
+            Some(Errno::NOENT | Errno::NOTDIR) => {
+                (RefusalReason::NotFound, format!("can't start the login shell {shell}: {error}"))
+            }
+            _ => (RefusalReason::Other, format!("can't start the login shell {shell}: {error}")),
+        };
+        Refusal { reason, message }
+    }
+}
+
+/// Our own environment, less what is ours or of this process alone. What sshd sets from the
+/// account's entry is added where it is missing.
+fn login_environment(account: &Account) -> Vec<(OsString, OsString)> {
+    let mut environment: Vec<(OsString, OsString)> = env::vars_os()
+        .filter(|(name, _)| {
+            !NOT_INHERITED.iter().any(|other| name == other)
+                && !name.as_bytes().starts_with(OUR_PREFIX)
+        })
+        .collect();
+    let login: [(&str, &[u8]); 5] = [
+        ("USER", &account.name),
+        ("LOGNAME", &account.name),
+        ("HOME", &account.home),
+        ("SHELL", &account.shell),
+        ("PATH", DEFAULT_PATH.as_bytes()),
+    ];
+    for (name, value) in login {
+        if !environment.iter().any(|(other, _)| other == name) {
+            environment.push((name.into(), OsStr::from_bytes(value).to_owned()));
+        }
+    }
+    environment
+}
+
+/// Whether an invocation may set this variable, and whether it is one at all.
+fn may_set(name: &[u8], value: &[u8]) -> bool {
+    let is_variable = !name.is_empty() && !name.contains(&b'=') && !name.contains(&0);
+    is_variable && !value.contains(&0) && !name.starts_with(b"LD_") && !NOT_SETTABLE.contains(&name)
+}
+
+/// How a program ended, where it has. It stays a zombie, and its number its own.
+pub(crate) fn look_for_end(pid: Pid) -> Option<ExitStatus> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    let status = rustix::process::waitid(WaitId::Pid(pid), options).ok()??;
+    Some(match status.terminating_signal() {
+        Some(number) => ExitStatus::Signal(number as u8),
+        None => ExitStatus::Code(status.exit_status().unwrap_or_default() as u8),
+    })
+}
+
+/// Kills a program that has just been started, and waits until it is gone.
+pub(crate) fn destroy(pid: Pid) {
+    let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+    let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+}
+
+/// Lets a program that has ended go. Its number may be another's from here on.
+pub(crate) fn reap(pid: Pid) {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    let _ = rustix::process::waitid(WaitId::Pid(pid), options);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_that_say_who_we_are_or_what_to_load_are_not_set() {
+        assert!(may_set(b"LC_ALL", b"C") && may_set(b"EMPTY", b""));
+        for name in [&b"LD_PRELOAD"[..], b"HOME", b"USER", b"LOGNAME", b"SHELL", b"", b"A=B"] {
+            assert!(!may_set(name, b"x"), "{name:?}");
+        }
+        assert!(!may_set(b"A", b"nul\0"));
+    }
+}

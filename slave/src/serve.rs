@@ -1,0 +1,279 @@
+//! The loop: wait for what is ready, take in, send out.
+
+use std::env;
+use std::io;
+use std::time::Instant;
+
+use fakessh_protocol::message::{Refusal, RefusalReason, SessionHandles, Spawn, ToMaster};
+use fakessh_protocol::mux::{Mux, MuxError};
+use fakessh_protocol::start;
+use fakessh_protocol::wire::{Handle, WireError};
+use rustix::io::Errno;
+use rustix::process::kill_process_group;
+use thiserror::Error;
+
+use crate::account::Account;
+use crate::arrival::Arrival;
+use crate::clock::Clock;
+use crate::end::Doomed;
+use crate::inbound::Inbound;
+use crate::link::Direction;
+use crate::outbound::Outbound;
+use crate::poll::{Interest, Part, Poll, Ready, Token};
+use crate::program::{self, Launcher};
+use crate::session::{Session, Sessions};
+use crate::sys;
+
+/// Most sessions at once. The mux has handles for so many, and one in reserve for each that is
+/// refused.
+const MAX_SESSIONS: usize = 16_000;
+
+/// Bytes of the buffer for payload that has to be copied: one data frame.
+pub(crate) const SCRATCH: usize = fakessh_protocol::wire::MAX_DATA;
+
+/// Why a link ended.
+#[derive(Debug, Error)]
+pub(crate) enum LinkEnd {
+    /// The master closed it. The only way that is no failure.
+    #[error("the link was closed")]
+    Closed,
+    #[error("the master was silent for too long")]
+    Silent,
+    #[error("the link failed: {0}")]
+    Failed(#[from] io::Error),
+    #[error("the master broke the protocol: {0}")]
+    Protocol(#[from] MuxError),
+}
+
+impl From<Errno> for LinkEnd {
+    fn from(error: Errno) -> LinkEnd {
+        LinkEnd::Failed(error.into())
+    }
+}
+
+impl From<WireError> for LinkEnd {
+    fn from(error: WireError) -> LinkEnd {
+        LinkEnd::Protocol(error.into())
+    }
+}
+
+/// Serves the link until it ends, and ends all that was started over it.
+///
+/// # Errors
+/// How the link ended, where the master has not just closed it.
+pub(crate) fn serve(arrival: Arrival) -> Result<(), LinkEnd> {
+    let descriptors = arrival.settle(env::args_os().next().as_deref());
+    let mut slave = Slave::new(&arrival, Launcher::new(Account::current(), descriptors))?;
+    let end = loop {
+        if let Err(end) = slave.turn() {
+            break end;
+        }
+    };
+    slave.wind_down();
+    match end {
+        LinkEnd::Closed => Ok(()),
+        end => Err(end),
+    }
+}
+
+/// Everything there is.
+pub(crate) struct Slave {
+    pub(crate) poll: Poll,
+    pub(crate) mux: Mux,
+    pub(crate) link_in: Direction,
+    pub(crate) link_out: Direction,
+    pub(crate) inbound: Inbound,
+    pub(crate) outbound: Outbound,
+    pub(crate) sessions: Sessions,
+    pub(crate) doomed: Doomed,
+    pub(crate) clock: Clock,
+    launcher: Launcher,
+    pub(crate) scratch: Box<[u8]>,
+}
+
+impl Slave {
+    fn new(arrival: &Arrival, launcher: Launcher) -> Result<Slave, LinkEnd> {
+        let mut slave = Slave {
+            poll: Poll::new()?,
+            mux: Mux::new(),
+            link_in: Direction::inward()?,
+            link_out: Direction::outward()?,
+            inbound: Inbound::new(),
+            outbound: Outbound::default(),
+            sessions: Sessions::default(),
+            doomed: Doomed::default(),
+            clock: Clock::default(),
+            launcher,
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+        };
+        slave.link_in.watched.watch(&slave.poll, Interest::Read)?;
+        slave.outbound.begin(&start::preamble(&arrival.marker));
+        slave.mux.message(Handle::LINK, &ToMaster::Hello(slave.launcher.hello()))?;
+        slave.send_out()?;
+        Ok(slave)
+    }
+
+    /// Waits once, and deals with all that is ready.
+    fn turn(&mut self) -> Result<(), LinkEnd> {
+        let mut take_in = self.inbound.is_pending();
+        let deadline = self.clock.next().into_iter().chain(self.doomed.next()).min();
+        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = if take_in { Some(std::time::Duration::ZERO) } else { timeout };
+        let ready = self.poll.wait(timeout)?;
+        for one in &ready {
+            match one.token {
+                Token::LinkIn => take_in = true,
+                Token::LinkOut if one.ended => return Err(LinkEnd::Closed),
+                Token::LinkOut => {}
+                Token::Session(control, part) => self.session_ready(control, part, *one),
+            }
+        }
+        if take_in {
+            self.take_in()?;
+        }
+        self.tell_doomed();
+        if deadline.is_some() {
+            self.check_time(Instant::now())?;
+        }
+        self.send_out()?;
+        self.mute_unsent(&ready)
+    }
+
+    fn check_time(&mut self, now: Instant) -> Result<(), LinkEnd> {
+        self.kill_overdue(now);
+        if self.clock.look_is_due(now) {
+            self.mux.look();
+        }
+        if self.clock.is_silent(now) { Err(LinkEnd::Silent) } else { Ok(()) }
+    }
+
+    fn session_ready(&mut self, control: Handle, part: Part, ready: Ready) {
+        let Some(session) = self.sessions.by_control.get_mut(&control) else { return };
+        let handle = session.handle(part);
+        match part {
+            Part::Exit => {
+                self.note_exit(control);
+                self.settle(control);
+            }
+            Part::Stdin if ready.ended => self.stdin_broke(handle),
+            Part::Stdin if ready.writable => self.drain_stdin(handle),
+            Part::Stdin => {}
+            Part::Stdout | Part::Stderr => {
+                let slot = session.output(part);
+                let Some(output) = slot else { return };
+                let more = output.discover();
+                if more > 0 {
+                    self.mux.offer(handle, more);
+                }
+                if ready.ended {
+                    self.mux.finish(handle);
+                    output.ended = true;
+                    if output.offered == 0 {
+                        *slot = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Outputs that are ready and could not be sent (no credit, or the link is full) must not
+    /// wake us again before they can.
+    fn mute_unsent(&mut self, ready: &[Ready]) -> Result<(), LinkEnd> {
+        for one in ready {
+            if let Token::Session(control, part @ (Part::Stdout | Part::Stderr)) = one.token
+                && let Some(session) = self.sessions.by_control.get_mut(&control)
+                && let Some(output) = session.output(part)
+                && output.offered > 0
+            {
+                output.pipe.watch(&self.poll, Interest::Nothing)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a program, or says why not.
+    pub(crate) fn spawn(&mut self, control: Handle, spawn: &Spawn) -> Result<(), LinkEnd> {
+        let handles = spawn.handles;
+        self.open(control, handles)?;
+        let started = if self.sessions.by_control.len() < MAX_SESSIONS {
+            self.launcher.start(spawn).and_then(|program| {
+                let pid = program.pid;
+                Session::new(handles, program, &self.poll).map_err(|error| {
+                    program::destroy(pid);
+                    Refusal { reason: RefusalReason::Limit, message: error.to_string() }
+                })
+            })
+        } else {
+            let message = format!("the slave serves {MAX_SESSIONS} sessions already");
+            Err(Refusal { reason: RefusalReason::Limit, message })
+        };
+        match started {
+            Ok(mut session) => {
+                if session.output(Part::Stderr).is_none() {
+                    self.mux.finish(handles.stderr);
+                }
+                self.sessions.insert(session);
+            }
+            Err(refusal) => {
+                // What is on its way to its stdin finds no session, and is thrown away.
+                self.mux.stop(handles.stdin);
+                self.mux.reset(handles.stdout);
+                self.mux.reset(handles.stderr);
+                self.mux.message(control, &ToMaster::Refused(refusal))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a new session's handles.
+    fn open(&mut self, control: Handle, handles: SessionHandles) -> Result<(), MuxError> {
+        let SessionHandles { stdin, stdout, stderr, .. } = handles;
+        let mut all = [control, stdin, stdout, stderr];
+        all.sort_unstable();
+        let is_twice = all.windows(2).any(|pair| pair[0] == pair[1]);
+        let is_known = all.iter().any(|handle| self.sessions.knows(*handle));
+        if is_twice || is_known || handles.control != control {
+            return Err(MuxError::OpenedTwice(handles.control));
+        }
+        self.mux.open_receiving(stdin)?;
+        self.mux.open_sending(stdout)?;
+        self.mux.open_sending(stderr)
+    }
+
+    pub(crate) fn signal(&mut self, control: Handle, number: u8) {
+        if let Some(session) = self.sessions.by_control.get(&control)
+            && let Some(signal) = sys::signal_from_number(number)
+        {
+            let _ = kill_process_group(session.pid, signal);
+        }
+    }
+
+    /// Looks whether a program has ended, and how.
+    pub(crate) fn note_exit(&mut self, control: Handle) {
+        if let Some(session) = self.sessions.by_control.get_mut(&control)
+            && let Some(exit) = program::look_for_end(session.pid)
+        {
+            session.exit = Some(exit);
+            session.pidfd = None;
+        }
+    }
+
+    /// Says that a session is over, if it is: its program has ended, and the ends of its outputs
+    /// are out. (Messages overtake bulk, so it must not be said before.)
+    pub(crate) fn settle(&mut self, control: Handle) {
+        let Some(session) = self.sessions.by_control.get(&control) else { return };
+        let Some(exit) = session.exit else { return };
+        let SessionHandles { stdin, stdout, stderr, .. } = session.handles;
+        if self.mux.is_sending(stdout) || self.mux.is_sending(stderr) {
+            return;
+        }
+        self.mux.stop(stdin);
+        // A status of two bytes is never too large.
+        let _ = self.mux.message(control, &ToMaster::Exited(exit));
+        if let Some(session) = self.sessions.remove(control)
+            && !session.in_grace
+        {
+            program::reap(session.pid);
+        }
+    }
+}

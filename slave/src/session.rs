@@ -1,0 +1,252 @@
+//! What belongs together: a program, our ends of its pipes, and the handles that they go to.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+
+use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::message::SessionHandles;
+use fakessh_protocol::wire::Handle;
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::link::enlarge;
+use crate::poll::{Interest, Part, Poll, Token, Watched};
+use crate::program::Program;
+
+/// What a program's pipe is made to hold once it has been full. More would let fewer programs have
+/// it: an unprivileged user's pipes hold 64 MiB together before the kernel makes them small.
+const BULK_PIPE: usize = 256 * 1024;
+
+/// What a pipe holds that nobody has enlarged (pipe(7)).
+pub(crate) const NEW_PIPE: usize = 64 * 1024;
+
+/// A stdin buffer that grew beyond this is given back when it has drained.
+const KEPT_BUFFER: usize = 16 * 1024;
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) handles: SessionHandles,
+    pub(crate) pid: Pid,
+    /// Until the program has ended.
+    pub(crate) pidfd: Option<Watched>,
+    /// How it ended. It stays unreaped while the session lasts, so that its number, which is that
+    /// of its process group, can't become another's.
+    pub(crate) exit: Option<ExitStatus>,
+    pub(crate) stdin: Option<Stdin>,
+    stdout: Option<Output>,
+    stderr: Option<Output>,
+    /// Whether it was hung up, and what it started is in its grace: [`crate::end`] reaps it.
+    pub(crate) in_grace: bool,
+}
+
+impl Session {
+    /// A session of a program that has just started; everything it needs is watched.
+    ///
+    /// # Errors
+    /// Where the kernel watches no more descriptors.
+    pub(crate) fn new(
+        handles: SessionHandles,
+        program: Program,
+        poll: &Poll,
+    ) -> io::Result<Session> {
+        let watched = |fd, part, interest| {
+            let mut watched = Watched::new(fd, Token::Session(handles.control, part));
+            watched.watch(poll, interest).map(|()| watched)
+        };
+        let output = |fd, part| {
+            watched(fd, part, Interest::Read).map(|pipe| Output {
+                pipe,
+                offered: 0,
+                ended: false,
+                enlarged: false,
+            })
+        };
+        let stdin = Stdin {
+            pipe: watched(program.stdin, Part::Stdin, Interest::End)?,
+            buffer: VecDeque::new(),
+            ending: false,
+            enlarged: false,
+        };
+        Ok(Session {
+            handles,
+            pid: program.pid,
+            pidfd: Some(watched(program.pidfd, Part::Exit, Interest::Read)?),
+            exit: None,
+            stdin: Some(stdin),
+            stdout: Some(output(program.stdout, Part::Stdout)?),
+            stderr: program.stderr.map(|fd| output(fd, Part::Stderr)).transpose()?,
+            in_grace: false,
+        })
+    }
+
+    /// The program's stdout or stderr, while it is open here.
+    pub(crate) fn output(&mut self, part: Part) -> &mut Option<Output> {
+        if part == Part::Stderr { &mut self.stderr } else { &mut self.stdout }
+    }
+
+    /// The handle that a part's bytes go over.
+    pub(crate) fn handle(&self, part: Part) -> Handle {
+        match part {
+            Part::Stdin => self.handles.stdin,
+            Part::Stdout => self.handles.stdout,
+            Part::Stderr => self.handles.stderr,
+            Part::Exit => self.handles.control,
+        }
+    }
+}
+
+/// Our end of a program's standard input.
+#[derive(Debug)]
+pub(crate) struct Stdin {
+    pub(crate) pipe: Watched,
+    /// What came while the pipe was full. Bounded by the credit of the handle.
+    pub(crate) buffer: VecDeque<u8>,
+    /// Whether the end follows what is in the buffer.
+    pub(crate) ending: bool,
+    enlarged: bool,
+}
+
+impl Stdin {
+    /// Gives the program what the pipe takes of `bytes`, and keeps the rest. Returns how much the
+    /// pipe took.
+    ///
+    /// # Errors
+    /// [`Errno::PIPE`] where the program reads no more, others where the pipe is of no use.
+    pub(crate) fn give(&mut self, poll: &Poll, bytes: &[u8]) -> Result<usize, Errno> {
+        let mut given = 0;
+        if self.buffer.is_empty() {
+            while given < bytes.len() {
+                match rustix::io::write(&self.pipe, &bytes[given..]) {
+                    Ok(len) => given += len,
+                    Err(Errno::AGAIN) => break,
+                    Err(Errno::INTR) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        if given < bytes.len() {
+            self.buffer.extend(&bytes[given..]);
+            self.watch(poll, Interest::Write)?;
+        }
+        Ok(given)
+    }
+
+    /// Gives the program what the pipe takes of the buffer. Returns how much that was.
+    ///
+    /// # Errors
+    /// As [`Stdin::give`].
+    pub(crate) fn drain(&mut self, poll: &Poll) -> Result<usize, Errno> {
+        let mut given = 0;
+        while !self.buffer.is_empty() {
+            match rustix::io::write(&self.pipe, self.buffer.as_slices().0) {
+                Ok(len) => {
+                    self.buffer.drain(..len);
+                    given += len;
+                }
+                Err(Errno::AGAIN) => return Ok(given),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.buffer.capacity() > KEPT_BUFFER {
+            self.buffer = VecDeque::new();
+        }
+        self.watch(poll, Interest::End)?;
+        Ok(given)
+    }
+
+    /// The pipe was full: makes it larger, once. Returns whether it is.
+    pub(crate) fn enlarge(&mut self) -> bool {
+        let first = !self.enlarged;
+        if first {
+            enlarge(&self.pipe, &[BULK_PIPE]);
+        }
+        self.enlarged = true;
+        first
+    }
+
+    fn watch(&mut self, poll: &Poll, interest: Interest) -> Result<(), Errno> {
+        let watched = self.pipe.watch(poll, interest);
+        watched.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    }
+}
+
+/// Our end of a program's standard output or error.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) pipe: Watched,
+    /// Bytes in the pipe that the mux knows of.
+    pub(crate) offered: usize,
+    /// Whether nobody can write any more; what is offered is all.
+    pub(crate) ended: bool,
+    enlarged: bool,
+}
+
+impl Output {
+    /// How many bytes are in the pipe that were not offered. They are, from here on.
+    pub(crate) fn discover(&mut self) -> usize {
+        let available = rustix::io::ioctl_fionread(&self.pipe).unwrap_or(0) as usize;
+        if available >= NEW_PIPE && !self.enlarged {
+            self.enlarged = true;
+            enlarge(&self.pipe, &[BULK_PIPE]);
+        }
+        let more = available.saturating_sub(self.offered);
+        self.offered += more;
+        more
+    }
+}
+
+/// All sessions, by the number of their control handle.
+#[derive(Debug, Default)]
+pub(crate) struct Sessions {
+    pub(crate) by_control: HashMap<Handle, Session>,
+    /// Which session a handle of data belongs to, and as what.
+    routes: HashMap<Handle, (Handle, Part)>,
+}
+
+impl Sessions {
+    pub(crate) fn insert(&mut self, session: Session) {
+        let SessionHandles { control, stdin, stdout, stderr } = session.handles;
+        for (handle, part) in [(stdin, Part::Stdin), (stdout, Part::Stdout), (stderr, Part::Stderr)]
+        {
+            self.routes.insert(handle, (control, part));
+        }
+        self.by_control.insert(control, session);
+    }
+
+    pub(crate) fn remove(&mut self, control: Handle) -> Option<Session> {
+        let session = self.by_control.remove(&control)?;
+        for part in [Part::Stdin, Part::Stdout, Part::Stderr] {
+            self.routes.remove(&session.handle(part));
+        }
+        Some(session)
+    }
+
+    /// Whether a handle belongs to a session that is here.
+    pub(crate) fn knows(&self, handle: Handle) -> bool {
+        self.routes.contains_key(&handle) || self.by_control.contains_key(&handle)
+    }
+
+    /// The session of a handle of data, and what of it the handle is.
+    pub(crate) fn of(&mut self, handle: Handle) -> Option<(&mut Session, Part)> {
+        let (control, part) = *self.routes.get(&handle)?;
+        Some((self.by_control.get_mut(&control)?, part))
+    }
+
+    /// The open stdin that a handle goes to.
+    pub(crate) fn stdin(&mut self, handle: Handle) -> Option<&mut Stdin> {
+        match self.of(handle)? {
+            (session, Part::Stdin) => session.stdin.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// The open stdout or stderr that a handle comes from.
+    pub(crate) fn output(&mut self, handle: Handle) -> Option<&mut Option<Output>> {
+        match self.of(handle)? {
+            (session, part @ (Part::Stdout | Part::Stderr)) => Some(session.output(part)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The calls that the compiler can't check: raw descriptors, signal dispositions, and what runs
+//! between fork and exec.
+#![allow(unsafe_code)]
+
+use std::ffi::{CString, c_int};
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::process::{Resource, Rlimit, Signal};
+
+const SIG_DFL: usize = 0;
+const SIG_IGN: usize = 1;
+
+unsafe extern "C" {
+    /// signal(2), of the C library that std is linked with.
+    fn signal(number: c_int, disposition: usize) -> usize;
+}
+
+/// The highest signal number of Linux.
+const LAST_SIGNAL: c_int = 64;
+
+/// Gives every signal its default disposition, for ourselves and for what we start. SIGPIPE is
+/// ignored in this process: a broken pipe is an error of one session.
+pub(crate) fn default_dispositions() {
+    for number in 1..=LAST_SIGNAL {
+        // SAFETY: no handler is installed; numbers that can't be set (KILL, STOP, those of the C
+        // library itself) are refused with an error.
+        unsafe { signal(number, SIG_DFL) };
+    }
+    ignore(Signal::PIPE);
+}
+
+/// Ignores a signal in this process.
+pub(crate) fn ignore(number: Signal) {
+    // SAFETY: ignoring a signal installs no handler.
+    unsafe { signal(number.as_raw(), SIG_IGN) };
+}
+
+/// The signal of this number, real-time signals included; `None` where Linux has none such.
+pub(crate) fn signal_from_number(number: u8) -> Option<Signal> {
+    if number == 0 || c_int::from(number) > LAST_SIGNAL {
+        return None;
+    }
+    // SAFETY: the number is in the range that Linux defines. It is only passed to kill(2), which
+    // is free to send those that the C library keeps for itself.
+    Some(unsafe { Signal::from_raw_unchecked(c_int::from(number)) })
+}
+
+/// Closes a descriptor that was inherited and that nothing in this process owns, if it is open.
+pub(crate) fn close_inherited(fd: RawFd) {
+    // SAFETY: called at start, for descriptors above standard error, before anything of ours is
+    // opened that could have the number; nothing closes it in between.
+    unsafe {
+        if rustix::io::fcntl_getfd(BorrowedFd::borrow_raw(fd)).is_ok() {
+            rustix::io::close(fd);
+        }
+    }
+}
+
+/// What a program finds when it starts.
+#[derive(Clone, Debug)]
+pub(crate) struct Birth {
+    /// Where it starts; the root directory where this can't be entered.
+    pub(crate) directory: CString,
+    /// Its limit of open descriptors: what we were started with.
+    pub(crate) descriptors: Rlimit,
+}
+
+/// Makes the program that `command` starts a leader of its own session, with default signal
+/// dispositions, in its directory and with its limits. It gets SIGHUP when we die first.
+pub(crate) fn prepare_child(command: &mut Command, birth: Birth) {
+    let parent = rustix::process::getpid();
+    let prepare = move || -> io::Result<()> {
+        // SAFETY: signal(2) may be called between fork and exec, and sets no handler.
+        unsafe { signal(Signal::HUP.as_raw(), SIG_DFL) };
+        rustix::process::setsid()?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
+        if rustix::process::getppid() != Some(parent) {
+            return Err(io::Error::from(rustix::io::Errno::SRCH));
+        }
+        if rustix::process::chdir(birth.directory.as_c_str()).is_err() {
+            rustix::process::chdir(c"/")?;
+        }
+        rustix::process::setrlimit(Resource::Nofile, birth.descriptors)?;
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls alone; it neither allocates nor takes a lock.
+    unsafe { command.pre_exec(prepare) };
+}

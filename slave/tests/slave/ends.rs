@@ -1,0 +1,117 @@
+//! How sessions and links end before their time, and what is left then: nothing.
+
+use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::message::ToSlave;
+
+use crate::master::{Fifo, Master};
+
+#[test]
+fn a_hangup_ends_the_process_group() {
+    let mut master = Master::start();
+    let witness = Fifo::new("hangup");
+    let line = format!("exec 9>{}; sleep 1000 & sleep 1000 | cat", witness.path.display());
+    let handles = master.shell(&line);
+    let path = witness.path.clone();
+    let gone = std::thread::spawn(move || Fifo { path }.read_to_end());
+    master.run("true", b"");
+    master.message(handles, &ToSlave::Hangup);
+    assert_eq!(master.exit(handles), ExitStatus::Signal(1));
+    gone.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_program_that_ignores_a_hangup_is_killed() {
+    let mut master = Master::start();
+    let handles = master.shell("trap '' HUP; echo ready; while :; do sleep 1; done");
+    master.until("ready", |master| master.text(handles.stdout) == "ready\n");
+    master.message(handles, &ToSlave::Hangup);
+    assert_eq!(master.exit(handles), ExitStatus::Signal(9));
+}
+
+#[test]
+fn a_stopped_program_is_hung_up_too() {
+    let mut master = Master::start();
+    let handles = master.shell("echo ready; kill -STOP $$; sleep 1000");
+    master.until("ready", |master| master.text(handles.stdout) == "ready\n");
+    master.message(handles, &ToSlave::Hangup);
+    assert_eq!(master.exit(handles), ExitStatus::Signal(1));
+}
+
+#[test]
+fn a_job_in_a_process_group_of_its_own_is_hung_up_too() {
+    let mut master = Master::start();
+    let witness = Fifo::new("job");
+    let line = format!(
+        "exec bash -c 'set -m; exec 9>{}; sleep 1000 & echo ready; wait'",
+        witness.path.display()
+    );
+    let handles = master.shell(&line);
+    let path = witness.path.clone();
+    let gone = std::thread::spawn(move || Fifo { path }.read_to_end());
+    master.until("ready", |master| master.text(handles.stdout) == "ready\n");
+    master.message(handles, &ToSlave::Hangup);
+    master.exit(handles);
+    gone.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_hangup_does_not_wait_for_those_who_only_hold_the_output() {
+    let mut master = Master::start();
+    let gate = Fifo::new("detached");
+    let line = format!("setsid sh -c 'read x <{}' & echo $!", gate.path.display());
+    let handles = master.shell(&line);
+    master.until("output", |master| master.of(handles.stdout).len > 0);
+    master.run("true", b"");
+    assert!(!master.exits.contains_key(&handles.control));
+    master.message(handles, &ToSlave::Hangup);
+    assert_eq!(master.exit(handles), ExitStatus::Code(0));
+    // It detached, and lives: somebody reads what is written.
+    gate.release();
+}
+
+#[test]
+fn the_end_of_the_link_ends_everything() {
+    let mut master = Master::start();
+    let witness = Fifo::new("link-end");
+    let line = format!(
+        "trap '' HUP; exec 9>{}; echo ready; sleep 1000; sleep 1000",
+        witness.path.display()
+    );
+    let path = witness.path.clone();
+    let gone = std::thread::spawn(move || Fifo { path }.read_to_end());
+    let stubborn = master.shell(&line);
+    let meek = master.shell("echo ready; sleep 1000");
+    for handles in [stubborn, meek] {
+        master.until("ready", |master| master.text(handles.stdout) == "ready\n");
+    }
+    master.to_slave = None;
+    assert_eq!(master.until_closed().code(), Some(0));
+    gone.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_link_that_nobody_reads_any_more_has_ended() {
+    let mut master = Master::start();
+    let (kept, _other) = rustix::pipe::pipe().unwrap();
+    master.replace_from_slave(kept);
+    assert_eq!(master.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn silence_ends_the_link() {
+    let mut master = Master::start();
+    master.settings(50, 300);
+    let handles = master.shell("echo ready; sleep 1000");
+    master.until("ready", |master| master.text(handles.stdout) == "ready\n");
+    assert_eq!(master.until_silent().code(), Some(255));
+}
+
+#[test]
+fn a_master_that_answers_is_not_silent() {
+    let mut master = Master::start();
+    master.settings(50, 1000);
+    // The mux answers the slave's pings; without them this would be silence.
+    let handles = master.shell("sleep 3; echo done");
+    assert_eq!(master.exit(handles), ExitStatus::Code(0));
+    assert_eq!(master.text(handles.stdout), "done\n");
+}
