@@ -24,6 +24,9 @@ pub const MARK_VARIABLE: &str = "FAKESSH_LAB";
 /// How long a process may take to end after it was told to.
 const ENDING: Duration = Duration::from_secs(20);
 
+/// How many lines of the server's log a failing test shows.
+const SHOWN: usize = 60;
+
 /// A running lab. Clones share it; the last one to go takes everything with it. One that is
 /// dropped by a failing test prints the server's log.
 #[derive(Clone, Debug)]
@@ -337,7 +340,7 @@ pub fn write_script(path: &Path, text: &str) {
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- the server's log:\n{}", self.log().text());
+            eprintln!("--- the end of the server's log:\n{}", self.log().last(SHOWN));
         }
     }
 }

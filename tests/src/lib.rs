@@ -21,6 +21,7 @@ pub mod builder;
 mod capture;
 pub mod client;
 pub mod client_config;
+pub mod gate;
 pub mod guardian;
 pub mod lab;
 pub mod leftovers;
@@ -35,6 +36,7 @@ pub mod tree;
 
 pub use builder::LabBuilder;
 pub use client::Client;
+pub use gate::Gate;
 pub use lab::{Lab, SharedLab};
 pub use relay::Relay;
 pub use running::{Finished, Running};

@@ -44,6 +44,12 @@ impl ServerLog {
         self.lock().lines.join("\n")
     }
 
+    /// The last `count` lines.
+    pub fn last(&self, count: usize) -> String {
+        let lines = &self.lock().lines;
+        lines[lines.len().saturating_sub(count)..].join("\n")
+    }
+
     /// Number of lines so far: a place for [`ServerLog::wait_for`] to begin at.
     pub fn len(&self) -> usize {
         self.lock().lines.len()

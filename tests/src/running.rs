@@ -170,6 +170,12 @@ impl Running {
         Finished { words, status, stdout: self.stdout.bytes(), stderr: self.stderr.bytes() }
     }
 
+    /// Whether it has not ended yet.
+    pub fn is_running(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        matches!(waitid(WaitId::Pid(pid_of(self.child.id())), options), Ok(None))
+    }
+
     /// Waits for its end alone: its streams may go on in the hands of others.
     ///
     /// # Panics
