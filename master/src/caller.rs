@@ -19,6 +19,10 @@ pub trait Ask: Send + Sync {
     /// `None` where there is nobody to ask, or the person gave up. Cancel safe: a question that
     /// is dropped is withdrawn, and its answer goes nowhere.
     async fn ask(&self, question: Question) -> Option<Secret>;
+
+    /// Says something that needs no answer: a server's banner, a host key that was recorded.
+    /// Lines for standard error, without a leading `fakessh:`. Dropped where nobody listens.
+    async fn notice(&self, _text: String) {}
 }
 
 /// Asks nobody: every question is answered with "nobody there", as with `BatchMode yes`.

@@ -82,7 +82,7 @@ pub(crate) fn command(marker: &str) -> Vec<u8> {
          mkdir \"$p\" 2>/dev/null||continue;\
          if (printf \"#!/bin/sh\" >\"$p/slave\"&&chmod 700 \"$p/slave\"&&\"$p/slave\") 2>/dev/null;then \
          head -c {size} >\"$p/slave\"||{{ rm -rf \"$p\";f \"writing {size} bytes to $d failed\";}};\
-         exec \"$p/slave\" slave {marker} \"$u\" \"$p\";fi;rm -rf \"$p\";done;\
+         exec \"$p/slave\" {marker} \"$u\" \"$p\";fi;rm -rf \"$p\";done;\
          f \"no directory there can be written to and run programs (tried XDG_RUNTIME_DIR, /dev/shm, /tmp, /var/tmp and the home directory)\"",
     );
     format!("exec /bin/sh -c '{script}'").into_bytes()

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -15,4 +15,20 @@ pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<Owned
     // SAFETY: an OwnedFd is open, names the same descriptor each time, and is owned by the AsyncFd
     // until that is dropped.
     Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
+}
+
+/// Closes descriptors that this process was started with and never uses.
+///
+/// To be called before anything of this process has opened a descriptor: then the numbers belong
+/// to nobody here, and those that are closed meanwhile do no harm.
+pub(crate) fn close_all(fds: &[RawFd]) {
+    for &fd in fds {
+        // SAFETY: by the contract above no object of this process owns the descriptor. It may be
+        // closed already (the one that listed the others), so it is looked at first.
+        unsafe {
+            if rustix::io::fcntl_getfd(BorrowedFd::borrow_raw(fd)).is_ok() {
+                rustix::io::close(fd);
+            }
+        }
+    }
 }

@@ -202,9 +202,9 @@ pub struct Control {
 }
 
 impl Control {
-    /// Sends a signal (1 to 64) to the program's process group.
-    pub fn signal(&self, number: u8) {
-        let _ = self.commands.send(Command::Message(self.handle, ToSlave::Signal(number)));
+    /// Somebody who can send signals while this waits for the outcome.
+    pub fn signaller(&self) -> Signaller {
+        Signaller { handle: self.handle, commands: self.commands.clone() }
     }
 
     /// How the session ended. It comes behind the last byte of output. Cancel safe.
@@ -220,5 +220,19 @@ impl Drop for Control {
         if !self.over {
             let _ = self.commands.send(Command::Message(self.handle, ToSlave::Hangup));
         }
+    }
+}
+
+/// Sends signals to a session's program.
+#[derive(Clone, Debug)]
+pub struct Signaller {
+    handle: Handle,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Signaller {
+    /// Sends a signal (1 to 64) to the program's process group; nothing where the session is over.
+    pub fn signal(&self, number: u8) {
+        let _ = self.commands.send(Command::Message(self.handle, ToSlave::Signal(number)));
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::stream::ByteStream;
 
-pub use handles::{Chunk, Control, Outcome, Receiver, SendError, Sender, Session};
+pub use handles::{Chunk, Control, Outcome, Receiver, SendError, Sender, Session, Signaller};
 
 /// Milliseconds between two looks at a link where the user's configuration names none. Below the
 /// shortest idle timeout of common firewalls and of sshd's `ChannelTimeout` in the field.

@@ -1,0 +1,225 @@
+//! Trying keys: offer the public one, and sign only what the server accepts.
+
+use fakessh_protocol::message::{Question, QuestionKind};
+use russh::client::{AuthResult, Handler};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::signature::Signer as _;
+use russh::keys::ssh_encoding::Encode;
+use russh::keys::ssh_key::private::KeypairData;
+use russh::keys::{HashAlg, PrivateKey};
+use thiserror::Error;
+
+use crate::caller::Caller;
+
+use super::agent::{Agent, AgentKey};
+use super::identity::{self, Candidate, KeyFile, KeySource};
+use super::{Login, Step, Stop, shown};
+
+/// Tries for one passphrase, as in ssh.
+const PASSPHRASE_TRIES: usize = 3;
+
+/// Why a key that the server would have accepted did not sign.
+#[derive(Debug, Error)]
+pub(super) enum SignError {
+    #[error("the connection ended")]
+    Lost,
+    #[error("no passphrase was given")]
+    NoPassphrase,
+    #[error("its passphrase was wrong {PASSPHRASE_TRIES} times")]
+    WrongPassphrase,
+    #[error("the agent did not sign: {0}")]
+    Agent(russh::keys::Error),
+    #[error("cannot sign with it: {0}")]
+    Key(String),
+}
+
+impl From<russh::SendError> for SignError {
+    fn from(_: russh::SendError) -> SignError {
+        SignError::Lost
+    }
+}
+
+impl<H: Handler> Login<'_, H> {
+    /// Tries the keys that are left, until one is accepted.
+    pub(super) async fn public_keys(&mut self) -> Result<Step, Stop> {
+        if self.keys.is_none() {
+            self.collect_keys().await;
+        }
+        while let Some(candidate) = self.keys.as_mut().and_then(|keys| keys.pop_front()) {
+            match self.try_key(candidate).await? {
+                Some(AuthResult::Success) => return Ok(Step::Done),
+                Some(AuthResult::Failure { remaining_methods, partial_success: true }) => {
+                    self.note("(accepted, and more is wanted)");
+                    return Ok(Step::Partial(remaining_methods));
+                }
+                Some(AuthResult::Failure { remaining_methods, .. }) => {
+                    self.failed(remaining_methods)?;
+                }
+                None => {}
+            }
+        }
+        if self.offered == 0 && self.tried.is_empty() {
+            self.note("no key was found");
+        }
+        Ok(Step::Exhausted)
+    }
+
+    async fn collect_keys(&mut self) {
+        let mut agent_keys = Vec::new();
+        if let Some(socket) = &self.resolved.identity_agent {
+            match Agent::open(socket, self.handle.agent_session_binding()).await {
+                Ok((agent, keys)) => {
+                    self.agent = Some(agent);
+                    agent_keys = keys;
+                }
+                Err(error) => {
+                    let socket = socket.display();
+                    self.note(format!("agent {socket} (not reached: {error})"));
+                }
+            }
+        }
+        let (keys, problems) = identity::candidates(self.resolved, agent_keys, &self.caller).await;
+        self.tried.extend(problems);
+        self.keys = Some(keys);
+    }
+
+    /// `None` where the key could not be used.
+    async fn try_key(&mut self, candidate: Candidate) -> Result<Option<AuthResult>, Stop> {
+        let Candidate { name, public, certificate, signer } = candidate;
+        let mut signer = match signer {
+            KeySource::Agent(key) => match &mut self.agent {
+                Some(agent) => Signer::Agent { agent, key },
+                None => return Ok(None),
+            },
+            KeySource::File(file) => Signer::File { file, key: None, caller: self.caller.clone() },
+        };
+        let public = match (public, &mut signer) {
+            (Some(public), _) => public,
+            (None, Signer::Agent { .. }) => return Ok(None),
+            // Nothing but the key itself says which one it is.
+            (None, Signer::File { file, key, caller }) => match decrypt(file, caller).await {
+                Ok(decrypted) => key.insert(Box::new(decrypted)).public_key().clone(),
+                Err(error) => {
+                    self.note(format!("{name} ({error})"));
+                    return Ok(None);
+                }
+            },
+        };
+        let patience = &self.patience;
+        let hash = if public.algorithm().is_rsa() {
+            match patience.wait(self.handle.best_supported_rsa_hash()).await {
+                None => return Err(Stop::TimedOut),
+                Some(Err(_)) => return Err(Stop::Lost),
+                Some(Ok(Some(None))) => {
+                    self.note(format!("{name} (the server knows RSA only with SHA-1)"));
+                    return Ok(None);
+                }
+                // A server that does not say is asked with what all of this decade know.
+                Some(Ok(hash)) => hash.unwrap_or(Some(HashAlg::Sha512)),
+            }
+        } else {
+            None
+        };
+        self.offered += 1;
+        let user = self.resolved.user.clone();
+        let answer = match certificate {
+            Some(certificate) => {
+                let login =
+                    self.handle.authenticate_certificate_with(user, certificate, hash, &mut signer);
+                patience.wait(login).await
+            }
+            None => {
+                let login =
+                    self.handle.authenticate_publickey_with(user, public, hash, &mut signer);
+                patience.wait(login).await
+            }
+        };
+        match answer {
+            None => Err(Stop::TimedOut),
+            Some(Err(SignError::Lost)) => Err(Stop::Lost),
+            Some(Err(error)) => {
+                self.note(format!("{name} ({error})"));
+                Ok(None)
+            }
+            Some(Ok(answer)) => {
+                if !matches!(answer, AuthResult::Failure { partial_success: false, .. }) {
+                    self.note(name);
+                } else {
+                    self.note(format!("{name} (refused)"));
+                }
+                Ok(Some(answer))
+            }
+        }
+    }
+}
+
+/// Signs when the server has accepted the public key, and asks for a passphrase only then.
+enum Signer<'a> {
+    Agent { agent: &'a mut Agent, key: Box<AgentKey> },
+    File { file: KeyFile, key: Option<Box<PrivateKey>>, caller: Caller },
+}
+
+impl russh::Signer for Signer<'_> {
+    type Error = SignError;
+
+    async fn auth_sign(
+        &mut self,
+        _key: &AgentIdentity,
+        hash: Option<HashAlg>,
+        data: Vec<u8>,
+    ) -> Result<Vec<u8>, SignError> {
+        match self {
+            Signer::Agent { agent, key } => {
+                agent.sign(key, hash, data).await.map_err(SignError::Agent)
+            }
+            Signer::File { file, key, caller } => {
+                let key = match key.take() {
+                    Some(key) => key,
+                    None => Box::new(decrypt(file, caller).await?),
+                };
+                // RSA takes milliseconds.
+                let signed = tokio::task::spawn_blocking(move || sign(&key, hash, data)).await;
+                signed.map_err(|error| SignError::Key(error.to_string()))?
+            }
+        }
+    }
+}
+
+/// `data` with the signature behind it (RFC 4252 section 7).
+fn sign(key: &PrivateKey, hash: Option<HashAlg>, mut data: Vec<u8>) -> Result<Vec<u8>, SignError> {
+    let wrong = |error: &dyn std::fmt::Display| SignError::Key(error.to_string());
+    let signature = match key.key_data() {
+        KeypairData::Rsa(pair) => (pair, hash).try_sign(&data).map_err(|error| wrong(&error))?,
+        pair => pair.try_sign(&data).map_err(|error| wrong(&error))?,
+    };
+    let mut encoded = Vec::new();
+    signature.encode(&mut encoded).map_err(|error| wrong(&error))?;
+    encoded.encode(&mut data).map_err(|error| wrong(&error))?;
+    Ok(data)
+}
+
+/// The key of a file. Asks for the passphrase where it is encrypted.
+async fn decrypt(file: &KeyFile, caller: &Caller) -> Result<PrivateKey, SignError> {
+    if !file.encrypted {
+        let key = russh::keys::decode_secret_key(&file.text, None);
+        return key.map_err(|error| SignError::Key(error.to_string()));
+    }
+    let name = shown(&file.path, caller);
+    let mut text = format!("Enter passphrase for key '{name}': ");
+    for _ in 0..PASSPHRASE_TRIES {
+        let question = Question { kind: QuestionKind::Secret, text };
+        let passphrase = caller.ask.ask(question).await.ok_or(SignError::NoPassphrase)?;
+        if passphrase.0.is_empty() {
+            return Err(SignError::NoPassphrase);
+        }
+        let encrypted = file.text.clone();
+        // Made slow on purpose: a tenth of a second and more.
+        let decrypt = move || russh::keys::decode_secret_key(&encrypted, Some(&passphrase.0));
+        match tokio::task::spawn_blocking(decrypt).await {
+            Ok(Ok(key)) => return Ok(key),
+            Ok(Err(_)) => text = format!("Bad passphrase, try again for key '{name}': "),
+            Err(error) => return Err(SignError::Key(error.to_string())),
+        }
+    }
+    Err(SignError::WrongPassphrase)
+}

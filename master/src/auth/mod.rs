@@ -1,0 +1,278 @@
+//! Proving to a server who we are: keys, passwords and the server's own questions, in the order
+//! that the user prefers, each at most once.
+
+mod agent;
+mod identity;
+mod key;
+mod patience;
+mod question;
+
+pub(crate) use patience::Patience;
+pub(crate) use question::printable;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use russh::client::{AuthResult, Handle, Handler};
+use russh::{MethodKind, MethodSet};
+use thiserror::Error;
+
+use crate::caller::Caller;
+use crate::ssh_config::Resolved;
+
+/// Most times that a server may say "and now another method". It bounds what a hostile one can
+/// make a person type.
+const MAX_STEPS: usize = 16;
+
+/// Most things that an error says were tried.
+const MAX_TRIED: usize = 8;
+
+/// The server did not let us in.
+#[derive(Debug, Error)]
+pub enum AuthError {
+    /// It refused everything that there was to try.
+    #[error("{user}@{host} refused the login (it allows: {allowed}); {tried}{advice}")]
+    Refused {
+        /// The account.
+        user: String,
+        /// The host as it was named.
+        host: String,
+        /// Methods that the server would still accept.
+        allowed: String,
+        /// What was tried, and what became of it.
+        tried: String,
+        /// What to do.
+        advice: String,
+    },
+    /// The connection ended on the way.
+    #[error("{user}@{host} closed the connection during the login: {reason}; {tried}{advice}")]
+    Lost {
+        /// The account.
+        user: String,
+        /// The host as it was named.
+        host: String,
+        /// What the server said, or what became of the connection.
+        reason: String,
+        /// What was tried before.
+        tried: String,
+        /// What to do.
+        advice: String,
+    },
+    /// The server did not answer.
+    #[error("{user}@{host} did not answer for {seconds} seconds during the login; {tried}")]
+    TimedOut {
+        /// The account.
+        user: String,
+        /// The host as it was named.
+        host: String,
+        /// The limit.
+        seconds: u64,
+        /// What was tried before.
+        tried: String,
+    },
+}
+
+/// Why a method came to an end without success.
+enum Stop {
+    /// The connection is gone.
+    Lost,
+    /// No answer in time.
+    TimedOut,
+}
+
+/// What became of one method.
+enum Step {
+    Done,
+    /// The method was accepted, and others are wanted on top.
+    Partial(MethodSet),
+    /// Nothing is left to be tried with it.
+    Exhausted,
+}
+
+/// One login on its way.
+struct Login<'a, H: Handler> {
+    handle: &'a mut Handle<H>,
+    resolved: &'a Resolved,
+    caller: Caller,
+    patience: Arc<Patience>,
+    /// What the server would accept, as it said last.
+    allowed: MethodSet,
+    /// What was tried, in words.
+    tried: Vec<String>,
+    /// Keys that were offered to the server.
+    offered: usize,
+    /// Keys that are still to be tried; `None` before the first look.
+    keys: Option<std::collections::VecDeque<identity::Candidate>>,
+    agent: Option<agent::Agent>,
+}
+
+/// Logs in.
+///
+/// `reason` says what became of the connection where it is lost.
+///
+/// # Errors
+/// [`AuthError`]. Nothing is tried twice, so that no server has cause to penalise us. After an
+/// error, or where it is cancelled, the connection is of no use.
+pub(crate) async fn authenticate<H: Handler>(
+    handle: &mut Handle<H>,
+    resolved: &Resolved,
+    caller: &Caller,
+    patience: Arc<Patience>,
+    reason: impl AsyncFnOnce() -> String,
+) -> Result<(), AuthError> {
+    let mut login = Login {
+        handle,
+        resolved,
+        caller: patience.caller(caller),
+        patience,
+        allowed: MethodSet::empty(),
+        tried: Vec::new(),
+        offered: 0,
+        keys: None,
+        agent: None,
+    };
+    match login.run().await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(login.refused()),
+        Err(Stop::Lost) => {
+            let reason = reason().await;
+            let (tried, advice) = (login.tried_text(), login.advice_for_lost());
+            let (user, host) = login.names();
+            Err(AuthError::Lost { user, host, reason, tried, advice })
+        }
+        Err(Stop::TimedOut) => {
+            let (user, host) = login.names();
+            let seconds = login.patience.limit().as_secs();
+            Err(AuthError::TimedOut { user, host, seconds, tried: login.tried_text() })
+        }
+    }
+}
+
+impl<H: Handler> Login<'_, H> {
+    async fn run(&mut self) -> Result<bool, Stop> {
+        // Servers that know us by other means accept "none"; the others say what they want, and
+        // do not count it as a failure.
+        let patience = self.patience.clone();
+        let user = self.resolved.user.clone();
+        let first = patience.wait(self.handle.authenticate_none(user)).await;
+        if self.answer(first)? {
+            return Ok(true);
+        }
+        let mut exhausted = Vec::new();
+        for _ in 0..MAX_STEPS {
+            let Some(method) = self.next_method(&exhausted) else { return Ok(false) };
+            let step = match method {
+                MethodKind::PublicKey => self.public_keys().await?,
+                MethodKind::KeyboardInteractive => self.keyboard_interactive().await?,
+                _ => self.password().await?,
+            };
+            match step {
+                Step::Done => return Ok(true),
+                Step::Partial(allowed) => self.allowed = allowed,
+                Step::Exhausted => exhausted.push(method),
+            }
+        }
+        Ok(false)
+    }
+
+    /// The most preferred method that the server allows, the user allows, and that has not failed.
+    fn next_method(&self, exhausted: &[MethodKind]) -> Option<MethodKind> {
+        let resolved = self.resolved;
+        let preferred = resolved.preferred_authentications.iter();
+        preferred.filter_map(|name| name.trim().parse::<MethodKind>().ok()).find(|method| {
+            let enabled = match method {
+                MethodKind::PublicKey => resolved.pubkey_authentication,
+                MethodKind::KeyboardInteractive => {
+                    resolved.kbdinteractive_authentication && !resolved.batch_mode
+                }
+                MethodKind::Password => resolved.password_authentication && !resolved.batch_mode,
+                _ => false,
+            };
+            enabled && self.allowed.contains(method) && !exhausted.contains(method)
+        })
+    }
+
+    /// Notes what the server allows now. `true` where it let us in.
+    fn answer<E>(&mut self, answer: Option<Result<AuthResult, E>>) -> Result<bool, Stop> {
+        match answer {
+            None => Err(Stop::TimedOut),
+            Some(Err(_)) => Err(Stop::Lost),
+            Some(Ok(AuthResult::Success)) => Ok(true),
+            Some(Ok(AuthResult::Failure { remaining_methods, .. })) => {
+                self.failed(remaining_methods)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Notes a refusal. The end of the connection looks like one that allows nothing any more.
+    fn failed(&mut self, allowed: MethodSet) -> Result<(), Stop> {
+        if allowed.is_empty() && self.handle.is_closed() {
+            return Err(Stop::Lost);
+        }
+        self.allowed = allowed;
+        Ok(())
+    }
+
+    fn note(&mut self, what: impl Into<String>) {
+        self.tried.push(what.into());
+    }
+
+    fn names(&self) -> (String, String) {
+        (self.resolved.user.clone(), self.resolved.host.clone())
+    }
+
+    fn tried_text(&self) -> String {
+        let mut tried: Vec<&str> = self.tried.iter().map(String::as_str).collect();
+        tried.dedup();
+        let more = tried.len().saturating_sub(MAX_TRIED);
+        tried.truncate(MAX_TRIED);
+        match (tried.is_empty(), more) {
+            (true, _) => "nothing was tried".to_owned(),
+            (false, 0) => format!("tried: {}", tried.join(", ")),
+            (false, more) => format!("tried: {} and {more} more", tried.join(", ")),
+        }
+    }
+
+    fn refused(&self) -> AuthError {
+        let allowed: Vec<&str> = self.allowed.iter().map(Into::into).collect();
+        let advice = if self.allowed.contains(&MethodKind::PublicKey) {
+            "; name another key with -i, add one to ssh-agent, or install one with ssh-copy-id"
+        } else if self.allowed.is_empty() {
+            "; look at the server's log"
+        } else if self.resolved.batch_mode {
+            "; BatchMode allows no question"
+        } else {
+            ""
+        };
+        let (user, host) = self.names();
+        AuthError::Refused {
+            user,
+            host,
+            allowed: if allowed.is_empty() { "nothing".into() } else { allowed.join(", ") },
+            tried: self.tried_text(),
+            advice: advice.to_owned(),
+        }
+    }
+
+    /// Servers hang up after some failures (MaxAuthTries, 6 by default).
+    fn advice_for_lost(&self) -> String {
+        if self.offered < 3 {
+            return String::new();
+        }
+        format!(
+            "; {} keys were offered, which may be more than the server's MaxAuthTries: \
+             name the right one with -i and -o IdentitiesOnly=yes",
+            self.offered
+        )
+    }
+}
+
+/// A file's name as it is shown: below the home directory it begins with `~`.
+fn shown(path: &std::path::Path, caller: &Caller) -> String {
+    let home = caller.variable("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    match home.as_ref().and_then(|home| path.strip_prefix(home).ok()) {
+        Some(rest) => format!("~/{}", rest.display()),
+        None => path.display().to_string(),
+    }
+}

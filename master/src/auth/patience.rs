@@ -1,0 +1,77 @@
+//! A time limit that stands still while a person is asked something.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fakessh_protocol::message::{Question, Secret};
+
+use crate::caller::{Ask, Caller};
+
+/// How long the other end may be silent. People may take as long as they like.
+pub(crate) struct Patience {
+    limit: Duration,
+    asking: AtomicBool,
+    answers: AtomicU64,
+}
+
+impl Patience {
+    pub(crate) fn new(limit: Duration) -> Arc<Patience> {
+        let (asking, answers) = (AtomicBool::new(false), AtomicU64::new(0));
+        Arc::new(Patience { limit, asking, answers })
+    }
+
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// `None` where the limit passed with nobody being asked in it. Cancel safe where `work` is.
+    pub(crate) async fn wait<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        loop {
+            let answers = self.answers.load(Ordering::Relaxed);
+            if let Ok(done) = tokio::time::timeout(self.limit, work.as_mut()).await {
+                return Some(done);
+            }
+            let answered = answers != self.answers.load(Ordering::Relaxed);
+            if !answered && !self.asking.load(Ordering::Relaxed) {
+                return None;
+            }
+        }
+    }
+
+    /// The same caller, whose answers may take as long as they like.
+    pub(crate) fn caller(self: &Arc<Patience>, caller: &Caller) -> Caller {
+        let ask = Arc::new(PatientAsk { inner: caller.ask.clone(), patience: self.clone() });
+        Caller { ask, ..caller.clone() }
+    }
+}
+
+struct PatientAsk {
+    inner: Arc<dyn Ask>,
+    patience: Arc<Patience>,
+}
+
+#[async_trait]
+impl Ask for PatientAsk {
+    async fn ask(&self, question: Question) -> Option<Secret> {
+        /// Ends also where the question is dropped.
+        struct Asking<'a>(&'a Patience);
+        impl Drop for Asking<'_> {
+            fn drop(&mut self) {
+                self.0.answers.fetch_add(1, Ordering::Relaxed);
+                self.0.asking.store(false, Ordering::Relaxed);
+            }
+        }
+        self.patience.asking.store(true, Ordering::Relaxed);
+        let _asking = Asking(&self.patience);
+        self.inner.ask(question).await
+    }
+
+    async fn notice(&self, text: String) {
+        self.inner.notice(text).await;
+    }
+}

@@ -1,0 +1,25 @@
+//! `fakessh close`: closes connections.
+
+use fakessh::daemon::Directory;
+use fakessh::daemon::client::Client;
+use fakessh::daemon::control::Request;
+
+#[derive(clap::Args, Debug)]
+pub(super) struct Arguments {
+    /// Close every connection
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    /// Connections by their names in `fakessh ls`
+    #[arg(required_unless_present = "all", value_name = "DEST")]
+    names: Vec<String>,
+}
+
+pub(super) fn close(arguments: Arguments) -> anyhow::Result<u8> {
+    let client = match Client::connect(&Directory::of_user()?) {
+        Err(error) if super::is_no_master(&error) && arguments.all => return Ok(0),
+        client => client?,
+    };
+    let request = if arguments.all { Request::CloseAll } else { Request::Close(arguments.names) };
+    client.request(&request, &[])?;
+    Ok(0)
+}

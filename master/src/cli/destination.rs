@@ -1,0 +1,69 @@
+//! Destinations and the options for the way there, as ssh spells them.
+
+use std::ffi::OsString;
+
+use clap::Args;
+use fakessh::ssh_config::{Target, parse_destination};
+
+/// Options of `ssh` that say how to get to a host.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct ConnectionOptions {
+    /// Configuration file instead of ~/.ssh/config
+    #[arg(short = 'F', value_name = "FILE")]
+    config: Option<OsString>,
+    /// Private key for the login; may be given several times
+    #[arg(short = 'i', value_name = "FILE")]
+    identity: Vec<OsString>,
+    /// TCP port
+    #[arg(short = 'p', value_name = "PORT")]
+    port: Option<u16>,
+    /// User to log in as
+    #[arg(short = 'l', value_name = "USER")]
+    login: Option<String>,
+    /// Hosts to jump through, separated by commas
+    #[arg(short = 'J', value_name = "DEST")]
+    jump: Option<OsString>,
+    /// Option in the form of ssh_config(5), as Key=value; may be given several times
+    #[arg(short = 'o', value_name = "OPTION")]
+    option: Vec<OsString>,
+}
+
+impl ConnectionOptions {
+    /// The words for `ssh -G`.
+    pub(super) fn words(&self) -> Vec<OsString> {
+        let mut words = Vec::new();
+        let mut push = |flag: &str, value: &OsString| {
+            words.push(flag.into());
+            words.push(value.clone());
+        };
+        self.config.iter().for_each(|value| push("-F", value));
+        self.identity.iter().for_each(|value| push("-i", value));
+        self.jump.iter().for_each(|value| push("-J", value));
+        self.option.iter().for_each(|value| push("-o", value));
+        words
+    }
+
+    /// A destination with these options. What the destination itself says comes first, as in ssh.
+    pub(super) fn target(&self, destination: &str) -> anyhow::Result<Target> {
+        if destination.contains('+') {
+            anyhow::bail!("{destination}: routes of several hops are not supported yet");
+        }
+        let mut target = parse_destination(destination)?;
+        target.user = target.user.or_else(|| self.login.clone());
+        target.port = target.port.or(self.port);
+        target.connection = self.words();
+        Ok(target)
+    }
+
+    /// The words for hosts that are taken from command lines, with user and port among them.
+    pub(super) fn all_words(&self) -> Vec<OsString> {
+        let mut words = self.words();
+        if let Some(login) = &self.login {
+            words.extend(["-o".into(), format!("User={login}").into()]);
+        }
+        if let Some(port) = self.port {
+            words.extend(["-o".into(), format!("Port={port}").into()]);
+        }
+        words
+    }
+}

@@ -1,0 +1,62 @@
+//! `fakessh master`: the master itself.
+
+use std::io::Write;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use fakessh::daemon::{self, BoundedLog, Directory, IDLE_EXIT, Place, client};
+use tracing_subscriber::EnvFilter;
+
+#[derive(clap::Args, Debug)]
+pub(super) struct Arguments {
+    /// End after this many seconds without a connection and a client; 0 for never
+    #[arg(long, value_name = "SECONDS", env = "FAKESSH_IDLE_EXIT")]
+    idle_exit: Option<u64>,
+    /// Say "ready" on standard output, let go of it, and log to a file
+    #[arg(long, hide = true)]
+    background: bool,
+}
+
+pub(super) fn master(arguments: &Arguments) -> anyhow::Result<u8> {
+    let filter = || {
+        EnvFilter::try_from_env("FAKESSH_LOG").unwrap_or_else(|_| EnvFilter::new("info,russh=warn"))
+    };
+    if arguments.background {
+        fakessh::daemon::detach()?;
+    }
+    let place = match prepare() {
+        Ok(place) => place,
+        Err(error) if arguments.background => {
+            // The client that started us shows it.
+            println!("{error:#}");
+            return Ok(super::FAILURE);
+        }
+        Err(error) => return Err(error),
+    };
+    if arguments.background {
+        let log = Mutex::new(BoundedLog::open(&Directory::of_user()?)?);
+        let log = tracing_subscriber::fmt().with_writer(log).with_ansi(false);
+        log.with_env_filter(filter()).init();
+    } else {
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).init();
+    }
+    // Nobody waits in the foreground for an idle master to end, unless told so.
+    let default = if arguments.background { IDLE_EXIT } else { Duration::ZERO };
+    let idle = arguments.idle_exit.map_or(default, Duration::from_secs);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let serving = daemon::serve(place, (!idle.is_zero()).then_some(idle));
+        if arguments.background {
+            let mut stdout = std::io::stdout();
+            stdout.write_all(client::READY)?;
+            stdout.flush()?;
+            daemon::let_go_of_stdio()?;
+        }
+        serving.await
+    })?;
+    Ok(0)
+}
+
+fn prepare() -> anyhow::Result<Place> {
+    Ok(Place::take(Directory::of_user()?)?)
+}

@@ -1,0 +1,109 @@
+//! The command line: one file a subcommand.
+
+mod close;
+mod connect;
+mod destination;
+mod ls;
+mod master;
+mod run;
+mod ssh;
+mod stop;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use fakessh::daemon::client::ClientError;
+
+/// The status for everything that is ours or the transport's.
+pub(crate) const FAILURE: u8 = fakessh_protocol::exit::TRANSPORT_FAILURE;
+
+/// Holds SSH connections open and lets every program that runs ssh use them
+#[derive(Debug, Parser)]
+#[command(
+    name = "fakessh",
+    version,
+    disable_help_subcommand = true,
+    after_help = "\
+Examples:
+  fakessh run web1 -- rsync -a ./site/ remote:/srv/site/
+  fakessh run --route a=web1 --route b=web2 -- scp -3 a:file b:file
+  fakessh run -- ansible-playbook site.yml
+  fakessh ssh web1 uptime
+  fakessh demo
+
+With DEST, every host name in CMD means DEST: `remote` above is only a placeholder.
+One login serves all; `fakessh ls` shows what is open, `fakessh close` closes it."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a tool whose ssh, scp and sftp go through held connections
+    Run(run::Arguments),
+    /// Run one command on a host, as ssh does, through a held connection
+    #[command(disable_help_flag = true)]
+    Ssh(ssh::Arguments),
+    /// Connect to hosts, and keep the connections for later
+    Connect(connect::Arguments),
+    /// List the connections that are held
+    Ls(ls::Arguments),
+    /// Close connections, and end what runs in them
+    Close(close::Arguments),
+    /// Close all connections and end the master
+    Stop,
+    /// Be the master, in the foreground (for service managers)
+    Master(master::Arguments),
+}
+
+/// Does what the command line asks for.
+pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(args) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            // Help and version are no mistakes. 255 for the rest: the status of ssh's usage.
+            return if error.use_stderr() { FAILURE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let done = match arguments.command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Ssh(arguments) => Ok(ssh::ssh(arguments)),
+        Command::Connect(arguments) => connect::connect(arguments),
+        Command::Ls(arguments) => ls::ls(&arguments),
+        Command::Close(arguments) => close::close(arguments),
+        Command::Stop => stop::stop(),
+        Command::Master(arguments) => master::master(&arguments),
+    };
+    match done {
+        Ok(status) => status.into(),
+        Err(error) => {
+            say(&error);
+            FAILURE.into()
+        }
+    }
+}
+
+/// Says on one line of standard error what went wrong.
+pub(crate) fn say(error: &anyhow::Error) {
+    eprintln!("fakessh: {error:#}");
+}
+
+/// Whether an error only says that no master runs.
+pub(crate) fn is_no_master(error: &ClientError) -> bool {
+    matches!(error, ClientError::NoMaster)
+}
+
+/// Is the program that `args[0]` names: what a user's own link to this program is for.
+pub(crate) fn as_shim(args: Vec<OsString>) -> u8 {
+    let name = args.first().map(std::path::Path::new).and_then(std::path::Path::file_name);
+    if name.is_some_and(|name| name == "ssh") {
+        return ssh::as_ssh(args);
+    }
+    // scp and sftp are the real ones with our ssh, which is the link beside this one.
+    fakessh_shim::main(args)
+}

@@ -1,0 +1,15 @@
+//! `fakessh stop`: ends the master.
+
+use fakessh::daemon::Directory;
+use fakessh::daemon::client::Client;
+use fakessh::daemon::control::Request;
+
+pub(super) fn stop() -> anyhow::Result<u8> {
+    let client = match Client::connect(&Directory::of_user()?) {
+        Err(error) if super::is_no_master(&error) => return Ok(0),
+        client => client?,
+    };
+    client.request(&Request::Stop, &[])?;
+    client.wait_for_end();
+    Ok(0)
+}

@@ -1,0 +1,218 @@
+//! A context: one place where programs can be run, reached once and held.
+
+mod registry;
+mod slots;
+mod variables;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use fakessh_protocol::invocation::Invocation;
+use fakessh_protocol::message::ProgramKind;
+use thiserror::Error;
+use tokio::sync::Notify;
+
+use crate::caller::Caller;
+use crate::hop::ssh::{ConnectError, SshConnection};
+use crate::link::{Keepalive, Link, LinkLost, Session};
+use crate::ssh_config::{ConfigError, DestinationError, Resolved};
+use crate::start::{self, StartError};
+
+pub use registry::Registry;
+
+/// How long a slave may take to start where `ConnectTimeout` is not set.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why there is no context. Its text is one line that says what to do.
+#[derive(Clone, Debug, Error)]
+pub enum ContextError {
+    /// The configuration can't be read.
+    #[error(transparent)]
+    Config(Arc<ConfigError>),
+    /// A destination or jump host can't be understood.
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+    /// More jump hosts behind one another than sense.
+    #[error("ProxyJump leads through more than {0} hosts; is there a loop in ssh_config?")]
+    TooManyJumps(usize),
+    /// No connection, or no login.
+    #[error(transparent)]
+    Connect(Arc<ConnectError>),
+    /// No slave there.
+    #[error(transparent)]
+    Start(Arc<StartError>),
+    /// Something of this machine.
+    #[error("{0}")]
+    Local(String),
+}
+
+/// One place where programs can be run, with a slave that waits there.
+pub struct Context {
+    name: String,
+    resolved: Resolved,
+    link: Link,
+    connection: SshConnection,
+    since: SystemTime,
+    sessions: Arc<AtomicUsize>,
+    served: AtomicU64,
+    released: Notify,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// Starts a slave at the far end of a connection.
+    async fn start(
+        name: String,
+        resolved: Resolved,
+        connection: SshConnection,
+    ) -> Result<Context, ContextError> {
+        let failed = |error| ContextError::Start(Arc::new(error));
+        let marker = start::marker().map_err(|error| {
+            ContextError::Local(format!("the system gives no random numbers: {error}"))
+        })?;
+        let stream = connection
+            .exec(start::command(&marker))
+            .await
+            .map_err(|error| failed(StartError::Refused(error.to_string())))?;
+        let limit = resolved.connect_timeout.unwrap_or(START_TIMEOUT);
+        let link = start::start(stream, &marker, limit, keepalive(&resolved)).await;
+        Ok(Context {
+            name,
+            resolved,
+            link: link.map_err(failed)?,
+            connection,
+            since: SystemTime::now(),
+            sessions: Arc::new(AtomicUsize::new(0)),
+            served: AtomicU64::new(0),
+            released: Notify::new(),
+        })
+    }
+
+    /// The destination as it was first asked for.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The account that programs run as.
+    pub fn user(&self) -> &str {
+        &self.link.hello().user
+    }
+
+    /// Host name or address, and port.
+    pub fn address(&self) -> (&str, u16) {
+        (&self.resolved.hostname, self.resolved.port)
+    }
+
+    /// When the connection was made.
+    pub fn since(&self) -> SystemTime {
+        self.since
+    }
+
+    /// Sessions that run now.
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Sessions that were started since the beginning.
+    pub fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// The link to the slave.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Whether the connection is gone. A new one is made when the destination is asked for again.
+    pub fn is_lost(&self) -> bool {
+        self.link.is_lost()
+    }
+
+    /// Starts a program. Nothing is waited for: the request is on its way when this returns, and
+    /// standard input may follow at once.
+    ///
+    /// `environment` is added to the account's login environment, as name and value.
+    ///
+    /// # Errors
+    /// Where the link is lost.
+    pub fn open(
+        &self,
+        program: ProgramKind,
+        environment: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<(Session, SessionCount), LinkLost> {
+        let session = self.link.open(program, environment)?;
+        self.served.fetch_add(1, Ordering::Relaxed);
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        Ok((session, SessionCount(self.sessions.clone())))
+    }
+
+    /// Variables that an invocation sends: `SendEnv` of the user's configuration and of its command
+    /// line, then `SetEnv` (`ssh_config(5)`).
+    pub(crate) fn variables(&self, invocation: &Invocation) -> Vec<(Vec<u8>, Vec<u8>)> {
+        variables::variables(&self.resolved, invocation)
+    }
+
+    /// Ends what waits in [`Context::released`].
+    pub(crate) fn release(&self) {
+        self.released.notify_waiters();
+    }
+
+    /// Resolves when somebody says that the context need not be kept any longer. Cancel safe.
+    pub(crate) async fn released(&self) {
+        self.released.notified().await;
+    }
+
+    /// Ends the link, all its sessions, and the connection.
+    pub async fn close(&self) {
+        self.link.close();
+        self.link.lost().await;
+        self.connection.close().await;
+    }
+}
+
+/// Counts a session as running until it is dropped.
+#[derive(Debug)]
+pub struct SessionCount(Arc<AtomicUsize>);
+
+impl Drop for SessionCount {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// `ServerAliveInterval` and `ServerAliveCountMax` where they are set, else our own.
+fn keepalive(resolved: &Resolved) -> Keepalive {
+    let Some(interval) = resolved.server_alive_interval.filter(|interval| !interval.is_zero())
+    else {
+        return Keepalive::default();
+    };
+    let silent_looks = resolved.server_alive_count_max.max(1);
+    // The slave gives the master twice the time, so that it is the master who tells the user.
+    Keepalive { interval, silent_looks, silence: interval * silent_looks * 2 }
+}
+
+impl Caller {
+    /// The caller of an invocation.
+    pub(crate) fn of_invocation(
+        invocation: &Invocation,
+        ask: Arc<dyn crate::caller::Ask>,
+    ) -> Caller {
+        use std::ffi::OsString;
+        use std::os::unix::ffi::OsStringExt;
+        let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let environment =
+            invocation.environment.iter().map(|(name, value)| (text(name), text(value)));
+        Caller {
+            environment: environment.collect(),
+            directory: text(&invocation.directory).into(),
+            ask,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Leaves whoever started the daemon: its session, its directory, its descriptors.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+
+use crate::sys;
+
+/// Gets a session of its own, goes to `/`, and closes every descriptor that was inherited but for
+/// standard input, output and error. To be called first of all.
+///
+/// # Errors
+/// Failures of the system.
+pub fn detach() -> io::Result<()> {
+    // Fails only for a process that leads a group already: then it has left its starter's.
+    let _ = rustix::process::setsid();
+    rustix::process::chdir("/")?;
+    let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|&fd| fd > 2)
+        .collect();
+    sys::close_all(&open);
+    Ok(())
+}
+
+/// Puts `/dev/null` in the place of standard input, output and error: whoever waits for their end
+/// must see it.
+///
+/// # Errors
+/// Where `/dev/null` can't be opened.
+pub fn let_go_of_stdio() -> io::Result<()> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    dup2_stderr(&null)?;
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! One client of the daemon: its request, the questions it has to answer, the reply.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::UNIX_EPOCH;
+
+use async_trait::async_trait;
+use fakessh_protocol::message::{Question, Secret};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use super::control::{Answer, Envelope, Listing, Reply, Request, RunRequest};
+use super::serve::Shared;
+use crate::caller::{Ask, Caller};
+use crate::context::Context;
+use crate::run::{Hosts, Run};
+use crate::socket::Socket;
+use crate::ssh_config::Target;
+
+/// Counts what is served, for as long as it lives.
+struct Busy(Arc<Shared>);
+
+impl Busy {
+    fn new(shared: &Arc<Shared>) -> Busy {
+        shared.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(shared.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A client that can be asked while its request is worked on.
+struct Client {
+    socket: Socket,
+    asking: Mutex<()>,
+}
+
+impl Client {
+    async fn reply(&self, reply: &Reply) -> std::io::Result<()> {
+        let bytes = Zeroizing::new(serde_json::to_vec(reply)?);
+        self.socket.send(&bytes, &[]).await
+    }
+}
+
+#[async_trait]
+impl Ask for Client {
+    async fn ask(&self, question: Question) -> Option<Secret> {
+        let _turn = self.asking.lock().await;
+        self.reply(&Reply::ask(&question)).await.ok()?;
+        let datagram = self.socket.receive().await.ok()??;
+        let payload = Zeroizing::new(datagram.payload);
+        let answer: Answer = serde_json::from_slice(&payload).ok()?;
+        answer.answer.map(Secret)
+    }
+
+    async fn notice(&self, text: String) {
+        let _ = self.reply(&Reply::Notice(text)).await;
+    }
+}
+
+/// Serves one client to its end.
+pub(super) async fn serve(shared: Arc<Shared>, socket: Socket) {
+    let _busy = Busy::new(&shared);
+    let datagram = match socket.receive().await {
+        Ok(Some(datagram)) => datagram,
+        Ok(None) => return,
+        Err(error) => return tracing::warn!(%error, "a client sent something else than a request"),
+    };
+    let client = Arc::new(Client { socket, asking: Mutex::new(()) });
+    let reply = match open(&datagram.payload, client.clone()) {
+        Ok((request, caller)) => {
+            handle(&shared, &client, request, &caller, datagram.descriptors).await
+        }
+        Err(why) => Err(why),
+    };
+    let reply = match reply {
+        Ok(Some(value)) => Reply::Done(value),
+        Ok(None) => return,
+        Err(why) => Reply::Failed(why),
+    };
+    let _ = client.reply(&reply).await;
+}
+
+/// Reads a request; one of another version is refused before it is understood.
+fn open(payload: &[u8], client: Arc<Client>) -> Result<(Request, Caller), String> {
+    let malformed = |error: serde_json::Error| format!("the request can't be read: {error}");
+    let envelope: Envelope = serde_json::from_slice(payload).map_err(malformed)?;
+    let ours = crate::VERSION;
+    if envelope.version != ours {
+        return Err(format!(
+            "the master that runs is fakessh {ours} and this is fakessh {}; \
+             run `fakessh stop` and try again",
+            envelope.version
+        ));
+    }
+    let request = serde_json::from_value(envelope.request).map_err(malformed)?;
+    let variables = envelope.environment.into_iter();
+    let caller = Caller {
+        environment: variables.map(|(name, value)| (name.into(), value.into())).collect(),
+        directory: PathBuf::from(std::ffi::OsString::from(envelope.directory)),
+        ask: client,
+    };
+    Ok((request, caller))
+}
+
+/// Does what a request asks for. `None` where the client was told already.
+async fn handle(
+    shared: &Arc<Shared>,
+    client: &Arc<Client>,
+    request: Request,
+    caller: &Caller,
+    descriptors: Vec<OwnedFd>,
+) -> Result<Option<Value>, String> {
+    match request {
+        Request::Connect(destination) => {
+            let target = Target::from(destination);
+            let context = connect(shared, &target, caller).await?;
+            to_value(&listing(&context)).map(Some)
+        }
+        Request::Run(request) => run(shared, client, request, caller, descriptors).await,
+        Request::List => {
+            let mut contexts: Vec<_> =
+                shared.registry.contexts().iter().map(|context| listing(context)).collect();
+            contexts.sort_by(|a, b| a.name.cmp(&b.name));
+            to_value(&contexts).map(Some)
+        }
+        Request::Close(names) => {
+            let closed = shared.registry.close(&names).await;
+            let missing: Vec<_> = names.iter().filter(|name| !closed.contains(name)).collect();
+            if let Some(name) = missing.first() {
+                return Err(format!("{name}: there is no connection of this name (fakessh ls)"));
+            }
+            Ok(Some(json!(closed)))
+        }
+        Request::CloseAll => {
+            shared.registry.close_all().await;
+            Ok(Some(Value::Null))
+        }
+        Request::Stop => {
+            shared.registry.close_all().await;
+            let _ = client.reply(&Reply::Done(Value::Null)).await;
+            shared.stop.notify_one();
+            // The end of this connection is the end of the master.
+            std::future::pending().await
+        }
+    }
+}
+
+/// A context for a client.
+async fn connect(
+    shared: &Shared,
+    target: &Target,
+    caller: &Caller,
+) -> Result<Arc<Context>, String> {
+    let context = shared.registry.context(target, caller).await;
+    context.map_err(|error| format!("{}: {error}", target.host))
+}
+
+/// Serves a tool until nobody holds its descriptor any more.
+async fn run(
+    shared: &Arc<Shared>,
+    client: &Arc<Client>,
+    request: RunRequest,
+    caller: &Caller,
+    descriptors: Vec<OwnedFd>,
+) -> Result<Option<Value>, String> {
+    let mut descriptors = descriptors.into_iter();
+    let socket = descriptors.next().ok_or("a run came without its socket")?;
+    let system = |error: std::io::Error| format!("can't serve the run: {error}");
+    let socket = Socket::new(socket).map_err(system)?;
+    let listener = descriptors.next().map(Socket::new).transpose().map_err(system)?;
+    let hosts = if request.every.is_none() && request.routes.is_empty() {
+        let connection = request.connection.into_iter().map(Into::into).collect();
+        Hosts::CommandLine { connection }
+    } else {
+        let routes = request.routes.into_iter().map(|(name, to)| (name, to.into())).collect();
+        Hosts::Mapped { every: request.every.map(Into::into), routes }
+    };
+    let run = Arc::new(Run::new(hosts, shared.registry.clone()));
+    for target in run.targets() {
+        let context = connect(shared, &target, caller).await?;
+        run.adopt(&target, context);
+    }
+    let busy = Busy::new(shared);
+    let directory = request.directory;
+    tokio::spawn(async move {
+        let _busy = busy;
+        run.serve(socket, listener).await;
+        // The client removes its run directory itself, unless it was killed.
+        if let Some(directory) = directory {
+            crate::tool::remove_abandoned(&directory);
+        }
+    });
+    let _ = client.reply(&Reply::Done(Value::Null)).await;
+    // The connection lasts as long as the tool: a master that is gone is seen at once.
+    let _ = client.socket.receive().await;
+    Ok(None)
+}
+
+fn listing(context: &Context) -> Listing {
+    let (host, port) = context.address();
+    let since = context.since().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Listing {
+        name: context.name().to_owned(),
+        user: context.user().to_owned(),
+        host: host.to_owned(),
+        port,
+        connected_at: since.as_secs(),
+        sessions: context.sessions(),
+        served: context.served(),
+    }
+}
+
+fn to_value<T: Serialize>(value: &T) -> Result<Value, String> {
+    serde_json::to_value(value).map_err(|error| error.to_string())
+}

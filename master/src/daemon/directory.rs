@@ -1,0 +1,149 @@
+//! The directory of a user's master: sockets, locks, the log, run directories.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Most bytes of a socket's path: the kernel takes 107, and a run directory's name comes on top.
+const MAX_SOCKET_PATH: usize = 100;
+
+/// Bytes that a run directory and the socket in it add to the path.
+const RUN_NAME: usize = "/run-XXXXXX/master".len();
+
+/// Why the directory can't be used. Nothing is done in a directory that others can write to.
+#[derive(Debug, Error)]
+pub enum DirectoryError {
+    /// It is too deep for a socket.
+    #[error("{0} is too long for a socket's path; set FAKESSH_DIR to a shorter one")]
+    TooLong(PathBuf),
+    /// Somebody else's.
+    #[error(
+        "{path} belongs to uid {owner} and not to you (uid {ours}); remove it, or set FAKESSH_DIR to a directory of your own"
+    )]
+    Owner {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Our user id.
+        ours: u32,
+    },
+    /// Others may enter it.
+    #[error(
+        "{path} has mode {mode:04o}, so that others could use your connections; run: chmod 700 {path}"
+    )]
+    Mode {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is a file, a link, or can't be made.
+    #[error("can't use {0} as a directory for sockets: {1}; set FAKESSH_DIR to another one")]
+    System(PathBuf, io::Error),
+}
+
+/// A directory of mode 0700 that belongs to this user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory(PathBuf);
+
+impl Directory {
+    /// `$FAKESSH_DIR`, else `$XDG_RUNTIME_DIR/fakessh`, else `/tmp/fakessh-UID`; made where it is
+    /// not there.
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub fn of_user() -> Result<Directory, DirectoryError> {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let path = match (set("FAKESSH_DIR"), set("XDG_RUNTIME_DIR")) {
+            (Some(path), _) => std::path::absolute(&path)
+                .map_err(|error| DirectoryError::System(path.into(), error))?,
+            (None, Some(runtime)) if Path::new(&runtime).is_dir() => {
+                PathBuf::from(runtime).join("fakessh")
+            }
+            _ => format!("/tmp/fakessh-{}", rustix::process::geteuid().as_raw()).into(),
+        };
+        Directory::at(path)
+    }
+
+    /// The directory at this absolute path; made where it is not there.
+    ///
+    /// # Errors
+    /// [`DirectoryError`].
+    pub fn at(path: PathBuf) -> Result<Directory, DirectoryError> {
+        if path.as_os_str().len() + RUN_NAME > MAX_SOCKET_PATH {
+            return Err(DirectoryError::TooLong(path));
+        }
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(DirectoryError::System(path, error));
+            }
+            _ => {}
+        }
+        let found = match std::fs::symlink_metadata(&path) {
+            Ok(found) => found,
+            Err(error) => return Err(DirectoryError::System(path, error)),
+        };
+        if !found.is_dir() {
+            let error = io::Error::from(io::ErrorKind::NotADirectory);
+            return Err(DirectoryError::System(path, error));
+        }
+        let ours = rustix::process::geteuid().as_raw();
+        if found.uid() != ours {
+            return Err(DirectoryError::Owner { path, owner: found.uid(), ours });
+        }
+        if found.mode() & 0o077 != 0 {
+            return Err(DirectoryError::Mode { path, mode: found.mode() & 0o7777 });
+        }
+        Ok(Directory(path))
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The master's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("control")
+    }
+
+    /// Opens a file of the directory for reading and writing; made where it is not there.
+    pub(crate) fn open_file(&self, name: &str) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.open(self.0.join(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_directory_that_others_can_enter_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("d");
+        assert_eq!(Directory::at(path.clone()).unwrap().path(), path);
+        let mode = std::fs::metadata(&path).unwrap().mode() & 0o7777;
+        assert_eq!(mode, 0o700);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o770)).unwrap();
+        let error = Directory::at(path).unwrap_err();
+        assert!(error.to_string().contains("chmod 700"), "{error}");
+    }
+
+    #[test]
+    fn a_link_a_file_and_a_long_path_are_refused() {
+        let base = tempfile::tempdir().unwrap();
+        let link = base.path().join("l");
+        std::os::unix::fs::symlink("/tmp", &link).unwrap();
+        assert!(matches!(Directory::at(link), Err(DirectoryError::System(..))));
+        let long = base.path().join("x".repeat(90));
+        assert!(matches!(Directory::at(long), Err(DirectoryError::TooLong(_))));
+    }
+}

@@ -1,0 +1,99 @@
+//! The master as a process of its own: one per user, started when first needed.
+//!
+//! It sits in `/`, holds nobody's stdio and has its own session. Clients talk to it over one
+//! socket ([`control`]); each request brings the environment and directory of who asked.
+
+mod background;
+pub mod client;
+mod clients;
+pub mod control;
+mod directory;
+mod log;
+mod serve;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use thiserror::Error;
+
+pub use background::{detach, let_go_of_stdio};
+pub use directory::{Directory, DirectoryError};
+pub use log::BoundedLog;
+pub use serve::serve;
+
+/// How long a master without contexts and clients stays.
+pub const IDLE_EXIT: Duration = Duration::from_secs(300);
+
+/// Connections that may wait to be accepted: fifty programs that start at once, and as many more
+/// as a kernel's default allows.
+const BACKLOG: i32 = 4096;
+
+/// Why a master can't be started.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The directory for sockets can't be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// There is one.
+    #[error("a master is running already (see `fakessh ls`; `fakessh stop` ends it)")]
+    Running,
+    /// The system refused.
+    #[error("can't start a master in {0}: {1}")]
+    System(String, io::Error),
+}
+
+/// The right to be the one master, and the socket on which it listens.
+#[derive(Debug)]
+pub struct Place {
+    directory: Directory,
+    listener: OwnedFd,
+    /// Locked as long as this process lives, whatever becomes of it.
+    _lock: File,
+}
+
+impl Place {
+    /// Becomes the one master of this directory: locks, then looks, then binds.
+    ///
+    /// What a master before this one left behind is removed: its socket and its run directories.
+    ///
+    /// # Errors
+    /// [`StartError::Running`] where another process is the master.
+    pub fn take(directory: Directory) -> Result<Place, StartError> {
+        let system =
+            |error: io::Error| StartError::System(directory.path().display().to_string(), error);
+        let lock = directory.open_file("lock").map_err(system)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StartError::Running),
+            Err(error) => return Err(system(error.into())),
+        }
+        let socket = directory.socket();
+        match std::fs::remove_file(&socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(system(error)),
+            _ => {}
+        }
+        crate::tool::sweep(&directory);
+        let listener = listen(&socket).map_err(system)?;
+        Ok(Place { directory, listener, _lock: lock })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.directory.socket());
+    }
+}
+
+/// A listening socket of ours alone, at a path.
+pub(crate) fn listen(path: &std::path::Path) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let kind = SocketType::SEQPACKET;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}

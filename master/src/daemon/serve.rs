@@ -1,0 +1,91 @@
+//! The daemon's loop: clients come, contexts are held, and when there is nothing left it ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::{Place, clients};
+use crate::context::Registry;
+use crate::socket::Socket;
+
+/// How often it is looked at whether the master is idle, as parts of the time it may be.
+const LOOKS: u32 = 8;
+
+/// What all clients of a master share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) registry: Registry,
+    /// Clients and runs that are served now.
+    pub(super) busy: AtomicUsize,
+    /// Somebody asked for the end.
+    pub(super) stop: Notify,
+}
+
+/// Serves clients until one asks for the end, SIGTERM or SIGINT comes, or there was neither a
+/// client nor a context for `idle` (`None`: for ever). Closes every context then.
+///
+/// # Errors
+/// Failures of the system at the start; none later.
+pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> {
+    raise_descriptor_limit();
+    let listener = rustix::io::fcntl_dupfd_cloexec(&place.listener, 0)?;
+    let listener = Socket::new(listener)?;
+    let shared = Arc::new(Shared::default());
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut serving = JoinSet::new();
+    let mut last_busy = Instant::now();
+    let mut looks = tokio::time::interval(idle.unwrap_or(Duration::from_secs(3600)) / LOOKS);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "master started");
+    loop {
+        tokio::select! {
+            client = listener.accept() => match client {
+                Ok(client) if client.peer_is_ours() => {
+                    serving.spawn(clients::serve(shared.clone(), client));
+                }
+                Ok(_) => tracing::warn!("a client of another user was turned away"),
+                Err(error) => {
+                    // Out of descriptors, most likely: those who wait are served when some are
+                    // free again.
+                    tracing::warn!(%error, "can't accept a client");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            Some(_) = serving.join_next() => {}
+            () = shared.stop.notified() => break,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = looks.tick() => {
+                let busy = shared.busy.load(Ordering::Relaxed) > 0
+                    || !shared.registry.contexts().is_empty();
+                if busy {
+                    last_busy = Instant::now();
+                } else if idle.is_some_and(|idle| last_busy.elapsed() >= idle) {
+                    tracing::info!("idle: the master ends");
+                    break;
+                }
+            }
+        }
+    }
+    shared.registry.close_all().await;
+    drop(place);
+    // Those who asked for the end are told that it has come.
+    serving.shutdown().await;
+    tracing::info!("master ended");
+    Ok(())
+}
+
+/// A thousand sessions are thousands of descriptors.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "can't raise the limit of open files");
+    }
+}

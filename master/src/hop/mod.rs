@@ -1,0 +1,3 @@
+//! Hops: each turns a context into the next one.
+
+pub mod ssh;

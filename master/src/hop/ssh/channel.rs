@@ -1,0 +1,291 @@
+//! Channels: a program on the host, or a TCP connection that the host opens.
+//!
+//! Each channel has one task that reads and one that writes. The reading one never waits for the
+//! writing one. It does wait for whoever takes what came, and the whole connection waits with it:
+//! russh has one task for all channels. So what comes has to be taken at all times, and flow
+//! control belongs to the link above.
+
+use bytes::Bytes;
+use fakessh_protocol::exit::ExitStatus;
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use tokio::sync::{mpsc, watch};
+
+use crate::stream::{ByteStream, Diagnostics, INCOMING_CHUNKS, OUTGOING_CHUNKS};
+
+/// The extended data that is a program's standard error (RFC 4254 section 5.2).
+const STDERR: u32 = 1;
+
+/// How a program on the host ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProgramEnd {
+    /// It exited, or was killed by a signal.
+    Exited(ExitStatus),
+    /// The server did not start it.
+    Refused,
+    /// The channel was closed, or the connection lost, without word of the program.
+    Unknown,
+}
+
+/// A program on the host that was started on a channel of its own.
+///
+/// Dropping `stdin` sends an end of file. `stdout` and `stderr` must both be read at all times:
+/// where one is not, the whole connection waits. Dropping all three closes the channel.
+#[derive(Debug)]
+pub struct RemoteProgram {
+    /// To its standard input.
+    pub stdin: mpsc::Sender<Bytes>,
+    /// From its standard output.
+    pub stdout: mpsc::Receiver<Bytes>,
+    /// From its standard error.
+    pub stderr: mpsc::Receiver<Bytes>,
+    /// How it ended; `None` while it runs. Settled when the channel is closed, which is after the
+    /// last byte of output.
+    pub end: watch::Receiver<Option<ProgramEnd>>,
+    /// Signals to it, by number; those that SSH has no name for are dropped.
+    pub signals: mpsc::Sender<u8>,
+}
+
+/// Where a program's standard error goes.
+enum Stderr {
+    Kept(Diagnostics),
+    Sent(mpsc::Sender<Bytes>),
+}
+
+/// A channel's stream, with the program's standard error kept aside.
+pub(super) fn byte_stream(channel: Channel<Msg>, alive: watch::Receiver<()>) -> ByteStream {
+    let diagnostics = Diagnostics::default();
+    let stderr = Stderr::Kept(diagnostics.clone());
+    let Pumps { outgoing, incoming, .. } = pump(channel, stderr, alive);
+    ByteStream { incoming, outgoing, diagnostics }
+}
+
+/// A channel on which a program was requested.
+pub(super) fn program(channel: Channel<Msg>, alive: watch::Receiver<()>) -> RemoteProgram {
+    let (stderr_sender, stderr) = mpsc::channel(INCOMING_CHUNKS);
+    let Pumps { outgoing, incoming, end, signals } =
+        pump(channel, Stderr::Sent(stderr_sender), alive);
+    RemoteProgram { stdin: outgoing, stdout: incoming, stderr, end, signals }
+}
+
+struct Pumps {
+    outgoing: mpsc::Sender<Bytes>,
+    incoming: mpsc::Receiver<Bytes>,
+    end: watch::Receiver<Option<ProgramEnd>>,
+    signals: mpsc::Sender<u8>,
+}
+
+/// Starts a channel's two tasks. They end with the channel; with the connection's owner (`alive`);
+/// or when nobody is left at the other end of what they return.
+fn pump(channel: Channel<Msg>, stderr: Stderr, alive: watch::Receiver<()>) -> Pumps {
+    let (read, write) = channel.split();
+    let (incoming_sender, incoming) = mpsc::channel(INCOMING_CHUNKS);
+    let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING_CHUNKS);
+    let (signals, signal_receiver) = mpsc::channel(1);
+    let (end_sender, end) = watch::channel(None);
+    let (state_sender, state) = watch::channel(Reading::Wanted);
+    let reader = Reader {
+        read,
+        incoming: Some(incoming_sender),
+        stderr,
+        end: end_sender,
+        state: state_sender,
+        alive: alive.clone(),
+    };
+    tokio::spawn(reader.run());
+    let writer =
+        Writer { write, outgoing: outgoing_receiver, signals: signal_receiver, state, alive };
+    tokio::spawn(writer.run());
+    Pumps { outgoing, incoming, end, signals }
+}
+
+/// What the writing task has to know about the reading one. Its end is the end of the channel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Wanted,
+    /// Nobody takes what comes any more.
+    Unwanted,
+}
+
+struct Reader {
+    read: ChannelReadHalf,
+    /// `None` when the stream has ended, or is not wanted any more.
+    incoming: Option<mpsc::Sender<Bytes>>,
+    stderr: Stderr,
+    end: watch::Sender<Option<ProgramEnd>>,
+    state: watch::Sender<Reading>,
+    alive: watch::Receiver<()>,
+}
+
+impl Reader {
+    async fn run(mut self) {
+        let mut alive = self.alive.clone();
+        tokio::select! {
+            () = self.read() => {}
+            _ = alive.changed() => {}
+        }
+        self.end.send_if_modified(|end| {
+            let unknown = end.is_none();
+            end.get_or_insert(ProgramEnd::Unknown);
+            unknown
+        });
+    }
+
+    async fn read(&mut self) {
+        loop {
+            let message = match &self.incoming {
+                Some(incoming) => tokio::select! {
+                    message = self.read.wait() => message,
+                    () = incoming.closed() => {
+                        self.unwanted();
+                        continue;
+                    }
+                },
+                None => self.read.wait().await,
+            };
+            match message {
+                Some(ChannelMsg::Data { data }) => {
+                    if let Some(incoming) = &self.incoming
+                        && incoming.send(data).await.is_err()
+                    {
+                        self.unwanted();
+                    }
+                }
+                Some(ChannelMsg::ExtendedData { data, ext: STDERR }) => match &self.stderr {
+                    Stderr::Kept(diagnostics) => diagnostics.add(&data),
+                    Stderr::Sent(sender) => {
+                        // Where nobody wants it, it is dropped: standard output goes on.
+                        let _ = sender.send(data).await;
+                    }
+                },
+                Some(ChannelMsg::Eof) => self.incoming = None,
+                Some(ChannelMsg::ExitStatus { exit_status }) => {
+                    let code = (exit_status & 0xff) as u8;
+                    if code != 0 {
+                        self.remark(&format!("the command ended with status {code}"));
+                    }
+                    self.ended(ProgramEnd::Exited(ExitStatus::Code(code)));
+                }
+                Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
+                    let signal = signal_number(&signal_name);
+                    self.remark(&format!("the command was killed by signal {signal}"));
+                    self.ended(ProgramEnd::Exited(ExitStatus::Signal(signal)));
+                }
+                Some(ChannelMsg::Failure) => {
+                    self.remark("the server refused to run the command");
+                    self.ended(ProgramEnd::Refused);
+                    return;
+                }
+                Some(ChannelMsg::Close) | None => return,
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn unwanted(&mut self) {
+        self.incoming = None;
+        self.state.send_replace(Reading::Unwanted);
+    }
+
+    fn ended(&self, end: ProgramEnd) {
+        self.end.send_replace(Some(end));
+    }
+
+    /// A line of ours behind what a hop's helper has printed.
+    fn remark(&self, line: &str) {
+        if let Stderr::Kept(diagnostics) = &self.stderr {
+            diagnostics.add(format!("\n{line}\n").as_bytes());
+        }
+    }
+}
+
+struct Writer {
+    write: ChannelWriteHalf<Msg>,
+    outgoing: mpsc::Receiver<Bytes>,
+    signals: mpsc::Receiver<u8>,
+    state: watch::Receiver<Reading>,
+    alive: watch::Receiver<()>,
+}
+
+impl Writer {
+    async fn run(self) {
+        let Writer { write, mut outgoing, mut signals, mut state, mut alive } = self;
+        let mut channel_ends = state.clone();
+        let pump = async {
+            let write_all = async {
+                while let Some(bytes) = outgoing.recv().await {
+                    // Waits where the server grants nothing; for ever, if the connection dies.
+                    write.data_bytes(bytes).await?;
+                }
+                write.eof().await
+            };
+            let signal_all = async {
+                while let Some(signal) = signals.recv().await {
+                    if let Some(name) = signal_name(signal) {
+                        write.signal(name).await?;
+                    }
+                }
+                Ok::<(), russh::Error>(())
+            };
+            tokio::try_join!(write_all, signal_all)?;
+            // Nobody writes any more; nobody may be reading, either.
+            if state.wait_for(|state| *state == Reading::Unwanted).await.is_ok() {
+                write.close().await?;
+            }
+            Ok::<(), russh::Error>(())
+        };
+        tokio::select! {
+            result = pump => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "a channel took no more");
+                }
+            }
+            // The reading task drops its sender when the channel or the connection has ended.
+            () = async { while channel_ends.changed().await.is_ok() {} } => {}
+            _ = alive.changed() => {}
+        }
+        // A refused request leaves the channel open; a closed one does not mind.
+        let _ = write.close().await;
+    }
+}
+
+/// Signals that have a name in SSH (RFC 4254 section 6.10), with their numbers on Linux.
+const SIGNALS: [(&str, u8); 12] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("ABRT", 6),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+];
+
+fn signal_name(number: u8) -> Option<Sig> {
+    let found = SIGNALS.iter().find(|(_, known)| *known == number);
+    found.map(|(name, _)| Sig::Custom((*name).to_owned()))
+}
+
+/// The number of a signal; 9 for one that is not known, so that it is not taken for success.
+fn signal_number(sig: &Sig) -> u8 {
+    let name = match sig {
+        Sig::ABRT => "ABRT",
+        Sig::ALRM => "ALRM",
+        Sig::FPE => "FPE",
+        Sig::HUP => "HUP",
+        Sig::ILL => "ILL",
+        Sig::INT => "INT",
+        Sig::KILL => "KILL",
+        Sig::PIPE => "PIPE",
+        Sig::QUIT => "QUIT",
+        Sig::SEGV => "SEGV",
+        Sig::TERM => "TERM",
+        Sig::USR1 => "USR1",
+        Sig::Custom(name) => name,
+    };
+    SIGNALS.iter().find(|(known, _)| *known == name).map_or(9, |(_, number)| *number)
+}

@@ -1,0 +1,172 @@
+//! What a server may ask of us or tell us while a connection is up.
+
+use std::sync::Arc;
+
+use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
+use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use russh::{Channel, Disconnect};
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::auth::printable;
+use crate::caller::Caller;
+use crate::known_hosts::{HostKeyError, KnownHosts, decide};
+use crate::ssh_config::Resolved;
+
+use super::error::describe;
+
+/// Ends a connection from within.
+#[derive(Debug, Error)]
+pub(super) enum ClientError {
+    #[error(transparent)]
+    Protocol(#[from] russh::Error),
+    #[error(transparent)]
+    HostKey(#[from] HostKeyError),
+}
+
+/// Checks the host's key, passes banners on, and notes how the connection ended. Channels that the
+/// server wants to open are refused, all of them: nothing was forwarded.
+pub(super) struct Client {
+    pub(super) resolved: Arc<Resolved>,
+    pub(super) records: KnownHosts,
+    pub(super) caller: Caller,
+    /// The address that is connected to, where one is known.
+    pub(super) address: Option<String>,
+    /// The key that was accepted: it must not change when keys are exchanged again.
+    pub(super) accepted: Option<PublicKey>,
+    pub(super) ended: watch::Sender<Option<String>>,
+}
+
+impl Handler for Client {
+    type Error = ClientError;
+
+    async fn check_server_key(
+        &mut self,
+        shown: &PublicKeyOrCertificate,
+    ) -> Result<bool, ClientError> {
+        let key = shown.public_key();
+        if let Some(accepted) = &self.accepted {
+            return Ok(accepted.key_data() == key.key_data());
+        }
+        let address = self.address.clone().filter(|address| *address != self.resolved.hostname);
+        decide(&self.records, &self.resolved, shown, address, &self.caller).await?;
+        self.accepted = Some(key);
+        // They may be large, and are not needed any more.
+        self.records = KnownHosts::default();
+        Ok(true)
+    }
+
+    async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), ClientError> {
+        let quiet = ["QUIET", "FATAL", "ERROR"].contains(&self.resolved.log_level.as_str());
+        if !quiet {
+            self.caller.ask.notice(printable(banner)).await;
+        }
+        Ok(())
+    }
+
+    async fn disconnected(
+        &mut self,
+        reason: DisconnectReason<ClientError>,
+    ) -> Result<(), ClientError> {
+        let (message, result) = match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                let message = match info.message.trim() {
+                    "" if matches!(info.reason_code, Disconnect::ByApplication) => {
+                        "the server ended it".to_owned()
+                    }
+                    "" => format!("the server ended it ({:?})", info.reason_code),
+                    message => printable(message),
+                };
+                (message, Ok(()))
+            }
+            DisconnectReason::Error(ClientError::Protocol(error)) => {
+                (describe(&error), Err(ClientError::Protocol(error)))
+            }
+            DisconnectReason::Error(error) => (error.to_string(), Err(error)),
+        };
+        self.ended.send_replace(Some(message));
+        result
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), ClientError> {
+        drop(reply);
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), ClientError> {
+        drop(reply);
+        Ok(())
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        _: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), ClientError> {
+        drop(reply);
+        Ok(())
+    }
+
+    async fn server_channel_open_session(
+        &mut self,
+        _: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), ClientError> {
+        drop(reply);
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), ClientError> {
+        drop(reply);
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), ClientError> {
+        drop(reply);
+        Ok(())
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), ClientError> {
+        drop(reply);
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! Why there is no connection, or none any more, in one line that says what to do.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::auth::AuthError;
+use crate::known_hosts::HostKeyError;
+
+/// A connection could not be made.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// No address is known for the name.
+    #[error(
+        "host '{hostname}' was not found: {error}; check the name, or its HostName in ssh_config"
+    )]
+    HostNotFound {
+        /// The name that was looked up.
+        hostname: String,
+        /// What the resolver said.
+        error: std::io::Error,
+    },
+    /// Nothing listens there.
+    #[error("{address} refused the connection; check that sshd runs there, and the port")]
+    Refused {
+        /// Where it was tried.
+        address: SocketAddr,
+    },
+    /// There is no way to the address.
+    #[error("no route to {address} ({error}); check the network, or name a jump host with -J")]
+    NoRoute {
+        /// Where it was tried.
+        address: SocketAddr,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// Nothing came in time.
+    #[error(
+        "{host} did not {what} within {} seconds; check the address and the firewall, \
+         or set ConnectTimeout", limit.as_secs()
+    )]
+    TimedOut {
+        /// The host, or its address.
+        host: String,
+        /// What did not happen.
+        what: &'static str,
+        /// How long it could have taken.
+        limit: Duration,
+    },
+    /// Another error of the system.
+    #[error("cannot connect to {address}: {error}")]
+    Tcp {
+        /// Where it was tried.
+        address: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The `ProxyCommand` could not be started, or ended.
+    #[error("ProxyCommand '{command}' failed: {message}")]
+    ProxyCommand {
+        /// The command, with its tokens replaced.
+        command: String,
+        /// What it printed, or how it ended.
+        message: String,
+    },
+    /// The host that the way leads through did not open a connection.
+    #[error("{jump} cannot reach {hostname}:{port}: {message}")]
+    Jump {
+        /// The host on the way.
+        jump: String,
+        /// Where it should have connected to.
+        hostname: String,
+        /// The port.
+        port: u16,
+        /// What it said.
+        message: String,
+    },
+    /// Whatever is there does not speak SSH.
+    #[error("{host} is not an SSH server: it sent '{seen}'; check the port")]
+    NotSsh {
+        /// The host and port.
+        host: String,
+        /// The beginning of what it sent.
+        seen: String,
+    },
+    /// No common algorithm, or a wrong signature.
+    #[error("key exchange with {host} failed: {message}")]
+    KeyExchange {
+        /// The host and port.
+        host: String,
+        /// What went wrong.
+        message: String,
+    },
+    /// The host is not who it should be, or nobody could say so.
+    #[error(transparent)]
+    HostKey(#[from] Box<HostKeyError>),
+    /// The server did not let us in.
+    #[error(transparent)]
+    Auth(#[from] Box<AuthError>),
+    /// The connection ended before it was of use.
+    #[error("{host} closed the connection: {message}")]
+    Disconnected {
+        /// The host and port.
+        host: String,
+        /// What it said, or what became of the connection.
+        message: String,
+    },
+}
+
+/// A connection that was up has ended.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("connection to {host} lost: {message}")]
+pub struct ConnectionLost {
+    /// The host as it was named.
+    pub host: String,
+    /// What the server said, or what became of the connection.
+    pub message: String,
+}
+
+/// A connection that is up did not open a channel.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ChannelError {
+    /// The server refused it.
+    #[error("{host} refused to open {what}: {message}")]
+    Refused {
+        /// The host as it was named.
+        host: String,
+        /// What it was asked for.
+        what: String,
+        /// Its reason.
+        message: String,
+    },
+    /// The connection is gone.
+    #[error(transparent)]
+    Lost(#[from] ConnectionLost),
+}
+
+/// What became of a connection, for people.
+pub(super) fn describe(error: &russh::Error) -> String {
+    match error {
+        russh::Error::IO(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "the other end closed it".to_owned()
+        }
+        russh::Error::IO(error) => error.to_string(),
+        russh::Error::Disconnect | russh::Error::HUP | russh::Error::RecvError => {
+            "the other end closed it".to_owned()
+        }
+        russh::Error::NoCommonAlgo { kind, ours, theirs } => format!(
+            "there is no {kind:?} algorithm in common (the server has {}; we have {})",
+            theirs.join(","),
+            ours.join(",")
+        ),
+        russh::Error::WrongServerSig => {
+            "the server's signature is wrong; somebody may be listening in".to_owned()
+        }
+        error => error.to_string(),
+    }
+}

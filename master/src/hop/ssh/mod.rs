@@ -1,0 +1,401 @@
+//! The SSH hop: one connection to one server, over TCP, a `ProxyCommand`, or a stream through
+//! another context. Beyond the first hop it is end to end: who carries the stream sees ciphertext.
+
+mod algorithms;
+mod channel;
+mod client;
+mod error;
+mod proxy_command;
+mod stream;
+mod transport;
+
+pub use channel::{ProgramEnd, RemoteProgram};
+pub use error::{ChannelError, ConnectError, ConnectionLost};
+pub use transport::Addresses;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use russh::client::{Handle, Msg};
+use russh::{Channel, Disconnect};
+use tokio::sync::watch;
+
+use crate::auth::{Patience, authenticate};
+use crate::caller::Caller;
+use crate::known_hosts::{HostKeyError, KnownHosts};
+use crate::ssh_config::Resolved;
+use crate::stream::ByteStream;
+
+use client::{Client, ClientError};
+use error::describe;
+use proxy_command::ProxyCommand;
+use stream::StreamIo;
+use transport::{Breaker, CONNECT_TIMEOUT, Duplex, Greeted, Greeting};
+
+/// Longest that the server may be silent during a login. Its own limit (LoginGraceTime) is two
+/// minutes by default, and some wait that long for somebody to press a button on a telephone.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(130);
+
+/// How long a connection that is closed waits for its goodbye to be sent.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a connection has ended that we have closed.
+const CLOSED_HERE: &str = "it was closed on this side";
+
+/// What a connection is made over.
+pub enum Via<'a> {
+    /// TCP, to the host and port of the configuration.
+    Tcp,
+    /// A command whose stdin and stdout are the connection, with its tokens (`ProxyCommand`).
+    Command(&'a str),
+    /// A TCP connection that the server of another connection opens. That connection is kept as
+    /// long as the new one.
+    Through(&'a SshConnection),
+    /// A stream that somebody else has opened.
+    Stream(ByteStream),
+}
+
+/// A connection that is logged in. Clones are the same connection; it ends when the last is
+/// dropped, and with it everything that runs on it.
+#[derive(Clone)]
+pub struct SshConnection(Arc<Inner>);
+
+/// A connection that is not kept alive by who holds this.
+#[derive(Clone)]
+pub struct WeakConnection(Weak<Inner>);
+
+impl WeakConnection {
+    /// The connection, if somebody else still keeps it.
+    pub fn upgrade(&self) -> Option<SshConnection> {
+        self.0.upgrade().map(SshConnection)
+    }
+}
+
+impl fmt::Debug for WeakConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakConnection")
+    }
+}
+
+struct Inner {
+    host: String,
+    handle: Handle<Client>,
+    ended: watch::Receiver<Option<String>>,
+    /// Whether it is we who end it.
+    closing: AtomicBool,
+    server_id: String,
+    addresses: Option<Addresses>,
+    /// Dropped before the way there is: tasks of channels end with it.
+    _alive: watch::Sender<()>,
+    _way: Way,
+}
+
+/// What a connection is made over, and has to be kept and ended with it.
+#[derive(Default)]
+struct Way {
+    _breaker: Option<Breaker>,
+    command: Option<ProxyCommand>,
+    _through: Option<SshConnection>,
+}
+
+impl SshConnection {
+    /// Connects, checks the host's key, and logs in. Questions go to the caller.
+    ///
+    /// `ConnectTimeout` (30 seconds where it is not set) is for each of: an address to answer, and
+    /// keys to be exchanged. Time in which a person is asked does not count.
+    ///
+    /// # Errors
+    /// [`ConnectError`]. Nothing is tried again. Cancel safe: nothing is left behind.
+    pub async fn connect(
+        resolved: &Resolved,
+        via: Via<'_>,
+        caller: &Caller,
+    ) -> Result<SshConnection, ConnectError> {
+        let limit = resolved.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
+        let unreadable = |(file, error)| Box::new(HostKeyError::Unreadable { file, error });
+        let records = KnownHosts::read(resolved).await.map_err(unreadable)?;
+        let config = Arc::new(algorithms::config(resolved, &records));
+        let Opened { stream, addresses, mut way } = open(resolved, via, caller, limit).await?;
+
+        let patience = Patience::new(limit);
+        let (ended_sender, ended) = watch::channel(None);
+        let client = Client {
+            resolved: Arc::new(resolved.clone()),
+            records,
+            caller: patience.caller(caller),
+            address: addresses.map(|addresses| addresses.peer.ip().to_string()),
+            accepted: None,
+            ended: ended_sender,
+        };
+        let greeting = Greeting::default();
+        let stream = Greeted::new(stream, greeting.clone());
+        let handshake = russh::client::connect_stream(config, stream, client);
+        let mut handle = match patience.wait(handshake).await {
+            Some(Ok(handle)) => handle,
+            Some(Err(error)) => return Err(refused(error, resolved, &greeting, &mut way).await),
+            None => {
+                let what = match greeting.server_id() {
+                    Some(_) => "finish the key exchange",
+                    None => "answer as an SSH server",
+                };
+                return Err(ConnectError::TimedOut { host: place(resolved), what, limit });
+            }
+        };
+        let patience = Patience::new(LOGIN_TIMEOUT.max(limit));
+        let reason = async || reason(ended.clone()).await;
+        let login = authenticate(&mut handle, resolved, caller, patience, reason).await;
+        login.map_err(Box::new)?;
+        Ok(SshConnection(Arc::new(Inner {
+            host: resolved.host.clone(),
+            handle,
+            ended,
+            closing: AtomicBool::new(false),
+            server_id: greeting.server_id().unwrap_or_default(),
+            addresses,
+            _alive: watch::Sender::new(()),
+            _way: way,
+        })))
+    }
+
+    /// Runs a command by the account's login shell, as a stream: its stdin and stdout, with its
+    /// stderr in the diagnostics. There also stands how it ended, if not with status 0.
+    ///
+    /// Bytes may be sent at once. What comes has to be taken at all times, or the whole connection
+    /// waits.
+    ///
+    /// # Errors
+    /// [`ChannelError`] where no channel is opened. A server that opens one and runs nothing ends
+    /// the stream. Cancel safe.
+    pub async fn exec(&self, command: Vec<u8>) -> Result<ByteStream, ChannelError> {
+        let channel = self.session().await?;
+        channel.exec(true, command).await.map_err(|_| self.lost_now())?;
+        Ok(channel::byte_stream(channel, self.alive()))
+    }
+
+    /// Starts a program on a channel of its own, with these variables where the server accepts
+    /// them (`AcceptEnv`).
+    ///
+    /// # Errors
+    /// [`ChannelError`] where no channel is opened. Cancel safe.
+    pub async fn start(
+        &self,
+        program: &fakessh_protocol::message::ProgramKind,
+        environment: &[(String, String)],
+    ) -> Result<RemoteProgram, ChannelError> {
+        use fakessh_protocol::message::ProgramKind;
+        let channel = self.session().await?;
+        let request = async {
+            for (name, value) in environment {
+                channel.set_env(false, name, value).await?;
+            }
+            match program {
+                ProgramKind::Shell(command) => channel.exec(true, command.as_slice()).await,
+                ProgramKind::Login => channel.request_shell(true).await,
+                ProgramKind::Subsystem(name) => channel.request_subsystem(true, name).await,
+            }
+        };
+        request.await.map_err(|_| self.lost_now())?;
+        Ok(channel::program(channel, self.alive()))
+    }
+
+    /// A TCP connection that the server opens.
+    ///
+    /// # Errors
+    /// [`ChannelError`]. Cancel safe.
+    pub async fn direct_tcpip(&self, host: &str, port: u16) -> Result<ByteStream, ChannelError> {
+        let channel = self.direct_channel(host, port).await?;
+        Ok(channel::byte_stream(channel, self.alive()))
+    }
+
+    /// Waits until the connection has ended, and says why. Cancel safe.
+    pub async fn closed(&self) -> ConnectionLost {
+        let mut message = reason(self.0.ended.clone()).await;
+        if self.0.closing.load(Ordering::Relaxed) {
+            message = CLOSED_HERE.to_owned();
+        }
+        ConnectionLost { host: self.0.host.clone(), message }
+    }
+
+    /// The same connection, not kept alive.
+    pub fn downgrade(&self) -> WeakConnection {
+        WeakConnection(Arc::downgrade(&self.0))
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.0.handle.is_closed()
+    }
+
+    /// Says goodbye and ends the connection, with everything that runs on it. Waits no more than
+    /// two seconds for a server that does not take it; what is stuck then ends with the last
+    /// clone.
+    pub async fn close(&self) {
+        self.0.closing.store(true, Ordering::Relaxed);
+        let goodbye = async {
+            let sent = self.0.handle.disconnect(Disconnect::ByApplication, "", "").await;
+            if sent.is_ok() {
+                self.closed().await;
+            }
+        };
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, goodbye).await;
+    }
+
+    /// The host as it was named.
+    pub fn host(&self) -> &str {
+        &self.0.host
+    }
+
+    /// What the server calls itself: `SSH-2.0-OpenSSH_9.2p1`.
+    pub fn server_id(&self) -> &str {
+        &self.0.server_id
+    }
+
+    /// Both ends of the TCP connection; `None` where another process or host makes it.
+    pub fn addresses(&self) -> Option<Addresses> {
+        self.0.addresses
+    }
+
+    async fn session(&self) -> Result<Channel<Msg>, ChannelError> {
+        let opened = self.0.handle.channel_open_session().await;
+        opened.map_err(|error| self.channel_error("a session", &error))
+    }
+
+    async fn direct_channel(&self, host: &str, port: u16) -> Result<Channel<Msg>, ChannelError> {
+        let handle = &self.0.handle;
+        let opened = handle.channel_open_direct_tcpip(host, port.into(), "127.0.0.1", 0).await;
+        opened
+            .map_err(|error| self.channel_error(&format!("a connection to {host}:{port}"), &error))
+    }
+
+    fn channel_error(&self, what: &str, error: &russh::Error) -> ChannelError {
+        let host = self.0.host.clone();
+        match error {
+            russh::Error::ChannelOpenFailure(failure) => {
+                let message = format!("{failure:?}");
+                ChannelError::Refused { host, what: what.to_owned(), message }
+            }
+            _ => self.lost_now(),
+        }
+    }
+
+    fn lost_now(&self) -> ChannelError {
+        let message = self.0.ended.borrow().clone();
+        let message = match self.0.closing.load(Ordering::Relaxed) {
+            true => CLOSED_HERE.to_owned(),
+            false => message.unwrap_or_else(|| "it has ended".to_owned()),
+        };
+        ChannelError::Lost(ConnectionLost { host: self.0.host.clone(), message })
+    }
+
+    fn alive(&self) -> watch::Receiver<()> {
+        self.0._alive.subscribe()
+    }
+}
+
+impl fmt::Debug for SshConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SshConnection")
+            .field("host", &self.0.host)
+            .field("server_id", &self.0.server_id)
+            .field("addresses", &self.0.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a connection.
+async fn reason(mut ended: watch::Receiver<Option<String>>) -> String {
+    let ended = ended.wait_for(Option::is_some).await.map(|message| message.clone());
+    ended.ok().flatten().unwrap_or_else(|| "it was closed".to_owned())
+}
+
+/// A stream to speak SSH over.
+struct Opened {
+    stream: Box<dyn Duplex>,
+    addresses: Option<Addresses>,
+    way: Way,
+}
+
+async fn open(
+    resolved: &Resolved,
+    via: Via<'_>,
+    caller: &Caller,
+    limit: Duration,
+) -> Result<Opened, ConnectError> {
+    let mut way = Way::default();
+    let mut addresses = None;
+    let stream: Box<dyn Duplex> = match via {
+        Via::Tcp => {
+            let tcp = transport::tcp(resolved, limit).await?;
+            addresses = Some(tcp.addresses);
+            way._breaker = Some(tcp.breaker);
+            Box::new(tcp.stream)
+        }
+        Via::Command(command) => {
+            let (stream, command) = proxy_command::start(command, resolved, caller)?;
+            way.command = Some(command);
+            Box::new(stream)
+        }
+        Via::Through(jump) => {
+            let (hostname, port) = (resolved.hostname.clone(), resolved.port);
+            let open = jump.direct_channel(&hostname, port);
+            let failed = |message| {
+                let (jump, hostname) = (jump.host().to_owned(), hostname.clone());
+                ConnectError::Jump { jump, hostname, port, message }
+            };
+            let channel = match tokio::time::timeout(limit, open).await {
+                Ok(opened) => opened.map_err(|error| match error {
+                    ChannelError::Refused { message, .. } => failed(message),
+                    ChannelError::Lost(lost) => failed(lost.message),
+                })?,
+                Err(_) => return Err(failed(format!("no answer in {} s", limit.as_secs()))),
+            };
+            way._through = Some(jump.clone());
+            Box::new(channel.into_stream())
+        }
+        Via::Stream(stream) => Box::new(StreamIo::new(stream)),
+    };
+    Ok(Opened { stream, addresses, way })
+}
+
+/// `host:port`, as it is shown in errors.
+fn place(resolved: &Resolved) -> String {
+    format!("{}:{}", resolved.hostname, resolved.port)
+}
+
+/// The error of a connection that ended before keys were exchanged.
+async fn refused(
+    error: ClientError,
+    resolved: &Resolved,
+    greeting: &Greeting,
+    way: &mut Way,
+) -> ConnectError {
+    let host = place(resolved);
+    let error = match error {
+        ClientError::HostKey(error) => return Box::new(error).into(),
+        ClientError::Protocol(error) => error,
+    };
+    let greeted = greeting.server_id().is_some();
+    if !greeted
+        && let Some(command) = &mut way.command
+        && let Some(blame) = command.blame().await
+    {
+        return blame;
+    }
+    let message = describe(&error);
+    match (greeted, greeting.first_line(), &error) {
+        (true, ..) => match error {
+            russh::Error::NoCommonAlgo { .. }
+            | russh::Error::WrongServerSig
+            | russh::Error::UnknownKey
+            | russh::Error::Kex
+            | russh::Error::KexInit
+            | russh::Error::PacketAuth
+            | russh::Error::DecryptionError => ConnectError::KeyExchange { host, message },
+            _ => ConnectError::Disconnected { host, message },
+        },
+        (false, Some(seen), _) => ConnectError::NotSsh { host, seen },
+        (false, None, _) => ConnectError::Disconnected { host, message },
+    }
+}

@@ -1,0 +1,105 @@
+//! `ProxyCommand`: a command of the user's whose stdin and stdout are the connection.
+
+use std::ffi::OsStr;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, Join};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
+
+use crate::caller::Caller;
+use crate::ssh_config::{Resolved, expand_proxy_command};
+use crate::stream::Diagnostics;
+
+use super::error::ConnectError;
+
+/// How long a command that has closed its output may take to end, so that its last words are in
+/// the error.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The stream that a command makes.
+pub(super) type CommandStream = Join<ChildStdout, ChildStdin>;
+
+/// A command that runs. Dropping it ends the command and what it has started in its process group.
+pub(super) struct ProxyCommand {
+    child: Child,
+    command: String,
+    diagnostics: Diagnostics,
+    stderr: JoinHandle<()>,
+}
+
+/// Starts the command by the caller's shell, in its directory and with its environment.
+pub(super) fn start(
+    command: &str,
+    resolved: &Resolved,
+    caller: &Caller,
+) -> Result<(CommandStream, ProxyCommand), ConnectError> {
+    let command = expand_proxy_command(command, resolved, caller);
+    let shell = caller.variable("SHELL").filter(|shell| !shell.is_empty());
+    let failed = |message: String| ConnectError::ProxyCommand { command: command.clone(), message };
+    let mut child = Command::new(shell.unwrap_or(OsStr::new("/bin/sh")))
+        .arg("-c")
+        .arg(format!("exec {command}"))
+        .env_clear()
+        .envs(caller.environment.iter().map(|(name, value)| (name, value)))
+        .current_dir(&caller.directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(stdin), Some(stdout), Some(mut stderr)) = pipes else {
+        return Err(failed("it has no pipes".to_owned()));
+    };
+    let diagnostics = Diagnostics::default();
+    let kept = diagnostics.clone();
+    let stderr = tokio::spawn(async move {
+        let mut buffer = [0; 1024];
+        while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
+            kept.add(&buffer[..count]);
+        }
+    });
+    let proxy = ProxyCommand { child, command, diagnostics, stderr };
+    Ok((tokio::io::join(stdout, stdin), proxy))
+}
+
+impl ProxyCommand {
+    /// The error of a connection that ended before it was up, where the command is to blame: it
+    /// has ended, or said something.
+    pub(super) async fn blame(&mut self) -> Option<ConnectError> {
+        let status = tokio::time::timeout(LAST_WORDS, self.child.wait()).await;
+        let _ = tokio::time::timeout(LAST_WORDS, &mut self.stderr).await;
+        let said = self.diagnostics.text();
+        let last = said.lines().last().unwrap_or_default().trim().to_owned();
+        let ended = match status {
+            Ok(Ok(status)) => match status.signal() {
+                Some(signal) => Some(format!("it was killed by signal {signal}")),
+                None => Some(format!("it ended with status {}", status.code().unwrap_or_default())),
+            },
+            _ => None,
+        };
+        let message = match (last.is_empty(), ended) {
+            (true, None) => return None,
+            (true, Some(ended)) => ended,
+            (false, None) => last,
+            (false, Some(ended)) => format!("{last} ({ended})"),
+        };
+        Some(ConnectError::ProxyCommand { command: self.command.clone(), message })
+    }
+}
+
+impl Drop for ProxyCommand {
+    fn drop(&mut self) {
+        self.stderr.abort();
+        // Its id is ours as long as it was not waited for.
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = id.and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::HUP);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The byte stream below SSH: TCP, a command, or a stream through another host.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::ssh_config::{AddressFamily, Resolved};
+
+use super::error::ConnectError;
+
+/// Bytes that are read from the socket at once. russh reads a packet in two pieces, the first of
+/// four bytes; without a buffer each is a system call.
+const READ_BUFFER: usize = 256 * 1024;
+
+/// Longest time to a finished key exchange where the user has set none.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Between two rounds of tries (`ConnectionAttempts`), as in ssh.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
+
+/// Bytes that are kept of what a server says first, to show what it is when it is no SSH server.
+const GREETING: usize = 1024;
+
+/// Anything that SSH can be spoken over.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// The two ends of a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// This machine's.
+    pub local: SocketAddr,
+    /// The server's.
+    pub peer: SocketAddr,
+}
+
+/// A TCP connection, and what can end it from outside.
+pub(super) struct Tcp {
+    pub(super) stream: BufReader<TcpStream>,
+    pub(super) addresses: Addresses,
+    pub(super) breaker: Breaker,
+}
+
+/// A second descriptor of a socket. Dropping it shuts the socket down both ways, also where
+/// whoever reads and writes it is stuck.
+pub(super) struct Breaker(OwnedFd);
+
+impl Drop for Breaker {
+    fn drop(&mut self) {
+        // It fails where the socket is down already, which is what is wanted.
+        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
+    }
+}
+
+/// Connects to the first address that answers.
+pub(super) async fn tcp(resolved: &Resolved, limit: Duration) -> Result<Tcp, ConnectError> {
+    let addresses = look_up(resolved).await?;
+    let mut attempt = 1;
+    loop {
+        let mut error = None;
+        for address in &addresses {
+            match connect(*address, resolved, limit).await {
+                Ok(tcp) => return Ok(tcp),
+                Err(failed) => error = Some(failed),
+            }
+        }
+        match error {
+            Some(error) if attempt >= resolved.connection_attempts => return Err(error),
+            _ => attempt += 1,
+        }
+        tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+    }
+}
+
+async fn look_up(resolved: &Resolved) -> Result<Vec<SocketAddr>, ConnectError> {
+    let hostname = resolved.hostname.clone();
+    let found = tokio::net::lookup_host((hostname.as_str(), resolved.port)).await;
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return Err(ConnectError::HostNotFound { hostname: hostname.clone(), error }),
+    };
+    let wanted = |address: &SocketAddr| match resolved.address_family {
+        AddressFamily::Any => true,
+        AddressFamily::Inet => address.is_ipv4(),
+        AddressFamily::Inet6 => address.is_ipv6(),
+    };
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found.filter(wanted) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        let error = io::Error::other("it has no address of the AddressFamily that is set");
+        return Err(ConnectError::HostNotFound { hostname: hostname.clone(), error });
+    }
+    Ok(addresses)
+}
+
+async fn connect(
+    address: SocketAddr,
+    resolved: &Resolved,
+    limit: Duration,
+) -> Result<Tcp, ConnectError> {
+    let connect = async {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(bind) = &resolved.bind_address {
+            let mut found = tokio::net::lookup_host((bind.as_str(), 0)).await?;
+            let local = found.find(|local| local.is_ipv4() == address.is_ipv4());
+            socket.bind(local.ok_or(io::ErrorKind::AddrNotAvailable)?)?;
+        }
+        let stream = socket.connect(address).await?;
+        // A short command must not wait for the acknowledgement of the one before.
+        stream.set_nodelay(true)?;
+        if resolved.tcp_keep_alive {
+            rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
+        }
+        let addresses = Addresses { local: stream.local_addr()?, peer: stream.peer_addr()? };
+        let breaker = Breaker(rustix::io::dup(&stream)?);
+        let stream = BufReader::with_capacity(READ_BUFFER, stream);
+        Ok::<_, io::Error>(Tcp { stream, addresses, breaker })
+    };
+    let timed_out = || ConnectError::TimedOut { host: address.to_string(), what: "answer", limit };
+    match tokio::time::timeout(limit, connect).await {
+        Err(_) => Err(timed_out()),
+        Ok(Ok(tcp)) => Ok(tcp),
+        Ok(Err(error)) => Err(match error.kind() {
+            io::ErrorKind::ConnectionRefused => ConnectError::Refused { address },
+            io::ErrorKind::TimedOut => timed_out(),
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                ConnectError::NoRoute { address, error }
+            }
+            _ => ConnectError::Tcp { address: address.to_string(), error },
+        }),
+    }
+}
+
+/// What a server said first.
+#[derive(Clone, Default)]
+pub(super) struct Greeting(Arc<Mutex<Vec<u8>>>);
+
+impl Greeting {
+    /// The line that begins with `SSH-`, if it came.
+    pub(super) fn server_id(&self) -> Option<String> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = seen.split(|byte| *byte == b'\n');
+        let line = lines.find(|line| line.starts_with(b"SSH-"))?;
+        Some(String::from_utf8_lossy(line).trim_end().to_owned())
+    }
+
+    /// The first line that is not empty.
+    pub(super) fn first_line(&self) -> Option<String> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&seen).into_owned();
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+        Some(line.chars().take(80).filter(|char| !char.is_control()).collect())
+    }
+
+    /// Keeps some more; `false` where nothing more is wanted.
+    fn add(&self, bytes: &[u8]) -> bool {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = GREETING.saturating_sub(seen.len());
+        seen.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let mut lines = seen.split_inclusive(|byte| *byte == b'\n');
+        let complete = lines.any(|line| line.starts_with(b"SSH-") && line.ends_with(b"\n"));
+        !complete && seen.len() < GREETING
+    }
+}
+
+/// A stream that keeps the beginning of what comes.
+pub(super) struct Greeted {
+    stream: Box<dyn Duplex>,
+    greeting: Option<Greeting>,
+}
+
+impl Greeted {
+    pub(super) fn new(stream: Box<dyn Duplex>, greeting: Greeting) -> Greeted {
+        Greeted { stream, greeting: Some(greeting) }
+    }
+}
+
+impl AsyncRead for Greeted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Some(greeting) = &self.greeting
+            && !greeting.add(&buf.filled()[before..])
+        {
+            self.greeting = None;
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Greeted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greeting_ends_at_the_servers_line() {
+        let greeting = Greeting::default();
+        assert!(greeting.add(b"hello\r\nSSH-2.0-x"));
+        assert!(!greeting.add(b"y\r\nbinary"));
+        assert_eq!(greeting.server_id().as_deref(), Some("SSH-2.0-xy"));
+        assert_eq!(greeting.first_line().as_deref(), Some("hello"));
+        let endless = Greeting::default();
+        assert!(!endless.add(&[b'x'; 5000]));
+        assert_eq!(endless.server_id(), None);
+    }
+}

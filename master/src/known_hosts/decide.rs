@@ -1,0 +1,259 @@
+//! What follows from a verdict: go on, ask, record, or refuse.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use fakessh_protocol::message::{Question, QuestionKind};
+use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
+use thiserror::Error;
+
+use crate::caller::Caller;
+use crate::ssh_config::{Resolved, StrictHostKeyChecking};
+
+use super::{CertificateProblem, HostName, KnownHosts, Place, Verdict, line};
+
+/// How often an answer that is none is asked again. ssh never stops; a program that answers with
+/// rubbish would keep us for ever.
+const ANSWERS: usize = 5;
+
+/// The host is not who it should be, or nobody could say so.
+#[derive(Debug, Error)]
+pub enum HostKeyError {
+    /// The key is not recorded, and nobody could be asked, or nobody may.
+    #[error(
+        "the {algorithm} host key of {name} is not known, {reason} (fingerprint {fingerprint}); \
+         check the fingerprint and record the key with: \
+         ssh-keyscan {scan} >> {}", file.display()
+    )]
+    Unknown {
+        /// The host as it is recorded.
+        name: String,
+        /// The kind of key, as ssh names it to people.
+        algorithm: String,
+        /// `SHA256:...`.
+        fingerprint: String,
+        /// Why it could not be accepted.
+        reason: &'static str,
+        /// What to give to `ssh-keyscan`.
+        scan: String,
+        /// Where the key belongs.
+        file: PathBuf,
+    },
+    /// The person said no.
+    #[error("the {algorithm} host key of {name} was not accepted (fingerprint {fingerprint})")]
+    Declined {
+        /// The host as it is recorded.
+        name: String,
+        /// The kind of key.
+        algorithm: String,
+        /// `SHA256:...`.
+        fingerprint: String,
+    },
+    /// Another key is recorded.
+    #[error(
+        "THE HOST KEY OF {name} HAS CHANGED: somebody may be listening in, or the host was \
+         installed anew; it shows the {algorithm} key {fingerprint}, but {}:{} has another; \
+         if the change is right, remove the old key with: ssh-keygen -f '{}' -R '{name}'",
+        place.file.display(), place.line, place.file.display()
+    )]
+    Changed {
+        /// The host as it is recorded.
+        name: String,
+        /// The kind of key that the host shows.
+        algorithm: String,
+        /// `SHA256:...` of the key that the host shows.
+        fingerprint: String,
+        /// The first record that differs.
+        place: Place,
+    },
+    /// The key, or the authority that signed it, is revoked.
+    #[error(
+        "the {algorithm} host key of {name} is revoked by {}:{} (fingerprint {fingerprint}); \
+         the host must not be trusted until it has another key",
+        place.file.display(), place.line
+    )]
+    Revoked {
+        /// The host as it is recorded.
+        name: String,
+        /// The kind of key.
+        algorithm: String,
+        /// `SHA256:...`.
+        fingerprint: String,
+        /// The record.
+        place: Place,
+    },
+    /// The certificate is not good for this host now.
+    #[error("the host certificate of {name} {problem}; ask whoever issued it for a new one")]
+    Certificate {
+        /// The host as it is recorded.
+        name: String,
+        /// What is wrong with it.
+        problem: CertificateProblem,
+    },
+    /// The records can't be read.
+    #[error("cannot read the host keys in {}: {error}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+/// Checks the key that a host shows, asks where that is wanted, and records what was accepted.
+///
+/// `address` is shown in the question beside the name. Notices (a key that was added, or could
+/// not be) go to the caller.
+///
+/// # Errors
+/// [`HostKeyError`]: the connection is not to be used. Cancel safe: a question is withdrawn.
+pub async fn decide(
+    records: &KnownHosts,
+    resolved: &Resolved,
+    shown: &PublicKeyOrCertificate,
+    address: Option<String>,
+    caller: &Caller,
+) -> Result<(), HostKeyError> {
+    let name = HostName::of(resolved);
+    let key = shown.public_key();
+    let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+    let algorithm = kind_of(&key);
+    let recorded = name.recorded().to_owned();
+    match records.check(&name, shown, SystemTime::now()) {
+        Verdict::Trusted => return Ok(()),
+        Verdict::Changed(place) => {
+            return Err(HostKeyError::Changed { name: recorded, algorithm, fingerprint, place });
+        }
+        Verdict::Revoked(place) => {
+            return Err(HostKeyError::Revoked { name: recorded, algorithm, fingerprint, place });
+        }
+        Verdict::BadCertificate(problem) => {
+            return Err(HostKeyError::Certificate { name: recorded, problem });
+        }
+        Verdict::Unknown => {}
+    }
+    let unknown = |reason| HostKeyError::Unknown {
+        name: recorded.clone(),
+        algorithm: algorithm.clone(),
+        fingerprint: fingerprint.clone(),
+        reason,
+        scan: match resolved.port {
+            22 => resolved.hostname.clone(),
+            port => format!("-p {port} {}", resolved.hostname),
+        },
+        file: first_file(resolved).map(Path::to_owned).unwrap_or("known_hosts".into()),
+    };
+    match resolved.strict_host_key_checking {
+        StrictHostKeyChecking::Yes => {
+            return Err(unknown("and StrictHostKeyChecking allows no others"));
+        }
+        StrictHostKeyChecking::Ask if resolved.batch_mode => {
+            return Err(unknown("and BatchMode allows no question"));
+        }
+        StrictHostKeyChecking::Ask => {
+            let text = question(&recorded, address, &algorithm, &fingerprint);
+            match confirm(text, &fingerprint, caller).await {
+                Some(true) => {}
+                Some(false) => {
+                    return Err(HostKeyError::Declined { name: recorded, algorithm, fingerprint });
+                }
+                None => return Err(unknown("and there is nobody to ask")),
+            }
+        }
+        StrictHostKeyChecking::AcceptNew | StrictHostKeyChecking::No => {}
+    }
+    let Some(file) = first_file(resolved) else { return Ok(()) };
+    let notice = match record(file, &name, &key, resolved.hash_known_hosts) {
+        Ok(()) => {
+            format!("Permanently added '{recorded}' ({algorithm}) to the list of known hosts.")
+        }
+        Err(error) => {
+            format!("cannot record the host key of {recorded} in {}: {error}", file.display())
+        }
+    };
+    caller.ask.notice(notice).await;
+    Ok(())
+}
+
+/// Where new keys go.
+fn first_file(resolved: &Resolved) -> Option<&Path> {
+    let file = resolved.user_known_hosts_files.first()?;
+    (file != Path::new("/dev/null")).then_some(file)
+}
+
+/// The kind of a key, as ssh names it to people.
+fn kind_of(key: &PublicKey) -> String {
+    let algorithm = key.algorithm();
+    let name = algorithm.as_str();
+    let kind = match name {
+        "ssh-rsa" => "RSA",
+        "ssh-ed25519" => "ED25519",
+        "ssh-dss" => "DSA",
+        name if name.starts_with("ecdsa-") => "ECDSA",
+        name => name,
+    };
+    kind.to_owned()
+}
+
+fn question(name: &str, address: Option<String>, algorithm: &str, fingerprint: &str) -> String {
+    let address = address.map(|address| format!(" ({address})")).unwrap_or_default();
+    format!(
+        "The authenticity of host '{name}{address}' can't be established.\n\
+         {algorithm} key fingerprint is {fingerprint}.\n\
+         Are you sure you want to continue connecting (yes/no/[fingerprint])? "
+    )
+}
+
+/// `None` where nobody answers.
+async fn confirm(text: String, fingerprint: &str, caller: &Caller) -> Option<bool> {
+    let mut text = text;
+    for _ in 0..ANSWERS {
+        let question = Question { kind: QuestionKind::Confirm, text };
+        let answer = caller.ask.ask(question).await?;
+        let answer = answer.0.trim();
+        if answer.eq_ignore_ascii_case("yes") || answer == fingerprint {
+            return Some(true);
+        }
+        if answer.is_empty() || answer.eq_ignore_ascii_case("no") {
+            return Some(false);
+        }
+        text = "Please type 'yes', 'no' or the fingerprint: ".to_owned();
+    }
+    Some(false)
+}
+
+/// Adds a line to a file, which is made (0600, its directory 0700) where it is missing. One
+/// write at the end of the file, so that two that add at the same time both do.
+fn record(file: &Path, name: &HostName, key: &PublicKey, hash: bool) -> io::Result<()> {
+    if let Some(directory) = file.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    let mut options = OpenOptions::new();
+    let mut file = options.read(true).append(true).create(true).mode(0o600).open(file)?;
+    let host = if hash {
+        let mut salt = [0; 20];
+        rustix::rand::getrandom(&mut salt, rustix::rand::GetRandomFlags::empty())?;
+        line::hashed_name(name.recorded(), salt).ok_or(io::ErrorKind::InvalidInput)?
+    } else {
+        name.recorded().to_owned()
+    };
+    let mut key = key.clone();
+    key.set_comment("");
+    let key = key.to_openssh().map_err(io::Error::other)?;
+    let mut added = format!("{host} {}\n", key.trim());
+    if file.seek(SeekFrom::End(0))? > 0 {
+        let mut last = [0];
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            added.insert(0, '\n');
+        }
+    }
+    file.write_all(added.as_bytes())
+}
+
+#[cfg(test)]
+mod tests;

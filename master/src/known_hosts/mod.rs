@@ -1,0 +1,238 @@
+//! Is the key that a host shows the one that is recorded for it?
+//!
+//! [`KnownHosts`] holds what the files say, and answers without any effect ([`KnownHosts::check`]).
+//! [`decide`] acts on the answer as `StrictHostKeyChecking` wants it: it asks, records, or refuses.
+
+mod certificate;
+mod decide;
+mod line;
+
+pub use certificate::CertificateProblem;
+pub use decide::{HostKeyError, decide};
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use russh::keys::{Algorithm, Certificate, PublicKey, PublicKeyOrCertificate};
+
+use crate::ssh_config::Resolved;
+
+/// Largest file that is read. Beyond it are some hundred thousand hosts, and no sane file.
+const MAX_FILE: u64 = 64 << 20;
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+/// What the records say about a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is recorded for the host, or a recorded authority vouches for it.
+    Trusted,
+    /// Nothing is recorded for the host.
+    Unknown,
+    /// Other keys are recorded for the host, and not this one.
+    Changed(Place),
+    /// It is marked as revoked, or the authority that vouches for it is.
+    Revoked(Place),
+    /// An authority recorded for the host has signed it, and yet it is not to be trusted.
+    BadCertificate(CertificateProblem),
+}
+
+/// Whom a key is looked up for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostName {
+    /// `HostKeyAlias`, else the name that is connected to.
+    host: String,
+    /// The name in the records.
+    recorded: String,
+}
+
+impl HostName {
+    /// The name of a host. An alias stands for itself, whatever the port is.
+    pub fn new(hostname: &str, port: u16, alias: Option<&str>) -> HostName {
+        match alias {
+            Some(alias) => {
+                let alias = alias.to_ascii_lowercase();
+                HostName { host: alias.clone(), recorded: alias }
+            }
+            None => HostName {
+                host: hostname.to_ascii_lowercase(),
+                recorded: line::recorded_name(hostname, port),
+            },
+        }
+    }
+
+    /// The name of the host of a configuration.
+    pub fn of(resolved: &Resolved) -> HostName {
+        let alias = resolved.host_key_alias.as_deref();
+        HostName::new(&resolved.hostname, resolved.port, alias)
+    }
+
+    /// The name as it stands in a record: `host`, or `[host]:port`.
+    pub fn recorded(&self) -> &str {
+        &self.recorded
+    }
+}
+
+/// The content of some `known_hosts` files.
+#[derive(Clone, Debug, Default)]
+pub struct KnownHosts {
+    files: Vec<(PathBuf, String)>,
+}
+
+impl KnownHosts {
+    /// Files with this content.
+    pub fn new(files: Vec<(PathBuf, String)>) -> KnownHosts {
+        KnownHosts { files }
+    }
+
+    /// Reads the files of a configuration. Those that do not exist are passed over.
+    ///
+    /// # Errors
+    /// Where a file exists and can't be read: what is recorded in it must not be ignored.
+    /// Cancel safe.
+    pub async fn read(resolved: &Resolved) -> Result<KnownHosts, (PathBuf, io::Error)> {
+        let files = resolved.user_known_hosts_files.iter();
+        let files: Vec<PathBuf> =
+            files.chain(&resolved.global_known_hosts_files).cloned().collect();
+        let read = tokio::task::spawn_blocking(move || {
+            let read = |file: PathBuf| match read_file(&file) {
+                Ok(text) => Ok(text.map(|text| (file, text))),
+                Err(error) => Err((file, error)),
+            };
+            files
+                .into_iter()
+                .filter_map(|file| read(file).transpose())
+                .collect::<Result<Vec<_>, _>>()
+        });
+        let lost = |error| (PathBuf::new(), io::Error::other(error));
+        Ok(KnownHosts { files: read.await.map_err(lost)?? })
+    }
+
+    /// Lines about this name, with the files that they are in.
+    fn about<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a Path, line::Line)> + 'a {
+        self.files.iter().flat_map(move |(file, text)| {
+            let lines = line::lines(text).filter(move |line| line.names(name));
+            lines.map(move |line| (file.as_path(), line))
+        })
+    }
+
+    /// What the records say about a key that a host shows, at this time.
+    ///
+    /// A host on another port than 22 may also be recorded by its bare name; that makes a key
+    /// trusted, and never changed or revoked more than the record with the port does, as in ssh.
+    pub fn check(
+        &self,
+        name: &HostName,
+        shown: &PublicKeyOrCertificate,
+        now: SystemTime,
+    ) -> Verdict {
+        let verdict = match shown {
+            PublicKeyOrCertificate::Certificate(certificate) => {
+                self.check_certificate(name, certificate, now)
+            }
+            PublicKeyOrCertificate::PublicKey { key, .. } => self.check_key(&name.recorded, key),
+        };
+        if verdict != Verdict::Unknown || name.recorded == name.host {
+            return verdict;
+        }
+        match self.check_key(&name.host, &shown.public_key()) {
+            verdict @ (Verdict::Trusted | Verdict::Revoked(_)) => verdict,
+            _ => Verdict::Unknown,
+        }
+    }
+
+    fn check_key(&self, name: &str, key: &PublicKey) -> Verdict {
+        if let Some(place) = self.revoked(name, key) {
+            return Verdict::Revoked(place);
+        }
+        let mut other = None;
+        for (file, line) in self.about(name).filter(|(_, line)| line.is_plain()) {
+            if line.key().key_data() == key.key_data() {
+                return Verdict::Trusted;
+            }
+            other.get_or_insert(Place { file: file.to_owned(), line: line.number });
+        }
+        other.map_or(Verdict::Unknown, Verdict::Changed)
+    }
+
+    /// A certificate counts where a recorded authority has signed it. Else the key in it is
+    /// looked up as if it had come alone, as ssh does.
+    fn check_certificate(
+        &self,
+        name: &HostName,
+        certificate: &Certificate,
+        now: SystemTime,
+    ) -> Verdict {
+        let authority = PublicKey::from(certificate.signature_key().clone());
+        let key = PublicKey::from(certificate.public_key().clone());
+        for name in [&name.recorded, &name.host] {
+            if let Some(place) = self.revoked(name, &authority).or_else(|| self.revoked(name, &key))
+            {
+                return Verdict::Revoked(place);
+            }
+        }
+        let signed_by_recorded = [&name.recorded, &name.host].into_iter().any(|name| {
+            let mut lines = self.about(name).filter(|(_, line)| line.is_authority());
+            lines.any(|(_, line)| line.key().key_data() == authority.key_data())
+        });
+        let problem = match signed_by_recorded {
+            true => certificate::problem(certificate, &name.host, now),
+            false => return self.check_key(&name.recorded, &key),
+        };
+        match (problem, self.check_key(&name.recorded, &key)) {
+            (None, _) | (_, Verdict::Trusted) => Verdict::Trusted,
+            (Some(problem), _) => Verdict::BadCertificate(problem),
+        }
+    }
+
+    fn revoked(&self, name: &str, key: &PublicKey) -> Option<Place> {
+        let mut lines = self.about(name).filter(|(_, line)| line.is_revoked());
+        let found = lines.find(|(_, line)| line.key().key_data() == key.key_data());
+        found.map(|(file, line)| Place { file: file.to_owned(), line: line.number })
+    }
+
+    /// The algorithms of the keys that are recorded for a host, so that the server can be asked
+    /// for one that can be checked.
+    pub fn recorded_algorithms(&self, name: &HostName) -> Vec<Algorithm> {
+        let recorded = |name| {
+            let lines = self.about(name).filter(|(_, line)| line.is_plain());
+            lines.map(|(_, line)| line.key().algorithm()).collect::<Vec<_>>()
+        };
+        let found = recorded(&name.recorded);
+        if found.is_empty() && name.host != name.recorded { recorded(&name.host) } else { found }
+    }
+
+    /// Whether certificates of this host can be checked.
+    pub fn has_authority(&self, name: &HostName) -> bool {
+        let names = [&name.recorded, &name.host];
+        names.into_iter().any(|name| self.about(name).any(|(_, line)| line.is_authority()))
+    }
+}
+
+/// The content of a file; `None` where there is none, or what is there is no file (`/dev/null`).
+fn read_file(path: &Path) -> io::Result<Option<String>> {
+    let metadata = match path.metadata() {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !metadata.is_file() {
+        return Ok(None);
+    }
+    if metadata.len() > MAX_FILE {
+        return Err(io::Error::other(format!("the file has more than {MAX_FILE} bytes")));
+    }
+    Ok(Some(String::from_utf8_lossy(&std::fs::read(path)?).into_owned()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+use std::time::Duration;
+
+use super::*;
+
+const A: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJD+HVKt7i+DzFKUiBdrL9frK1qWs8uoMpWVaUnZ4gCn";
+const B: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJOtUA6XwBCdjC/+BnjJAX3uibvD1E8uoTy23Mn4j8Z/";
+const E: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBDgH73XtrCo6QM\
+    LRn0V5J+wIwjDL2psTGb835zu4N+pkRPG69PMcnAe2Q9aSPunarV1+HALbe6TuUkkrjYAeXHE=";
+const AUTHORITY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKg914HdHGDn91gwt2Qssbi6KfMkPBIhxXK1vOA6ubXQ";
+/// B, signed by AUTHORITY for web1 and *.example.net, from 2020 to 2030.
+const B_CERTIFICATE: &str = "ssh-ed25519-cert-v01@openssh.com AAAAIHNzaC1lZDI1NTE5LWNlcnQtdjAxQG9wZW5zc2guY29tAAAAI\
+    FyObBFFX7vZTflucKxF3+Gf3ibv8PIGQvylvC+1HVVzAAAAIJOtUA6XwBCdjC/+BnjJAX3uibvD1E8uoTy23Mn\
+    4j8Z/AAAAAAAAAAAAAAACAAAAAmlkAAAAGQAAAAR3ZWIxAAAADSouZXhhbXBsZS5uZXQAAAAAXgvhAAAAAABw2\
+    9iAAAAAAAAAAAAAAAAAAAAAMwAAAAtzc2gtZWQyNTUxOQAAACCoPdeB3Rxg5/dYMLdkLLG4uinzJDwSIcVytbz\
+    gOrm10AAAAFMAAAALc3NoLWVkMjU1MTkAAABAl7ZpJ/2bZaiicvkshBecmLLzVQxZRadg3QBp9zvDo2TvZSHFZ\
+    g9OFk/l87RnNAJUr7YrMmQWDtC2Ek0GYprNDw==";
+/// Names hashed by `ssh-keygen -H`: web1 and [web1]:2222.
+const HASHED_WEB1: &str = "|1|XTD3ZaZ5QLMPQ41eDrvnaVFO6hw=|dn4Kyy04FOYjokuCKEo3dKfjbT8=";
+const HASHED_WEB1_2222: &str = "|1|BY61i9ErYwkiCy8ceBqDwS1lvwc=|F2Of/lKkzhXKJhlHRPyy52MZ46k=";
+
+fn key(text: &str) -> PublicKeyOrCertificate {
+    let key = PublicKey::from_openssh(text).unwrap();
+    PublicKeyOrCertificate::PublicKey { key, hash_alg: None }
+}
+
+fn certificate() -> PublicKeyOrCertificate {
+    PublicKeyOrCertificate::Certificate(Certificate::from_openssh(B_CERTIFICATE).unwrap())
+}
+
+/// Seconds from 1970 to a day of 2025.
+fn in_2025() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_750_000_000)
+}
+
+fn check(text: &str, host: &str, port: u16, shown: &PublicKeyOrCertificate) -> Verdict {
+    let records = KnownHosts::new(vec![("first".into(), text.into())]);
+    records.check(&HostName::new(host, port, None), shown, in_2025())
+}
+
+fn place(file: &str, line: usize) -> Place {
+    Place { file: file.into(), line }
+}
+
+#[test]
+fn a_recorded_key_is_trusted_and_any_other_is_a_change() {
+    let text = format!("# comment\n\nother {E}\nweb1,10.0.0.1 {A} a comment # with a hash\n");
+    assert_eq!(check(&text, "WEB1", 22, &key(A)), Verdict::Trusted);
+    assert_eq!(check(&text, "10.0.0.1", 22, &key(A)), Verdict::Trusted);
+    assert_eq!(check(&text, "web1", 22, &key(B)), Verdict::Changed(place("first", 4)));
+    // A key of another kind is a change, too: else who sits between would only have to offer one.
+    assert_eq!(check(&text, "web1", 22, &key(E)), Verdict::Changed(place("first", 4)));
+    assert_eq!(check(&text, "web2", 22, &key(A)), Verdict::Unknown);
+}
+
+#[test]
+fn one_of_several_recorded_keys_is_enough_in_any_file() {
+    let files = vec![("a".into(), format!("web1 {A}\n")), ("b".into(), format!("web1\t{B}"))];
+    let records = KnownHosts::new(files);
+    let name = HostName::new("web1", 22, None);
+    assert_eq!(records.check(&name, &key(B), in_2025()), Verdict::Trusted);
+    assert_eq!(records.check(&name, &key(E), in_2025()), Verdict::Changed(place("a", 1)));
+}
+
+#[test]
+fn ports_have_records_of_their_own_and_fall_back_to_the_bare_name() {
+    let text = format!("[web1]:2222 {A}\nweb1 {B}\n");
+    assert_eq!(check(&text, "web1", 2222, &key(A)), Verdict::Trusted);
+    assert_eq!(check(&text, "web1", 2222, &key(B)), Verdict::Changed(place("first", 1)));
+    assert_eq!(check(&text, "web1", 22, &key(A)), Verdict::Changed(place("first", 2)));
+    assert_eq!(check(&text, "web1", 2223, &key(B)), Verdict::Trusted);
+    assert_eq!(check(&text, "web1", 2223, &key(A)), Verdict::Unknown);
+}
+
+#[test]
+fn hashed_names_match() {
+    let text = format!("{HASHED_WEB1} {A}\n{HASHED_WEB1_2222} {B}\n");
+    assert_eq!(check(&text, "web1", 22, &key(A)), Verdict::Trusted);
+    assert_eq!(check(&text, "web1", 2222, &key(B)), Verdict::Trusted);
+    assert_eq!(check(&text, "web1", 22, &key(B)), Verdict::Changed(place("first", 1)));
+    assert_eq!(check(&text, "web2", 22, &key(A)), Verdict::Unknown);
+}
+
+#[test]
+fn wildcards_and_negations_match() {
+    let text = format!("*.example.net,!test.* {A}\n[10.0.0.?]:2222 {B}\n");
+    assert_eq!(check(&text, "web.example.net", 22, &key(A)), Verdict::Trusted);
+    assert_eq!(check(&text, "test.example.net", 22, &key(A)), Verdict::Unknown);
+    assert_eq!(check(&text, "10.0.0.7", 2222, &key(B)), Verdict::Trusted);
+}
+
+#[test]
+fn a_revoked_key_is_refused_even_where_it_is_recorded() {
+    let text = format!("web1 {A}\n@revoked * {A}\n@revoked web1 {AUTHORITY}\n");
+    assert_eq!(check(&text, "web1", 22, &key(A)), Verdict::Revoked(place("first", 2)));
+    assert_eq!(check(&text, "web1", 22, &certificate()), Verdict::Revoked(place("first", 3)));
+}
+
+#[test]
+fn a_certificate_counts_by_its_authority_and_not_by_its_key() {
+    let text = format!("@cert-authority *.example.net,web1 {AUTHORITY}\n");
+    assert_eq!(check(&text, "web1", 22, &certificate()), Verdict::Trusted);
+    assert_eq!(check(&text, "a.example.net", 2222, &certificate()), Verdict::Trusted);
+    // The same key without the certificate, and a certificate by another authority.
+    assert_eq!(check(&text, "web1", 22, &key(B)), Verdict::Unknown);
+    assert_eq!(check(&text, "web1", 22, &key(AUTHORITY)), Verdict::Unknown);
+    let text = format!("@cert-authority * {A}\n");
+    assert_eq!(check(&text, "web1", 22, &certificate()), Verdict::Unknown);
+    let text = format!("web1 {B}\n");
+    assert_eq!(check(&text, "web1", 22, &certificate()), Verdict::Trusted);
+}
+
+#[test]
+fn a_certificate_for_other_hosts_or_times_is_refused() {
+    let text = format!("@cert-authority * {AUTHORITY}\n");
+    let problem = CertificateProblem::OtherHost(vec!["web1".into(), "*.example.net".into()]);
+    assert_eq!(check(&text, "web2", 22, &certificate()), Verdict::BadCertificate(problem));
+    let records = KnownHosts::new(vec![("first".into(), text)]);
+    let name = HostName::new("web1", 22, None);
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let verdict = records.check(&name, &certificate(), at(1_000_000_000));
+    assert_eq!(verdict, Verdict::BadCertificate(CertificateProblem::NotYetValid));
+    let verdict = records.check(&name, &certificate(), at(3_000_000_000));
+    assert_eq!(verdict, Verdict::BadCertificate(CertificateProblem::Expired));
+}
+
+#[test]
+fn an_alias_is_looked_up_without_a_port() {
+    let records = KnownHosts::new(vec![("first".into(), format!("Cluster {A}\n"))]);
+    let name = HostName::new("10.0.0.1", 2222, Some("cluster"));
+    assert_eq!(records.check(&name, &key(A), in_2025()), Verdict::Trusted);
+    assert_eq!(name.recorded(), "cluster");
+}
+
+#[test]
+fn what_is_recorded_says_which_key_to_ask_for() {
+    let text = format!("web1 {E}\n@cert-authority web2 {AUTHORITY}\n@revoked web2 {A}\n");
+    let records = KnownHosts::new(vec![("first".into(), text)]);
+    let algorithms = records.recorded_algorithms(&HostName::new("web1", 2222, None));
+    assert_eq!(algorithms.len(), 1);
+    assert!(algorithms[0].clone().is_ecdsa());
+    assert!(records.recorded_algorithms(&HostName::new("web2", 22, None)).is_empty());
+    assert!(records.has_authority(&HostName::new("web2", 22, None)));
+    assert!(!records.has_authority(&HostName::new("web1", 22, None)));
+}
+
+#[test]
+fn lines_that_make_no_sense_are_passed_over() {
+    let long = "x".repeat(100_000);
+    let text = format!("web1\n@nonsense web1 {A}\nweb1 ssh-ed25519 !!\n{long} {A}\nweb1 {B}\n");
+    assert_eq!(check(&text, "web1", 22, &key(B)), Verdict::Trusted);
+}

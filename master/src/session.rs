@@ -1,0 +1,221 @@
+//! One session: joins a shim's descriptors to a program at the end of a link.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::invocation::{ControlCommand, Invocation, Request};
+use fakessh_protocol::message::{FromShim, Handoff, ProgramKind, Question, Secret, ToShim};
+use tokio::sync::{Mutex, mpsc};
+
+use crate::caller::{Ask, Caller};
+use crate::context::Context;
+use crate::link::{Outcome, Signaller};
+use crate::pump::{self, Sink, Source};
+use crate::run::{Choice, Run};
+use crate::socket::Socket;
+
+/// Answers that may wait. There is one question at a time; more answers than that are nobody's.
+const WAITING: usize = 16;
+
+/// Standard input, output and error of a shim.
+type Stdio = [OwnedFd; 3];
+
+/// Serves one handoff to its end.
+///
+/// Never fails: what goes wrong is said to the shim. When the shim goes away, or this is
+/// cancelled, the session is hung up.
+pub(crate) async fn serve(run: Arc<Run>, handoff: Handoff, mut descriptors: Vec<OwnedFd>) {
+    let Some(socket) = (descriptors.len() == 4).then(|| descriptors.pop()).flatten() else {
+        return tracing::warn!("a handoff came without its four descriptors");
+    };
+    let socket = match Socket::new(socket) {
+        Ok(socket) => Arc::new(socket),
+        Err(error) => return tracing::warn!(%error, "can't wait for a shim"),
+    };
+    let Ok(stdio) = Stdio::try_from(descriptors) else { return };
+    let signaller = OnceLock::new();
+    let (answers_sender, answers) = mpsc::channel(WAITING);
+    let ask = ShimAsk { socket: socket.clone(), answers: Mutex::new(answers) };
+    let listen = async {
+        while let Ok(Some((message, _))) = socket.receive_message::<FromShim>().await {
+            match message {
+                FromShim::Signal(number) => {
+                    signaller.get().inspect(|signaller: &&Signaller| signaller.signal(number));
+                }
+                FromShim::Answer(answer) => drop(answers_sender.try_send(answer)),
+            }
+        }
+    };
+    let work = async {
+        let (verdict, returned) = if handoff.version == crate::VERSION {
+            let shim = Shim { socket: &socket, signaller: &signaller };
+            verdict(run, handoff.invocation, stdio, shim, ask).await
+        } else {
+            let text = format!(
+                "this shim is of version {}, and the master of {}; start the tool again",
+                handoff.version,
+                crate::VERSION
+            );
+            (ToShim::Failed(text), None)
+        };
+        let returned = returned.as_ref().map(|stdio| stdio.each_ref().map(AsFd::as_fd));
+        let _ = socket.send_message(&verdict, returned.as_ref().map_or(&[], |fds| fds)).await;
+    };
+    tokio::select! {
+        () = work => {}
+        // The shim is gone: dropping the work hangs up.
+        () = listen => {}
+    }
+}
+
+/// The shim of a session, as long as the session runs.
+struct Shim<'a> {
+    socket: &'a Socket,
+    /// Where its signals go, once there is a program.
+    signaller: &'a OnceLock<Signaller>,
+}
+
+/// Asks by way of a shim.
+struct ShimAsk {
+    socket: Arc<Socket>,
+    /// One question at a time: whoever holds this waits for its answer.
+    answers: Mutex<mpsc::Receiver<Option<Secret>>>,
+}
+
+#[async_trait]
+impl Ask for ShimAsk {
+    async fn ask(&self, question: Question) -> Option<Secret> {
+        let mut answers = self.answers.lock().await;
+        // An answer to a question that was withdrawn is nobody's.
+        while answers.try_recv().is_ok() {}
+        self.socket.send_message(&ToShim::Ask(question), &[]).await.ok()?;
+        answers.recv().await.flatten()
+    }
+
+    async fn notice(&self, text: String) {
+        let _ = self.socket.send_message(&ToShim::Notice(text), &[]).await;
+    }
+}
+
+/// Finds the context, runs the session, and says what the shim is to be told, with the
+/// descriptors that go back to it.
+async fn verdict(
+    run: Arc<Run>,
+    invocation: Invocation,
+    stdio: Stdio,
+    shim: Shim<'_>,
+    ask: ShimAsk,
+) -> (ToShim, Option<Stdio>) {
+    let target = match run.choose(&invocation) {
+        Ok(Choice::Target(target)) => target,
+        Ok(Choice::RealSsh(why)) => return (ToShim::RealSsh(why), Some(stdio)),
+        Err(why) => return (ToShim::Failed(why), None),
+    };
+    if let Some(command) = invocation.control {
+        return (control(&run, &target.host, command, run.find(&target), &shim).await, None);
+    }
+    let ask: Arc<dyn Ask> =
+        if invocation.batch { Arc::new(crate::caller::AskNobody) } else { Arc::new(ask) };
+    let caller = Caller::of_invocation(&invocation, ask);
+    let context = match run.context(&target, &caller).await {
+        Ok(context) => context,
+        Err(error) => return (ToShim::Failed(format!("{}: {error}", target.host)), None),
+    };
+    if let Err(why) = run.check_user(&invocation, &context) {
+        return (ToShim::Failed(why), None);
+    }
+    let verdict = match program(&invocation.request) {
+        Some(program) => join(&context, program, &invocation, stdio, shim).await,
+        None => keep(&context, &invocation, shim).await,
+    };
+    (verdict, None)
+}
+
+fn program(request: &Request) -> Option<ProgramKind> {
+    match request {
+        Request::Login => Some(ProgramKind::Login),
+        Request::Command(command) => Some(ProgramKind::Shell(command.clone())),
+        Request::Subsystem(name) => Some(ProgramKind::Subsystem(name.clone())),
+        Request::Nothing => None,
+    }
+}
+
+/// `-O`: says what `ssh -O` would.
+async fn control(
+    run: &Run,
+    host: &str,
+    command: ControlCommand,
+    found: Option<Arc<Context>>,
+    shim: &Shim<'_>,
+) -> ToShim {
+    let Some(context) = found.filter(|context| !context.is_lost()) else {
+        return ToShim::Failed(format!("{host}: there is no connection"));
+    };
+    match command {
+        ControlCommand::Check => {
+            let text = format!("master running (pid={})", std::process::id());
+            let _ = shim.socket.send_message(&ToShim::Notice(text), &[]).await;
+        }
+        // The connection is not the tool's to end: it may serve others. What the tool started
+        // to keep it (`-N`) ends.
+        ControlCommand::Exit | ControlCommand::Stop => run.release(&context),
+    }
+    ToShim::Exited(ExitStatus::Code(0))
+}
+
+/// `-N`: keeps the context until the shim goes, or the context does.
+async fn keep(context: &Context, invocation: &Invocation, shim: Shim<'_>) -> ToShim {
+    if invocation.announce {
+        let _ = shim.socket.send_message(&ToShim::Started, &[]).await;
+    }
+    tokio::select! {
+        lost = context.link().lost() => ToShim::Failed(format!("{}: {lost}", context.name())),
+        () = context.released() => ToShim::Exited(ExitStatus::Code(0)),
+    }
+}
+
+/// Runs a program, joined to the shim's descriptors.
+async fn join(
+    context: &Context,
+    program: ProgramKind,
+    invocation: &Invocation,
+    stdio: Stdio,
+    shim: Shim<'_>,
+) -> ToShim {
+    let name = context.name();
+    let (session, _running) = match context.open(program, context.variables(invocation)) {
+        Ok(session) => session,
+        Err(lost) => return ToShim::Failed(format!("{name}: {lost}")),
+    };
+    if invocation.announce {
+        let _ = shim.socket.send_message(&ToShim::Started, &[]).await;
+    }
+    let [stdin, stdout, stderr] = stdio;
+    let mut control = session.control;
+    let _ = shim.signaller.set(control.signaller());
+    let output = async {
+        tokio::join!(
+            pump::receive(session.stdout, Sink::new(stdout)),
+            pump::receive(session.stderr, Sink::new(stderr)),
+            control.outcome(),
+        )
+    };
+    // Input goes on as long as there is output, and ends with it.
+    let input = async {
+        pump::send(Source::new(stdin), session.stdin).await;
+        std::future::pending().await
+    };
+    let (stdout_whole, stderr_whole, outcome) = tokio::select! {
+        biased;
+        ended = output => ended,
+        () = input => return ToShim::Failed(format!("{name}: the session lost its end")),
+    };
+    match outcome {
+        Outcome::Exited(status) if stdout_whole && stderr_whole => ToShim::Exited(status),
+        Outcome::Exited(_) => ToShim::Failed(format!("{name}: the program's output was cut short")),
+        Outcome::Refused(refusal) => ToShim::Failed(format!("{name}: {}", refusal.message)),
+        Outcome::Lost(lost) => ToShim::Failed(format!("{name}: {lost}")),
+    }
+}

@@ -1,0 +1,91 @@
+//! Datagrams with descriptors, driven by tokio: the socket of a shim, of a run, of a client.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use fakessh_shim::datagram::{self, Datagram};
+use rustix::net::sockopt::socket_peercred;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::sys;
+
+/// Pause before a datagram is sent again for which the kernel had no room. There is no event to
+/// wait for.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Times that it is tried again: ten seconds.
+const SHORTAGE_TRIES: u32 = 2000;
+
+/// A Unix socket that keeps message boundaries. Its flags stay as they are, since its other
+/// descriptors may be a tool's.
+#[derive(Debug)]
+pub(crate) struct Socket(AsyncFd<OwnedFd>);
+
+impl Socket {
+    /// Takes a connected or listening socket. Must be called in a tokio runtime.
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<Socket> {
+        Ok(Socket(sys::watch(fd, Interest::READABLE | Interest::WRITABLE)?))
+    }
+
+    /// Whether the process at the other end is ours, or root's.
+    pub(crate) fn peer_is_ours(&self) -> bool {
+        peer_is_ours(self.0.as_fd())
+    }
+
+    /// Accepts a connection on a listening socket. Cancel safe.
+    pub(crate) async fn accept(&self) -> io::Result<Socket> {
+        let accept = |fd: &OwnedFd| {
+            // A listening socket of ours alone, made with O_NONBLOCK.
+            Ok(rustix::net::accept_with(fd, rustix::net::SocketFlags::CLOEXEC)?)
+        };
+        Socket::new(self.0.async_io(Interest::READABLE, accept).await?)
+    }
+
+    /// Receives a datagram; `None` at the end. Cancel safe.
+    pub(crate) async fn receive(&self) -> io::Result<Option<Datagram>> {
+        self.0.async_io(Interest::READABLE, |fd| datagram::try_receive(fd.as_fd())).await
+    }
+
+    /// Receives a message of the protocol with its descriptors; `None` at the end. Cancel safe.
+    pub(crate) async fn receive_message<T: DeserializeOwned>(
+        &self,
+    ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+        self.0.async_io(Interest::READABLE, |fd| datagram::try_receive_message(fd.as_fd())).await
+    }
+
+    /// Sends a datagram. Cancel safe: it goes as a whole or not at all.
+    pub(crate) async fn send(&self, payload: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send_with(|socket| datagram::try_send(socket, payload, fds)).await
+    }
+
+    /// Sends a message of the protocol. Cancel safe: it goes as a whole or not at all.
+    pub(crate) async fn send_message<T: Serialize>(
+        &self,
+        message: &T,
+        fds: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        self.send_with(|socket| datagram::try_send_message(socket, message, fds)).await
+    }
+
+    async fn send_with(&self, send: impl Fn(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<()> {
+        let mut tries = 0;
+        loop {
+            match self.0.async_io(Interest::WRITABLE, |fd| send(fd.as_fd())).await {
+                Err(error) if datagram::is_shortage(&error) && tries < SHORTAGE_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(SHORTAGE_PAUSE).await;
+                }
+                sent => return sent,
+            }
+        }
+    }
+}
+
+/// Whether the process at the other end of a socket has our user id, or root's.
+pub(crate) fn peer_is_ours(socket: BorrowedFd<'_>) -> bool {
+    let ours = rustix::process::geteuid();
+    socket_peercred(socket).is_ok_and(|peer| peer.uid == ours || peer.uid.is_root())
+}

@@ -1,0 +1,46 @@
+//! How a host is reached, as the user's own `ssh_config` says it.
+//!
+//! The real `ssh -G` does the reading ([`openssh`]), so that `Host`, `Match exec`, `Include` and
+//! everything else count exactly as they do for `ssh`. What it leaves to be expanded is expanded
+//! here ([`tokens`]).
+
+mod destination;
+mod openssh;
+mod resolved;
+mod tokens;
+
+pub use destination::{DestinationError, MAX_JUMPS, parse_destination, parse_proxy_jump};
+pub use openssh::{ConfigError, resolve};
+pub use resolved::{AddressFamily, Algorithms, Resolved, StrictHostKeyChecking};
+pub use tokens::expand_proxy_command;
+
+use std::ffi::OsString;
+use std::fmt;
+
+/// A host as the user named it, before any configuration is looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// The host's name or address, or an alias of `ssh_config`.
+    pub host: String,
+    /// The user of `user@host`, `-l` or `-o User=`; wins over the configuration.
+    pub user: Option<String>,
+    /// The port of `host:port`, `-p` or `-o Port=`; wins over the configuration.
+    pub port: Option<u16>,
+    /// Options that say how to get there, as the user gave them and in the form in which `ssh -G`
+    /// takes them: `-F file`, `-i file`, `-J jump`, `-o Key=value`.
+    pub connection: Vec<OsString>,
+}
+
+/// `[user@]host[:port]`, without options.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(user) = &self.user {
+            write!(f, "{user}@")?;
+        }
+        match self.port {
+            Some(port) if self.host.contains(':') => write!(f, "[{}]:{port}", self.host),
+            Some(port) => write!(f, "{}:{port}", self.host),
+            None => f.write_str(&self.host),
+        }
+    }
+}

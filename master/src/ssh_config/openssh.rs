@@ -1,0 +1,330 @@
+//! Asking the real `ssh` what its configuration says.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+use crate::caller::Caller;
+
+use super::resolved::Dump;
+use super::tokens::{self, Tokens};
+use super::{Resolved, Target};
+
+/// Longest that `ssh -G` may take. It runs `Match exec` commands, which may look things up in the
+/// network.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Most bytes that are read of its output: some hundred times what it prints.
+const MAX_OUTPUT: u64 = 1 << 20;
+
+/// Most bytes of its complaints that are kept.
+const MAX_COMPLAINT: u64 = 4096;
+
+/// Where `ssh` is looked for first: no `PATH` of a caller counts there.
+const USUAL_SSH: &str = "/usr/bin/ssh";
+
+/// What ssh has built in, asked for once.
+static DEFAULTS: OnceCell<String> = OnceCell::const_new();
+
+/// The configuration could not be had.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// `ssh -G` did not accept the options or the configuration file.
+    #[error("cannot read the ssh configuration of '{host}': {message}")]
+    Rejected {
+        /// The host that was looked up.
+        host: String,
+        /// What `ssh` said.
+        message: String,
+    },
+    /// `ssh` could not be run.
+    #[error("cannot run {}: {error}", program.display())]
+    NotRun {
+        /// The program that was tried.
+        program: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// `ssh -G` did not end in time.
+    #[error(
+        "the ssh configuration of '{host}' took more than {} seconds to read; look at its \
+         'Match exec' lines",
+        TIMEOUT.as_secs()
+    )]
+    TimedOut {
+        /// The host that was looked up.
+        host: String,
+    },
+    /// There is no `ssh` to read a configuration file with.
+    #[error(
+        "no ssh program was found, and '{0}' needs it to be understood; install openssh-client"
+    )]
+    NeedsSsh(String),
+}
+
+/// Looks a host up as `ssh` would, with the environment, the directory and the options of the
+/// caller.
+///
+/// Without an OpenSSH client the built-in defaults of `ssh` are used, with the options `-i`, `-l`
+/// and `-p` alone: configuration files are not read then, and a warning says so in the log.
+///
+/// # Errors
+/// [`ConfigError`]. Cancel safe: `ssh` is killed.
+pub async fn resolve(target: &Target, caller: &Caller) -> Result<Resolved, ConfigError> {
+    let Some(ssh) = find_ssh(caller) else {
+        tracing::warn!("no ssh program found: configuration files are not read");
+        return without_ssh(target, caller);
+    };
+    let plain = ["-T", "-F", "none", "-G", "--", "localhost"].map(OsString::from);
+    let defaults = DEFAULTS.get_or_try_init(|| dump(&ssh, &plain, "localhost", caller));
+    let words = words(target);
+    let (own, defaults) = tokio::try_join!(dump(&ssh, &words, &target.host, caller), defaults)?;
+    let own = Dump::read(&own);
+    let resolved = own.resolved(target, &caller.directory, &Dump::read(defaults));
+    Ok(finish(resolved, own.value("identityagent"), own.is_disabled("identityagent"), caller))
+}
+
+/// The command line behind the program's name.
+fn words(target: &Target) -> Vec<OsString> {
+    // Options of the destination come first: for ssh, the first value of a keyword wins.
+    let mut words: Vec<OsString> = vec!["-T".into()];
+    if let Some(user) = &target.user {
+        words.extend(["-l".into(), user.into()]);
+    }
+    if let Some(port) = target.port {
+        words.extend(["-p".into(), port.to_string().into()]);
+    }
+    words.extend(target.connection.iter().cloned());
+    words.extend(["-G".into(), "--".into(), OsString::from(&target.host)]);
+    words
+}
+
+/// Expands what `ssh -G` has left, and settles which agent it is.
+fn finish(mut resolved: Resolved, agent: Option<&str>, off: bool, caller: &Caller) -> Resolved {
+    let tokens = Tokens::new(&resolved, caller);
+    let expand = |files: &[PathBuf]| files.iter().map(|file| tokens.file(file)).collect();
+    let identity_files = expand(&resolved.identity_files);
+    let certificate_files = expand(&resolved.certificate_files);
+    let user_known_hosts_files = expand(&resolved.user_known_hosts_files);
+    let global_known_hosts_files = expand(&resolved.global_known_hosts_files);
+    let of_environment = |name: &str| caller.variable(name).map(PathBuf::from);
+    let identity_agent = match agent {
+        _ if off => None,
+        None | Some("SSH_AUTH_SOCK") => of_environment("SSH_AUTH_SOCK"),
+        Some(name) if name.starts_with('$') && !name.starts_with("${") => {
+            of_environment(name.trim_start_matches('$'))
+        }
+        Some(path) => Some(tokens.file(Path::new(path))),
+    };
+    let identity_agent = identity_agent.filter(|path| !path.as_os_str().is_empty());
+    resolved.identity_files = identity_files;
+    resolved.certificate_files = certificate_files;
+    resolved.user_known_hosts_files = user_known_hosts_files;
+    resolved.global_known_hosts_files = global_known_hosts_files;
+    resolved.identity_agent = identity_agent;
+    resolved
+}
+
+impl Dump {
+    fn is_disabled(&self, keyword: &str) -> bool {
+        self.raw(keyword).is_some_and(|value| value.eq_ignore_ascii_case("none"))
+    }
+}
+
+/// Runs `ssh -G` and returns what it prints.
+async fn dump(
+    ssh: &Path,
+    words: &[OsString],
+    host: &str,
+    caller: &Caller,
+) -> Result<String, ConfigError> {
+    let not_run = |error| ConfigError::NotRun { program: ssh.to_owned(), error };
+    let mut child = Command::new(ssh)
+        .args(words)
+        .env_clear()
+        .envs(caller.environment.iter().map(|(name, value)| (name, value)))
+        .current_dir(&caller.directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(not_run)?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let run = async {
+        tokio::try_join!(bounded(stdout, MAX_OUTPUT), bounded(stderr, MAX_COMPLAINT), child.wait())
+    };
+    let (output, complaint, status) = match tokio::time::timeout(TIMEOUT, run).await {
+        Ok(ended) => ended.map_err(not_run)?,
+        Err(_) => return Err(ConfigError::TimedOut { host: host.to_owned() }),
+    };
+    if !status.success() {
+        let last = complaint.lines().rfind(|line| !line.trim().is_empty());
+        let message = last.map_or_else(|| format!("ssh -G ended with {status}"), str::to_owned);
+        let message = message.trim_end_matches(['\r', '.']).to_owned();
+        return Err(ConfigError::Rejected { host: host.to_owned(), message });
+    }
+    Ok(output)
+}
+
+/// Reads to the end and keeps the first `limit` bytes.
+async fn bounded(source: Option<impl AsyncRead + Unpin>, limit: u64) -> io::Result<String> {
+    let Some(mut source) = source else { return Ok(String::new()) };
+    let mut kept = Vec::new();
+    (&mut source).take(limit).read_to_end(&mut kept).await?;
+    tokio::io::copy(&mut source, &mut tokio::io::sink()).await?;
+    Ok(String::from_utf8_lossy(&kept).into_owned())
+}
+
+/// The real `ssh`: the usual one, else the first on the caller's `PATH` that is no shim of ours.
+fn find_ssh(caller: &Caller) -> Option<PathBuf> {
+    let usual = PathBuf::from(USUAL_SSH);
+    if is_program(&usual) {
+        return Some(usual);
+    }
+    let path = caller.variable("PATH").unwrap_or(OsStr::new("/usr/bin:/bin:/usr/local/bin"));
+    std::env::split_paths(path)
+        .filter(|directory| directory.is_absolute() && !is_run_directory(directory))
+        .map(|directory| directory.join("ssh"))
+        .find(|program| is_program(program))
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+/// A directory that holds our shim holds the socket of its master, too.
+fn is_run_directory(directory: &Path) -> bool {
+    directory.join("master").metadata().is_ok_and(|found| found.file_type().is_socket())
+}
+
+/// What ssh would do with no configuration file at all.
+fn without_ssh(target: &Target, caller: &Caller) -> Result<Resolved, ConfigError> {
+    let (local_user, _) = tokens::account(caller);
+    let mut dump = format!("user {}\n", target.user.as_ref().unwrap_or(&local_user));
+    dump += &format!("port {}\n", target.port.unwrap_or(22));
+    dump += "userknownhostsfile ~/.ssh/known_hosts ~/.ssh/known_hosts2\n";
+    dump += "globalknownhostsfile /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2\n";
+    let mut named = false;
+    let mut words = target.connection.iter();
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy();
+        let (letter, glued) = text.split_at_checked(2).unwrap_or((&text, ""));
+        let value = match glued {
+            "" => words.next().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default(),
+            glued => glued.to_owned(),
+        };
+        let keyword_value = value.trim_start().split_once('=').or(value.split_once(' '));
+        match (letter, keyword_value) {
+            ("-i", _) => {
+                named = true;
+                dump += &format!("identityfile {value}\n");
+            }
+            ("-F", _) if value == "none" || value == "/dev/null" => {}
+            ("-o", Some((keyword, value))) => {
+                named |= keyword.eq_ignore_ascii_case("identityfile");
+                dump = format!("{} {}\n{dump}", keyword.trim(), value.trim().trim_matches('"'));
+            }
+            _ => return Err(ConfigError::NeedsSsh(format!("{letter} {value}"))),
+        }
+    }
+    let defaults = "identityfile ~/.ssh/id_rsa\nidentityfile ~/.ssh/id_ecdsa\n\
+                    identityfile ~/.ssh/id_ed25519\n";
+    if !named {
+        dump += defaults;
+    }
+    let own = Dump::read(&dump);
+    let resolved = own.resolved(target, &caller.directory, &Dump::read(defaults));
+    Ok(finish(resolved, own.value("identityagent"), own.is_disabled("identityagent"), caller))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::caller::AskNobody;
+
+    use super::*;
+
+    fn caller(directory: &Path) -> Caller {
+        let environment = vec![
+            ("PATH".into(), "/usr/bin:/bin".into()),
+            ("SSH_AUTH_SOCK".into(), "/run/agent".into()),
+        ];
+        Caller { environment, directory: directory.into(), ask: Arc::new(AskNobody) }
+    }
+
+    #[tokio::test]
+    async fn the_configuration_file_of_the_command_line_counts() {
+        if !is_program(Path::new(USUAL_SSH)) {
+            eprintln!("skipped: no {USUAL_SSH}");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let text = "Match host web1 exec \"test -f here\"\n  HostName 10.0.0.1\n  User bob\n\
+                    Host *\n  IdentityFile keys/%r\n  ProxyCommand relay %h\n  IdentityAgent none\n";
+        std::fs::write(directory.path().join("config"), text).unwrap();
+        std::fs::write(directory.path().join("here"), "").unwrap();
+        let connection = ["-F", "config", "-oPort=2222"].map(OsString::from).to_vec();
+        let target = Target { host: "web1".into(), user: None, port: Some(22), connection };
+        let resolved = resolve(&target, &caller(directory.path())).await.unwrap();
+        assert_eq!((resolved.hostname.as_str(), resolved.user.as_str()), ("10.0.0.1", "bob"));
+        assert_eq!(resolved.port, 22, "the port of the destination wins");
+        assert_eq!(resolved.identity_files, [directory.path().join("keys/bob")]);
+        assert_eq!(resolved.identity_agent, None);
+        let command = resolved.proxy_command.clone().unwrap();
+        let caller = caller(directory.path());
+        assert_eq!(
+            super::super::expand_proxy_command(&command, &resolved, &caller),
+            "relay 10.0.0.1"
+        );
+        assert_eq!(resolved.algorithms, crate::ssh_config::Algorithms::default());
+    }
+
+    #[tokio::test]
+    async fn a_bad_option_is_reported_in_the_words_of_ssh() {
+        if !is_program(Path::new(USUAL_SSH)) {
+            eprintln!("skipped: no {USUAL_SSH}");
+            return;
+        }
+        let connection = vec!["-oNoSuchThing=1".into()];
+        let target = Target { host: "web1".into(), connection, ..Target::default() };
+        let error = resolve(&target, &caller(Path::new("/"))).await.unwrap_err();
+        assert!(error.to_string().contains("nosuchthing"), "{error}");
+    }
+
+    #[test]
+    fn without_ssh_the_options_of_the_command_line_still_count() {
+        let connection = ["-F", "none", "-i", "/k", "-o", "StrictHostKeyChecking=yes"];
+        let connection = connection.map(OsString::from).to_vec();
+        let target = Target { host: "h".into(), user: Some("u".into()), port: Some(7), connection };
+        let resolved = without_ssh(&target, &caller(Path::new("/"))).unwrap();
+        assert_eq!((resolved.user.as_str(), resolved.port), ("u", 7));
+        assert_eq!(resolved.identity_files, [PathBuf::from("/k")]);
+        assert_eq!(resolved.identity_agent, Some("/run/agent".into()));
+        let strict = crate::ssh_config::StrictHostKeyChecking::Yes;
+        assert_eq!(resolved.strict_host_key_checking, strict);
+
+        let target = Target { connection: vec!["-F".into(), "/c".into()], ..target };
+        assert!(matches!(
+            without_ssh(&target, &caller(Path::new("/"))),
+            Err(ConfigError::NeedsSsh(_))
+        ));
+    }
+
+    #[test]
+    fn a_shim_is_not_taken_for_ssh() {
+        let run = tempfile::tempdir().unwrap();
+        assert!(!is_run_directory(run.path()));
+        let _socket = std::os::unix::net::UnixListener::bind(run.path().join("master")).unwrap();
+        assert!(is_run_directory(run.path()));
+    }
+}

@@ -1,0 +1,165 @@
+//! A run's directory: `ssh`, `scp` and `sftp`, and the socket beside them.
+//!
+//! It exists as long as the run does. Whoever made it holds a lock on it, so that a later master
+//! can tell a directory that was left behind from one that is in use.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
+use tempfile::TempDir;
+use thiserror::Error;
+
+use crate::daemon::{Directory, DirectoryError, listen};
+use crate::start::SLAVE;
+
+/// How a run directory's name begins.
+const PREFIX: &str = "run-";
+
+/// The names under which tools know us.
+const NAMES: [&str; 3] = ["ssh", "scp", "sftp"];
+
+/// Why there is no run directory.
+#[derive(Debug, Error)]
+pub enum RunDirectoryError {
+    /// Neither place can hold programs.
+    #[error(
+        "programs can't be run from {0} or {1} (mounted noexec); set FAKESSH_DIR to a directory where they can"
+    )]
+    NoExec(PathBuf, PathBuf),
+    /// The other place can't be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The system refused.
+    #[error("can't make a run directory in {0}: {1}")]
+    System(PathBuf, io::Error),
+}
+
+/// A run's directory, removed when it is dropped.
+#[derive(Debug)]
+pub struct RunDirectory {
+    directory: TempDir,
+    listener: OwnedFd,
+    _lock: File,
+}
+
+impl RunDirectory {
+    /// Makes a run directory in the user's directory, or, where programs can't be run from that,
+    /// in `~/.cache/fakessh`.
+    ///
+    /// # Errors
+    /// [`RunDirectoryError`].
+    pub fn create(base: &Directory) -> Result<RunDirectory, RunDirectoryError> {
+        if !is_noexec(base.path()) {
+            return RunDirectory::within(base);
+        }
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        let cache = home.join(".cache");
+        let _ = std::fs::create_dir(&cache);
+        let other = Directory::at(cache.join("fakessh"))?;
+        if is_noexec(other.path()) {
+            let (first, second) = (base.path().to_owned(), other.path().to_owned());
+            return Err(RunDirectoryError::NoExec(first, second));
+        }
+        RunDirectory::within(&other)
+    }
+
+    fn within(base: &Directory) -> Result<RunDirectory, RunDirectoryError> {
+        let failed = |error| RunDirectoryError::System(base.path().to_owned(), error);
+        let make = || {
+            let program = shim_program(base)?;
+            let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base.path())?;
+            let lock = File::open(directory.path())?;
+            flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+            for name in NAMES {
+                std::fs::hard_link(&program, directory.path().join(name))?;
+            }
+            let listener = listen(&directory.path().join(fakessh_shim::find::SOCKET_NAME))?;
+            Ok(RunDirectory { directory, listener, _lock: lock })
+        };
+        make().map_err(failed)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The socket in it, on which the master accepts shims.
+    pub fn listener(&self) -> &OwnedFd {
+        &self.listener
+    }
+}
+
+fn is_noexec(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::NOEXEC))
+}
+
+/// The shim as a file of the base directory, written once for each build.
+fn shim_program(base: &Directory) -> io::Result<PathBuf> {
+    let path = base.path().join(format!("shim-{:016x}", fingerprint(SLAVE)));
+    let size = std::fs::symlink_metadata(&path).map(|found| found.len());
+    if size.is_ok_and(|size| size == SLAVE.len() as u64) {
+        return Ok(path);
+    }
+    let mut file = tempfile::NamedTempFile::new_in(base.path())?;
+    file.write_all(SLAVE)?;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o700))?;
+    // Closed before it is named: a program that is open for writing can't be run.
+    let written = file.into_temp_path();
+    written.persist(&path)?;
+    Ok(path)
+}
+
+/// Tells builds apart; the directory is ours alone, so nothing rests on it but that (FNV-1a).
+fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// Removes run directories that nobody holds any more. Called by a master that has just become
+/// the only one.
+pub(crate) fn sweep(base: &Directory) {
+    let Ok(entries) = std::fs::read_dir(base.path()) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            remove_abandoned(&entry.path());
+        }
+    }
+}
+
+/// Removes a run directory unless its maker still holds it.
+pub(crate) fn remove_abandoned(path: &Path) {
+    let Ok(held) = File::open(path) else { return };
+    if flock(&held, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        tracing::info!(path = %path.display(), "removing a run directory that was left behind");
+        let _ = std::fs::remove_dir_all(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_in_use_stays_and_one_left_behind_goes() {
+        let home = tempfile::tempdir().unwrap();
+        let base = Directory::at(home.path().join("d")).unwrap();
+        let run = RunDirectory::create(&base).unwrap();
+        for name in NAMES {
+            assert!(run.path().join(name).is_file());
+        }
+        let left = base.path().join("run-left");
+        std::fs::create_dir(&left).unwrap();
+        std::fs::write(left.join("ssh"), "").unwrap();
+        sweep(&base);
+        assert!(run.path().is_dir() && !left.exists());
+        let path = run.path().to_owned();
+        drop(run);
+        assert!(!path.exists());
+    }
+}

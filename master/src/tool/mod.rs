@@ -1,0 +1,10 @@
+//! Runs a tool: a private directory first on its `PATH`, and one inherited descriptor.
+
+mod directory;
+mod environment;
+mod process;
+
+pub use directory::{RunDirectory, RunDirectoryError};
+pub(crate) use directory::{remove_abandoned, sweep};
+pub use environment::{descriptor_for_tool, environment};
+pub use process::{run, socket_pair, status_of_failed_start};
