@@ -24,7 +24,7 @@ impl Directory {
         let socket =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
                 .unwrap();
-        bind(&socket, &SocketAddrUnix::new(&self.0.join(SOCKET_NAME)).unwrap()).unwrap();
+        bind(&socket, &SocketAddrUnix::new(self.0.join(SOCKET_NAME)).unwrap()).unwrap();
         listen(&socket, 5).unwrap();
         socket
     }

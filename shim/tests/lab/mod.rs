@@ -1,0 +1,168 @@
+//! A run directory with the shim in it, and a master that does what a test says.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::message::{FromShim, Handoff, ToShim};
+use fakessh_shim::datagram::{receive_message, send_message};
+use fakessh_shim::find::{SOCKET_NAME, SOCKET_VARIABLE};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
+};
+
+/// Nothing takes this long; a test that waits longer fails instead of hanging.
+pub(crate) const GUARD: Duration = Duration::from_secs(60);
+
+/// A run directory, removed at the end of the test.
+pub(crate) struct Lab {
+    pub(crate) directory: PathBuf,
+    listener: OwnedFd,
+}
+
+impl Lab {
+    pub(crate) fn new() -> Lab {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("fakessh-shim-{}-{count}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir(&directory).unwrap();
+        for name in ["ssh", "scp", "sftp"] {
+            symlink(program(), directory.join(name)).unwrap();
+        }
+        let kind = SocketType::SEQPACKET;
+        let listener = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+        bind(&listener, &SocketAddrUnix::new(directory.join(SOCKET_NAME)).unwrap()).unwrap();
+        listen(&listener, 64).unwrap();
+        guard(&listener);
+        Lab { directory, listener }
+    }
+
+    /// A shim of this run that knows its socket, and nothing else of the environment.
+    pub(crate) fn command(&self, name: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(self.directory.join(name));
+        command.args(args).env_clear().env("PATH", "/usr/bin:/bin");
+        command.env(SOCKET_VARIABLE, self.directory.join(SOCKET_NAME));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn ssh(&self, args: &[&str]) -> Command {
+        self.command("ssh", args)
+    }
+
+    /// A shell that has the shim as `$SSH`.
+    pub(crate) fn shell(&self, script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]).env_clear().env("PATH", "/usr/bin:/bin");
+        command.env(SOCKET_VARIABLE, self.directory.join(SOCKET_NAME));
+        command.env("SSH", self.directory.join("ssh"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Puts a program for `/bin/sh` into a directory of its own, which is returned.
+    pub(crate) fn script(&self, name: &str, text: &str) -> PathBuf {
+        let directory = self.directory.join("bin");
+        fs::create_dir_all(&directory).unwrap();
+        // Written by another process, so that no fork of this one holds it open for writing.
+        let path = directory.join(name);
+        let script = "printf '%s' \"$2\" >\"$1\" && chmod 755 \"$1\"";
+        let text = format!("#!/bin/sh\n{text}\n");
+        let mut writer = Command::new("/bin/sh");
+        writer.args(["-c", script, "sh"]).arg(&path).arg(text);
+        assert!(writer.status().unwrap().success());
+        assert!(fs::metadata(&path).unwrap().permissions().mode() & 0o100 != 0);
+        directory
+    }
+
+    /// Waits for the handoff of the next shim.
+    pub(crate) fn accept(&self) -> Session {
+        let connection = accept_with(&self.listener, SocketFlags::CLOEXEC).unwrap();
+        Session::receive(connection)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.directory).unwrap();
+    }
+}
+
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.parent().unwrap().parent().unwrap().join("examples/shim")
+}
+
+fn guard(socket: &OwnedFd) {
+    set_socket_timeout(socket, Timeout::Recv, Some(GUARD)).unwrap();
+}
+
+/// A session as the master holds it.
+pub(crate) struct Session {
+    pub(crate) handoff: Handoff,
+    pub(crate) stdin: Option<File>,
+    pub(crate) stdout: Option<File>,
+    pub(crate) stderr: Option<File>,
+    pub(crate) socket: OwnedFd,
+}
+
+impl Session {
+    pub(crate) fn receive(connection: OwnedFd) -> Session {
+        guard(&connection);
+        let (handoff, descriptors) =
+            receive_message::<Handoff>(connection.as_fd()).unwrap().expect("a handoff");
+        let [stdin, stdout, stderr, socket] = <[OwnedFd; 4]>::try_from(descriptors).unwrap();
+        guard(&socket);
+        let [stdin, stdout, stderr] = [stdin, stdout, stderr].map(|fd| Some(File::from(fd)));
+        Session { handoff, stdin, stdout, stderr, socket }
+    }
+
+    pub(crate) fn tell(&self, message: &ToShim) {
+        send_message(self.socket.as_fd(), message, &[]).unwrap();
+    }
+
+    /// Ends the session, descriptors and all.
+    pub(crate) fn exit(self, code: u8) {
+        self.tell(&ToShim::Exited(ExitStatus::Code(code)));
+    }
+
+    /// Waits until the shim is gone.
+    pub(crate) fn ended(&self) {
+        assert_eq!(self.hear(), None);
+    }
+
+    /// The next message, or `None` once the shim is gone.
+    pub(crate) fn hear(&self) -> Option<FromShim> {
+        receive_message(self.socket.as_fd()).unwrap().map(|(message, _)| message)
+    }
+
+    /// Gives the descriptors back and leaves the invocation to the real `ssh`.
+    pub(crate) fn leave_to_real_ssh(&mut self) {
+        let files =
+            [&mut self.stdin, &mut self.stdout, &mut self.stderr].map(|f| f.take().unwrap());
+        let descriptors = [files[0].as_fd(), files[1].as_fd(), files[2].as_fd()];
+        let message = ToShim::RealSsh("no route".into());
+        send_message(self.socket.as_fd(), &message, &descriptors).unwrap();
+    }
+}
+
+/// Everything that a child wrote to its standard error.
+pub(crate) fn stderr_of(child: &mut Child) -> String {
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    text
+}
+
+pub(crate) fn kill(child: &Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, signal).unwrap();
+}
