@@ -170,15 +170,22 @@ impl Lab {
     /// A tool whose `ssh`, `scp` and `sftp` are this client's. Ours runs in a `fakessh run` to
     /// `remote`.
     pub fn tool(&self, client: Client, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
+        self.tool_to(client, "remote", words)
+    }
+
+    /// As [`Lab::tool`], where ours runs in a `fakessh run` to this name.
+    pub fn tool_to(
+        &self,
+        client: Client,
+        name: &str,
+        words: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Tool {
         match client {
             Client::Ssh => {
-                let path = format!("{}:{}", self.dir().join("bin").display(), crate::tool::PATH);
-                // The PATH that counts for finding the program is the one that it is given.
-                let program = ["env".into(), format!("PATH={path}")].map(std::ffi::OsString::from);
-                let words = words.into_iter().map(|word| word.as_ref().to_owned());
-                self.program(program.into_iter().chain(words)).env("PATH", path)
+                let bin = self.dir().join("bin");
+                self.program(words).env("PATH", format!("{}:{}", bin.display(), crate::tool::PATH))
             }
-            Client::Fakessh => self.run(["remote"], words),
+            Client::Fakessh => self.run([name], words),
         }
     }
 
@@ -303,9 +310,50 @@ impl Lab {
         let uid = self.account().uid;
         let on_target = if privilege::is_root() { leftovers::temporary_files(uid) } else { vec![] };
         assert!(on_target.is_empty(), "left on the target: {on_target:?}");
-        for dir in ["run/runs", "run/sockets", "tmp"].map(|name| self.dir().join(name)) {
-            let left = listing(&dir);
-            assert!(left.is_empty(), "left in {}: {left:?}", dir.display());
+        let mut on_client = listing(&self.dir().join("tmp"));
+        on_client.extend(self.run_directories());
+        on_client.extend(listing(&self.fakessh_dir()).into_iter().filter(|it| it == "control"));
+        assert!(on_client.is_empty(), "left on the client's side: {on_client:?}");
+    }
+
+    /// The names of the run directories that are there.
+    pub fn run_directories(&self) -> Vec<String> {
+        let mut names = listing(&self.fakessh_dir());
+        names.retain(|name| name.starts_with("run-"));
+        names
+    }
+
+    /// The master's process.
+    ///
+    /// # Panics
+    /// Where there is none, or more than one.
+    #[track_caller]
+    pub fn master(&self) -> Process {
+        let mut masters = self.processes();
+        masters.retain(|process| process.command.contains(" master --background"));
+        assert_eq!(masters.len(), 1, "not one master: {masters:?}");
+        masters.remove(0)
+    }
+
+    /// The slaves' processes on the target.
+    pub fn slaves(&self) -> Vec<Process> {
+        let mut slaves = self.processes();
+        slaves.retain(|process| {
+            let program = process.command.split(' ').next().unwrap_or_default();
+            program.contains("/.fakessh-")
+        });
+        slaves
+    }
+
+    /// Waits for the end of the server's connections and of all that they started.
+    ///
+    /// # Panics
+    /// Where one does not end.
+    #[track_caller]
+    pub fn expect_no_sessions(&self) {
+        for process in self.server_processes() {
+            let ended = process.wait(ENDING);
+            assert!(ended, "still there: {} {}", process.pid, process.command);
         }
     }
 

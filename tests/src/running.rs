@@ -122,12 +122,24 @@ impl Running {
         Some(String::from_utf8_lossy(&line).into_owned())
     }
 
+    /// Waits until its standard output holds this text.
+    ///
+    /// # Panics
+    /// At the end of the stream, or after the guard's time.
+    pub fn wait_for_output(&self, needle: &str) {
+        self.wait_for(&self.stdout, needle);
+    }
+
     /// Waits until its standard error holds this text.
     ///
     /// # Panics
     /// At the end of the stream, or after the guard's time.
     pub fn wait_for_error(&self, needle: &str) {
-        let held = self.stderr.wait(self.guard, |bytes, open| {
+        self.wait_for(&self.stderr, needle);
+    }
+
+    fn wait_for(&self, stream: &Capture, needle: &str) {
+        let held = stream.wait(self.guard, |bytes, open| {
             let held = String::from_utf8_lossy(bytes).contains(needle);
             (held || !open).then_some(held)
         });
@@ -230,6 +242,7 @@ fn guard_against_hangs(pid: u32, watch: Arc<Watch>, guard: Duration) {
         if !state.ended {
             state.fired = true;
             _ = kill_process_group(pid_of(pid), Signal::KILL);
+            _ = kill_process(pid_of(pid), Signal::KILL);
         }
     });
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -48,9 +47,10 @@ impl Tool {
     /// Without a first word.
     pub fn new(words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
         let words: Vec<OsString> = words.into_iter().map(|word| word.as_ref().into()).collect();
-        let (program, arguments) = words.split_first().expect("a tool has at least its name");
-        let mut command = Command::new(program);
-        command.args(arguments).env_clear().env("PATH", PATH).process_group(0);
+        assert!(!words.is_empty(), "a tool has at least its name");
+        // A session of its own, so that nothing asks whoever runs the tests, on their terminal.
+        let mut command = Command::new("setsid");
+        command.args(&words).env_clear().env("PATH", PATH);
         Tool {
             command,
             words,
@@ -127,7 +127,7 @@ impl Tool {
         self
     }
 
-    /// Starts it, as the leader of a process group of its own.
+    /// Starts it, as the leader of a session of its own without a terminal.
     ///
     /// # Panics
     /// Where it can't be started.

@@ -45,7 +45,8 @@ both_clients! {
     }
 
     fn the_end_of_stdin_reaches_a_program_that_still_has_output(client) {
-        let tool = LAB.get().tool(client, ["ssh", "remote", "sort"]);
+        let lab = LAB.get();
+        let tool = lab.tool(client, ["ssh", "remote", "sort"]);
         tool.input("pear\napple\nfig\n").run().expect_status(0).expect_out("apple\nfig\npear\n");
     }
 

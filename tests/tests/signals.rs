@@ -63,7 +63,9 @@ both_clients! {
         let gate = Gate::new(&lab);
         let script = r#"
 import os, signal, subprocess, sys
-ssh = subprocess.Popen(["ssh", "remote", "echo up; cat " + sys.argv[1]], stdout=subprocess.PIPE)
+# In a group of its own, as a shell's job is: the kernel stops no orphaned group.
+ssh = subprocess.Popen(["ssh", "remote", "echo up; cat " + sys.argv[1]], stdout=subprocess.PIPE,
+                       stdin=subprocess.DEVNULL, preexec_fn=os.setpgrp)
 print(ssh.stdout.readline().decode().strip())
 os.kill(ssh.pid, signal.SIGTSTP)
 _, status = os.waitpid(ssh.pid, os.WUNTRACED)

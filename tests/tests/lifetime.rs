@@ -1,0 +1,235 @@
+//! How long masters, connections and run directories live, and the commands that show and end
+//! them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+use std::time::Duration;
+
+use fakessh_tests::{Client, Gate, Lab, Running};
+use serde_json::Value;
+
+/// How long a master may take to end.
+const ENDING: Duration = Duration::from_secs(30);
+
+/// A run that does nothing, successfully.
+fn run_true(lab: &Lab) {
+    lab.tool(Client::Fakessh, ["ssh", "remote", "true"]).run().expect_status(0).expect_err("");
+}
+
+/// What `fakessh ls --json` prints.
+fn list(lab: &Lab) -> Vec<Value> {
+    let done = lab.fakessh(["ls", "--json"]).run().expect_status(0).expect_err("");
+    serde_json::from_slice(&done.stdout).expect("a JSON list")
+}
+
+/// A run that is in the middle of a session.
+fn start_session(lab: &Lab) -> (Running, Gate) {
+    let gate = Gate::new(lab);
+    let command = format!("echo up; cat {}", gate.path());
+    let mut running = lab.tool(Client::Fakessh, ["ssh", "remote", &command]).start();
+    assert_eq!(running.read_line().as_deref(), Some("up"));
+    (running, gate)
+}
+
+#[test]
+fn a_run_directory_lives_as_long_as_its_run() {
+    let lab = Lab::start();
+    let (running, gate) = start_session(&lab);
+    assert_eq!(lab.run_directories().len(), 1);
+    gate.open("");
+    running.finish().expect_status(0);
+    assert_eq!(lab.run_directories(), [""; 0]);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn a_run_directory_is_gone_after_a_killed_tool() {
+    let lab = Lab::start();
+    lab.tool(Client::Fakessh, ["sh", "-c", "kill -9 $$"]).run().expect_status(137);
+    assert_eq!(lab.run_directories(), [""; 0]);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn the_next_start_cleans_up_after_a_killed_run() {
+    let lab = Lab::start();
+    let (running, _gate) = start_session(&lab);
+    running.signal_group(rustix::process::Signal::KILL);
+    running.finish().expect_status(137);
+    run_true(&lab);
+    assert_eq!(lab.run_directories(), [""; 0]);
+    assert_eq!(lab.logins(), 1, "the connection is still good");
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn the_next_start_cleans_up_after_a_killed_master() {
+    let lab = Lab::start();
+    let (running, _gate) = start_session(&lab);
+    lab.master().kill();
+    running.finish().expect_fault(255, &[]);
+    run_true(&lab);
+    assert_eq!(lab.run_directories(), [""; 0]);
+    assert_eq!(lab.logins(), 2);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn fifty_that_start_at_once_share_one_master_and_one_login() {
+    let lab = Lab::start();
+    let runs: Vec<Running> = (0..50)
+        .map(|number| {
+            let command = format!("exit {number}");
+            lab.tool(Client::Fakessh, ["ssh", "remote", &command]).start()
+        })
+        .collect();
+    for (number, running) in runs.into_iter().enumerate() {
+        running.finish().expect_status(number as i32).expect_err("");
+    }
+    lab.master();
+    assert_eq!(lab.logins(), 1);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn a_connection_outlives_its_run_and_ends_with_close() {
+    let lab = Lab::start();
+    run_true(&lab);
+    run_true(&lab);
+    assert_eq!(lab.logins(), 1);
+    lab.fakessh(["close", "remote"]).run().expect_status(0).expect_out("").expect_err("");
+    assert_eq!(list(&lab).len(), 0);
+    run_true(&lab);
+    assert_eq!(lab.logins(), 2);
+    lab.fakessh(["close", "--all"]).run().expect_status(0);
+    assert_eq!(list(&lab).len(), 0);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn connect_connects_before_any_run() {
+    let lab = Lab::start();
+    let config = lab.config_path().display().to_string();
+    lab.fakessh(["connect", "-F", &config, "remote"]).run().expect_status(0).expect_out("");
+    assert_eq!(lab.logins(), 1);
+    run_true(&lab);
+    assert_eq!(lab.logins(), 1);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn ls_shows_what_is_open() {
+    let lab = Lab::start();
+    assert_eq!(list(&lab).len(), 0, "without a master");
+    let (running, gate) = start_session(&lab);
+    let listed = list(&lab);
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0]["name"], "remote");
+    assert_eq!(listed[0]["user"], lab.account().name.as_str());
+    assert_eq!(listed[0]["port"], lab.port());
+    assert_eq!(listed[0]["sessions"], 1);
+    let table = lab.fakessh(["ls"]).run().expect_status(0).out();
+    assert!(table.contains("remote") && table.lines().count() == 2, "{table}");
+    gate.open("");
+    running.finish().expect_status(0);
+    assert_eq!(list(&lab)[0]["sessions"], 0);
+}
+
+#[test]
+fn close_and_stop_end_what_runs_with_a_reason() {
+    let lab = Lab::start();
+    let config = lab.config_path().display().to_string();
+    for words in [&["close", "remote"][..], &["close", "--all"], &["stop"]] {
+        let (running, _gate) = start_session(&lab);
+        lab.fakessh(words).run().expect_status(0).expect_err("");
+        running.finish().expect_fault(255, &[]);
+        lab.fakessh(["connect", "-F", &config, "remote"]).run().expect_status(0);
+    }
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn what_is_not_there_can_be_stopped_and_not_closed() {
+    let lab = Lab::start();
+    lab.fakessh(["stop"]).run().expect_status(0).expect_out("").expect_err("");
+    run_true(&lab);
+    lab.fakessh(["close", "nowhere"]).run().expect_fault(255, &["nowhere"]);
+    let master = lab.master();
+    lab.fakessh(["stop"]).run().expect_status(0).expect_out("").expect_err("");
+    assert!(master.wait(Duration::ZERO), "stop returns when the master has ended");
+}
+
+#[test]
+fn an_idle_master_ends_when_nothing_is_open() {
+    let lab = Lab::start();
+    let tool = lab.tool(Client::Fakessh, ["ssh", "remote", "true"]).env("FAKESSH_IDLE_EXIT", "1");
+    tool.run().expect_status(0);
+    let master = lab.master();
+    lab.fakessh(["close", "--all"]).run().expect_status(0);
+    assert!(master.wait(ENDING), "the master is still there");
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn a_connection_that_its_server_closed_is_not_used_again() {
+    let lab = Lab::start();
+    run_true(&lab);
+    lab.kill_connections();
+    lab.expect_no_sessions();
+    run_true(&lab);
+    assert_eq!(lab.logins(), 2);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn a_master_holds_nothing_of_its_caller() {
+    let lab = Lab::start();
+    run_true(&lab);
+    let proc = format!("/proc/{}", lab.master().pid);
+    assert_eq!(std::fs::read_link(format!("{proc}/cwd")).unwrap().to_str(), Some("/"));
+    for fd in 0..3 {
+        let open = std::fs::read_link(format!("{proc}/fd/{fd}")).unwrap();
+        assert_eq!(open.to_str(), Some("/dev/null"), "descriptor {fd}");
+    }
+    let stat = std::fs::read_to_string(format!("{proc}/stat")).unwrap();
+    let session = stat.rsplit(") ").next().unwrap().split(' ').nth(3).unwrap().to_owned();
+    let caller = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let ours = caller.rsplit(") ").next().unwrap().split(' ').nth(3).unwrap().to_owned();
+    assert_ne!(session, ours);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn a_run_needs_no_destination_where_command_lines_say_it() {
+    let lab = Lab::start();
+    lab.host_through("other", lab.port(), &[]);
+    let script = "ssh remote echo one; ssh other echo two; ssh remote echo three";
+    let done = lab.run([""; 0], ["sh", "-c", script]).run();
+    done.expect_status(0).expect_out("one\ntwo\nthree\n");
+    assert_eq!(lab.logins(), 2);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn routes_give_names_to_destinations() {
+    let lab = Lab::start();
+    lab.host_through("other", lab.port(), &[]);
+    let script = "ssh one echo 1; ssh two echo 2";
+    let before = ["--route", "one=remote", "--route", "two=other"];
+    let done = lab.run(before, ["sh", "-c", script]).run();
+    done.expect_status(0).expect_out("1\n2\n");
+    assert_eq!(lab.logins(), 2);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn fakessh_ssh_is_ssh_through_the_master() {
+    let lab = Lab::start();
+    let config = lab.config_path().display().to_string();
+    for _ in 0..2 {
+        let words = ["ssh", "-F", &config, "remote", "cat; exit 4"];
+        lab.fakessh(words).input("in\n").run().expect_status(4).expect_out("in\n");
+    }
+    assert_eq!(lab.logins(), 1);
+    lab.expect_nothing_left();
+}
