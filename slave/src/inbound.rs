@@ -121,10 +121,8 @@ impl Slave {
                     self.mux.consumed(handle, moved);
                     return Ok(Step::Took(moved));
                 }
-                Ok(None) => {}
-                Err(Errno::AGAIN) if !self.link_in.has_bytes() => return Ok(Step::Empty),
-                Err(Errno::AGAIN) if stdin.enlarge() => return Ok(Step::Took(0)),
-                Err(Errno::AGAIN) => {}
+                // The link is empty or the pipe is full: reading tells which.
+                Ok(None) | Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(_) => self.stdin_broke(handle),
             }
         }

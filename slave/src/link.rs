@@ -171,11 +171,6 @@ impl Direction {
         }
     }
 
-    /// Whether there is something to read, as far as can be told.
-    pub(crate) fn has_bytes(&self) -> bool {
-        rustix::io::ioctl_fionread(&self.watched).is_ok_and(|len| len > 0)
-    }
-
     fn ask(&self, events: PollFlags) -> Result<(), Errno> {
         let mut asked = [PollFd::new(&self.watched, events)];
         let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -171,6 +171,10 @@ impl Slave {
                     if output.offered == 0 {
                         *slot = None;
                     }
+                    // Most programs end with their output: then all goes out in one write.
+                    if session.outputs_ended() {
+                        self.note_exit(control);
+                    }
                 }
             }
         }
@@ -251,6 +255,7 @@ impl Slave {
     /// Looks whether a program has ended, and how.
     pub(crate) fn note_exit(&mut self, control: Handle) {
         if let Some(session) = self.sessions.by_control.get_mut(&control)
+            && session.exit.is_none()
             && let Some(exit) = program::look_for_end(session.pid)
         {
             session.exit = Some(exit);

@@ -18,7 +18,7 @@ use crate::program::Program;
 const BULK_PIPE: usize = 256 * 1024;
 
 /// What a pipe holds that nobody has enlarged (pipe(7)).
-pub(crate) const NEW_PIPE: usize = 64 * 1024;
+const NEW_PIPE: usize = 64 * 1024;
 
 /// A stdin buffer that grew beyond this is given back when it has drained.
 const KEPT_BUFFER: usize = 16 * 1024;
@@ -85,6 +85,11 @@ impl Session {
         if part == Part::Stderr { &mut self.stderr } else { &mut self.stdout }
     }
 
+    /// Whether nobody can write to the program's outputs any more.
+    pub(crate) fn outputs_ended(&self) -> bool {
+        [&self.stdout, &self.stderr].into_iter().flatten().all(|output| output.ended)
+    }
+
     /// The handle that a part's bytes go over.
     pub(crate) fn handle(&self, part: Part) -> Handle {
         match part {
@@ -119,6 +124,10 @@ impl Stdin {
             while given < bytes.len() {
                 match rustix::io::write(&self.pipe, &bytes[given..]) {
                     Ok(len) => given += len,
+                    Err(Errno::AGAIN) if !self.enlarged => {
+                        self.enlarged = true;
+                        enlarge(&self.pipe, &[BULK_PIPE]);
+                    }
                     Err(Errno::AGAIN) => break,
                     Err(Errno::INTR) => {}
                     Err(error) => return Err(error),
@@ -154,16 +163,6 @@ impl Stdin {
         }
         self.watch(poll, Interest::End)?;
         Ok(given)
-    }
-
-    /// The pipe was full: makes it larger, once. Returns whether it is.
-    pub(crate) fn enlarge(&mut self) -> bool {
-        let first = !self.enlarged;
-        if first {
-            enlarge(&self.pipe, &[BULK_PIPE]);
-        }
-        self.enlarged = true;
-        first
     }
 
     fn watch(&mut self, poll: &Poll, interest: Interest) -> Result<(), Errno> {

@@ -2,6 +2,7 @@
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::ToSlave;
+use fakessh_protocol::wire::{Header, Kind};
 
 use crate::master::{Fifo, Master};
 
@@ -86,6 +87,33 @@ fn the_end_of_the_link_ends_everything() {
     }
     master.to_slave = None;
     assert_eq!(master.until_closed().code(), Some(0));
+    gone.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_link_that_ends_inside_a_frame_for_a_full_pipe_ends() {
+    let mut master = Master::start();
+    let handles = master.shell("echo ready; kill -STOP $$; sleep 1000");
+    master.until("ready", |master| master.text(handles.stdout) == "ready\n");
+    master.send(handles.stdin, &[b'x'; 100_000]);
+    master.until("sent", |master| master.unsent(handles.stdin) == 0 && master.is_flushed());
+    let header = Header { kind: Kind::Data, len: 1000, handle: handles.stdin };
+    master.send_raw(&header.encode());
+    master.until("sent", |master| master.is_flushed());
+    master.to_slave = None;
+    assert_eq!(master.until_closed().code(), Some(0));
+}
+
+#[test]
+fn a_slave_that_is_killed_takes_its_programs_along() {
+    let mut master = Master::start();
+    let witness = Fifo::new("killed-slave");
+    let line = format!("exec 9>{}; echo ready; exec sleep 1000", witness.path.display());
+    let path = witness.path.clone();
+    let gone = std::thread::spawn(move || Fifo { path }.read_to_end());
+    let handles = master.shell(&line);
+    master.until("ready", |master| master.text(handles.stdout) == "ready\n");
+    master.child.kill().unwrap();
     gone.join().unwrap().unwrap();
 }
 

@@ -151,6 +151,27 @@ fn called_as_ssh_it_is_the_shim() {
 }
 
 #[test]
+fn the_link_may_be_pipes_of_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    // Behind sudo the pipes belong to whoever called it, and can't be opened anew.
+    let copy = std::env::temp_dir().join(format!("fakessh-slave-{}-other", std::process::id()));
+    fs::copy(env!("CARGO_BIN_EXE_fakessh-slave"), &copy).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=64999", "--regid=64999", "--clear-groups"]).arg(&copy);
+    // An account that no database knows has the shell that the environment names.
+    command.args([MARKER, "022", "-"]).env("SHELL", "/bin/sh");
+    let mut master = Master::start_with(command);
+    fs::remove_file(copy).unwrap();
+    assert_eq!(master.hello.clone().unwrap().uid, 64999);
+    let input = vec![b'x'; 5_000_000];
+    let (status, stdout, _) = master.run("cat", &input);
+    assert_eq!((status, stdout.len()), (ExitStatus::Code(0), input.len()));
+}
+
+#[test]
 fn the_link_may_be_a_socket() {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let mut command = command();

@@ -125,6 +125,63 @@ fn an_unknown_subsystem_is_refused() {
 }
 
 #[test]
+fn the_sftp_subsystem_answers() {
+    let mut master = Master::start();
+    let handles = master.spawn(ProgramKind::Subsystem("sftp".into()), &[]);
+    // SSH_FXP_INIT, version 3.
+    master.send(handles.stdin, &[0, 0, 0, 5, 1, 0, 0, 0, 3]);
+    master.until("an answer", |master| {
+        master.refusals.contains_key(&handles.control) || master.of(handles.stdout).len > 9
+    });
+    if master.refusals.contains_key(&handles.control) {
+        eprintln!("skipped: needs sftp-server");
+        return;
+    }
+    assert_eq!(master.of(handles.stdout).bytes[4], 2, "SSH_FXP_VERSION");
+    assert!(master.of(handles.stderr).ended, "a subsystem's standard error is dropped");
+    master.mux.finish(handles.stdin);
+    assert_eq!(master.exit(handles), ExitStatus::Code(0));
+}
+
+#[test]
+fn at_the_limit_of_descriptors_new_sessions_are_refused_and_others_go_on() {
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -n 40; exec \"$@\"", "sh"]);
+    shell.args([env!("CARGO_BIN_EXE_fakessh-slave"), crate::master::MARKER, "022", "-"]);
+    let mut master = Master::start_with(shell);
+    let sessions: Vec<_> = (0..20).map(|_| master.shell("cat")).collect();
+    master.until("refusals", |master| !master.refusals.is_empty());
+    let mut ran = 0;
+    for handles in sessions {
+        if let Some(refusal) = master.refusals.get(&handles.control) {
+            assert_eq!(refusal.reason, RefusalReason::Limit, "{refusal:?}");
+            continue;
+        }
+        master.send(handles.stdin, b"goes on");
+        master.mux.finish(handles.stdin);
+        assert_eq!(master.exit(handles), ExitStatus::Code(0));
+        assert_eq!(master.text(handles.stdout), "goes on");
+        ran += 1;
+    }
+    assert!(ran >= 4, "{ran}");
+    assert_eq!(master.run("echo again", b"").1, "again\n");
+}
+
+#[test]
+fn a_program_that_eats_its_own_output_loses_it_and_nothing_else() {
+    let mut master = Master::start();
+    let handles = master.shell("yes | head -c 60000; cat /proc/self/fd/1 >/dev/null");
+    master.hold(handles.stdout);
+    // Whatever was stolen, the frame was filled, and the link goes on.
+    for _ in 0..20 {
+        assert_eq!(master.run("cat", b"free").1, "free");
+    }
+    master.message(handles, &ToSlave::Hangup);
+    master.exit(handles);
+    assert_eq!(master.run("echo fine", b"").1, "fine\n");
+}
+
+#[test]
 fn messages_for_unknown_sessions_are_ignored() {
     let mut master = Master::start();
     master.mux.message(Handle(4_000_000_000), &ToSlave::Hangup).unwrap();
