@@ -1,0 +1,85 @@
+//! What is left to the real `ssh`, `scp` and `sftp`. Their part is played by scripts.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod lab;
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use lab::Lab;
+
+const SHOW: &str = r#"for word in "$0" "$@"; do printf '[%s]' "$word"; done; cat; exit 42"#;
+
+#[test]
+fn an_invocation_that_is_not_ours_is_run_by_the_real_ssh_with_its_descriptors() {
+    let lab = Lab::new();
+    let bin = lab.script("ssh", SHOW);
+    let mut command = lab.ssh(&["-v", "h", "-p", "22", "a  b"]);
+    command.env("PATH", format!("{}:{}:/bin", lab.directory.display(), bin.display()));
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    lab.accept().leave_to_real_ssh();
+    child.stdin.take().unwrap().write_all(b"input").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let expected = format!("[{}/ssh][-v][h][-p][22][a  b]input", bin.display());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+    assert_eq!(output.status.code(), Some(42));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said, "fakessh: running the real ssh: no route\n");
+}
+
+#[test]
+fn questions_about_ssh_itself_are_answered_by_the_real_one_without_a_master() {
+    let lab = Lab::new();
+    let bin = lab.script("ssh", SHOW);
+    for words in [&[][..], &["-V"], &["-G", "h"], &["h", "-G"], &["-Q", "cipher"], &["-p", "2"]] {
+        let mut command = lab.ssh(words);
+        command.env("PATH", format!("{}:/bin", bin.display()));
+        let output = command.output().unwrap();
+        let words: String = words.iter().map(|word| format!("[{word}]")).collect();
+        let expected = format!("[{}/ssh]{words}", bin.display());
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+        assert_eq!(output.status.code(), Some(42));
+    }
+}
+
+#[test]
+fn a_wrapper_that_leads_back_to_the_shim_is_noticed() {
+    let lab = Lab::new();
+    for (name, leads_back) in [("ssh", "exec $SHIM \"$@\""), ("ssh", "$SHIM \"$@\"; exit $?")] {
+        let bin = lab.script(name, leads_back);
+        let mut command = lab.ssh(&["-V"]);
+        command.env("PATH", format!("{}:/bin", bin.display()));
+        command.env("SHIM", lab.directory.join("ssh"));
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(255));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.starts_with("fakessh: the ssh found on PATH leads back"), "{said}");
+        assert_eq!(said.lines().count(), 1);
+    }
+}
+
+#[test]
+fn scp_and_sftp_are_the_real_ones_with_our_ssh() {
+    let lab = Lab::new();
+    for name in ["scp", "sftp"] {
+        let bin = lab.script(name, SHOW);
+        let path = format!("{}:{}:/bin", lab.directory.display(), bin.display());
+        let ours = lab.directory.join("ssh");
+        let expected = format!("[{}/{name}][-S][{}][-r][a b][h:]", bin.display(), ours.display());
+        let output = lab.command(name, &["-r", "a b", "h:"]).env("PATH", &path).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+        assert_eq!(output.status.code(), Some(42));
+        // Found by PATH alone, too, where argv[0] has no slash.
+        let output = lab.shell(&format!("PATH={path} exec {name} -r 'a b' h:")).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+    }
+}
+
+#[test]
+fn a_usage_error_is_one_line_and_255() {
+    let lab = Lab::new();
+    let output = lab.ssh(&["-o", "Foo=bar", "h", "x"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(255));
+    assert_eq!(output.stderr, b"fakessh: Bad configuration option: foo\n");
+    assert!(output.stdout.is_empty());
+}

@@ -1,0 +1,225 @@
+//! The shim on a terminal of its own: relayed input, questions, echo, stops.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod lab;
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, Stdio};
+
+use fakessh_protocol::message::{FromShim, Question, QuestionKind, ToShim};
+use fakessh_shim::find::{SOCKET_NAME, SOCKET_VARIABLE};
+use lab::{Lab, Session, kill};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
+
+/// A terminal and the shim that has it as its controlling terminal.
+struct Terminal {
+    master: File,
+    slave: OwnedFd,
+    child: Child,
+    /// What was read and not yet looked for.
+    unseen: String,
+}
+
+impl Terminal {
+    /// Runs a shell script as the leader of the terminal's session; `$SSH` is the shim.
+    fn run(lab: &Lab, script: &str) -> Terminal {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let slave = rustix::fs::open(&name, flags, Mode::empty()).unwrap();
+        let mut command = Command::new("setsid");
+        command.args(["-c", "/bin/sh", "-c", script]).env_clear().env("PATH", "/usr/bin:/bin");
+        command.env(SOCKET_VARIABLE, lab.directory.join(SOCKET_NAME));
+        command.env("SSH", lab.directory.join("ssh"));
+        command.stdin(slave.try_clone().unwrap());
+        command.stdout(Stdio::null()).stderr(slave.try_clone().unwrap());
+        let child = command.spawn().unwrap();
+        Terminal { master: File::from(master), slave, child, unseen: String::new() }
+    }
+
+    fn type_in(&mut self, text: &str) {
+        self.master.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Reads what is shown, up to a text and with it.
+    fn shows(&mut self, text: &str) -> String {
+        let patience = Timespec::try_from(lab::GUARD).unwrap();
+        loop {
+            if let Some(at) = self.unseen.find(text) {
+                let rest = self.unseen.split_off(at + text.len());
+                return std::mem::replace(&mut self.unseen, rest);
+            }
+            let mut fds = [PollFd::new(&self.master, PollFlags::IN)];
+            let ready = poll(&mut fds, Some(&patience)).unwrap();
+            assert_eq!(ready, 1, "{text:?} is not in {:?}", self.unseen);
+            let mut buffer = [0; 1024];
+            let read = self.master.read(&mut buffer).unwrap();
+            self.unseen.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        }
+    }
+
+    fn echoes(&self) -> bool {
+        tcgetattr(&self.slave).unwrap().local_modes.contains(LocalModes::ECHO)
+    }
+}
+
+fn ask(session: &Session, kind: QuestionKind, text: &str) {
+    session.tell(&ToShim::Ask(Question { kind, text: text.into() }));
+}
+
+fn answer(session: &Session) -> Option<String> {
+    match session.hear() {
+        Some(FromShim::Answer(answer)) => answer.map(|secret| secret.0.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn input_of_a_terminal_is_relayed_up_to_its_end() {
+    let lab = Lab::new();
+    let mut terminal = Terminal::run(&lab, "exec $SSH h x");
+    let mut session = lab.accept();
+    let mut input = session.stdin.take().unwrap();
+    assert!(!rustix::termios::isatty(&input));
+    for line in ["one\n", "two\n"] {
+        terminal.type_in(line);
+        let mut buffer = [0; 4];
+        input.read_exact(&mut buffer).unwrap();
+        assert_eq!(buffer, line.as_bytes());
+    }
+    terminal.type_in("\x04");
+    assert_eq!(input.read(&mut [0; 8]).unwrap(), 0);
+    // The end of input is not the end of the session, nor of the terminal.
+    let flags = rustix::fs::fcntl_getfl(&terminal.slave).unwrap();
+    assert!(!flags.contains(OFlags::NONBLOCK));
+    session.exit(3);
+    assert_eq!(terminal.child.wait().unwrap().code(), Some(3));
+}
+
+#[test]
+fn a_program_that_reads_nothing_stops_nothing() {
+    let lab = Lab::new();
+    let mut terminal = Terminal::run(&lab, "exec $SSH h x");
+    let mut session = lab.accept();
+    session.stdin = None;
+    terminal.type_in("lost\n");
+    terminal.shows("lost");
+    ask(&session, QuestionKind::Line, "name: ");
+    terminal.shows("name: ");
+    terminal.type_in("me\n");
+    let mut answered = answer(&session);
+    // The line that was typed before the question may be taken for its answer.
+    if answered.as_deref() == Some("lost") {
+        ask(&session, QuestionKind::Line, "name: ");
+        answered = answer(&session);
+    }
+    assert_eq!(answered.as_deref(), Some("me"));
+    session.exit(0);
+    assert!(terminal.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_secret_is_not_shown_and_the_echo_comes_back() {
+    let lab = Lab::new();
+    let mut terminal = Terminal::run(&lab, "exec $SSH -n h x");
+    let session = lab.accept();
+    ask(&session, QuestionKind::Secret, "Password: ");
+    let mut shown = terminal.shows("Password: ");
+    assert!(!terminal.echoes());
+    terminal.type_in("hidden\n");
+    assert_eq!(answer(&session).as_deref(), Some("hidden"));
+    assert!(terminal.echoes());
+    ask(&session, QuestionKind::Confirm, "Sure? ");
+    terminal.type_in("yes\n");
+    assert_eq!(answer(&session).as_deref(), Some("yes"));
+    shown += &terminal.shows("yes");
+    assert!(!shown.contains("hidden"), "{shown:?}");
+    ask(&session, QuestionKind::Secret, "Password: ");
+    terminal.shows("Password: ");
+    terminal.type_in("\x04");
+    assert_eq!(answer(&session), None);
+    session.exit(0);
+    assert!(terminal.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_question_can_be_asked_before_input_is_relayed() {
+    let lab = Lab::new();
+    let mut terminal = Terminal::run(&lab, "exec $SSH h x");
+    let mut session = lab.accept();
+    ask(&session, QuestionKind::Secret, "Password: ");
+    terminal.shows("Password: ");
+    terminal.type_in("hidden\n");
+    assert_eq!(answer(&session).as_deref(), Some("hidden"));
+    terminal.type_in("input\n");
+    let mut buffer = [0; 6];
+    session.stdin.as_mut().unwrap().read_exact(&mut buffer).unwrap();
+    assert_eq!(&buffer, b"input\n");
+    session.exit(0);
+    assert!(terminal.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_signal_during_a_question_brings_the_echo_back() {
+    let lab = Lab::new();
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let mut terminal = Terminal::run(&lab, "exec $SSH h x");
+        let session = lab.accept();
+        ask(&session, QuestionKind::Secret, "Password: ");
+        terminal.shows("Password: ");
+        assert!(!terminal.echoes());
+        kill(&terminal.child, signal);
+        assert_eq!(session.hear(), Some(FromShim::Signal(signal.as_raw() as u8)));
+        assert_eq!(terminal.child.wait().unwrap().signal(), Some(signal.as_raw()));
+        assert!(terminal.echoes());
+    }
+}
+
+#[test]
+fn a_stop_during_a_question_brings_the_echo_back_until_it_is_continued() {
+    let lab = Lab::new();
+    // Below a shell that leads the session: a session's leader alone can't be stopped by TSTP.
+    let script = "set -m; $SSH h x; echo stopped >&2; fg >&2; exit 0";
+    let mut terminal = Terminal::run(&lab, script);
+    let session = lab.accept();
+    ask(&session, QuestionKind::Secret, "Password: ");
+    terminal.shows("Password: ");
+    assert!(!terminal.echoes());
+    terminal.type_in("\x1a");
+    terminal.shows("stopped");
+    // Continued by the shell's fg: asked again, without echo again.
+    terminal.shows("Password: ");
+    assert!(!terminal.echoes());
+    terminal.type_in("hidden\n");
+    assert_eq!(answer(&session).as_deref(), Some("hidden"));
+    session.exit(0);
+    assert!(terminal.child.wait().unwrap().success());
+    assert!(terminal.echoes());
+}
+
+#[test]
+fn a_shim_in_the_background_that_gets_input_is_stopped_as_ssh_is() {
+    let lab = Lab::new();
+    let script = "set -m; $SSH h x & \
+                  until grep -q '^State:.T' /proc/$!/status; do :; done; \
+                  echo stopped >&2; fg >&2; exit 0";
+    let mut terminal = Terminal::run(&lab, script);
+    let mut session = lab.accept();
+    terminal.type_in("line\n");
+    terminal.shows("stopped");
+    let mut buffer = [0; 5];
+    session.stdin.as_mut().unwrap().read_exact(&mut buffer).unwrap();
+    assert_eq!(&buffer, b"line\n");
+    session.exit(0);
+    assert!(terminal.child.wait().unwrap().success());
+}
