@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 use fakessh_protocol::wire::Handle;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::members;
+use crate::guardian::Entry;
+use crate::members::{self, Whom};
 use crate::poll::{Part, Token};
 use crate::program;
 use crate::serve::Slave;
 
 /// How long a program that was hung up may take to end by itself: enough to remove its temporary
 /// files (rsync does), short enough that a master that reconnects does not meet it.
-const GRACE: Duration = Duration::from_secs(2);
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
 /// Programs in their grace, in the order in which it ends.
 #[derive(Debug, Default)]
@@ -30,6 +31,7 @@ pub(crate) struct Doomed {
 struct Sentence {
     pid: Pid,
     control: Handle,
+    entry: Entry,
     due: Instant,
 }
 
@@ -39,8 +41,8 @@ impl Doomed {
         self.queue.front().map(|sentence| sentence.due)
     }
 
-    fn add(&mut self, pid: Pid, control: Handle) {
-        self.queue.push_back(Sentence { pid, control, due: Instant::now() + GRACE });
+    fn add(&mut self, pid: Pid, control: Handle, entry: Entry) {
+        self.queue.push_back(Sentence { pid, control, entry, due: Instant::now() + GRACE });
         self.untold += 1;
     }
 }
@@ -54,17 +56,14 @@ impl Slave {
 
     fn doom(&mut self, control: Handle) {
         let Some(session) = self.sessions.by_control.get_mut(&control) else { return };
-        if session.in_grace {
-            return;
-        }
-        session.in_grace = true;
+        let Some(entry) = session.entry.take() else { return };
         session.stdin = None;
         self.mux.stop(session.handles.stdin);
         for part in [Part::Stdout, Part::Stderr] {
             *session.output(part) = None;
             self.mux.reset(session.handle(part));
         }
-        self.doomed.add(session.pid, control);
+        self.doomed.add(session.pid, control, entry);
     }
 
     /// Tells those that were hung up since the last call, all at once: looking through the
@@ -88,11 +87,14 @@ impl Slave {
         }
         let sentences: Vec<Sentence> = self.doomed.queue.drain(..overdue).collect();
         signal(&sentences.iter().map(|sentence| sentence.pid).collect(), &[Signal::KILL]);
-        for Sentence { pid, control, .. } in sentences {
+        for Sentence { pid, control, entry, .. } in sentences {
             match self.sessions.by_control.get_mut(&control) {
                 // Its end is about to be seen, and it is reaped with its session.
-                Some(session) if session.pid == pid => session.in_grace = false,
-                _ => program::reap(pid),
+                Some(session) if session.pid == pid => session.entry = Some(entry),
+                _ => {
+                    program::reap(pid);
+                    self.guardian.remove(entry);
+                }
             }
         }
     }
@@ -136,5 +138,5 @@ fn signal(leaders: &HashSet<Pid>, signals: &[Signal]) {
             let _ = kill_process_group(*leader, *signal);
         }
     }
-    members::signal_strays(leaders, signals);
+    members::signal(leaders, Whom::Strays, signals);
 }

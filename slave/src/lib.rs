@@ -5,12 +5,14 @@
 //! its standard output, and serves the link until that ends ([`serve`]). One thread, one epoll
 //! descriptor, no async: [`inbound`] takes frames apart and fills programs' standard input,
 //! [`outbound`] sends what programs print, [`session`] knows what belongs together, [`program`]
-//! starts one as sshd does, and [`end`] sees to it that what a dead session started is gone.
+//! starts one as sshd does, and [`end`] sees to it that what a dead session started is gone. Should
+//! the slave itself be killed, its [`guardian`] does.
 
 mod account;
 mod arrival;
 mod clock;
 mod end;
+mod guardian;
 mod inbound;
 mod link;
 mod members;

@@ -9,11 +9,19 @@ use std::fs;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-/// Sends a signal to every process of these sessions (by their leaders) that is outside of the
-/// leader's own group.
-pub(crate) fn signal_strays(leaders: &HashSet<Pid>, signals: &[Signal]) {
+/// Which members of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// All of them.
+    All,
+    /// Those outside of the leader's own process group.
+    Strays,
+}
+
+/// Sends signals to members of these sessions (by their leaders).
+pub(crate) fn signal(leaders: &HashSet<Pid>, whom: Whom, signals: &[Signal]) {
     for_each_member(leaders, |pid, is_stray| {
-        if !is_stray {
+        if whom == Whom::Strays && !is_stray {
             return;
         }
         // The number may have become another's since it was read. The descriptor can't.

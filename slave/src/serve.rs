@@ -16,6 +16,7 @@ use crate::account::Account;
 use crate::arrival::Arrival;
 use crate::clock::Clock;
 use crate::end::Doomed;
+use crate::guardian::Guardian;
 use crate::inbound::Inbound;
 use crate::link::Direction;
 use crate::outbound::Outbound;
@@ -63,7 +64,9 @@ impl From<WireError> for LinkEnd {
 /// How the link ended, where the master has not just closed it.
 pub(crate) fn serve(arrival: Arrival) -> Result<(), LinkEnd> {
     let descriptors = arrival.settle(env::args_os().next().as_deref());
-    let mut slave = Slave::new(&arrival, Launcher::new(Account::current(), descriptors))?;
+    let guardian = Guardian::start();
+    let launcher = Launcher::new(Account::current(), descriptors);
+    let mut slave = Slave::new(&arrival, launcher, guardian)?;
     let end = loop {
         if let Err(end) = slave.turn() {
             break end;
@@ -88,11 +91,12 @@ pub(crate) struct Slave {
     pub(crate) doomed: Doomed,
     pub(crate) clock: Clock,
     launcher: Launcher,
+    pub(crate) guardian: Guardian,
     pub(crate) scratch: Box<[u8]>,
 }
 
 impl Slave {
-    fn new(arrival: &Arrival, launcher: Launcher) -> Result<Slave, LinkEnd> {
+    fn new(arrival: &Arrival, launcher: Launcher, guardian: Guardian) -> Result<Slave, LinkEnd> {
         let mut slave = Slave {
             poll: Poll::new()?,
             mux: Mux::new(),
@@ -104,6 +108,7 @@ impl Slave {
             doomed: Doomed::default(),
             clock: Clock::default(),
             launcher,
+            guardian,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
         };
         slave.link_in.watched.watch(&slave.poll, Interest::Read)?;
@@ -216,6 +221,7 @@ impl Slave {
                 if session.output(Part::Stderr).is_none() {
                     self.mux.finish(handles.stderr);
                 }
+                session.entry = Some(self.guardian.add(session.pid));
                 self.sessions.insert(session);
             }
             Err(refusal) => {
@@ -276,9 +282,10 @@ impl Slave {
         // A status of two bytes is never too large.
         let _ = self.mux.message(control, &ToMaster::Exited(exit));
         if let Some(session) = self.sessions.remove(control)
-            && !session.in_grace
+            && let Some(entry) = session.entry
         {
             program::reap(session.pid);
+            self.guardian.remove(entry);
         }
     }
 }

@@ -9,6 +9,7 @@ use fakessh_protocol::wire::Handle;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
+use crate::guardian::Entry;
 use crate::link::enlarge;
 use crate::poll::{Interest, Part, Poll, Token, Watched};
 use crate::program::Program;
@@ -36,8 +37,9 @@ pub(crate) struct Session {
     pub(crate) stdin: Option<Stdin>,
     stdout: Option<Output>,
     stderr: Option<Output>,
-    /// Whether it was hung up, and what it started is in its grace: [`crate::end`] reaps it.
-    pub(crate) in_grace: bool,
+    /// Its place on the guardian's list. `None` while it was hung up and what it started is in
+    /// its grace: then its sentence has the place, and the reaping.
+    pub(crate) entry: Option<Entry>,
 }
 
 impl Session {
@@ -76,7 +78,7 @@ impl Session {
             stdin: Some(stdin),
             stdout: Some(output(program.stdout, Part::Stdout)?),
             stderr: program.stderr.map(|fd| output(fd, Part::Stderr)).transpose()?,
-            in_grace: false,
+            entry: None,
         })
     }
 

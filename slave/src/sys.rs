@@ -16,6 +16,10 @@ const SIG_IGN: usize = 1;
 unsafe extern "C" {
     /// signal(2), of the C library that std is linked with.
     fn signal(number: c_int, disposition: usize) -> usize;
+
+    /// fork(2), likewise.
+    #[link_name = "fork"]
+    fn c_fork() -> c_int;
 }
 
 /// The highest signal number of Linux.
@@ -30,6 +34,15 @@ pub(crate) fn default_dispositions() {
         unsafe { signal(number, SIG_DFL) };
     }
     ignore(Signal::PIPE);
+}
+
+/// Forks this process. Returns whether this is the parent.
+pub(crate) fn fork() -> io::Result<bool> {
+    // SAFETY: this process has one thread, so the child may do whatever the parent may.
+    match unsafe { c_fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(pid != 0),
+    }
 }
 
 /// Ignores a signal in this process.

@@ -108,11 +108,14 @@ fn a_link_that_ends_inside_a_frame_for_a_full_pipe_ends() {
 fn a_slave_that_is_killed_takes_its_programs_along() {
     let mut master = Master::start();
     let witness = Fifo::new("killed-slave");
-    let line = format!("exec 9>{}; echo ready; exec sleep 1000", witness.path.display());
     let path = witness.path.clone();
     let gone = std::thread::spawn(move || Fifo { path }.read_to_end());
-    let handles = master.shell(&line);
-    master.until("ready", |master| master.text(handles.stdout) == "ready\n");
+    // A grandchild that the kernel tells nothing, and one that takes no hint.
+    let meek = format!("exec 9>{}; sleep 1000 & echo ready; sleep 1000", witness.path.display());
+    for line in [meek.clone(), format!("trap '' HUP; {meek}")] {
+        let handles = master.shell(&line);
+        master.until("ready", |master| master.text(handles.stdout) == "ready\n");
+    }
     master.child.kill().unwrap();
     gone.join().unwrap().unwrap();
 }
