@@ -197,7 +197,7 @@ fn client_defaults(dir: &Path) -> String {
 }
 
 /// Makes a key without a passphrase.
-pub(crate) fn keygen(path: &Path) {
+pub fn keygen(path: &Path) {
     let made = Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-C", "fakessh-lab", "-f"])
         .arg(path)
