@@ -100,12 +100,15 @@ fn askpass(question: &Question, environment: &Environment) -> Option<Secret> {
 }
 
 fn on_terminal(question: &Question, terminal: &OwnedFd) -> Option<Secret> {
+    // The text may quote a server: it moves no cursor.
+    let harmless = |c: char| if c.is_control() && c != '\n' && c != '\t' { '?' } else { c };
+    let text: String = question.text.chars().map(harmless).collect();
     let echo_off = match question.kind {
         // No echo, or no question: a password is never shown.
-        QuestionKind::Secret => Some(EchoOff::new(terminal.as_fd()).ok()?),
+        QuestionKind::Secret => Some(EchoOff::new(terminal.as_fd(), &text).ok()?),
         QuestionKind::Line | QuestionKind::Confirm => None,
     };
-    show(terminal, &question.text)?;
+    show(terminal, &text)?;
     let mut answer = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
     let mut buffer = Zeroizing::new([0; MAX_ANSWER]);
     let ended = loop {
@@ -119,8 +122,7 @@ fn on_terminal(question: &Question, terminal: &OwnedFd) -> Option<Secret> {
                     break true;
                 }
             }
-            // We were stopped and are back: the question has scrolled away.
-            Err(Errno::INTR) => show(terminal, &question.text)?,
+            Err(Errno::INTR) => {}
             Err(_) => break false,
         }
     };
@@ -132,9 +134,6 @@ fn on_terminal(question: &Question, terminal: &OwnedFd) -> Option<Secret> {
 }
 
 fn show(terminal: &OwnedFd, text: &str) -> Option<()> {
-    // The text may quote a server: it moves no cursor.
-    let harmless = |c: char| if c.is_control() && c != '\n' && c != '\t' { '?' } else { c };
-    let text: String = text.chars().map(harmless).collect();
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
         match rustix::io::write(terminal, rest) {

@@ -13,9 +13,9 @@ use super::signal::{Signal, die, disposition, install, reset};
 /// The terminal whose echo is off, or -1.
 static TERMINAL: AtomicI32 = AtomicI32::new(-1);
 
-/// The modes of that terminal. Written only while [`TERMINAL`] is -1 and [`ONE_PROMPT`] is held,
-/// so a handler never sees them half written.
-static MODES: Modes = Modes(UnsafeCell::new(MaybeUninit::uninit()));
+/// What a handler needs to know. Written only while [`TERMINAL`] is -1 and [`ONE_PROMPT`] is held,
+/// so a handler never sees it half written.
+static PROMPT: Prompt = Prompt(UnsafeCell::new(None));
 
 /// Whether the modes were changed by us; not while the job is stopped.
 static OFF: AtomicBool = AtomicBool::new(false);
@@ -23,10 +23,17 @@ static OFF: AtomicBool = AtomicBool::new(false);
 /// One prompt at a time has the terminal.
 static ONE_PROMPT: Mutex<()> = Mutex::new(());
 
-struct Modes(UnsafeCell<MaybeUninit<[libc::termios; 2]>>);
+struct Prompt(UnsafeCell<Option<Quiet>>);
 
-// SAFETY: see MODES: one writer, and readers only between its writes.
-unsafe impl Sync for Modes {}
+/// A terminal's modes as they were and without echo, and the question that stands there.
+struct Quiet {
+    before: libc::termios,
+    quiet: libc::termios,
+    question: Vec<u8>,
+}
+
+// SAFETY: see PROMPT: one writer, and readers only between its writes.
+unsafe impl Sync for Prompt {}
 
 /// Signals of job control, which stop us with the echo on.
 const STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
@@ -38,11 +45,12 @@ pub(crate) struct EchoOff {
 }
 
 impl EchoOff {
-    /// Turns the echo off. `terminal` must stay open as long as the result lives.
+    /// Turns the echo off. `terminal` must stay open as long as the result lives. A job that was
+    /// stopped shows `question` again when it is continued: it has scrolled away.
     ///
     /// # Errors
     /// What `tcgetattr(3)` and `tcsetattr(3)` say.
-    pub(crate) fn new(terminal: BorrowedFd<'_>) -> io::Result<EchoOff> {
+    pub(crate) fn new(terminal: BorrowedFd<'_>, question: &str) -> io::Result<EchoOff> {
         let one = ONE_PROMPT.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = MaybeUninit::<libc::termios>::uninit();
         // SAFETY: tcgetattr fills the value in or fails.
@@ -56,7 +64,7 @@ impl EchoOff {
         quiet.c_lflag &= !(libc::ECHO | libc::ECHONL);
         // SAFETY: TERMINAL is -1 and the lock is held, so nobody reads this now.
         unsafe {
-            (*MODES.0.get()).write([before, quiet]);
+            *PROMPT.0.get() = Some(Quiet { before, quiet, question: question.into() });
         }
         TERMINAL.store(terminal.as_raw_fd(), Ordering::SeqCst);
         let mut handled = Vec::new();
@@ -92,20 +100,26 @@ pub(super) fn restore() {
     }
 }
 
-fn apply(off: bool, when: i32) -> bool {
+/// The terminal whose echo is off, and what there is to know about it.
+fn prompt() -> Option<(i32, &'static Quiet)> {
     let terminal = TERMINAL.load(Ordering::SeqCst);
     if terminal < 0 {
-        return false;
+        return None;
     }
+    // SAFETY: TERMINAL is set after PROMPT was written and cleared before it is written again.
+    let prompt = unsafe { (*PROMPT.0.get()).as_ref() };
+    prompt.map(|prompt| (terminal, prompt))
+}
+
+fn apply(off: bool, when: i32) -> bool {
+    let Some((terminal, prompt)) = prompt() else { return false };
     // Before the change: a handler in between restores once too often, which does no harm.
     if off {
         OFF.store(true, Ordering::SeqCst);
     }
-    // SAFETY: TERMINAL is set after MODES was written and cleared before it is written again.
-    let done = unsafe {
-        let [before, quiet] = (*MODES.0.get()).assume_init_ref();
-        libc::tcsetattr(terminal, when, if off { quiet } else { before }) == 0
-    };
+    let modes = if off { &prompt.quiet } else { &prompt.before };
+    // SAFETY: the descriptor is open as long as the EchoOff lives, and the modes are whole.
+    let done = unsafe { libc::tcsetattr(terminal, when, modes) == 0 };
     if !off {
         OFF.store(false, Ordering::SeqCst);
     }
@@ -130,8 +144,11 @@ extern "C" fn stop(number: i32) {
     }
     install(number, stop);
     apply(true, libc::TCSAFLUSH);
-    // SAFETY: as above.
+    // SAFETY: the question does not change as long as there is a prompt; errno as above.
     unsafe {
+        if let Some((terminal, prompt)) = prompt() {
+            libc::write(terminal, prompt.question.as_ptr().cast(), prompt.question.len());
+        }
         *libc::__errno_location() = errno;
     }
 }
