@@ -1,0 +1,202 @@
+//! What happens to a session when something on the way dies: one line, status 255, and never a
+//! success that was none.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+use std::fs;
+use std::io::Read;
+use std::time::Duration;
+
+use fakessh_tests::leftovers::Process;
+use fakessh_tests::{Client, Finished, Lab, Relay, Running, both_clients};
+
+/// How long what a lost session had started may live on.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Starts a program that says its process id and then waits for input, and gives it.
+fn start(lab: &Lab, client: Client, name: &str) -> (Running, Process) {
+    let words = ["ssh", name, "echo $$; cat"];
+    let mut running = lab.tool_to(client, name, words).input_open().start();
+    let line = running.read_line().expect("the program's process id");
+    let program = Process::open(line.parse().expect("a process id")).expect("the program runs");
+    (running, program)
+}
+
+/// Starts an rsync that is slow enough to be in its middle, and waits until it is.
+fn start_rsync(lab: &Lab, client: Client, name: &str) -> Running {
+    let big = lab.local_dir("transfer").join("big");
+    fs::write(&big, vec![b'x'; 20_000_000]).unwrap();
+    let to = format!("{name}:{}/", lab.remote_dir().display());
+    let words = ["rsync", "-a", "--bwlimit=1m", "--info=progress2", big.to_str().unwrap(), &to];
+    let running = lab.tool_to(client, name, words).start();
+    running.wait_for_output("%");
+    running
+}
+
+/// What a cut session looks like.
+fn cut(client: Client, done: Finished, words: &[&str]) -> Finished {
+    match client {
+        Client::Ssh => done.expect_status(255),
+        Client::Fakessh => done.expect_fault(255, words),
+    }
+}
+
+/// What a cut rsync looks like: an error of its own, and no file that looks whole.
+fn cut_rsync(lab: &Lab, client: Client, done: &Finished) {
+    assert!([12, 30, 255].contains(&done.code()), "{}\n{}", done.code(), done.shown());
+    assert!(!lab.remote_dir().join("big").exists());
+    if client == Client::Fakessh {
+        let ours = done.err().lines().filter(|line| line.starts_with("fakessh:")).count();
+        assert_eq!(ours, 1, "{}", done.shown());
+    }
+}
+
+/// After the fault, everything works again.
+fn works_again(lab: &Lab, client: Client, name: &str) {
+    lab.tool_to(client, name, ["ssh", name, "echo again"])
+        .run()
+        .expect_status(0)
+        .expect_out("again\n");
+    if client == Client::Fakessh {
+        lab.expect_nothing_left();
+    }
+}
+
+both_clients! {
+    fn a_connection_that_the_server_loses(client) {
+        let lab = Lab::start();
+        let (running, program) = start(&lab, client, "remote");
+        lab.kill_connections();
+        cut(client, running.finish(), &["remote", "lost"]);
+        assert!(program.wait(GRACE), "the program lives on");
+        works_again(&lab, client, "remote");
+    }
+
+    fn a_connection_that_the_server_loses_under_rsync(client) {
+        let lab = Lab::start();
+        let running = start_rsync(&lab, client, "remote");
+        lab.kill_connections();
+        cut_rsync(&lab, client, &running.finish());
+        works_again(&lab, client, "remote");
+    }
+
+    fn a_connection_that_is_cut(client) {
+        let lab = Lab::start();
+        let relay = Relay::start(lab.port(), Duration::ZERO);
+        lab.host_through("far", relay.port(), &[]);
+        let (running, program) = start(&lab, client, "far");
+        relay.cut();
+        cut(client, running.finish(), &["far", "lost"]);
+        assert!(program.wait(GRACE), "the program lives on");
+        works_again(&lab, client, "far");
+    }
+
+    fn a_network_that_goes_silent(client) {
+        let lab = Lab::start();
+        let relay = Relay::start(lab.port(), Duration::ZERO);
+        let options = ["ServerAliveInterval 1", "ServerAliveCountMax 2"];
+        lab.host_through("far", relay.port(), &options);
+        let (running, _program) = start(&lab, client, "far");
+        relay.set_silent(true);
+        cut(client, running.finish(), &["far"]);
+        relay.cut();
+        relay.set_silent(false);
+        works_again(&lab, client, "far");
+    }
+
+    fn an_ssh_that_is_killed_under_rsync(client) {
+        let lab = Lab::start();
+        let running = start_rsync(&lab, client, "remote");
+        // What rsync started, found by the command that it passes on.
+        let mut ssh = lab.processes();
+        ssh.retain(|process| process.command.contains("ssh remote rsync --server")
+            || process.command.contains("ssh -F") && process.command.contains("rsync --server"));
+        ssh.retain(|process| !process.command.contains("fakessh run"));
+        assert_eq!(ssh.len(), 1, "{ssh:?}");
+        ssh[0].kill();
+        let done = running.finish();
+        assert!(done.code() != 0, "{}", done.shown());
+        assert!(!lab.remote_dir().join("big").exists());
+        works_again(&lab, client, "remote");
+    }
+
+    fn a_download_that_is_cut_is_no_success(client) {
+        let lab = Lab::start();
+        let (mut output, output_end) = std::io::pipe().unwrap();
+        let running =
+            lab.tool(client, ["ssh", "remote", "cat /dev/zero"]).stdout(output_end).start();
+        output.read_exact(&mut vec![0; 10_000_000]).unwrap();
+        lab.kill_connections();
+        output.read_to_end(&mut Vec::new()).unwrap();
+        cut(client, running.finish(), &["remote", "lost"]);
+    }
+}
+
+#[test]
+fn a_killed_slave_with_fakessh() {
+    let lab = Lab::start();
+    let (running, program) = start(&lab, Client::Fakessh, "remote");
+    let slaves = lab.slaves();
+    assert_eq!(slaves.len(), 1, "{slaves:?}");
+    slaves[0].kill();
+    running.finish().expect_fault(255, &["remote"]);
+    assert!(program.wait(GRACE), "the program lives on");
+    works_again(&lab, Client::Fakessh, "remote");
+}
+
+#[test]
+fn a_killed_slave_under_rsync_with_fakessh() {
+    let lab = Lab::start();
+    let running = start_rsync(&lab, Client::Fakessh, "remote");
+    for slave in lab.slaves() {
+        slave.kill();
+    }
+    cut_rsync(&lab, Client::Fakessh, &running.finish());
+    works_again(&lab, Client::Fakessh, "remote");
+}
+
+#[test]
+fn a_killed_master_with_fakessh() {
+    let lab = Lab::start();
+    let (running, program) = start(&lab, Client::Fakessh, "remote");
+    lab.master().kill();
+    running.finish().expect_fault(255, &["master"]);
+    assert!(program.wait(GRACE), "the program lives on");
+    works_again(&lab, Client::Fakessh, "remote");
+}
+
+#[test]
+fn a_killed_master_under_rsync_with_fakessh() {
+    let lab = Lab::start();
+    let running = start_rsync(&lab, Client::Fakessh, "remote");
+    lab.master().kill();
+    cut_rsync(&lab, Client::Fakessh, &running.finish());
+    works_again(&lab, Client::Fakessh, "remote");
+}
+
+#[test]
+fn the_slave_is_gone_from_the_target_when_the_network_was_silent_with_fakessh() {
+    let lab = Lab::start();
+    let relay = Relay::start(lab.port(), Duration::ZERO);
+    let options = ["ServerAliveInterval 1", "ServerAliveCountMax 2"];
+    lab.host_through("far", relay.port(), &options);
+    let (running, program) = start(&lab, Client::Fakessh, "far");
+    let slaves = lab.slaves();
+    // The target never learns that the connection is over: its own patience has to end.
+    relay.set_silent(true);
+    running.finish().expect_fault(255, &["far"]);
+    assert!(slaves[0].wait(GRACE * 2), "the slave lives on");
+    assert!(program.wait(GRACE), "the program lives on");
+}
+
+#[test]
+fn a_session_beside_a_killed_one_goes_on_with_fakessh() {
+    let lab = Lab::start();
+    let (mut first, _) = start(&lab, Client::Fakessh, "remote");
+    let (second, program) = start(&lab, Client::Fakessh, "remote");
+    second.signal_group(rustix::process::Signal::KILL);
+    assert!(program.wait(GRACE), "the program lives on");
+    first.write(b"still here\n").unwrap();
+    assert_eq!(first.read_line().as_deref(), Some("still here"));
+    first.finish().expect_status(0);
+}

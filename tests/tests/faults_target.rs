@@ -1,0 +1,217 @@
+//! Targets that are not as one would like them: shells that talk, foreign shells, nowhere to put
+//! a program, another architecture, full disks.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+use std::fs;
+
+use fakessh_tests::lab::write_script;
+use fakessh_tests::privilege::root_for;
+use fakessh_tests::{Client, Finished, Lab, LabBuilder, both_clients};
+
+/// Shell commands that put a file system over every place that holds temporary files, and over
+/// the home directory, with these mount options; the lab's own directory stays as it is.
+fn over_every_temporary_place(options: &str, home: bool) -> String {
+    let mut script = format!(
+        "mount --bind \"$LAB\" /mnt\n\
+         for place in /tmp /var/tmp /dev/shm /run; do\n\
+         mount -t tmpfs -o {options} none \"$place\"\ndone\n\
+         mount -o remount,rw /tmp; mkdir -m 755 \"$LAB\"\n\
+         mount --bind /mnt \"$LAB\"\numount /mnt\n\
+         mount -o remount,rw /run; mkdir /run/sshd; mount -o remount,{options} /run\n\
+         mount -o remount,{options} /tmp\n"
+    );
+    if home {
+        script.push_str(&format!("mount -t tmpfs -o {options} none \"$ACCOUNT_HOME\"\n"));
+    }
+    script
+}
+
+/// Starts a lab as an account with these commands in its `.bashrc`.
+fn with_bashrc(builder: LabBuilder, text: &str) -> Lab {
+    let lab = builder.start();
+    fs::write(lab.account().home.join(".bashrc"), text).unwrap();
+    lab
+}
+
+/// `ssh remote COMMAND` with our client.
+fn ours(lab: &Lab, command: &str) -> Finished {
+    lab.tool(Client::Fakessh, ["ssh", "remote", command]).run()
+}
+
+both_clients! {
+    fn a_shell_that_prints_noise(client) {
+        if !root_for("an account of its own") {
+            return;
+        }
+        let lab = with_bashrc(Lab::builder(), "echo noise; echo more noise >&2\n");
+        // Every program's shell prints it, as with sshd; the transport itself is not disturbed.
+        let done = lab.tool(client, ["ssh", "remote", "echo content"]).run();
+        done.expect_status(0).expect_out("noise\ncontent\n").expect_err("more noise\n");
+        let much = "head -c 300000 /dev/zero | tr '\\0' x; printf 'no newline'";
+        fs::write(lab.account().home.join(".bashrc"), much).unwrap();
+        if client == Client::Fakessh {
+            lab.fakessh(["stop"]).run().expect_status(0);
+        }
+        let done = lab.tool(client, ["ssh", "remote", "echo content"]).run().expect_status(0);
+        assert_eq!(done.stdout.len(), 300_000 + "no newlinecontent\n".len());
+    }
+
+    fn a_foreign_login_shell(client) {
+        if !root_for("accounts of its own") {
+            return;
+        }
+        for (shell, command) in [
+            ("/usr/bin/tcsh", "setenv V 3; echo \"in $V\"; exit $V"),
+            ("/usr/bin/fish", "set -x V 3; echo in $V; exit $V"),
+            ("/bin/dash", "V=3; echo in $V; exit $V"),
+        ] {
+            assert!(fs::exists(shell).unwrap(), "{shell} is not installed");
+            let lab = Lab::builder().shell(shell).start();
+            let done = lab.tool(client, ["ssh", "remote", command]).run();
+            done.expect_status(3).expect_out("in 3\n").expect_err("");
+            let tree = lab.local_dir("tree");
+            fs::write(tree.join("a file"), "content").unwrap();
+            let to = format!("remote:{}/", lab.remote_dir().display());
+            let from = format!("{}/", tree.display());
+            lab.tool(client, ["rsync", "-a", &from, &to]).run().expect_status(0);
+            assert_eq!(fs::read(lab.remote_dir().join("a file")).unwrap(), b"content");
+            if client == Client::Fakessh {
+                lab.expect_nothing_left();
+            }
+        }
+    }
+
+    fn temporary_directories_that_run_nothing_but_a_home_that_does(client) {
+        if !root_for("mounts") {
+            return;
+        }
+        let script = over_every_temporary_place("noexec,mode=1777", false);
+        let lab = Lab::builder().private_mounts(&script).start();
+        lab.tool(client, ["ssh", "remote", "echo in"]).run().expect_status(0).expect_out("in\n");
+        if client == Client::Fakessh {
+            lab.expect_nothing_left();
+            assert_eq!(fakessh_tests::lab::listing(&lab.account().home), [""; 0]);
+        }
+    }
+
+    fn a_disk_that_is_full_under_a_transfer(client) {
+        if !root_for("mounts") {
+            return;
+        }
+        let script = "mount -t tmpfs -o size=1m,mode=777 none \"$LAB/remote\"";
+        let lab = Lab::builder().private_mounts(script).start();
+        let big = lab.local_dir("big").join("file");
+        fs::write(&big, vec![b'x'; 5_000_000]).unwrap();
+        let to = format!("remote:{}/", lab.remote_dir().display());
+        let done = lab.tool(client, ["rsync", "-a", big.to_str().unwrap(), &to]).run();
+        assert!(done.err().contains("No space left"), "{}", done.shown());
+        assert!([11, 12].contains(&done.code()), "{}", done.code());
+        let script = format!(
+            "ssh remote 'cat >{}/other' <{}",
+            lab.remote_dir().display(),
+            big.display()
+        );
+        let done = lab.tool(client, ["sh", "-c", &script]).run().expect_status(1);
+        assert!(done.err().contains("No space left"), "{}", done.shown());
+        if client == Client::Fakessh {
+            lab.expect_nothing_left();
+        }
+    }
+
+    fn an_account_that_may_not_log_in(client) {
+        if !root_for("an account of its own") {
+            return;
+        }
+        let lab = Lab::builder().shell("/usr/sbin/nologin").start();
+        let done = lab.tool(client, ["ssh", "remote", "true"]).run();
+        match client {
+            Client::Ssh => done.expect_status(1),
+            // The reason is what the account's shell says.
+            Client::Fakessh => done.expect_fault(255, &["not available"]),
+        };
+    }
+
+    fn a_server_that_forces_another_command(client) {
+        let lab = Lab::builder().sshd("ForceCommand echo forced").start();
+        let done = lab.tool(client, ["ssh", "remote", "true"]).run();
+        match client {
+            Client::Ssh => done.expect_status(0).expect_out("forced\n"),
+            Client::Fakessh => done.expect_fault(255, &["forced"]),
+        };
+    }
+
+    fn a_subsystem_that_the_server_runs_itself(client) {
+        let lab = Lab::builder().sftp("internal-sftp").start();
+        let tool = lab.tool(client, ["sftp", "-q", "-b", "-", "remote"]);
+        let done = tool.input(format!("ls {}\n", lab.dir().display())).run().expect_status(0);
+        assert!(done.out().contains("remote"), "{}", done.shown());
+    }
+
+    fn an_unknown_subsystem(client) {
+        let lab = Lab::start();
+        let done = lab.tool(client, ["ssh", "-s", "remote", "nothing-of-the-kind"]).run();
+        match client {
+            Client::Ssh => done.expect_status(255),
+            Client::Fakessh => done.expect_fault(255, &["nothing-of-the-kind"]),
+        };
+    }
+}
+
+#[test]
+fn nowhere_to_run_a_program_with_fakessh() {
+    if !root_for("mounts") {
+        return;
+    }
+    let script = over_every_temporary_place("noexec,mode=1777", true);
+    let lab = Lab::builder().private_mounts(&script).start();
+    ours(&lab, "true").expect_fault(255, &["no directory", "/tmp", "home"]);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn nowhere_to_write_a_program_with_fakessh() {
+    if !root_for("mounts") {
+        return;
+    }
+    let script = over_every_temporary_place("ro,mode=1777", true);
+    let lab = Lab::builder().private_mounts(&script).start();
+    ours(&lab, "true").expect_fault(255, &["no directory", "/tmp", "home"]);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn no_room_for_the_slave_with_fakessh() {
+    if !root_for("mounts") {
+        return;
+    }
+    let script = over_every_temporary_place("size=64k,mode=1777", true);
+    let lab = Lab::builder().private_mounts(&script).start();
+    ours(&lab, "true").expect_fault(255, &[]);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn another_architecture_with_fakessh() {
+    if !root_for("an account of its own") {
+        return;
+    }
+    let lab = with_bashrc(Lab::builder(), "PATH=$HOME/bin:$PATH\n");
+    let bin = lab.account().home.join("bin");
+    fs::create_dir(&bin).unwrap();
+    write_script(&bin.join("uname"), "#!/bin/sh\necho s390x\n");
+    ours(&lab, "true").expect_fault(255, &["s390x", "architecture"]);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn the_environment_of_pam_is_there_with_fakessh() {
+    if !root_for("a login through PAM") {
+        return;
+    }
+    let lab = Lab::builder().pam().start();
+    let done = ours(&lab, "echo \"$HOME $USER\"; echo \"$PATH\"").expect_status(0);
+    let theirs = lab.tool(Client::Ssh, ["ssh", "remote", "echo \"$HOME $USER\"; echo \"$PATH\""]);
+    done.expect_out(&theirs.run().expect_status(0).out());
+    lab.expect_nothing_left();
+}
