@@ -4,6 +4,7 @@ pub mod auth;
 pub mod caller;
 pub mod context;
 pub mod daemon;
+pub mod demo;
 pub mod hop;
 pub mod known_hosts;
 pub mod link;

@@ -257,7 +257,7 @@ impl<H: Handler> Login<'_, H> {
 
     /// Servers hang up after some failures (MaxAuthTries, 6 by default).
     fn advice_for_lost(&self) -> String {
-        if self.offered < 3 {
+        if self.offered < 2 {
             return String::new();
         }
         format!(

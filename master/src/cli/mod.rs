@@ -2,6 +2,7 @@
 
 mod close;
 mod connect;
+mod demo;
 mod destination;
 mod ls;
 mod master;
@@ -56,6 +57,8 @@ enum Command {
     Close(close::Arguments),
     /// Close all connections and end the master
     Stop,
+    /// Show the whole thing on this machine alone: no server and no keys needed
+    Demo,
     /// Be the master, in the foreground (for service managers)
     Master(master::Arguments),
 }
@@ -77,6 +80,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
         Command::Ls(arguments) => ls::ls(&arguments),
         Command::Close(arguments) => close::close(arguments),
         Command::Stop => stop::stop(),
+        Command::Demo => demo::demo(),
         Command::Master(arguments) => master::master(&arguments),
     };
     match done {

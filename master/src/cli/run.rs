@@ -64,9 +64,13 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let descriptors = [masters.as_fd(), run_directory.listener().as_fd()];
     client.request(&Request::Run(request), &descriptors)?;
     drop(masters);
-    let status = tool::run(&arguments.command, &run_directory, ours);
-    let (program, _) = arguments.command.split_first().context("no command")?;
-    match status {
+    let (program, words) = arguments.command.split_first().context("no command")?;
+    let mut tool = tool::prepare(program, &run_directory, &ours)?;
+    tool.args(words);
+    // Only the tool holds it from here on: the master sees when nobody does any more.
+    drop(ours);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(tool::run(tool)) {
         Ok(status) => Ok(status),
         Err(error) => {
             eprintln!("fakessh: can't run {}: {error}", program.to_string_lossy());

@@ -7,4 +7,4 @@ mod process;
 pub use directory::{RunDirectory, RunDirectoryError};
 pub(crate) use directory::{remove_abandoned, sweep};
 pub use environment::{descriptor_for_tool, environment};
-pub use process::{run, socket_pair, status_of_failed_start};
+pub use process::{prepare, run, socket_pair, status_of_failed_start};

@@ -1,6 +1,6 @@
 //! Starts a tool and waits for it.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
@@ -27,42 +27,49 @@ pub fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
+/// A tool that is ready to be started: its `ssh` leads to the run of `socket`.
+///
+/// # Errors
+/// Failures of the system.
+pub fn prepare(
+    program: impl AsRef<OsStr>,
+    directory: &RunDirectory,
+    socket: &OwnedFd,
+) -> io::Result<Command> {
+    let inherited = descriptor_for_tool(socket)?;
+    let variables = environment(directory.path(), &inherited)?;
+    let number = inherited.as_raw_fd();
+    let mut tool = Command::new(program);
+    tool.envs(variables);
+    let mapping = FdMapping { parent_fd: inherited, child_fd: number };
+    tool.fd_mappings(vec![mapping]).map_err(io::Error::other)?;
+    Ok(tool)
+}
+
 /// Runs a tool to its end, and gives its exit status as a shell would: 128+n where signal n killed
 /// it. Its standard streams, directory and process group are this process's.
 ///
 /// SIGTERM and SIGHUP are passed on to it; SIGINT and SIGQUIT come from a terminal, which gives
-/// them to the tool as well, and only it decides what they mean.
+/// them to the tool as well, and only it decides what they mean. Cancelled, it leaves the tool
+/// running.
 ///
 /// # Errors
 /// Where it can't be started: see [`status_of_failed_start`].
-pub fn run(command: &[OsString], directory: &RunDirectory, socket: OwnedFd) -> io::Result<u8> {
-    let (program, arguments) =
-        command.split_first().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let inherited = descriptor_for_tool(&socket)?;
-    drop(socket);
-    let variables = environment(directory.path(), &inherited)?;
-    let number = inherited.as_raw_fd();
-    let mut tool = Command::new(program);
-    tool.args(arguments).envs(variables);
-    let mapping = FdMapping { parent_fd: inherited, child_fd: number };
-    tool.fd_mappings(vec![mapping]).map_err(io::Error::other)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        // Before the tool is there, so that no signal finds nobody.
-        let mut signals = Signals::new()?;
-        let mut child = tokio::process::Command::from(tool).spawn()?;
-        let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
-        loop {
-            tokio::select! {
-                status = child.wait() => return Ok(shell_status(status?)),
-                number = signals.next() => {
-                    if let Some(pid) = pid {
-                        let _ = kill_process(pid, number);
-                    }
+pub async fn run(tool: Command) -> io::Result<u8> {
+    // Before the tool is there, so that no signal finds nobody.
+    let mut signals = Signals::new()?;
+    let mut child = tokio::process::Command::from(tool).spawn()?;
+    let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
+    loop {
+        tokio::select! {
+            status = child.wait() => return Ok(shell_status(status?)),
+            number = signals.next() => {
+                if let Some(pid) = pid {
+                    let _ = kill_process(pid, number);
                 }
             }
         }
-    })
+    }
 }
 
 /// What a shell's status is for a program that could not be started.

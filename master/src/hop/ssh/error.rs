@@ -154,6 +154,7 @@ pub(super) fn describe(error: &russh::Error) -> String {
         russh::Error::WrongServerSig => {
             "the server's signature is wrong; somebody may be listening in".to_owned()
         }
+        russh::Error::NoAuthMethod => "it accepts no method any more".to_owned(),
         error => error.to_string(),
     }
 }

@@ -1,0 +1,220 @@
+//! Ways to a server, what runs over them, and how they end.
+
+use bytes::Bytes;
+use fakessh::hop::ssh::{ConnectError, ProgramEnd, SshConnection, Via};
+use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::message::ProgramKind;
+
+use crate::lab::{GUARD, Lab, output, read_all};
+
+#[tokio::test]
+async fn a_command_gets_its_input_and_its_output_comes_back() {
+    let Some(lab) = Lab::start("") else { return };
+    let connection = lab.connect(&[]).await.unwrap();
+    assert!(connection.server_id().starts_with("SSH-2.0-OpenSSH"));
+    assert_eq!(connection.addresses().unwrap().peer.port(), lab.port);
+    let mut stream = connection.exec(b"cat; echo error >&2; exit 3".to_vec()).await.unwrap();
+    let all_bytes: Vec<u8> = (0..=255).collect();
+    stream.outgoing.send(Bytes::from(all_bytes.clone())).await.unwrap();
+    let (sender, _) = tokio::sync::mpsc::channel(1);
+    drop(std::mem::replace(&mut stream.outgoing, sender));
+    assert_eq!(read_all(&mut stream).await, all_bytes);
+    // The status comes behind the end of the output.
+    let diagnostics = stream.diagnostics.clone();
+    tokio::time::timeout(GUARD, stream.outgoing.closed()).await.unwrap();
+    while !diagnostics.text().contains("status 3") {
+        tokio::task::yield_now().await;
+    }
+    assert!(diagnostics.text().starts_with("error"), "{}", diagnostics.text());
+}
+
+#[tokio::test]
+async fn a_killed_command_is_told_from_one_that_exits() {
+    let Some(lab) = Lab::start("") else { return };
+    let connection = lab.connect(&[]).await.unwrap();
+    for (command, expected) in [
+        ("exit 300", ProgramEnd::Exited(ExitStatus::Code(44))),
+        ("kill -TERM $$", ProgramEnd::Exited(ExitStatus::Signal(15))),
+        ("true", ProgramEnd::Exited(ExitStatus::Code(0))),
+    ] {
+        let kind = ProgramKind::Shell(command.into());
+        let mut program = connection.start(&kind, &[]).await.unwrap();
+        let ended = program.end.wait_for(Option::is_some);
+        let ended = tokio::time::timeout(GUARD, ended).await.unwrap().unwrap().clone();
+        assert_eq!(ended, Some(expected), "{command}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_of_its_own_keeps_output_and_errors_apart() {
+    let Some(lab) = Lab::start("AcceptEnv GREETING") else { return };
+    let connection = lab.connect(&[]).await.unwrap();
+    let environment = [("GREETING".to_owned(), "hello".to_owned())];
+    let kind = ProgramKind::Shell(b"echo $GREETING; echo error >&2; cat".to_vec());
+    let mut program = connection.start(&kind, &environment).await.unwrap();
+    let guarded = async {
+        assert_eq!(program.stdout.recv().await.unwrap(), "hello\n");
+        assert_eq!(program.stderr.recv().await.unwrap(), "error\n");
+        drop(program.stdin);
+        assert_eq!(program.stdout.recv().await, None);
+        program.end.wait_for(Option::is_some).await.unwrap().clone()
+    };
+    let ended = tokio::time::timeout(GUARD, guarded).await.unwrap();
+    assert_eq!(ended, Some(ProgramEnd::Exited(ExitStatus::Code(0))));
+}
+
+#[tokio::test]
+async fn a_stream_that_is_given_up_ends_its_command() {
+    let Some(lab) = Lab::start("") else { return };
+    let connection = lab.connect(&[]).await.unwrap();
+    let here = lab.directory.path().display();
+    std::process::Command::new("mkfifo").arg(lab.path("fifo")).status().unwrap();
+    // The fifo is open for writing as long as the command lives.
+    let stream = connection.exec(format!("exec 9>{here}/fifo; cat").into_bytes()).await.unwrap();
+    let fifo = lab.path("fifo");
+    let ended = tokio::task::spawn_blocking(move || std::fs::read(fifo).unwrap());
+    drop(stream);
+    tokio::time::timeout(GUARD, ended).await.expect("still runs").unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_through_another_is_end_to_end() {
+    let Some(bastion) = Lab::start("") else { return };
+    let Some(target) = Lab::start("") else { return };
+    let jump = bastion.connect(&[]).await.unwrap();
+    let resolved = target.resolved(&[]).await;
+    let caller = target.caller();
+    let via = Via::Through(&jump);
+    let connection = SshConnection::connect(&resolved, via, &caller).await.unwrap();
+    drop(jump);
+    assert_eq!(output(&connection, "echo through").await, "through\n");
+    assert_eq!(connection.addresses(), None);
+}
+
+#[tokio::test]
+async fn a_connection_over_a_stream_of_somebody_else_works() {
+    let Some(bastion) = Lab::start("") else { return };
+    let Some(target) = Lab::start("") else { return };
+    let jump = bastion.connect(&[]).await.unwrap();
+    let stream = jump.direct_tcpip("127.0.0.1", target.port).await.unwrap();
+    let resolved = target.resolved(&[]).await;
+    let caller = target.caller();
+    let via = Via::Stream(stream);
+    let connection = SshConnection::connect(&resolved, via, &caller).await.unwrap();
+    let long = output(&connection, "head -c 1000000 /dev/zero | tr '\\0' x").await;
+    assert_eq!(long.len(), 1_000_000);
+}
+
+#[tokio::test]
+async fn a_jump_host_that_can_not_reach_the_target_is_named() {
+    let Some(bastion) = Lab::start("") else { return };
+    let jump = bastion.connect(&[]).await.unwrap();
+    let mut resolved = bastion.resolved(&[]).await;
+    resolved.port = 1;
+    let caller = bastion.caller();
+    let error = SshConnection::connect(&resolved, Via::Through(&jump), &caller).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Jump { .. }), "{error}");
+    assert!(error.to_string().contains("cannot reach 127.0.0.1:1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_proxy_command_carries_the_connection_and_ends_with_it() {
+    let Some(lab) = Lab::start("") else { return };
+    let resolved = lab.resolved(&[]).await;
+    let caller = lab.caller();
+    std::process::Command::new("mkfifo").arg(lab.path("fifo")).status().unwrap();
+    // Relative to the caller's directory; the fifo is open as long as anything of it lives.
+    let command = "bash -c 'exec 9>fifo; exec 3<>/dev/tcp/%h/%p; cat <&3 & cat >&3'";
+    let connect = SshConnection::connect(&resolved, Via::Command(command), &caller);
+    let fifo = lab.path("fifo");
+    let ended = tokio::task::spawn_blocking(move || std::fs::read(fifo).unwrap());
+    let connection = tokio::time::timeout(GUARD, connect).await.unwrap().unwrap();
+    assert_eq!(output(&connection, "echo over").await, "over\n");
+    drop(connection);
+    tokio::time::timeout(GUARD, ended).await.expect("the command still runs").unwrap();
+}
+
+#[tokio::test]
+async fn a_proxy_command_that_fails_is_shown_with_its_last_words() {
+    let lab = Lab::without_server();
+    let resolved = lab.resolved(&[]).await;
+    let caller = lab.caller();
+    let via = Via::Command("sh -c 'echo no way to %h >&2; exit 7'");
+    let error = SshConnection::connect(&resolved, via, &caller).await.unwrap_err();
+    assert!(matches!(error, ConnectError::ProxyCommand { .. }));
+    let text = error.to_string();
+    assert!(text.contains("no way to 127.0.0.1") && text.contains("status 7"), "{text}");
+}
+
+#[tokio::test]
+async fn a_killed_server_ends_the_connection_and_its_streams() {
+    let Some(mut lab) = Lab::start("") else { return };
+    let connection = lab.connect(&[]).await.unwrap();
+    let mut stream = connection.exec(b"cat".to_vec()).await.unwrap();
+    stream.outgoing.send(Bytes::from_static(b"x")).await.unwrap();
+    assert_eq!(stream.incoming.recv().await.unwrap(), "x");
+    lab.kill_server();
+    let lost = tokio::time::timeout(GUARD, connection.closed()).await.expect("does not notice");
+    assert_eq!(lost.to_string(), "connection to 127.0.0.1 lost: the other end closed it");
+    assert_eq!(read_all(&mut stream).await, b"");
+    assert!(connection.exec(b"true".to_vec()).await.is_err());
+}
+
+#[tokio::test]
+async fn closing_a_connection_ends_it_on_both_sides() {
+    let Some(lab) = Lab::start("") else { return };
+    let connection = lab.connect(&[]).await.unwrap();
+    let mut stream = connection.exec(b"cat".to_vec()).await.unwrap();
+    connection.close().await;
+    let lost = tokio::time::timeout(GUARD, connection.closed()).await.unwrap();
+    assert_eq!(lost.message, "it was closed on this side");
+    assert_eq!(read_all(&mut stream).await, b"");
+    assert!(connection.is_closed());
+}
+
+#[tokio::test]
+async fn a_port_that_says_nothing_is_a_timeout() {
+    let lab = Lab::without_server();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", lab.port)).await.unwrap();
+    let silent = tokio::spawn(async move {
+        let _kept = listener.accept().await;
+        std::future::pending::<()>().await;
+    });
+    let error = lab.connect(&["ConnectTimeout=1"]).await.unwrap_err();
+    silent.abort();
+    assert!(matches!(error, ConnectError::TimedOut { .. }));
+    assert!(error.to_string().contains("did not answer as an SSH server within 1 s"), "{error}");
+}
+
+#[tokio::test]
+async fn a_port_that_is_no_ssh_server_is_shown_for_what_it_is() {
+    let lab = Lab::without_server();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", lab.port)).await.unwrap();
+    let other = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let answer = b"HTTP/1.1 400 Bad Request\r\n\r\n";
+        tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await.unwrap();
+    });
+    let error = lab.connect(&[]).await.unwrap_err();
+    other.await.unwrap();
+    assert!(matches!(error, ConnectError::NotSsh { .. }), "{error}");
+    assert!(error.to_string().contains("HTTP/1.1 400 Bad Request"), "{error}");
+}
+
+#[tokio::test]
+async fn refused_and_unknown_hosts_are_told_apart() {
+    let lab = Lab::without_server();
+    let error = lab.connect(&[]).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Refused { .. }), "{error}");
+    let error = lab.connect(&["HostName=no-such-host.invalid"]).await.unwrap_err();
+    assert!(matches!(error, ConnectError::HostNotFound { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn no_common_cipher_is_a_failed_key_exchange() {
+    let Some(lab) = Lab::start("Ciphers aes256-ctr") else { return };
+    let error = lab.connect(&["Ciphers=aes128-gcm@openssh.com"]).await.unwrap_err();
+    assert!(matches!(error, ConnectError::KeyExchange { .. }), "{error}");
+    assert!(error.to_string().contains("aes256-ctr"), "{error}");
+    lab.connect(&["Ciphers=aes256-ctr"]).await.unwrap();
+}

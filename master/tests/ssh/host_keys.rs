@@ -1,0 +1,106 @@
+//! The server's own key.
+
+use std::fs;
+use std::process::Command;
+
+use fakessh::hop::ssh::ConnectError;
+
+use crate::lab::{GUARD, Lab};
+
+#[tokio::test]
+async fn an_unknown_host_is_asked_about_and_recorded() {
+    let Some(lab) = Lab::start("") else { return };
+    fs::remove_file(lab.path("known")).unwrap();
+    let error = lab.connect(&[]).await.unwrap_err();
+    assert!(matches!(error, ConnectError::HostKey(_)), "{error}");
+    assert!(error.to_string().contains("ssh-keyscan"), "{error}");
+    lab.answer("authenticity of host '[127.0.0.1]", "yes");
+    lab.connect(&[]).await.unwrap();
+    assert!(lab.person.seen().last().unwrap().contains("Permanently added"));
+    lab.connect(&["StrictHostKeyChecking=yes"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_time_of_a_person_is_not_the_time_of_the_connection() {
+    let Some(lab) = Lab::start("") else { return };
+    fs::remove_file(lab.path("known")).unwrap();
+    let resolved = lab.resolved(&["ConnectTimeout=1"]).await;
+    /// Answers when the limit has long passed.
+    struct Slow;
+    #[async_trait::async_trait]
+    impl fakessh::caller::Ask for Slow {
+        async fn ask(
+            &self,
+            _: fakessh_protocol::message::Question,
+        ) -> Option<fakessh_protocol::message::Secret> {
+            tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+            Some(fakessh_protocol::message::Secret("yes".into()))
+        }
+    }
+    let caller = fakessh::caller::Caller { ask: std::sync::Arc::new(Slow), ..lab.caller() };
+    use fakessh::hop::ssh::{SshConnection, Via};
+    let connect = SshConnection::connect(&resolved, Via::Tcp, &caller);
+    tokio::time::timeout(GUARD, connect).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_changed_host_key_is_refused_before_anything_is_sent() {
+    let Some(lab) = Lab::start("") else { return };
+    let other = fs::read_to_string(lab.path("id.pub")).unwrap();
+    fs::write(lab.path("known"), format!("[127.0.0.1]:{} {other}", lab.port)).unwrap();
+    for option in ["StrictHostKeyChecking=ask", "StrictHostKeyChecking=no"] {
+        let error = lab.connect(&[option]).await.unwrap_err().to_string();
+        assert!(error.contains("HAS CHANGED") && error.contains("known:1 "), "{error}");
+        assert!(error.contains("ssh-keygen -f '") && !error.contains('\n'), "{error}");
+    }
+    assert!(lab.person.seen().is_empty());
+    assert!(!lab.log().contains("publickey"));
+}
+
+#[tokio::test]
+async fn a_server_with_several_keys_is_asked_for_the_one_that_is_recorded() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("rsa");
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "rsa", "-b", "2048", "-N", "", "-f"])
+        .arg(&key)
+        .status();
+    assert!(made.unwrap().success());
+    let Some(lab) = Lab::start(&format!("HostKey {}", key.display())) else { return };
+    let public = fs::read_to_string(key.with_extension("pub")).unwrap();
+    fs::write(lab.path("known"), format!("[127.0.0.1]:{} {public}", lab.port)).unwrap();
+    lab.connect(&[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_certificate_of_a_known_authority_is_enough() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificate = directory.path().join("host-cert.pub");
+    let Some(mut lab) = Lab::start("") else { return };
+    lab.keygen("authority", &["-t", "ed25519", "-N", ""]);
+    lab.keygen("other", &["-t", "ed25519", "-N", ""]);
+    let sign = |lab: &Lab, hosts: &str| {
+        let signed = Command::new("ssh-keygen")
+            .args(["-q", "-h", "-I", "test", "-n", hosts, "-s"])
+            .args([lab.path("authority"), lab.path("host.pub")])
+            .status();
+        assert!(signed.unwrap().success());
+        fs::copy(lab.path("host-cert.pub"), &certificate).unwrap();
+    };
+    sign(&lab, "127.0.0.1");
+    lab.restart(&format!("HostCertificate {}", certificate.display()));
+    let authority = |lab: &Lab, name: &str| {
+        let key = fs::read_to_string(lab.path(name)).unwrap();
+        fs::write(lab.path("known"), format!("@cert-authority 127.0.0.* {key}")).unwrap();
+    };
+    authority(&lab, "authority.pub");
+    lab.connect(&["StrictHostKeyChecking=yes"]).await.unwrap();
+    authority(&lab, "other.pub");
+    let error = lab.connect(&["StrictHostKeyChecking=yes"]).await.unwrap_err().to_string();
+    assert!(error.contains("is not known"), "{error}");
+    authority(&lab, "authority.pub");
+    sign(&lab, "elsewhere");
+    lab.restart("");
+    let error = lab.connect(&["StrictHostKeyChecking=yes"]).await.unwrap_err().to_string();
+    assert!(error.contains("host certificate") && error.contains("is for elsewhere"), "{error}");
+}
