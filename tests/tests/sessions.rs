@@ -205,10 +205,12 @@ both_clients! {
 fn a_program_that_closes_stdin_early_goes_on_with_its_output_with_fakessh() {
     let lab = LAB.get();
     let gate = Gate::new(&lab);
-    let command = format!("exec <&-; cat {}; exit 3", gate.path());
-    let mut running = lab.tool(Client::Fakessh, ["ssh", "remote", &command]).input_open().start();
-    // Only the broken pipe ends this.
-    while running.write(&[b'x'; 4096]).is_ok() {}
-    gate.open("still here\n");
-    running.finish().expect_status(3).expect_out("still here\n");
+    // Only a broken pipe ends the first command; the program then reads what the second writes.
+    let script = format!(
+        "(yes; echo writer ended with $? >{0}) | ssh remote 'exec <&-; cat {0}; exit 3'; \
+         exit ${{PIPESTATUS[1]}}",
+        gate.path()
+    );
+    let done = lab.tool(Client::Fakessh, ["bash", "-c", &script]).run();
+    done.expect_status(3).expect_out("writer ended with 141\n");
 }

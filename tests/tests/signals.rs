@@ -98,12 +98,14 @@ fn a_killed_shim_takes_the_program_and_its_children_along_with_fakessh() {
 #[test]
 fn a_program_that_detached_itself_outlives_its_session_with_fakessh() {
     let lab = LAB.get();
-    let gate = Gate::new(&lab);
-    let told = Gate::new(&lab);
+    let [ready, gate, told] = [(); 3].map(|()| Gate::new(&lab));
     let command = format!(
-        "setsid sh -c \"cat {} >{}\" </dev/null >/dev/null 2>&1 & echo up; exec sleep 1000",
+        "setsid sh -c \"echo up >{}; cat {} >{}\" </dev/null >/dev/null 2>&1 & \
+         cat {}; exec sleep 1000",
+        ready.path(),
         gate.path(),
-        told.path()
+        told.path(),
+        ready.path()
     );
     let (mut running, shim) = start_below_shell(&lab, Client::Fakessh, "", &command);
     assert_eq!(running.read_line().as_deref(), Some("up"));
@@ -117,8 +119,9 @@ fn a_program_that_detached_itself_outlives_its_session_with_fakessh() {
 fn an_interrupt_reaches_the_program_with_fakessh() {
     let lab = LAB.get();
     let told = Gate::new(&lab);
+    // The hangup that follows is for those who did not end.
     let command = format!(
-        "trap \"echo got >{}; exit 3\" INT; echo up; while :; do sleep 0.1; done",
+        "trap \"\" HUP; trap \"echo got >{}; exit 3\" INT; echo up; while :; do sleep 0.1; done",
         told.path()
     );
     let script = r#"
