@@ -3,7 +3,7 @@
 
 mod lab;
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::Stdio;
 
@@ -11,7 +11,8 @@ use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::invocation::Request;
 use fakessh_protocol::message::{FromShim, Question, QuestionKind, ToShim};
 use fakessh_shim::session::VERSION;
-use lab::{Lab, Session, kill, stderr_of};
+use lab::{Lab, Session, kill, stderr_of, to_end};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::Signal;
 
@@ -29,9 +30,7 @@ fn the_invocation_and_the_descriptors_arrive_and_the_status_comes_back() {
     assert!(!invocation.directory.is_empty());
 
     child.stdin.take().unwrap().write_all(b"input").unwrap();
-    let mut input = String::new();
-    session.stdin.take().unwrap().read_to_string(&mut input).unwrap();
-    assert_eq!(input, "input");
+    assert_eq!(to_end(session.stdin.take().unwrap()), b"input");
     session.stdout.take().unwrap().write_all(b"output").unwrap();
     session.stderr.take().unwrap().write_all(b"error").unwrap();
     session.exit(7);
@@ -54,8 +53,7 @@ fn the_end_of_output_reaches_the_reader_before_the_status() {
     let mut child = lab.ssh(&["h", "x"]).spawn().unwrap();
     let mut session = lab.accept();
     session.stdout = None;
-    let mut text = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(to_end(child.stdout.take().unwrap()), b"");
     assert!(child.try_wait().unwrap().is_none());
     session.exit(0);
     assert!(child.wait().unwrap().success());
@@ -70,8 +68,11 @@ fn input_that_the_program_closed_breaks_the_writers_pipe() {
     session.tell(&ToShim::Ask(Question { kind: QuestionKind::Line, text: "?".into() }));
     assert_eq!(session.hear(), Some(FromShim::Answer(None)));
     session.stdin = None;
-    let error = child.stdin.take().unwrap().write_all(b"x").unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+    let mut writer = child.stdin.take().unwrap();
+    // Another test that is about to start a program holds a copy of everything for a moment.
+    let guard = Timespec::try_from(lab::GUARD).unwrap();
+    assert_eq!(poll(&mut [PollFd::new(&writer, PollFlags::empty())], Some(&guard)), Ok(1));
+    assert_eq!(writer.write_all(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
     session.exit(3);
     assert_eq!(child.wait().unwrap().code(), Some(3));
 }
@@ -125,7 +126,7 @@ fn without_a_master_it_says_what_to_do() {
     let lab = Lab::new();
     let gone = lab.directory.join("gone");
     std::fs::create_dir(&gone).unwrap();
-    std::fs::copy(lab.directory.join("ssh"), gone.join("ssh")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_shim"), gone.join("ssh")).unwrap();
     let mut command = std::process::Command::new(gone.join("ssh"));
     let output = command.args(["h", "x"]).env_clear().output().unwrap();
     assert_eq!(output.status.code(), Some(255));
@@ -178,8 +179,7 @@ fn closed_standard_descriptors_are_nothing_and_not_our_sockets() {
     let lab = Lab::new();
     let child = lab.shell("exec $SSH h x <&- >&-").spawn().unwrap();
     let mut session = lab.accept();
-    let mut input = Vec::new();
-    session.stdin.take().unwrap().read_to_end(&mut input).unwrap();
+    let input = to_end(session.stdin.take().unwrap());
     session.stdout.take().unwrap().write_all(b"lost").unwrap();
     session.exit(0);
     let output = child.wait_with_output().unwrap();
@@ -218,8 +218,7 @@ fn n_gives_the_program_no_input() {
     let lab = Lab::new();
     let child = lab.ssh(&["-n", "h", "x"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut session = lab.accept();
-    let mut input = Vec::new();
-    session.stdin.take().unwrap().read_to_end(&mut input).unwrap();
+    assert_eq!(to_end(session.stdin.take().unwrap()), b"");
     session.exit(0);
     assert!(child.wait_with_output().unwrap().status.success());
 }

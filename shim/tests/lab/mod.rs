@@ -2,8 +2,8 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs::{self, File};
-use std::io::Read as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -14,6 +14,7 @@ use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::{FromShim, Handoff, ToShim};
 use fakessh_shim::datagram::{receive_message, send_message};
 use fakessh_shim::find::{SOCKET_NAME, SOCKET_VARIABLE};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
@@ -36,7 +37,7 @@ impl Lab {
         let directory = std::env::temp_dir().join(name);
         fs::create_dir(&directory).unwrap();
         for name in ["ssh", "scp", "sftp"] {
-            symlink(program(), directory.join(name)).unwrap();
+            symlink(env!("CARGO_BIN_EXE_shim"), directory.join(name)).unwrap();
         }
         let kind = SocketType::SEQPACKET;
         let listener = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
@@ -97,11 +98,6 @@ impl Drop for Lab {
     }
 }
 
-fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    test.parent().unwrap().parent().unwrap().join("examples/shim")
-}
-
 fn guard(socket: &OwnedFd) {
     set_socket_timeout(socket, Timeout::Recv, Some(GUARD)).unwrap();
 }
@@ -155,11 +151,24 @@ impl Session {
     }
 }
 
+/// Reads to the end, which must come.
+pub(crate) fn to_end(mut reader: impl Read + AsFd) -> Vec<u8> {
+    let guard = Timespec::try_from(GUARD).unwrap();
+    let mut bytes = Vec::new();
+    loop {
+        let ready = poll(&mut [PollFd::new(&reader, PollFlags::IN)], Some(&guard)).unwrap();
+        assert_eq!(ready, 1, "no end after {:?}", String::from_utf8_lossy(&bytes));
+        let mut buffer = [0; 4096];
+        match reader.read(&mut buffer).unwrap() {
+            0 => return bytes,
+            read => bytes.extend_from_slice(&buffer[..read]),
+        }
+    }
+}
+
 /// Everything that a child wrote to its standard error.
 pub(crate) fn stderr_of(child: &mut Child) -> String {
-    let mut text = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-    text
+    String::from_utf8(to_end(child.stderr.take().unwrap())).unwrap()
 }
 
 pub(crate) fn kill(child: &Child, signal: rustix::process::Signal) {
