@@ -119,8 +119,10 @@ impl Slave {
                 return self.kill_overdue(last);
             };
             for ready in ready {
-                if let Token::Session(control, Part::Exit) = ready.token {
-                    self.note_exit(control);
+                match ready.token {
+                    Token::Session(control, Part::Exit) => self.note_exit(control),
+                    Token::Children => self.note_children(),
+                    _ => {}
                 }
             }
         }

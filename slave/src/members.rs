@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::fs;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 /// Which members of a session.
@@ -25,11 +26,16 @@ pub(crate) fn signal(leaders: &HashSet<Pid>, whom: Whom, signals: &[Signal]) {
             return;
         }
         // The number may have become another's since it was read. The descriptor can't.
-        let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
-        if stat(pid).is_some_and(|stat| leaders.contains(&stat.session)) {
-            for signal in signals {
-                let _ = rustix::process::pidfd_send_signal(&pidfd, *signal);
-            }
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty());
+        if stat(pid).is_none_or(|stat| !leaders.contains(&stat.session)) {
+            return;
+        }
+        for signal in signals {
+            let _ = match &pidfd {
+                Ok(pidfd) => rustix::process::pidfd_send_signal(pidfd, *signal),
+                Err(Errno::NOSYS) => rustix::process::kill_process(pid, *signal),
+                Err(_) => return,
+            };
         }
     });
 }

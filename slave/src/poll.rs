@@ -28,17 +28,21 @@ pub(crate) enum Part {
 pub(crate) enum Token {
     LinkIn,
     LinkOut,
+    /// Some program has ended; only where there are no pidfds.
+    Children,
     Session(Handle, Part),
 }
 
 impl Token {
     const LINK_IN: u64 = u64::MAX;
     const LINK_OUT: u64 = u64::MAX - 1;
+    const CHILDREN: u64 = u64::MAX - 2;
 
     fn encode(self) -> u64 {
         match self {
             Token::LinkIn => Token::LINK_IN,
             Token::LinkOut => Token::LINK_OUT,
+            Token::Children => Token::CHILDREN,
             Token::Session(Handle(number), part) => (u64::from(number) << 2) | part as u64,
         }
     }
@@ -47,6 +51,7 @@ impl Token {
         let part = match data {
             Token::LINK_IN => return Token::LinkIn,
             Token::LINK_OUT => return Token::LinkOut,
+            Token::CHILDREN => return Token::Children,
             _ if data & 3 == Part::Stdin as u64 => Part::Stdin,
             _ if data & 3 == Part::Stdout as u64 => Part::Stdout,
             _ if data & 3 == Part::Stderr as u64 => Part::Stderr,
@@ -169,6 +174,7 @@ mod tests {
         for token in [
             Token::LinkIn,
             Token::LinkOut,
+            Token::Children,
             Token::Session(Handle(1), Part::Stdin),
             Token::Session(Handle(u32::MAX), Part::Exit),
             Token::Session(Handle(7), Part::Stdout),

@@ -36,8 +36,8 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sb
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) pid: Pid,
-    /// Becomes readable when the program ends.
-    pub(crate) pidfd: OwnedFd,
+    /// Becomes readable when the program ends. `None` where the kernel has no such thing.
+    pub(crate) pidfd: Option<OwnedFd>,
     pub(crate) stdin: OwnedFd,
     pub(crate) stdout: OwnedFd,
     /// `None` where standard error is dropped.
@@ -126,7 +126,8 @@ impl Launcher {
         let child = command.spawn()?;
         let pid = Pid::from_child(&child);
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Program { pid, pidfd, stdin, stdout, stderr }),
+            Ok(pidfd) => Ok(Program { pid, pidfd: Some(pidfd), stdin, stdout, stderr }),
+            Err(Errno::NOSYS) => Ok(Program { pid, pidfd: None, stdin, stdout, stderr }),
             Err(error) => {
                 // A program whose end we could not see would stay for ever.
                 destroy(pid);
@@ -188,6 +189,12 @@ fn login_environment(account: &Account) -> Vec<(OsString, OsString)> {
 fn may_set(name: &[u8], value: &[u8]) -> bool {
     let is_variable = !name.is_empty() && !name.contains(&b'=') && !name.contains(&0);
     is_variable && !value.contains(&0) && !name.starts_with(b"LD_") && !NOT_SETTABLE.contains(&name)
+}
+
+/// Whether the kernel has pidfds: Linux 5.3 and later.
+pub(crate) fn has_pidfds() -> bool {
+    let ours = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty());
+    !matches!(ours, Err(Errno::NOSYS))
 }
 
 /// How a program ended, where it has. It stays a zombie, and its number its own.

@@ -20,7 +20,7 @@ use crate::guardian::Guardian;
 use crate::inbound::Inbound;
 use crate::link::Direction;
 use crate::outbound::Outbound;
-use crate::poll::{Interest, Part, Poll, Ready, Token};
+use crate::poll::{Interest, Part, Poll, Ready, Token, Watched};
 use crate::program::{self, Launcher};
 use crate::session::{Session, Sessions};
 use crate::sys;
@@ -87,6 +87,8 @@ pub(crate) struct Slave {
     pub(crate) link_out: Direction,
     pub(crate) inbound: Inbound,
     pub(crate) outbound: Outbound,
+    /// Says that some program has ended, where there are no pidfds.
+    children: Option<Watched>,
     pub(crate) sessions: Sessions,
     pub(crate) doomed: Doomed,
     pub(crate) clock: Clock,
@@ -104,6 +106,7 @@ impl Slave {
             link_out: Direction::outward()?,
             inbound: Inbound::new(),
             outbound: Outbound::default(),
+            children: None,
             sessions: Sessions::default(),
             doomed: Doomed::default(),
             clock: Clock::default(),
@@ -112,6 +115,11 @@ impl Slave {
             scratch: vec![0; SCRATCH].into_boxed_slice(),
         };
         slave.link_in.watched.watch(&slave.poll, Interest::Read)?;
+        if !program::has_pidfds() {
+            let mut reports = Watched::new(sys::report_children()?, Token::Children);
+            reports.watch(&slave.poll, Interest::Read)?;
+            slave.children = Some(reports);
+        }
         slave.outbound.begin(&start::preamble(&arrival.marker));
         slave.mux.message(Handle::LINK, &ToMaster::Hello(slave.launcher.hello()))?;
         slave.send_out()?;
@@ -130,6 +138,7 @@ impl Slave {
                 Token::LinkIn => take_in = true,
                 Token::LinkOut if one.ended => return Err(LinkEnd::Closed),
                 Token::LinkOut => {}
+                Token::Children => self.note_children(),
                 Token::Session(control, part) => self.session_ready(control, part, *one),
             }
         }
@@ -255,6 +264,18 @@ impl Slave {
             && let Some(signal) = sys::signal_from_number(number)
         {
             let _ = kill_process_group(session.pid, signal);
+        }
+    }
+
+    /// Some program has ended: looks which.
+    pub(crate) fn note_children(&mut self) {
+        if let Some(reports) = &self.children {
+            while rustix::io::read(reports, &mut self.scratch[..]).is_ok() {}
+        }
+        let controls: Vec<Handle> = self.sessions.by_control.keys().copied().collect();
+        for control in controls {
+            self.note_exit(control);
+            self.settle(control);
         }
     }
 

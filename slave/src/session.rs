@@ -29,7 +29,7 @@ const KEPT_BUFFER: usize = 16 * 1024;
 pub(crate) struct Session {
     pub(crate) handles: SessionHandles,
     pub(crate) pid: Pid,
-    /// Until the program has ended.
+    /// Until the program has ended, where the kernel has pidfds.
     pub(crate) pidfd: Option<Watched>,
     /// How it ended. It stays unreaped while the session lasts, so that its number, which is that
     /// of its process group, can't become another's.
@@ -73,7 +73,7 @@ impl Session {
         Ok(Session {
             handles,
             pid: program.pid,
-            pidfd: Some(watched(program.pidfd, Part::Exit, Interest::Read)?),
+            pidfd: program.pidfd.map(|fd| watched(fd, Part::Exit, Interest::Read)).transpose()?,
             exit: None,
             stdin: Some(stdin),
             stdout: Some(output(program.stdout, Part::Stdout)?),

@@ -4,10 +4,12 @@
 
 use std::ffi::{CString, c_int};
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicI32, Ordering};
 
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, Rlimit, Signal};
 
 const SIG_DFL: usize = 0;
@@ -42,6 +44,30 @@ pub(crate) fn fork() -> io::Result<bool> {
     match unsafe { c_fork() } {
         -1 => Err(io::Error::last_os_error()),
         pid => Ok(pid != 0),
+    }
+}
+
+/// Where [`child_ended`] writes; -1 before there is such a place.
+static ENDED: AtomicI32 = AtomicI32::new(-1);
+
+/// Makes SIGCHLD known by a byte on the descriptor that is returned, for kernels that have no
+/// pidfd (before Linux 5.3). It stays until the end of the process; programs have the default.
+pub(crate) fn report_children() -> io::Result<OwnedFd> {
+    let (reports, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    ENDED.store(writer.into_raw_fd(), Ordering::Relaxed);
+    let handler: extern "C" fn(c_int) = child_ended;
+    // SAFETY: the handler makes one system call, touches no errno, and is never removed.
+    unsafe { signal(Signal::CHILD.as_raw(), handler as usize) };
+    Ok(reports)
+}
+
+extern "C" fn child_ended(_: c_int) {
+    let fd = ENDED.load(Ordering::Relaxed);
+    if fd >= 0 {
+        // SAFETY: `report_children` gave this descriptor up to us, and nothing closes it.
+        let writer = unsafe { BorrowedFd::borrow_raw(fd) };
+        // A full pipe says as much as one byte more would.
+        let _ = rustix::io::write(writer, &[0]);
     }
 }
 
