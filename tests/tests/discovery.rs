@@ -77,7 +77,7 @@ fn from_a_process_that_outlives_the_tool() {
     let [up, gate, told] = [(); 3].map(|()| Gate::new(&lab));
     // As sshfs does: the program that was started ends, a daemon goes on with its session.
     let script = format!(
-        "( setsid sh -c 'ssh remote \"echo up >{}; cat {}\" >{}' </dev/null >/dev/null 2>&1 & ); \
+        "( setsid sh -c 'ssh remote \"echo up >{}; cat {}\" | cat >{}' </dev/null >/dev/null 2>&1 & ); \
          cat {}; exit 5",
         up.path(),
         gate.path(),

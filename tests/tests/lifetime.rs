@@ -199,26 +199,63 @@ fn a_master_holds_nothing_of_its_caller() {
     lab.expect_nothing_left();
 }
 
+/// Another server with an account of its own, which the first one's users know as `other`.
+fn second(lab: &Lab) -> Lab {
+    let second = Lab::start();
+    let mut lines = second.way_in(second.port());
+    lines.push(format!("IdentityFile {}", second.key().display()));
+    lines.push(format!("UserKnownHostsFile {}", second.known_hosts().display()));
+    lab.host("other", &lines);
+    second
+}
+
 #[test]
 fn a_run_needs_no_destination_where_command_lines_say_it() {
     let lab = Lab::start();
-    lab.host_through("other", lab.port(), &[]);
-    let script = "ssh remote echo one; ssh other echo two; ssh remote echo three";
+    let other = second(&lab);
+    let script = "for host in remote other remote; do ssh $host 'id -un'; done";
     let done = lab.run([""; 0], ["sh", "-c", script]).run();
-    done.expect_status(0).expect_out("one\ntwo\nthree\n");
-    assert_eq!(lab.logins(), 2);
+    let (one, two) = (&lab.account().name, &other.account().name);
+    done.expect_status(0).expect_out(&format!("{one}\n{two}\n{one}\n"));
+    assert_eq!((lab.logins(), other.logins()), (1, 1));
     lab.expect_nothing_left();
 }
 
 #[test]
 fn routes_give_names_to_destinations() {
     let lab = Lab::start();
-    lab.host_through("other", lab.port(), &[]);
-    let script = "ssh one echo 1; ssh two echo 2";
+    let other = second(&lab);
+    let script = "ssh one 'id -un'; ssh two 'id -un'; ssh one true";
     let before = ["--route", "one=remote", "--route", "two=other"];
     let done = lab.run(before, ["sh", "-c", script]).run();
-    done.expect_status(0).expect_out("1\n2\n");
-    assert_eq!(lab.logins(), 2);
+    let (one, two) = (&lab.account().name, &other.account().name);
+    done.expect_status(0).expect_out(&format!("{one}\n{two}\n"));
+    assert_eq!((lab.logins(), other.logins()), (1, 1));
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn files_pass_between_two_hosts_that_do_not_know_each_other() {
+    let lab = Lab::start();
+    let other = second(&lab);
+    std::fs::write(lab.remote_dir().join("file"), "content\n").unwrap();
+    let from = format!("one:{}/file", lab.remote_dir().display());
+    let to = format!("two:{}/file", other.remote_dir().display());
+    let before = ["--route", "one=remote", "--route", "two=other"];
+    lab.run(before, ["scp", "-q", "-3", &from, &to]).run().expect_status(0);
+    let copy = std::fs::read_to_string(other.remote_dir().join("file")).unwrap();
+    assert_eq!(copy, "content\n");
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn names_of_one_account_share_its_connection() {
+    let lab = Lab::start();
+    lab.host_through("alias", lab.port(), &[]);
+    let script = "ssh remote echo one; ssh alias echo two";
+    let done = lab.run([""; 0], ["sh", "-c", script]).run();
+    done.expect_status(0).expect_out("one\ntwo\n");
+    assert_eq!(lab.logins(), 1);
     lab.expect_nothing_left();
 }
 

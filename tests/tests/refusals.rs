@@ -40,8 +40,7 @@ both_clients! {
 #[test]
 fn options_that_are_not_served_yet_are_refused_by_name_with_fakessh() {
     for (option, name) in [
-        (&["-t"][..], "-t"),
-        (&["-tt"], "-t"),
+        (&["-tt"][..], "-t"),
         (&["-L", "1:localhost:2"], "-L"),
         (&["-R", "1:localhost:2"], "-R"),
         (&["-D", "1080"], "-D"),
