@@ -122,7 +122,7 @@ impl Value<'_> {
                 }
                 first(&mut settings.tunnel, wanted);
             }
-            Keyword::User => first(&mut settings.user, destination::user(self.single()?)?),
+            Keyword::User => settings.default_user(Some(self.single()?))?,
         }
         Ok(())
     }

@@ -12,10 +12,7 @@ impl Settings {
                 let word = String::from_utf8_lossy(word);
                 UsageError::new(format!("bad destination '{word}', use ssh://[user@]host[:port]"))
             })?;
-            if let Some(given) = given_user {
-                let given = user(&given)?;
-                self.user.get_or_insert(given);
-            }
+            self.default_user(given_user.as_deref())?;
             if let Some(given) = given_port {
                 let given = port(given)?;
                 self.port.get_or_insert(given);
@@ -26,12 +23,19 @@ impl Settings {
         match word.iter().rposition(|&byte| byte == b'@') {
             Some(0) => Err(UsageError::new("there is no user name before the @")),
             Some(at) => {
-                let given = user(&word[..at])?;
-                self.user.get_or_insert(given);
+                self.default_user(Some(&word[..at]))?;
                 valid_host(&word[at + 1..])
             }
             None => valid_host(word),
         }
+    }
+
+    /// Takes a user's name where none was given before. Of a second one ssh looks at nothing.
+    pub(super) fn default_user(&mut self, name: Option<&[u8]>) -> Result<(), UsageError> {
+        if let (None, Some(name)) = (&self.user, name) {
+            self.user = Some(user(name)?);
+        }
+        Ok(())
     }
 }
 
@@ -81,7 +85,7 @@ fn percent_decode(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// A user's name, held against what `ssh` allows on a command line.
-pub(super) fn user(name: &[u8]) -> Result<String, UsageError> {
+fn user(name: &[u8]) -> Result<String, UsageError> {
     let bad = || UsageError::new("remote username contains invalid characters");
     let name = std::str::from_utf8(name).map_err(|_| bad())?;
     let after_space = name.as_bytes().windows(2);

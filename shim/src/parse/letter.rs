@@ -145,14 +145,9 @@ impl Settings {
             b'c' => self.connect_by(b"Ciphers", &config_word(value)),
             b'm' => self.connect_by(b"MACs", &config_word(value)),
             b'P' => self.connect_by(b"Tag", &config_word(value)),
-            b'l' => {
-                let user = destination::user(value)?;
-                self.user.get_or_insert(user);
-            }
-            b'p' => {
-                let port = destination::port(value)?;
-                self.port.get_or_insert(port);
-            }
+            b'l' => self.default_user(Some(value))?,
+            // Of a second one ssh looks at nothing.
+            b'p' if self.port.is_none() => self.port = Some(destination::port(value)?),
             b'e' => escape_character(value)?,
             b'L' | b'R' | b'D' => {
                 self.demand(Demand::Forward, format!("-{}", char::from(letter)));
@@ -171,7 +166,7 @@ impl Settings {
             }
             b'w' => self.demand(Demand::Other, "-w"),
             b'O' => self.control(value)?,
-            // -S names a ControlPath.
+            // -p the second time; -S, which names a ControlPath.
             _ => {}
         }
         Ok(())

@@ -53,6 +53,8 @@ fn destinations() {
         ("-p 22 h true", None, "h", Some(22)),
         ("-p22 -p23 h true", None, "h", Some(22)),
         ("-oPort=5 -p 6 h true", None, "h", Some(5)),
+        // Of the second one ssh looks at nothing.
+        ("-l u -l -x -p 5 -p x -oUser=a;b a;b@h true", Some("u"), "h", Some(5)),
         ("ssh://h true", None, "h", None),
         ("ssh://h/ true", None, "h", None),
         ("ssh://u@h:2222 true", Some("u"), "h", Some(2222)),
