@@ -16,6 +16,7 @@
 )]
 
 pub mod account;
+pub mod bench;
 pub mod binary;
 pub mod builder;
 mod capture;

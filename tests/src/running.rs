@@ -130,6 +130,11 @@ impl Running {
         self.wait_for(&self.stdout, needle);
     }
 
+    /// What it wrote to its standard error so far.
+    pub fn errors(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.bytes()).into_owned()
+    }
+
     /// Waits until its standard error holds this text.
     ///
     /// # Panics

@@ -208,7 +208,7 @@ fn ten_thousand_files_and_every_tool_take_one_login_with_fakessh() {
         git clone -q remote:{remote}/r.git r
         cd r && git checkout -q -b main && cp ../tree/big . && git add . && git commit -q -m m
         git push -q origin main && cd ..
-        mkdir {remote}/tar && chmod 777 {remote}/tar
+        ssh remote mkdir {remote}/tar
         tar -cf - -C tree . | ssh remote tar -xf - -C {remote}/tar
         "#,
         remote = remote.display()

@@ -40,21 +40,14 @@ pub(super) fn main() -> ExitCode {
 
 fn follow(order: Order, held: &mut Held) -> Answer {
     let done = match order {
-        Order::Time { program, input } => {
-            time(&program, input).map(|(took, output)| Answer::Took {
-                nanoseconds: took.as_nanos() as u64,
-                output,
-            })
-        }
-        Order::Rate { program, count, at_once } => rate(&program, count, at_once).map(|took| {
-            Answer::Took { nanoseconds: took.as_nanos() as u64, output: 0 }
-        }),
+        Order::Time { program, input } => time(&program, input)
+            .map(|(took, output)| Answer::Took { nanoseconds: took.as_nanos() as u64, output }),
+        Order::Rate { program, count, at_once } => rate(&program, count, at_once)
+            .map(|took| Answer::Took { nanoseconds: took.as_nanos() as u64, output: 0 }),
         Order::Hold { program, count } => {
             held.hold(&program, count).map(|pids| Answer::Held { pids })
         }
-        Order::Pour { program, direction } => {
-            held.pour(&program, direction).map(|()| Answer::Done)
-        }
+        Order::Pour { program, direction } => held.pour(&program, direction).map(|()| Answer::Done),
         Order::Stall { program, count, direction, bytes } => {
             held.stall(&program, count, direction, bytes).map(|()| Answer::Done)
         }

@@ -41,7 +41,9 @@ impl Held {
         let mut pids = Vec::new();
         while !starting.is_empty() {
             let ready: Vec<bool> = {
-                let fds = starting.iter().map(|(_, out)| PollFd::from_borrowed_fd(out.as_fd(), PollFlags::IN));
+                let fds = starting
+                    .iter()
+                    .map(|(_, out)| PollFd::from_borrowed_fd(out.as_fd(), PollFlags::IN));
                 let mut fds: Vec<PollFd<'_>> = fds.collect();
                 match poll(&mut fds, None) {
                     Ok(_) | Err(rustix::io::Errno::INTR) => {}

@@ -125,7 +125,10 @@ mod tests {
         assert_eq!(row.ratio(), Some(0.4));
         assert_eq!((row.met(row.target), row.met(row.first_target)), (Some(false), Some(true)));
         let row = row.target(Against::Either, 1.0, None);
-        assert_eq!((row.ratio(), row.met(row.target), row.met(None)), (Some(0.8), Some(true), None));
+        assert_eq!(
+            (row.ratio(), row.met(row.target), row.met(None)),
+            (Some(0.8), Some(true), None)
+        );
         let row = row.higher();
         assert_eq!((row.ratio(), row.met(row.target)), (Some(0.4), Some(false)));
         let row = Row::new("x", "MB", 1.9).target(Against::Nothing, 1.5, 2.0);

@@ -1,0 +1,78 @@
+//! B1: memory while producers outrun consumers that have stopped.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use fakessh_protocol::mux::{INITIAL_WINDOW, MAX_WIDENED};
+
+use super::Bench;
+use super::memory::resident;
+use super::order::{Direction, Order};
+use super::row::{Against, Row};
+use super::site::{Contender, Site, program_on_target};
+use crate::Lab;
+
+/// Sessions whose consumer has stopped.
+const SESSIONS: usize = 100;
+
+/// Bytes that each consumer takes before it stops: so many that its window has grown.
+const TAKEN: u64 = 4 << 20;
+
+/// Between two looks at the processes.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What master and slave may hold beside the windows, in MB.
+const BESIDE: f64 = 20.0;
+
+/// B1: a hundred sessions each way.
+pub(super) fn memory(bench: &Bench) -> Vec<Row> {
+    let directions = [(Direction::Down, "down"), (Direction::Up, "up")];
+    directions.map(|(direction, name)| one_way(bench, direction, name)).into()
+}
+
+fn one_way(bench: &Bench, direction: Direction, name: &str) -> Row {
+    let lab = Lab::builder().max_sessions(1000).start();
+    let site = Site::of(&lab, "remote", bench.cipher());
+    let program = program_on_target(&lab);
+    let command = match direction {
+        Direction::Down => format!("{program} --produce {}", u64::MAX),
+        Direction::Up => format!("head -c {TAKEN} >/dev/null; exec sleep 1000"),
+    };
+    let time = Duration::from_secs(bench.either(60, 10)) / 2;
+    let ours = most_resident(&site, Contender::Ours, direction, &command, time, || {
+        let slaves: f64 = lab.slaves().iter().map(|slave| resident(slave.pid)).sum();
+        resident(lab.master().pid) + slaves
+    });
+    let pid = site.control_master_pid();
+    let rival =
+        most_resident(&site, Contender::ControlMaster, direction, &command, time / 4, || {
+            resident(pid)
+        });
+    let windows = SESSIONS as f64 * f64::from(INITIAL_WINDOW) + MAX_WIDENED as f64;
+    let bound = windows / 1e6 + BESIDE;
+    Row::new(format!("{SESSIONS} stopped readers {name}, master and slave"), "MB", ours)
+        .rivals(Some(rival), None)
+        .target(Against::Nothing, bound, None)
+}
+
+/// The most that `look` sees while the sessions of a contender are stalled.
+fn most_resident(
+    site: &Site,
+    contender: Contender,
+    direction: Direction,
+    command: &str,
+    time: Duration,
+    look: impl Fn() -> f64,
+) -> f64 {
+    let program = site.ssh(contender, command);
+    let count = SESSIONS;
+    site.order(contender, &Order::Stall { program, count, direction, bytes: TAKEN });
+    let until = Instant::now() + time;
+    let mut most = 0.0;
+    while Instant::now() < until {
+        most = f64::max(most, look());
+        sleep(LOOK);
+    }
+    site.order(contender, &Order::Release);
+    most
+}

@@ -1,0 +1,49 @@
+//! M2: the memory of what waits. Also what all measures of memory look at.
+
+use std::fs;
+
+use super::Bench;
+use super::order::Order;
+use super::rounds::median;
+use super::row::{Against, Row};
+use super::site::{Contender, Site};
+
+/// M2: a shim that waits, a slave that has nothing to do.
+pub(super) fn idle(bench: &Bench) -> Vec<Row> {
+    let site = Site::open(bench);
+    let command = "echo up; read -r line";
+    let resident_of = |contender| {
+        let pids = site.hold(contender, site.ssh(contender, command), 3);
+        assert_eq!(pids.len(), 3, "sessions that came up");
+        let total: f64 = pids.iter().map(|&pid| resident(pid)).sum();
+        site.order(contender, &Order::Release);
+        total / 3.0
+    };
+    let shim = resident_of(Contender::Ours);
+    let [client, ssh] = [Contender::ControlMaster, Contender::Ssh].map(resident_of);
+    let slaves = site.lab().slaves();
+    let slave: Vec<f64> = slaves.iter().map(|slave| resident(slave.pid)).collect();
+    let slave = median(&slave).expect("a slave that runs");
+    let control_master = resident(site.control_master_pid());
+    vec![
+        Row::new("a client that waits", "MB", shim).rivals(Some(client), Some(ssh)).target(
+            Against::Nothing,
+            1.5,
+            2.0,
+        ),
+        Row::new("an idle slave", "MB", slave).target(Against::Nothing, 2.0, 2.5),
+        Row::new("a master with one idle context", "MB", resident(site.lab().master().pid))
+            .rivals(Some(control_master), None),
+    ]
+}
+
+/// Megabytes (10^6 bytes) that a process has in memory now.
+///
+/// # Panics
+/// Where there is no such process.
+pub(super) fn resident(pid: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process to look at");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
+    kib.expect("the resident memory of a process") * 1.024 / 1000.0
+}
