@@ -4,20 +4,18 @@ use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::ToSlave;
 use fakessh_protocol::wire::{Header, Kind};
 
-use crate::master::{Fifo, Master};
+use crate::master::{Fifo, Master, Witness};
 
 #[test]
 fn a_hangup_ends_the_process_group() {
     let mut master = Master::start();
-    let witness = Fifo::new("hangup");
-    let line = format!("exec 9>{}; sleep 1000 & sleep 1000 | cat", witness.path.display());
+    let witness = Witness::new("hangup");
+    let line = format!("{}; sleep 1000 & sleep 1000 | cat", witness.hold());
     let handles = master.shell(&line);
-    let path = witness.path.clone();
-    let gone = std::thread::spawn(move || Fifo { path }.read_to_end());
     master.run("true", b"");
     master.message(handles, &ToSlave::Hangup);
     assert_eq!(master.exit(handles), ExitStatus::Signal(1));
-    gone.join().unwrap().unwrap();
+    witness.wait();
 }
 
 #[test]
@@ -41,25 +39,23 @@ fn a_stopped_program_is_hung_up_too() {
 #[test]
 fn a_job_in_a_process_group_of_its_own_is_hung_up_too() {
     let mut master = Master::start();
-    let witness = Fifo::new("job");
+    let witness = Witness::new("job");
     let line = format!(
-        "exec bash -c 'set -m; exec 9>{}; sleep 1000 & echo ready; wait'",
-        witness.path.display()
+        "exec bash -c 'trap \"\" HUP; set -m; {}; sleep 1000 & echo ready; wait'",
+        witness.hold()
     );
     let handles = master.shell(&line);
-    let path = witness.path.clone();
-    let gone = std::thread::spawn(move || Fifo { path }.read_to_end());
     master.until("ready", |master| master.text(handles.stdout) == "ready\n");
     master.message(handles, &ToSlave::Hangup);
     master.exit(handles);
-    gone.join().unwrap().unwrap();
+    witness.wait();
 }
 
 #[test]
 fn a_hangup_does_not_wait_for_those_who_only_hold_the_output() {
     let mut master = Master::start();
     let gate = Fifo::new("detached");
-    let line = format!("setsid sh -c 'read x <{}' & echo $!", gate.path.display());
+    let line = format!("setsid sh -c 'echo detached; read x <{}' & true", gate.path.display());
     let handles = master.shell(&line);
     master.until("output", |master| master.of(handles.stdout).len > 0);
     master.run("true", b"");
@@ -73,13 +69,8 @@ fn a_hangup_does_not_wait_for_those_who_only_hold_the_output() {
 #[test]
 fn the_end_of_the_link_ends_everything() {
     let mut master = Master::start();
-    let witness = Fifo::new("link-end");
-    let line = format!(
-        "trap '' HUP; exec 9>{}; echo ready; sleep 1000; sleep 1000",
-        witness.path.display()
-    );
-    let path = witness.path.clone();
-    let gone = std::thread::spawn(move || Fifo { path }.read_to_end());
+    let witness = Witness::new("link-end");
+    let line = format!("trap '' HUP; {}; echo ready; sleep 1000; sleep 1000", witness.hold());
     let stubborn = master.shell(&line);
     let meek = master.shell("echo ready; sleep 1000");
     for handles in [stubborn, meek] {
@@ -87,7 +78,7 @@ fn the_end_of_the_link_ends_everything() {
     }
     master.to_slave = None;
     assert_eq!(master.until_closed().code(), Some(0));
-    gone.join().unwrap().unwrap();
+    witness.wait();
 }
 
 #[test]
@@ -107,17 +98,15 @@ fn a_link_that_ends_inside_a_frame_for_a_full_pipe_ends() {
 #[test]
 fn a_slave_that_is_killed_takes_its_programs_along() {
     let mut master = Master::start();
-    let witness = Fifo::new("killed-slave");
-    let path = witness.path.clone();
-    let gone = std::thread::spawn(move || Fifo { path }.read_to_end());
+    let witness = Witness::new("killed-slave");
     // A grandchild that the kernel tells nothing, and one that takes no hint.
-    let meek = format!("exec 9>{}; sleep 1000 & echo ready; sleep 1000", witness.path.display());
+    let meek = format!("{}; sleep 1000 & echo ready; sleep 1000", witness.hold());
     for line in [meek.clone(), format!("trap '' HUP; {meek}")] {
         let handles = master.shell(&line);
         master.until("ready", |master| master.text(handles.stdout) == "ready\n");
     }
     master.child.kill().unwrap();
-    gone.join().unwrap().unwrap();
+    witness.wait();
 }
 
 #[test]

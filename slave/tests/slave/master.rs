@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use fakessh_protocol::exit::ExitStatus;
@@ -347,6 +348,16 @@ impl Master {
         }
     }
 
+    /// Waits until the slave waits. One that only looks and looks again is never seen to.
+    pub(crate) fn until_the_slave_sleeps(&self) {
+        let deadline = Instant::now() + HANG;
+        let path = format!("/proc/{}/status", self.child.id());
+        while !fs::read_to_string(&path).unwrap().contains("S (sleeping)") {
+            assert!(Instant::now() < deadline, "the slave is busy while nothing moves");
+            std::thread::yield_now();
+        }
+    }
+
     /// A figure of the slave's `/proc/PID/status`, in bytes.
     pub(crate) fn memory(&self, name: &str) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -370,16 +381,38 @@ impl Fifo {
         Fifo { path }
     }
 
-    /// Reads until all who write are gone.
-    pub(crate) fn read_to_end(&self) -> io::Result<String> {
-        let mut text = String::new();
-        fs::File::open(&self.path)?.read_to_string(&mut text)?;
-        Ok(text)
-    }
-
     /// Lets those go on who read a line.
     pub(crate) fn release(&self) {
         fs::File::create(&self.path).unwrap().write_all(b"go\n").unwrap();
+    }
+}
+
+/// A named pipe that programs hold open, to see when the last of them is gone.
+pub(crate) struct Witness {
+    fifo: Fifo,
+    gone: Receiver<()>,
+}
+
+impl Witness {
+    pub(crate) fn new(name: &str) -> Witness {
+        let fifo = Fifo::new(name);
+        let (tell, gone) = std::sync::mpsc::channel();
+        let path = fifo.path.clone();
+        std::thread::spawn(move || {
+            let _ = fs::read(path);
+            let _ = tell.send(());
+        });
+        Witness { fifo, gone }
+    }
+
+    /// The shell's word that holds it open as descriptor 9.
+    pub(crate) fn hold(&self) -> String {
+        format!("exec 9>{}", self.fifo.path.display())
+    }
+
+    /// Waits until nobody holds it.
+    pub(crate) fn wait(&self) {
+        assert!(self.gone.recv_timeout(HANG).is_ok(), "somebody is left");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::{ProgramKind, RefusalReason, ToSlave};
+use fakessh_protocol::mux::INITIAL_WINDOW;
 use fakessh_protocol::wire::Handle;
 
 use crate::master::{Fifo, Master};
@@ -170,14 +171,22 @@ fn at_the_limit_of_descriptors_new_sessions_are_refused_and_others_go_on() {
 #[test]
 fn a_program_that_eats_its_own_output_loses_it_and_nothing_else() {
     let mut master = Master::start();
-    let handles = master.shell("yes | head -c 60000; cat /proc/self/fd/1 >/dev/null");
+    let window = INITIAL_WINDOW as usize;
+    let line = format!(
+        "head -c {} /dev/zero; echo full >&2; read go; \
+         head -c 38000 /proc/$$/fd/1 >/dev/null; echo ate >&2",
+        window + 38_000
+    );
+    let handles = master.shell(&line);
     master.hold(handles.stdout);
-    // Whatever was stolen, the frame was filled, and the link goes on.
-    for _ in 0..20 {
-        assert_eq!(master.run("cat", b"free").1, "free");
-    }
-    master.message(handles, &ToSlave::Hangup);
-    master.exit(handles);
+    // What is beyond the window waits in the pipe, and the mux knows of it.
+    master.until("a full pipe", |master| master.text(handles.stderr) == "full\n");
+    master.send(handles.stdin, b"go\n");
+    master.until("a meal", |master| master.text(handles.stderr) == "full\nate\n");
+    assert_eq!(master.of(handles.stdout).len, window);
+    master.mux.consumed(handles.stdout, window);
+    assert_eq!(master.exit(handles), ExitStatus::Code(0));
+    assert!(master.of(handles.stdout).reset, "a cut output is not a complete one");
     assert_eq!(master.run("echo fine", b"").1, "fine\n");
 }
 
