@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use fakessh_tests::leftovers::{self, Process};
+use fakessh_tests::leftovers;
 use fakessh_tests::privilege::root_for;
 use fakessh_tests::{Client, Lab, Relay};
 
@@ -20,17 +20,17 @@ fn a_command_runs_as_the_account_and_the_login_is_counted() {
 #[test]
 fn everything_is_gone_when_a_lab_is_dropped_in_mid_session() {
     let lab = Lab::start();
-    let words =
-        ["ssh", "remote", "setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo up; sleep 1000"];
-    let mut running = lab.tool(Client::Ssh, words).start();
+    let command = "setsid sh -c 'echo up; exec sleep 1000' & exec sleep 1000";
+    let mut running = lab.tool(Client::Ssh, ["ssh", "remote", command]).start();
     assert_eq!(running.read_line().as_deref(), Some("up"));
-    let (dir, mark) = (lab.dir().to_owned(), lab.mark().to_owned());
-    let account = lab.account().clone();
-    let sleepers: Vec<Process> =
-        lab.processes().into_iter().filter(|it| it.command == "sleep 1000").collect();
-    assert_eq!(sleepers.len(), 2, "{sleepers:?}");
+    let (dir, mark, account) = (lab.dir().to_owned(), lab.mark().to_owned(), lab.account().clone());
+    let processes = lab.processes();
+    assert!(processes.len() >= 3, "ssh and two programs at least: {processes:?}");
     drop(lab);
     assert!(!dir.exists());
+    for process in processes {
+        assert!(process.wait(Duration::from_secs(10)), "still there: {process:?}");
+    }
     let left = leftovers::processes(&mark, None);
     assert!(left.is_empty(), "{left:?}");
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
