@@ -68,7 +68,8 @@ pub(crate) fn marker() -> std::io::Result<String> {
 ///
 /// It goes through foreign shells, csh and fish among them, as one word in single quotes: so it
 /// holds no single quote, backslash, exclamation mark or newline. Directories are tried in order;
-/// one that can't be written to, or from which nothing may be run, is passed over.
+/// one that can't be written to, or from which nothing may be run, is passed over: an empty file
+/// is a script that does nothing, but not where the kernel refuses to run files.
 pub(crate) fn command(marker: &str) -> Vec<u8> {
     let size = SLAVE.len();
     let complaint = complaint(marker);
@@ -80,7 +81,7 @@ pub(crate) fn command(marker: &str) -> Vec<u8> {
          for d in \"$XDG_RUNTIME_DIR\" /dev/shm /tmp /var/tmp \"$HOME\";do \
          [ -n \"$d\" ]||continue;p=\"$d/.fakessh-{marker}\";\
          mkdir \"$p\" 2>/dev/null||continue;\
-         if (printf \"#!/bin/sh\" >\"$p/slave\"&&chmod 700 \"$p/slave\"&&\"$p/slave\") 2>/dev/null;then \
+         if (: >\"$p/slave\"&&chmod 700 \"$p/slave\"&&\"$p/slave\") 2>/dev/null;then \
          head -c {size} >\"$p/slave\"||{{ rm -rf \"$p\";f \"writing {size} bytes to $d failed\";}};\
          exec \"$p/slave\" {marker} \"$u\" \"$p\";fi;rm -rf \"$p\";done;\
          f \"no directory there can be written to and run programs (tried XDG_RUNTIME_DIR, /dev/shm, /tmp, /var/tmp and the home directory)\"",

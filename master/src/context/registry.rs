@@ -1,5 +1,6 @@
 //! All contexts of a master, by what they are.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::caller::Caller;
@@ -9,7 +10,8 @@ use crate::ssh_config::{self, MAX_JUMPS, Resolved, Target};
 use super::slots::Slots;
 use super::{Context, ContextError};
 
-/// What makes two connections the same: who logs in where, and by which way.
+/// What makes two connections the same: who logs in where, by which way, and with which keys. At
+/// hosts of git repositories the key alone says which account it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     user: String,
@@ -18,6 +20,9 @@ struct Key {
     host_key_alias: Option<String>,
     proxy_jump: Option<String>,
     proxy_command: Option<String>,
+    identity_files: Vec<PathBuf>,
+    certificate_files: Vec<PathBuf>,
+    identities_only: bool,
 }
 
 impl Key {
@@ -29,6 +34,9 @@ impl Key {
             host_key_alias: resolved.host_key_alias.clone(),
             proxy_jump: resolved.proxy_jump.clone(),
             proxy_command: resolved.proxy_command.clone(),
+            identity_files: resolved.identity_files.clone(),
+            certificate_files: resolved.certificate_files.clone(),
+            identities_only: resolved.identities_only,
         }
     }
 }

@@ -167,9 +167,13 @@ async fn dump(
         Err(_) => return Err(ConfigError::TimedOut { host: host.to_owned() }),
     };
     if !status.success() {
-        let last = complaint.lines().rfind(|line| !line.trim().is_empty());
-        let message = last.map_or_else(|| format!("ssh -G ended with {status}"), str::to_owned);
-        let message = message.trim_end_matches(['\r', '.']).to_owned();
+        // The last line only counts the others.
+        let lines = complaint.lines().map(str::trim).filter(|line| !line.is_empty());
+        let lines: Vec<&str> = lines.filter(|line| !line.contains(": terminating,")).collect();
+        let message = match lines.as_slice() {
+            [] => format!("ssh -G ended with {status}"),
+            lines => lines.join("; ").trim_end_matches('.').to_owned(),
+        };
         return Err(ConfigError::Rejected { host: host.to_owned(), message });
     }
     Ok(output)
