@@ -16,7 +16,10 @@ use crate::Lab;
 const SESSIONS: usize = 100;
 
 /// Bytes that each consumer takes before it stops: so many that its window has grown.
-const TAKEN: u64 = 4 << 20;
+const FULL: u64 = 4 << 20;
+
+/// The same in the short form.
+const SHORT: u64 = 1 << 20;
 
 /// Between two looks at the processes.
 const LOOK: Duration = Duration::from_millis(200);
@@ -34,20 +37,23 @@ fn one_way(bench: &Bench, direction: Direction, name: &str) -> Row {
     let lab = Lab::builder().max_sessions(1000).start();
     let site = Site::of(&lab, "remote", bench.cipher());
     let program = program_on_target(&lab);
+    let bytes = bench.either(FULL, SHORT);
     let command = match direction {
         Direction::Down => format!("{program} --produce {}", u64::MAX),
-        Direction::Up => format!("head -c {TAKEN} >/dev/null; exec sleep 1000"),
+        Direction::Up => format!("head -c {bytes} >/dev/null; exec sleep 1000"),
     };
-    let time = Duration::from_secs(bench.either(60, 10)) / 2;
-    let ours = most_resident(&site, Contender::Ours, direction, &command, time, || {
+    let stall = |contender| {
+        let program = site.ssh(contender, &command);
+        Order::Stall { program, count: SESSIONS, direction, bytes }
+    };
+    let time = Duration::from_secs(bench.either(60, 4)) / 2;
+    let ours = most_resident(&site, Contender::Ours, &stall(Contender::Ours), time, || {
         let slaves: f64 = lab.slaves().iter().map(|slave| resident(slave.pid)).sum();
         resident(lab.master().pid) + slaves
     });
     let pid = site.control_master_pid();
-    let rival =
-        most_resident(&site, Contender::ControlMaster, direction, &command, time / 4, || {
-            resident(pid)
-        });
+    let rival = Contender::ControlMaster;
+    let rival = most_resident(&site, rival, &stall(rival), time / 4, || resident(pid));
     let windows = SESSIONS as f64 * f64::from(INITIAL_WINDOW) + MAX_WIDENED as f64;
     let bound = windows / 1e6 + BESIDE;
     Row::new(format!("{SESSIONS} stopped readers {name}, master and slave"), "MB", ours)
@@ -59,14 +65,11 @@ fn one_way(bench: &Bench, direction: Direction, name: &str) -> Row {
 fn most_resident(
     site: &Site,
     contender: Contender,
-    direction: Direction,
-    command: &str,
+    stall: &Order,
     time: Duration,
     look: impl Fn() -> f64,
 ) -> f64 {
-    let program = site.ssh(contender, command);
-    let count = SESSIONS;
-    site.order(contender, &Order::Stall { program, count, direction, bytes: TAKEN });
+    site.order(contender, stall);
     let until = Instant::now() + time;
     let mut most = 0.0;
     while Instant::now() < until {

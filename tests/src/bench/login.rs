@@ -6,7 +6,7 @@ use super::Bench;
 use super::order::{Answer, Order, Program};
 use super::rounds::Rounds;
 use super::row::{Against, Row};
-use super::site::{Contender, rivals_of, tell};
+use super::site::{Contender, FASTEST_EXCHANGE, rivals_of, tell};
 use crate::binary;
 
 /// Login with a slave, and the first command, against `ssh h true`: with no master at all, and
@@ -31,15 +31,22 @@ pub(super) fn cold(bench: &Bench) -> Vec<Row> {
         ])),
         Contender::ControlMaster => {
             let way = ["/usr/bin/ssh", "-F", &config, "-S", &control];
-            let master = ["-M", "-oControlPersist=yes", &ciphers, "remote", "true"];
+            let master =
+                ["-M", "-oControlPersist=yes", &ciphers, FASTEST_EXCHANGE, "remote", "true"];
             let took = time(Program::new(way.into_iter().chain(master)));
             let exit = way.into_iter().chain(["-O", "exit", "remote"]);
             lab.program(exit).run().expect_status(0);
             took
         }
-        Contender::Ssh => {
-            time(Program::new(["/usr/bin/ssh", "-F", &config, &ciphers, "remote", "true"]))
-        }
+        Contender::Ssh => time(Program::new([
+            "/usr/bin/ssh",
+            "-F",
+            &config,
+            &ciphers,
+            FASTEST_EXCHANGE,
+            "remote",
+            "true",
+        ])),
     };
     let turns = [(Contender::Ours, 1), (Contender::ControlMaster, 1), (Contender::Ssh, 1)];
     let cases = [("no master", &["stop"] as &[&str]), ("a master", &["close", "--all"])];

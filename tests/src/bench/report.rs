@@ -68,7 +68,8 @@ const HEADS: [&str; 10] =
 fn cells(id: &str, row: &Row) -> [String; HEADS.len()] {
     let figure = |value: Option<f64>| value.map_or_else(|| "-".into(), figure);
     let sign = if row.better == Better::Lower { "<=" } else { ">=" };
-    let limit = |limit: Option<f64>| limit.map_or_else(String::new, |it| format!("{sign} {it}"));
+    let limit =
+        |limit: Option<f64>| limit.map_or_else(String::new, |it| format!("{sign} {}", short(it)));
     let met = |limit| match row.met(limit) {
         Some(true) => "yes",
         Some(false) => "NO",
@@ -93,6 +94,11 @@ fn cells(id: &str, row: &Row) -> [String; HEADS.len()] {
         limit(row.target),
         met(row.target).into(),
     ]
+}
+
+/// A limit as it was given, without digits that say nothing.
+fn short(limit: f64) -> String {
+    if limit > 100.0 { format!("{limit:.0}") } else { limit.to_string() }
 }
 
 /// Three digits that count.
