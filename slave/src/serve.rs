@@ -64,6 +64,7 @@ impl From<WireError> for LinkEnd {
 /// How the link ended, where the master has not just closed it.
 pub(crate) fn serve(arrival: Arrival) -> Result<(), LinkEnd> {
     let descriptors = arrival.settle(env::args_os().next().as_deref());
+    sys::give_memory_back();
     let guardian = Guardian::start();
     let launcher = Launcher::new(Account::current(), descriptors);
     let mut slave = Slave::new(&arrival, launcher, guardian)?;

@@ -24,6 +24,9 @@ const NEW_PIPE: usize = 64 * 1024;
 /// A stdin buffer that grew beyond this is given back when it has drained.
 const KEPT_BUFFER: usize = 16 * 1024;
 
+/// Tables that grew beyond this many sessions are given back when the last one has ended.
+const KEPT_SESSIONS: usize = 64;
+
 /// One session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -220,6 +223,9 @@ impl Sessions {
         let session = self.by_control.remove(&control)?;
         for part in [Part::Stdin, Part::Stdout, Part::Stderr] {
             self.routes.remove(&session.handle(part));
+        }
+        if self.by_control.is_empty() && self.by_control.capacity() > KEPT_SESSIONS {
+            *self = Sessions::default();
         }
         Some(session)
     }

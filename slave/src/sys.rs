@@ -47,6 +47,27 @@ pub(crate) fn fork() -> io::Result<bool> {
     }
 }
 
+/// What is at least this large gets memory of its own, which goes back when it is freed: the
+/// buffer of a program that does not read can be megabytes.
+#[cfg(target_env = "gnu")]
+const OWN_MEMORY: c_int = 64 * 1024;
+
+/// Keeps the allocator from holding on to what a burst has needed. The GNU one would, by raising
+/// this threshold with each large buffer that it frees; musl's does not.
+pub(crate) fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        /// M_MMAP_THRESHOLD of malloc.h.
+        const THRESHOLD: c_int = -3;
+        unsafe extern "C" {
+            /// mallopt(3).
+            fn mallopt(parameter: c_int, value: c_int) -> c_int;
+        }
+        // SAFETY: sets a number of the allocator; a value that it does not like is refused.
+        unsafe { mallopt(THRESHOLD, OWN_MEMORY) };
+    }
+}
+
 /// Where [`child_ended`] writes; -1 before there is such a place.
 static ENDED: AtomicI32 = AtomicI32::new(-1);
 

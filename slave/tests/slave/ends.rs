@@ -10,9 +10,9 @@ use crate::master::{Fifo, Master, Witness};
 fn a_hangup_ends_the_process_group() {
     let mut master = Master::start();
     let witness = Witness::new("hangup");
-    let line = format!("{}; sleep 1000 & sleep 1000 | cat", witness.hold());
+    let line = format!("{}; sleep 1000 & echo ready; sleep 1000 | cat", witness.hold());
     let handles = master.shell(&line);
-    master.run("true", b"");
+    master.until("ready", |master| master.text(handles.stdout) == "ready\n");
     master.message(handles, &ToSlave::Hangup);
     assert_eq!(master.exit(handles), ExitStatus::Signal(1));
     witness.wait();
