@@ -15,7 +15,7 @@ impl<H: Handler> Login<'_, H> {
     /// Asks for a password, as often as the user allows.
     pub(super) async fn password(&mut self) -> Result<Step, Stop> {
         let (user, host) = self.names();
-        let mut text = format!("{user}@{host}'s password: ");
+        let text = format!("{user}@{host}'s password: ");
         for attempt in 1..=self.resolved.number_of_password_prompts {
             let question = Question { kind: QuestionKind::Secret, text: text.clone() };
             let Some(password) = self.caller.ask.ask(question).await else {
@@ -40,7 +40,9 @@ impl<H: Handler> Login<'_, H> {
             if !self.allowed.contains(&russh::MethodKind::Password) {
                 break;
             }
-            text = format!("Permission denied, please try again.\n{user}@{host}'s password: ");
+            if attempt < self.resolved.number_of_password_prompts {
+                self.caller.ask.notice("Permission denied, please try again.".to_owned()).await;
+            }
         }
         Ok(Step::Exhausted)
     }

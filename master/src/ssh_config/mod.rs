@@ -1,8 +1,8 @@
 //! How a host is reached, as the user's own `ssh_config` says it.
 //!
-//! The real `ssh -G` does the reading ([`openssh`]), so that `Host`, `Match exec`, `Include` and
+//! The real `ssh -G` does the reading (`openssh`), so that `Host`, `Match exec`, `Include` and
 //! everything else count exactly as they do for `ssh`. What it leaves to be expanded is expanded
-//! here ([`tokens`]).
+//! here (`tokens`).
 
 mod destination;
 mod openssh;

@@ -16,8 +16,8 @@ use fakessh::ssh_config::{Resolved, Target, resolve};
 use fakessh::stream::ByteStream;
 use fakessh_protocol::message::{Question, Secret};
 
-/// No test waits longer for anything.
-pub(crate) const GUARD: Duration = Duration::from_secs(60);
+/// No test waits longer for anything. Shells of some accounts take long to start.
+pub(crate) const GUARD: Duration = Duration::from_secs(120);
 
 const SSHD: &str = "/usr/sbin/sshd";
 

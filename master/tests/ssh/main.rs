@@ -5,6 +5,7 @@
 
 mod lab;
 
+mod bulk;
 mod connect;
 mod demo;
 mod host_keys;

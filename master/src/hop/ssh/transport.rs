@@ -15,9 +15,10 @@ use crate::ssh_config::{AddressFamily, Resolved};
 
 use super::error::ConnectError;
 
-/// Bytes that are read from the socket at once. russh reads a packet in two pieces, the first of
-/// four bytes; without a buffer each is a system call.
-const READ_BUFFER: usize = 256 * 1024;
+/// Bytes that are read from the socket at once: two packets of sshd's. russh reads a packet in two
+/// pieces, the first of a few bytes; without a buffer each is a system call. More than this
+/// saves no time that can be seen, and stays resident.
+const READ_BUFFER: usize = 64 * 1024;
 
 /// Longest time to a finished key exchange where the user has set none.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
