@@ -1,12 +1,12 @@
 //! The static program on the target that starts programs and pumps their stdio.
 //!
 //! One binary, several names. Called as `ssh`, `scp` or `sftp` it is the shim. Otherwise it is
-//! the slave: it removes the private file that it was started from ([`arrival`]), says hello over
-//! its standard output, and serves the link until that ends ([`serve`]). One thread, one epoll
-//! descriptor, no async: [`inbound`] takes frames apart and fills programs' standard input,
-//! [`outbound`] sends what programs print, [`session`] knows what belongs together, [`program`]
-//! starts one as sshd does, and [`end`] sees to it that what a dead session started is gone. Should
-//! the slave itself be killed, its [`guardian`] does.
+//! the slave: it removes the private file that it was started from (`arrival`), says hello over
+//! its standard output, and serves the link until that ends (`serve`). One thread, one epoll
+//! descriptor, no async: `inbound` takes frames apart and fills programs' standard input,
+//! `outbound` sends what programs print, `session` knows what belongs together, `program`
+//! starts one as sshd does, and `end` sees to it that what a dead session started is gone. Should
+//! the slave itself be killed, its `guardian` does.
 
 mod account;
 mod arrival;

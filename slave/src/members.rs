@@ -52,8 +52,7 @@ pub(crate) fn any_runs(leaders: &HashSet<Pid>) -> bool {
 fn for_each_member(leaders: &HashSet<Pid>, mut each: impl FnMut(Pid, bool)) {
     let Ok(processes) = fs::read_dir("/proc") else { return };
     for entry in processes.flatten() {
-        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        let Some(pid) = pid.and_then(Pid::from_raw) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(pid) else { continue };
         if let Some(stat) = stat(pid)
             && leaders.contains(&stat.session)
             && !stat.is_zombie
@@ -78,9 +77,14 @@ fn parse(stat: &[u8]) -> Option<Stat> {
     let behind_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
     let mut fields = std::str::from_utf8(&stat[behind_name..]).ok()?.split_ascii_whitespace();
     let is_zombie = matches!(fields.next()?, "Z" | "X");
-    let group = Pid::from_raw(fields.nth(1)?.parse().ok()?)?;
-    let session = Pid::from_raw(fields.next()?.parse().ok()?)?;
+    let group = pid(fields.nth(1)?)?;
+    let session = pid(fields.next()?)?;
     Some(Stat { is_zombie, group, session })
+}
+
+/// A process number. The kernel shows -1 for a group or session of a process that just ends.
+fn pid(text: &str) -> Option<Pid> {
+    text.parse().ok().filter(|number| *number > 0).and_then(Pid::from_raw)
 }
 
 #[cfg(test)]
@@ -96,6 +100,7 @@ mod tests {
             (77, 78)
         );
         assert!(parse(b"no such thing").is_none());
+        assert!(parse(b"12 (ends) X 1 -1 -1 0\n").is_none());
     }
 
     #[test]
