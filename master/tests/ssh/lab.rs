@@ -181,6 +181,11 @@ impl Lab {
 
     /// The configuration of the server, with these options before the usual ones.
     pub(crate) async fn resolved(&self, options: &[&str]) -> Resolved {
+        resolve(&self.target(options), &self.caller()).await.unwrap()
+    }
+
+    /// The server as a destination, with these options before the usual ones.
+    pub(crate) fn target(&self, options: &[&str]) -> Target {
         let mut connection: Vec<OsString> = ["-F", "none"].map(Into::into).to_vec();
         for option in options {
             connection.extend(["-o".into(), OsString::from(option)]);
@@ -193,8 +198,7 @@ impl Lab {
             connection.extend(["-o".into(), option.into()]);
         }
         let user = Some(account());
-        let target = Target { host: "127.0.0.1".into(), user, port: Some(self.port), connection };
-        resolve(&target, &self.caller()).await.unwrap()
+        Target { host: "127.0.0.1".into(), user, port: Some(self.port), connection }
     }
 
     pub(crate) async fn connect(&self, options: &[&str]) -> Result<SshConnection, ConnectError> {

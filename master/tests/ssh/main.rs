@@ -7,6 +7,7 @@ mod lab;
 
 mod bulk;
 mod connect;
+mod contexts;
 mod demo;
 mod host_keys;
 mod keys;

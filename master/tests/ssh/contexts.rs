@@ -1,0 +1,83 @@
+//! The library as an orchestration tool uses it: contexts, programs in them, one login for all.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fakessh::command::CommandError;
+use fakessh::context::Registry;
+use fakessh::link::{Chunk, Outcome, Session};
+use fakessh_protocol::exit::ExitStatus;
+
+use crate::lab::{GUARD, Lab};
+
+fn logins(lab: &Lab) -> usize {
+    lab.log().matches("Accepted publickey").count()
+}
+
+#[tokio::test]
+async fn many_who_ask_at_once_share_one_login() {
+    let Some(lab) = Lab::start("MaxSessions 1") else { return };
+    let registry = Registry::default();
+    let target = Arc::new(lab.target(&["StrictHostKeyChecking=yes"]));
+    let tasks = (0..20).map(|number| {
+        let (registry, target, caller) = (registry.clone(), target.clone(), lab.caller());
+        tokio::spawn(async move {
+            let context = registry.context(&target, &caller).await.unwrap();
+            context.command(format!("echo {number}; exit {number}")).output().await.unwrap()
+        })
+    });
+    for (number, task) in tasks.collect::<Vec<_>>().into_iter().enumerate() {
+        let output = tokio::time::timeout(GUARD, task).await.expect("hangs").unwrap();
+        assert_eq!(output.status, ExitStatus::Code(number as u8));
+        assert_eq!(output.stdout, format!("{number}\n").into_bytes());
+    }
+    assert_eq!(logins(&lab), 1);
+    let contexts = registry.contexts();
+    assert_eq!((contexts.len(), contexts[0].served(), contexts[0].sessions()), (1, 20, 0));
+    registry.close_all().await;
+    assert!(registry.contexts().is_empty());
+}
+
+#[tokio::test]
+async fn a_program_is_fed_read_and_asked_for_its_end() {
+    let Some(lab) = Lab::start("") else { return };
+    let registry = Registry::default();
+    let context =
+        registry.context(&lab.target(&["StrictHostKeyChecking=yes"]), &lab.caller()).await.unwrap();
+
+    let (session, _running) =
+        context.command("read a; echo got $a $MINE; exec sort").env("MINE", "x y").spawn().unwrap();
+    let Session { stdin, mut stdout, stderr: _stderr, mut control } = session;
+    stdin.send(Bytes::from_static(b"first\nb\na\n")).await.unwrap();
+    stdin.finish();
+    let mut printed = Vec::new();
+    while let Chunk::Data(bytes) = stdout.receive().await {
+        stdout.consumed(bytes.len());
+        printed.extend_from_slice(&bytes);
+    }
+    assert_eq!(String::from_utf8_lossy(&printed), "got first x y\na\nb\n");
+    assert_eq!(control.outcome().await, Outcome::Exited(ExitStatus::Code(0)));
+
+    let killed = context.command("kill -TERM $$").output().await.unwrap();
+    assert_eq!(killed.status.shell_code(), 143);
+    let refused = context.subsystem("no-such").output().await.unwrap_err();
+    assert!(matches!(refused, CommandError::Refused(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_told_from_an_end_and_the_next_one_is_new() {
+    let Some(mut lab) = Lab::start("") else { return };
+    let registry = Registry::default();
+    let target = lab.target(&["StrictHostKeyChecking=yes"]);
+    let context = registry.context(&target, &lab.caller()).await.unwrap();
+    let (session, _running) = context.command("sleep 1000").spawn().unwrap();
+    let mut control = session.control;
+    lab.restart("");
+    let outcome = tokio::time::timeout(GUARD, control.outcome()).await.expect("hangs");
+    assert!(matches!(outcome, Outcome::Lost(_)), "{outcome:?}");
+    assert!(context.is_lost());
+    assert!(context.command("true").output().await.is_err());
+
+    let again = registry.context(&target, &lab.caller()).await.unwrap();
+    assert_eq!(again.command("echo back").output().await.unwrap().stdout, b"back\n");
+}
