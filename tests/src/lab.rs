@@ -335,7 +335,7 @@ impl Lab {
         masters.remove(0)
     }
 
-    /// The slaves' processes on the target.
+    /// The slaves on the target, and the processes that watch over them.
     pub fn slaves(&self) -> Vec<Process> {
         let mut slaves = self.processes();
         slaves.retain(|process| {

@@ -29,6 +29,14 @@ impl Process {
         Some(Process { pid, command, fd })
     }
 
+    /// The process that started it, unless that has ended.
+    pub fn parent(&self) -> Option<Process> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        // Behind the name in parentheses, which may hold anything: state, then the parent.
+        let (_, fields) = stat.rsplit_once(") ")?;
+        Process::open(fields.split(' ').nth(1)?.parse().ok()?)
+    }
+
     /// Kills it with SIGKILL, if it is still there.
     pub fn kill(&self) {
         self.signal(Signal::KILL);

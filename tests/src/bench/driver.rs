@@ -126,10 +126,8 @@ fn rate(program: &Program, count: usize, at_once: usize) -> io::Result<Duration>
             Ok(())
         };
         let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
-        let ended = workers.into_iter().map(|worker| worker.join());
-        ended
-            .map(|result| result.unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))))
-            .collect::<io::Result<()>>()
+        let panicked = |_| Err(io::Error::other("a worker panicked"));
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(panicked))
     })?;
     Ok(begun.elapsed())
 }
