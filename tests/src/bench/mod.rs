@@ -6,7 +6,7 @@
 //! rivals are configured as well as they can be: the fastest cipher, sessions enough, no wrapper
 //! in between.
 //!
-//! A [`site`] is one server with the three contenders. Each has a [`driver`], a process that
+//! A `site` is one server with the three contenders. Each has a `driver`, a process that
 //! starts and times clients when it is told to; ours runs under `fakessh run`, as any tool does.
 
 pub mod arguments;
