@@ -19,6 +19,9 @@ use crate::start::SLAVE;
 /// How a run directory's name begins.
 const PREFIX: &str = "run-";
 
+/// How the name of the shim's file begins.
+const SHIM_PREFIX: &str = "shim-";
+
 /// The names under which tools know us.
 const NAMES: [&str; 3] = ["ssh", "scp", "sftp"];
 
@@ -100,18 +103,30 @@ fn is_noexec(path: &Path) -> bool {
 
 /// The shim as a file of the base directory, written once for each build.
 fn shim_program(base: &Directory) -> io::Result<PathBuf> {
-    let path = base.path().join(format!("shim-{:016x}", fingerprint(SLAVE)));
-    let size = std::fs::symlink_metadata(&path).map(|found| found.len());
-    if size.is_ok_and(|size| size == SLAVE.len() as u64) {
-        return Ok(path);
+    let path = base.path().join(shim_name());
+    match std::fs::symlink_metadata(&path) {
+        Ok(found) if found.len() == SLAVE.len() as u64 => return Ok(path),
+        // Cut short by a crash of the machine.
+        Ok(_) => std::fs::remove_file(&path)?,
+        Err(_) => {}
     }
     let mut file = tempfile::NamedTempFile::new_in(base.path())?;
     file.write_all(SLAVE)?;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(0o700))?;
     // Closed before it is named: a program that is open for writing can't be run.
     let written = file.into_temp_path();
-    written.persist(&path)?;
+    match written.persist_noclobber(&path) {
+        Ok(()) => {}
+        // Another run was first. Its file is not replaced: who is just linking to it would find
+        // that it has no name any more.
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error.into()),
+    }
     Ok(path)
+}
+
+fn shim_name() -> String {
+    format!("{SHIM_PREFIX}{:016x}", fingerprint(SLAVE))
 }
 
 /// Tells builds apart; the directory is ours alone, so nothing rests on it but that (FNV-1a).
@@ -121,13 +136,17 @@ fn fingerprint(bytes: &[u8]) -> u64 {
     })
 }
 
-/// Removes run directories that nobody holds any more. Called by a master that has just become
-/// the only one.
+/// Removes run directories that nobody holds any more, and shims of other builds. Called by a
+/// master that has just become the only one.
 pub(crate) fn sweep(base: &Directory) {
     let Ok(entries) = std::fs::read_dir(base.path()) else { return };
     for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) {
             remove_abandoned(&entry.path());
+        } else if name.starts_with(SHIM_PREFIX) && name != shim_name() {
+            let _ = std::fs::remove_file(entry.path());
         }
     }
 }
