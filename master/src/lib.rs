@@ -32,6 +32,7 @@ pub mod command;
 pub mod context;
 pub mod daemon;
 pub mod demo;
+pub mod directory;
 pub mod hop;
 pub mod known_hosts;
 pub mod link;

@@ -2,18 +2,13 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fakessh_protocol::invocation::Invocation;
-use fakessh_protocol::message::Handoff;
-use tokio::task::JoinSet;
 
 use crate::caller::Caller;
 use crate::context::{Context, ContextError, Registry};
-use crate::session;
-use crate::socket::Socket;
 use crate::ssh_config::Target;
 
 /// Where the hosts of a run's command lines lead.
@@ -70,35 +65,6 @@ impl Run {
     /// Takes a context that was connected for this run.
     pub(crate) fn adopt(&self, target: &Target, context: Arc<Context>) {
         self.used().insert(target.clone(), context);
-    }
-
-    /// Serves the shims of a tool that come over the run's socket and, while `listener` is there,
-    /// over connections to the run directory's socket.
-    ///
-    /// Ends when nobody holds the other end of `socket` and the last session is over. Cancelled,
-    /// it hangs up every session.
-    pub(crate) async fn serve(self: Arc<Self>, socket: Socket, listener: Option<Socket>) {
-        let mut sessions = JoinSet::new();
-        loop {
-            tokio::select! {
-                handoff = receive(&socket) => match handoff {
-                    Some((handoff, descriptors)) => {
-                        sessions.spawn(session::serve(self.clone(), handoff, descriptors));
-                    }
-                    None => break,
-                },
-                Some(connection) = accept(listener.as_ref()) => {
-                    let run = self.clone();
-                    sessions.spawn(async move {
-                        if let Some((handoff, descriptors)) = receive(&connection).await {
-                            session::serve(run, handoff, descriptors).await;
-                        }
-                    });
-                }
-                Some(_) = sessions.join_next() => {}
-            }
-        }
-        while sessions.join_next().await.is_some() {}
     }
 
     /// Where an invocation goes.
@@ -187,36 +153,5 @@ impl Run {
 
     fn used(&self) -> std::sync::MutexGuard<'_, HashMap<Target, Arc<Context>>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The next handoff; `None` when nobody can send one any more. What is no handoff is passed over.
-async fn receive(socket: &Socket) -> Option<(Handoff, Vec<OwnedFd>)> {
-    loop {
-        match socket.receive_message().await {
-            Ok(received) => return received,
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                tracing::warn!(%error, "something that is no handoff came over a run's socket");
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a run's socket failed");
-                return None;
-            }
-        }
-    }
-}
-
-/// The next connection to a run's directory, from a process of this user.
-async fn accept(listener: Option<&Socket>) -> Option<Socket> {
-    let Some(listener) = listener else { return std::future::pending().await };
-    loop {
-        match listener.accept().await {
-            Ok(connection) if connection.peer_is_ours() => return Some(connection),
-            Ok(_) => tracing::warn!("a shim of another user was turned away"),
-            Err(error) => {
-                tracing::warn!(%error, "can't accept a shim");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
-        }
     }
 }

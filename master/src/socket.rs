@@ -2,10 +2,12 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use fakessh_shim::datagram::{self, Datagram};
 use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -18,6 +20,10 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Times that it is tried again: ten seconds.
 const SHORTAGE_TRIES: u32 = 2000;
+
+/// Connections that may wait to be accepted: fifty programs that start at once, and as many more
+/// as a kernel's default allows.
+const BACKLOG: i32 = 4096;
 
 /// A Unix socket that keeps message boundaries. Its flags stay as they are, since its other
 /// descriptors may be a tool's.
@@ -39,7 +45,7 @@ impl Socket {
     pub(crate) async fn accept(&self) -> io::Result<Socket> {
         let accept = |fd: &OwnedFd| {
             // A listening socket of ours alone, made with O_NONBLOCK.
-            Ok(rustix::net::accept_with(fd, rustix::net::SocketFlags::CLOEXEC)?)
+            Ok(rustix::net::accept_with(fd, SocketFlags::CLOEXEC)?)
         };
         Socket::new(self.0.async_io(Interest::READABLE, accept).await?)
     }
@@ -88,4 +94,14 @@ impl Socket {
 pub(crate) fn peer_is_ours(socket: BorrowedFd<'_>) -> bool {
     let ours = rustix::process::geteuid();
     socket_peercred(socket).is_ok_and(|peer| peer.uid == ours || peer.uid.is_root())
+}
+
+/// A listening socket of ours alone, at a path.
+pub(crate) fn listen(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let kind = SocketType::SEQPACKET;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket)
 }

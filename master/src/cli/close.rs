@@ -1,8 +1,8 @@
 //! `fakessh close`: closes connections.
 
-use fakessh::daemon::Directory;
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::Request;
+use fakessh::directory::Directory;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {

@@ -1,8 +1,8 @@
 //! `fakessh connect`: connects, and keeps the connections.
 
-use fakessh::daemon::Directory;
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::Request;
+use fakessh::directory::Directory;
 
 use super::FAILURE;
 use super::destination::ConnectionOptions;

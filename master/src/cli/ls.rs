@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fakessh::daemon::Directory;
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::{Listing, Request};
+use fakessh::directory::Directory;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {

@@ -4,7 +4,8 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use fakessh::daemon::{self, BoundedLog, Directory, IDLE_EXIT, Place, client};
+use fakessh::daemon::{self, BoundedLog, IDLE_EXIT, Place, client};
+use fakessh::directory::Directory;
 use tracing_subscriber::EnvFilter;
 
 #[derive(clap::Args, Debug)]

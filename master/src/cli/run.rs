@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::os::fd::AsFd;
 
 use anyhow::{Context as _, bail};
-use fakessh::daemon::Directory;
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::{Destination, Request, RunRequest};
+use fakessh::directory::Directory;
 use fakessh::tool::{self, RunDirectory};
 
 use super::destination::ConnectionOptions;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 
-use fakessh::daemon::Directory;
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::{Request, RunRequest};
+use fakessh::directory::Directory;
 use fakessh::tool;
 
 /// Everything is ssh's own, `--help` too.

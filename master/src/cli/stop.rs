@@ -1,8 +1,8 @@
 //! `fakessh stop`: ends the master.
 
-use fakessh::daemon::Directory;
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::Request;
+use fakessh::directory::Directory;
 
 pub(super) fn stop() -> anyhow::Result<u8> {
     let client = match Client::connect(&Directory::of_user()?) {

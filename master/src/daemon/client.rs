@@ -16,7 +16,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::control::{Answer, Envelope, Reply, Request};
-use super::{Directory, DirectoryError};
+use crate::directory::{Directory, DirectoryError};
 use crate::socket::peer_is_ours;
 
 /// What a master that was started in the background says when it listens.

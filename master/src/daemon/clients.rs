@@ -3,7 +3,6 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
@@ -14,28 +13,13 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::control::{Answer, Envelope, Listing, Reply, Request, RunRequest};
-use super::serve::Shared;
+use super::shared::{Busy, Shared};
 use crate::caller::{Ask, Caller};
 use crate::context::Context;
 use crate::run::{Hosts, Run};
+use crate::session;
 use crate::socket::Socket;
 use crate::ssh_config::Target;
-
-/// Counts what is served, for as long as it lives.
-struct Busy(Arc<Shared>);
-
-impl Busy {
-    fn new(shared: &Arc<Shared>) -> Busy {
-        shared.busy.fetch_add(1, Ordering::Relaxed);
-        Busy(shared.clone())
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// A client that can be asked while its request is worked on.
 struct Client {
@@ -193,7 +177,7 @@ async fn run(
     let directory = request.directory;
     tokio::spawn(async move {
         let _busy = busy;
-        run.serve(socket, listener).await;
+        session::serve(run, socket, listener).await;
         // The client removes its run directory itself, unless it was killed.
         if let Some(directory) = directory {
             crate::tool::remove_abandoned(&directory);

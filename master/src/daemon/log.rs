@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::Directory;
+use crate::directory::Directory;
 
 /// Most bytes of a log. When it is full it becomes `log.old`, so that twice as much is the most.
 const LIMIT: u64 = 1024 * 1024;

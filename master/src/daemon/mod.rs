@@ -7,9 +7,9 @@ mod background;
 pub mod client;
 mod clients;
 pub mod control;
-mod directory;
 mod log;
 mod serve;
+mod shared;
 
 use std::fs::File;
 use std::io;
@@ -17,20 +17,17 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use thiserror::Error;
 
+use crate::directory::{Directory, DirectoryError};
+use crate::socket::listen;
+
 pub use background::{detach, let_go_of_stdio};
-pub use directory::{Directory, DirectoryError};
 pub use log::BoundedLog;
 pub use serve::serve;
 
 /// How long a master without contexts and clients stays.
 pub const IDLE_EXIT: Duration = Duration::from_secs(300);
-
-/// Connections that may wait to be accepted: fifty programs that start at once, and as many more
-/// as a kernel's default allows.
-const BACKLOG: i32 = 4096;
 
 /// Why a master can't be started.
 #[derive(Debug, Error)]
@@ -86,14 +83,4 @@ impl Drop for Place {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(self.directory.socket());
     }
-}
-
-/// A listening socket of ours alone, at a path.
-pub(crate) fn listen(path: &std::path::Path) -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let kind = SocketType::SEQPACKET;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
-    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(socket)
 }

@@ -1,30 +1,19 @@
 //! The daemon's loop: clients come, contexts are held, and when there is nothing left it ends.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::shared::Shared;
 use super::{Place, clients};
-use crate::context::Registry;
 use crate::socket::Socket;
 
 /// How often it is looked at whether the master is idle, as parts of the time it may be.
 const LOOKS: u32 = 8;
-
-/// What all clients of a master share.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    pub(super) registry: Registry,
-    /// Clients and runs that are served now.
-    pub(super) busy: AtomicUsize,
-    /// Somebody asked for the end.
-    pub(super) stop: Notify,
-}
 
 /// Serves clients until one asks for the end, SIGTERM or SIGINT comes, or there was neither a
 /// client nor a context for `idle` (`None`: for ever). Closes every context then.

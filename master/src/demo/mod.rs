@@ -18,8 +18,9 @@ use thiserror::Error;
 
 use crate::caller::{AskNobody, Caller};
 use crate::context::{Context, ContextError, Registry};
-use crate::daemon::{Directory, DirectoryError};
+use crate::directory::{Directory, DirectoryError};
 use crate::run::{Hosts, Run};
+use crate::session;
 use crate::socket::Socket;
 use crate::ssh_config::Target;
 use crate::tool::{self, RunDirectory, RunDirectoryError};
@@ -120,7 +121,7 @@ async fn served(
     let run = Arc::new(Run::new(hosts, registry.clone()));
     run.adopt(target, context.clone());
     let socket = Socket::new(masters).map_err(system("can't serve a tool"))?;
-    let serving = tokio::spawn(run.serve(socket, None));
+    let serving = tokio::spawn(session::serve(run, socket, None));
 
     let job = Job { scratch, directory: &directory, socket: &ours };
     let done = job.carry().await;

@@ -4,13 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
-use fakessh_protocol::message::{Refusal, RefusalReason, SessionHandles, Spawn, ToMaster, ToSlave};
+use fakessh_protocol::message::{Refusal, RefusalReason, SessionHandles, ToMaster, ToSlave};
 use fakessh_protocol::mux::{Event, Expecting, Liveness, Mux, MuxError, Transmit};
 use fakessh_protocol::wire::{self, HEADER_LEN, Handle, MAX_DATA};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::handles::{Chunk, Ends, Outcome};
+use super::command::{Chunk, Command, Open, Outcome};
 use super::{Keepalive, LinkLost};
 use crate::stream::ByteStream;
 
@@ -23,25 +23,6 @@ const MAX_SESSIONS: usize = 16_384;
 
 /// Commands that are taken before the stream is looked at again.
 const COMMANDS_AT_ONCE: usize = 256;
-
-/// What sessions ask of the link's task.
-#[derive(Debug)]
-pub(super) enum Command {
-    Open(Box<Open>),
-    Message(Handle, ToSlave),
-    Data(Handle, Bytes),
-    Finish(Handle),
-    Reset(Handle),
-    Consumed(Handle, usize),
-    Stop(Handle),
-    Close,
-}
-
-#[derive(Debug)]
-pub(super) struct Open {
-    pub(super) spawn: Spawn,
-    pub(super) ends: Ends,
-}
 
 /// Chunks of a handle that wait for their turn.
 #[derive(Debug)]

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fakessh_protocol::exit::ExitStatus;
-use fakessh_protocol::message::{Refusal, SessionHandles, ToSlave};
+use fakessh_protocol::message::{SessionHandles, ToSlave};
 use fakessh_protocol::wire::Handle;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::LinkLost;
-use super::driver::Command;
+use super::command::{Chunk, Command, Ends, Outcome};
 
 /// Most chunks of one handle that wait in the link's task: one that goes out and one that is ready
 /// behind it.
@@ -27,15 +26,6 @@ pub struct Session {
     pub stderr: Receiver,
     /// Signals to it, and how it ended.
     pub control: Control,
-}
-
-/// What the link's task keeps of a session.
-#[derive(Debug)]
-pub(super) struct Ends {
-    pub(super) stdin: Arc<Semaphore>,
-    pub(super) stdout: mpsc::UnboundedSender<Chunk>,
-    pub(super) stderr: mpsc::UnboundedSender<Chunk>,
-    pub(super) outcome: oneshot::Sender<Outcome>,
 }
 
 /// Makes both sides of a session.
@@ -138,17 +128,6 @@ impl Drop for Sender {
     }
 }
 
-/// What comes on a handle.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Chunk {
-    /// Bytes, in order.
-    Data(Bytes),
-    /// All bytes have come.
-    End,
-    /// The stream was cut: bytes are missing.
-    Cut,
-}
-
 /// Receives bytes of one handle. Dropped before the end, it tells the program to stop.
 #[derive(Debug)]
 pub struct Receiver {
@@ -179,17 +158,6 @@ impl Drop for Receiver {
             let _ = self.commands.send(Command::Stop(self.handle));
         }
     }
-}
-
-/// How a session ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The program ended.
-    Exited(ExitStatus),
-    /// It was never started.
-    Refused(Refusal),
-    /// The link was lost, and what became of the program is unknown.
-    Lost(LinkLost),
 }
 
 /// The control of one session. Dropped before the end, it hangs up.

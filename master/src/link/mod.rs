@@ -5,6 +5,7 @@
 //! independently, and dropping one says what ssh would say: a dropped sender cuts the stream, a
 //! dropped receiver wants no more, a dropped control hangs up.
 
+mod command;
 mod driver;
 mod handles;
 
@@ -19,7 +20,10 @@ use tokio::sync::{mpsc, watch};
 
 use crate::stream::ByteStream;
 
-pub use handles::{Chunk, Control, Outcome, Receiver, SendError, Sender, Session, Signaller};
+pub use command::{Chunk, Outcome};
+pub use handles::{Control, Receiver, SendError, Sender, Session, Signaller};
+
+use command::{Command, Open};
 
 /// Milliseconds between two looks at a link where the user's configuration names none. Below the
 /// shortest idle timeout of common firewalls and of sshd's `ChannelTimeout` in the field.
@@ -75,7 +79,7 @@ pub struct LinkLost(pub Arc<str>);
 /// A link to one slave. Clones are the same link; it ends when it is closed or lost.
 #[derive(Clone, Debug)]
 pub struct Link {
-    commands: mpsc::UnboundedSender<driver::Command>,
+    commands: mpsc::UnboundedSender<Command>,
     lost: watch::Receiver<Option<LinkLost>>,
     next: Arc<AtomicU32>,
     hello: Arc<Hello>,
@@ -127,7 +131,7 @@ impl Link {
         let spawn = Spawn { handles, program, environment };
         let (session, ends) = handles::session(handles, self.commands.clone());
         self.commands
-            .send(driver::Command::Open(Box::new(driver::Open { spawn, ends })))
+            .send(Command::Open(Box::new(Open { spawn, ends })))
             .map_err(|_| self.why_lost())?;
         Ok(session)
     }
@@ -148,7 +152,7 @@ impl Link {
 
     /// Ends the link and every session on it.
     pub fn close(&self) {
-        let _ = self.commands.send(driver::Command::Close);
+        let _ = self.commands.send(Command::Close);
     }
 
     fn why_lost(&self) -> LinkLost {

@@ -13,7 +13,8 @@ use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
 use tempfile::TempDir;
 use thiserror::Error;
 
-use crate::daemon::{Directory, DirectoryError, listen};
+use crate::directory::{Directory, DirectoryError};
+use crate::socket::listen;
 use crate::start::SLAVE;
 
 /// How a run directory's name begins.

@@ -1,4 +1,6 @@
-//! One session: joins a shim's descriptors to a program at the end of a link.
+//! Sessions: joins a shim's descriptors to a program at the end of a link.
+
+mod serve;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
@@ -16,6 +18,8 @@ use crate::pump::{self, Sink, Source};
 use crate::run::{Choice, Run};
 use crate::socket::Socket;
 
+pub(crate) use serve::serve;
+
 /// Answers that may wait. There is one question at a time; more answers than that are nobody's.
 const WAITING: usize = 16;
 
@@ -26,7 +30,7 @@ type Stdio = [OwnedFd; 3];
 ///
 /// Never fails: what goes wrong is said to the shim. When the shim goes away, or this is
 /// cancelled, the session is hung up.
-pub(crate) async fn serve(run: Arc<Run>, handoff: Handoff, mut descriptors: Vec<OwnedFd>) {
+async fn handoff(run: Arc<Run>, handoff: Handoff, mut descriptors: Vec<OwnedFd>) {
     let Some(socket) = (descriptors.len() == 4).then(|| descriptors.pop()).flatten() else {
         return tracing::warn!("a handoff came without its four descriptors");
     };

@@ -1,0 +1,35 @@
+//! What all clients of a master share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::context::Registry;
+
+/// What all clients of a master share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) registry: Registry,
+    /// Clients and runs that are served now.
+    pub(super) busy: AtomicUsize,
+    /// Somebody asked for the end.
+    pub(super) stop: Notify,
+}
+
+/// Counts what is served, for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Shared>);
+
+impl Busy {
+    pub(super) fn new(shared: &Arc<Shared>) -> Busy {
+        shared.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(shared.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,61 @@
+//! What a link's task and its sessions say to each other.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::message::{Refusal, Spawn, ToSlave};
+use fakessh_protocol::wire::Handle;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::LinkLost;
+
+/// What sessions ask of the link's task.
+#[derive(Debug)]
+pub(super) enum Command {
+    Open(Box<Open>),
+    Message(Handle, ToSlave),
+    Data(Handle, Bytes),
+    Finish(Handle),
+    Reset(Handle),
+    Consumed(Handle, usize),
+    Stop(Handle),
+    Close,
+}
+
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) spawn: Spawn,
+    pub(super) ends: Ends,
+}
+
+/// What the link's task keeps of a session.
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub(super) stdin: Arc<Semaphore>,
+    pub(super) stdout: mpsc::UnboundedSender<Chunk>,
+    pub(super) stderr: mpsc::UnboundedSender<Chunk>,
+    pub(super) outcome: oneshot::Sender<Outcome>,
+}
+
+/// What comes on a handle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chunk {
+    /// Bytes, in order.
+    Data(Bytes),
+    /// All bytes have come.
+    End,
+    /// The stream was cut: bytes are missing.
+    Cut,
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The program ended.
+    Exited(ExitStatus),
+    /// It was never started.
+    Refused(Refusal),
+    /// The link was lost, and what became of the program is unknown.
+    Lost(LinkLost),
+}
