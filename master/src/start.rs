@@ -11,10 +11,11 @@ use fakessh_protocol::mux::{Event, Expecting, Mux};
 use fakessh_protocol::start::{Found, Scanner, complaint};
 use fakessh_protocol::wire;
 use thiserror::Error;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
 use crate::link::{Keepalive, Link};
-use crate::stream::ByteStream;
+use crate::stream::{ByteStream, one_line};
 
 /// The slave's program for each architecture, as `uname -m` names it.
 pub(crate) const SLAVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/slave"));
@@ -35,7 +36,7 @@ pub enum StartError {
     #[error("the target did not start a slave{}", shown(.0))]
     Ended(String),
     /// Nothing sensible came in time.
-    #[error("the target did not start a slave within {seconds} s{}", shown(.noise))]
+    #[error("the target did not start a slave although {seconds} s went by{}", shown(.noise))]
     Timeout {
         /// How long it was given.
         seconds: u64,
@@ -51,12 +52,6 @@ fn shown(noise: &str) -> String {
     if noise.is_empty() { String::new() } else { format!("; it printed: {}", one_line(noise)) }
 }
 
-/// Noise on one line, for a message of one line.
-fn one_line(noise: &str) -> String {
-    let words: Vec<&str> = noise.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    words.join(" | ").chars().filter(|shown| !shown.is_control()).collect()
-}
-
 /// A marker that no login prints: 128 random bits in hexadecimal digits.
 pub(crate) fn marker() -> std::io::Result<String> {
     let mut random = [0; 16];
@@ -69,21 +64,23 @@ pub(crate) fn marker() -> std::io::Result<String> {
 /// It goes through foreign shells, csh and fish among them, as one word in single quotes: so it
 /// holds no single quote, backslash, exclamation mark or newline. Directories are tried in order;
 /// one that can't be written to, or from which nothing may be run, is passed over: an empty file
-/// is a script that does nothing, but not where the kernel refuses to run files.
+/// is a script that does nothing, but not where the kernel refuses to run files. What was made is
+/// removed on every way out, an upload that is cut included.
 pub(crate) fn command(marker: &str) -> Vec<u8> {
     let size = SLAVE.len();
     let complaint = complaint(marker);
     let script = format!(
         "u=$(umask);umask 077;\
-         f(){{ echo;echo \"{complaint}$1\";exit 1;}};\
+         f(){{ echo;echo \"{complaint}$1\";exit 1;}};q(){{ rm -rf \"$p\";}};\
+         trap q EXIT;trap exit HUP INT TERM;\
          a=$(uname -m);[ \"$a\" = {ARCHITECTURE} ]||f \"its architecture is $a, and this fakessh has a slave for {ARCHITECTURE} only\";\
          command -v head >/dev/null||f \"it has no head program\";\
          for d in \"$XDG_RUNTIME_DIR\" /dev/shm /tmp /var/tmp \"$HOME\";do \
          [ -n \"$d\" ]||continue;p=\"$d/.fakessh-{marker}\";\
-         mkdir \"$p\" 2>/dev/null||continue;\
+         mkdir \"$p\" 2>/dev/null||{{ p=;continue;}};\
          if (: >\"$p/slave\"&&chmod 700 \"$p/slave\"&&\"$p/slave\") 2>/dev/null;then \
-         head -c {size} >\"$p/slave\"||{{ rm -rf \"$p\";f \"writing {size} bytes to $d failed\";}};\
-         exec \"$p/slave\" {marker} \"$u\" \"$p\";fi;rm -rf \"$p\";done;\
+         head -c {size} >\"$p/slave\"&&[ $(wc -c <\"$p/slave\") -eq {size} ]||f \"writing {size} bytes to $d failed\";\
+         exec \"$p/slave\" {marker} \"$u\" \"$p\";fi;q;p=;done;\
          f \"no directory there can be written to and run programs (tried XDG_RUNTIME_DIR, /dev/shm, /tmp, /var/tmp and the home directory)\"",
     );
     format!("exec /bin/sh -c '{script}'").into_bytes()
@@ -101,39 +98,48 @@ pub(crate) async fn start(
     keepalive: Keepalive,
 ) -> Result<Link, StartError> {
     let mut scanner = Scanner::new(marker);
-    let hello = timeout(limit, async {
-        let upload = upload(&stream.outgoing);
-        let hello = hello(&mut stream.incoming, &mut scanner);
+    let progress = Notify::new();
+    let hello = async {
+        let mut upload = std::pin::pin!(upload(&stream.outgoing, &progress));
+        let mut hello = std::pin::pin!(hello(&mut stream.incoming, &mut scanner, &progress));
         // A target that refuses may never read the program: its word ends the upload.
-        let mut upload = std::pin::pin!(upload);
-        let mut hello = std::pin::pin!(hello);
         tokio::select! {
             biased;
             hello = &mut hello => return hello,
             () = &mut upload => {}
         }
         hello.await
-    })
-    .await;
+    };
+    let stuck = async { while timeout(limit, progress.notified()).await.is_ok() {} };
+    let hello = tokio::select! {
+        biased;
+        hello = hello => Some(hello),
+        () = stuck => None,
+    };
     let said = |scanner: &Scanner| {
         let noise = [scanner.noise(), stream.diagnostics.text()];
         noise.iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>().join(" | ")
     };
     match hello {
-        Ok(Ok((mux, early, hello))) => Ok(Link::start(stream, mux, early, hello, keepalive)),
-        Ok(Err(Failure::Ended)) => Err(StartError::Ended(said(&scanner))),
-        Ok(Err(Failure::Other(error))) => Err(error),
-        Err(_) => Err(StartError::Timeout { seconds: limit.as_secs(), noise: said(&scanner) }),
+        Some(Ok((mux, early, hello))) => {
+            // What the login printed is no reason for what happens later.
+            stream.diagnostics.clear();
+            Ok(Link::start(stream, mux, early, hello, keepalive))
+        }
+        Some(Err(Failure::Ended)) => Err(StartError::Ended(said(&scanner))),
+        Some(Err(Failure::Other(error))) => Err(error),
+        None => Err(StartError::Timeout { seconds: limit.as_secs(), noise: said(&scanner) }),
     }
 }
 
-async fn upload(outgoing: &tokio::sync::mpsc::Sender<Bytes>) {
+async fn upload(outgoing: &mpsc::Sender<Bytes>, progress: &Notify) {
     let mut rest = Bytes::from_static(SLAVE);
     while !rest.is_empty() {
         let piece = rest.split_to(rest.len().min(PIECE));
         if outgoing.send(piece).await.is_err() {
             return;
         }
+        progress.notify_one();
     }
 }
 
@@ -144,16 +150,21 @@ enum Failure {
 
 /// Reads up to the slave's first message.
 async fn hello(
-    incoming: &mut tokio::sync::mpsc::Receiver<Bytes>,
+    incoming: &mut mpsc::Receiver<Bytes>,
     scanner: &mut Scanner,
+    progress: &Notify,
 ) -> Result<(Mux, Bytes, Hello), Failure> {
     let protocol = |what: String| Failure::Other(StartError::Protocol(what));
     let mut bytes = loop {
         let chunk = incoming.recv().await.ok_or(Failure::Ended)?;
+        progress.notify_one();
         match scanner.scan(&chunk) {
             Found::Nothing => {}
             Found::Started(rest) => break Bytes::from(rest),
-            Found::Failed(reason) => return Err(Failure::Other(StartError::Refused(reason))),
+            Found::Failed(reason) => {
+                let reason = one_line(&reason);
+                return Err(Failure::Other(StartError::Refused(reason)));
+            }
         }
     };
     let mut mux = Mux::new();

@@ -42,9 +42,36 @@ impl Diagnostics {
         kept.drain(..excess);
     }
 
-    /// What was kept, as text without surrounding white space.
+    /// What was kept, as one line that is fit to be shown.
     pub fn text(&self) -> String {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&kept).trim().to_owned()
+        one_line(&String::from_utf8_lossy(&kept))
+    }
+
+    /// Forgets what was kept.
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// What somebody else said, fit for a message of one line: without control characters, which a
+/// terminal would obey.
+pub fn one_line(text: &str) -> String {
+    let lines = text.lines().map(|line| line.replace(char::is_control, ""));
+    let lines: Vec<String> = lines.map(|line| line.trim().to_owned()).collect();
+    lines.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_target_says_is_one_line_that_no_terminal_obeys() {
+        let diagnostics = Diagnostics::default();
+        diagnostics.add(b"Welcome\r\n\n\x1b[2Jto \x07web1\t\xff\n");
+        assert_eq!(diagnostics.text(), "Welcome | [2Jto web1\u{fffd}");
+        diagnostics.clear();
+        assert_eq!(diagnostics.text(), "");
     }
 }

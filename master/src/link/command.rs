@@ -20,6 +20,7 @@ pub(super) enum Command {
     Reset(Handle),
     Consumed(Handle, usize),
     Stop(Handle),
+    Probe,
     Close,
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use fakessh_protocol::message::{Refusal, RefusalReason, SessionHandles, ToMaster, ToSlave};
@@ -20,6 +21,9 @@ const BATCH: usize = MAX_DATA + HEADER_LEN;
 
 /// Most sessions on one link: far above what one target runs, and half of what the mux allows.
 const MAX_SESSIONS: usize = 16_384;
+
+/// How long an answer to a probe may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Commands that are taken before the stream is looked at again.
 const COMMANDS_AT_ONCE: usize = 256;
@@ -56,6 +60,8 @@ pub(super) struct Driver {
     mux: Mux,
     commands: mpsc::UnboundedReceiver<Command>,
     keepalive: Keepalive,
+    /// When a probe that was sent must have been answered.
+    probe: Option<Instant>,
     outboxes: HashMap<Handle, Outbox>,
     inboxes: HashMap<Handle, mpsc::UnboundedSender<Chunk>>,
     /// Sessions that have not ended, by their control handle.
@@ -74,6 +80,7 @@ impl Driver {
             mux,
             commands,
             keepalive,
+            probe: None,
             outboxes: HashMap::new(),
             inboxes: HashMap::new(),
             sessions: HashMap::new(),
@@ -90,6 +97,14 @@ impl Driver {
         }
         for outbox in self.outboxes.values() {
             outbox.underway.close();
+        }
+        // Sessions that were just being opened.
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Open(open) = command {
+                open.ends.stdin.close();
+                let _ = open.ends.outcome.send(Outcome::Lost(reason.clone()));
+            }
         }
         reason
     }
@@ -128,6 +143,12 @@ impl Driver {
                     None => return Err(self.ended()),
                 },
                 () = tick(&mut ticks) => self.look()?,
+                () = until(self.probe) => {
+                    self.probe = None;
+                    if self.mux.look() != Liveness::Alive {
+                        return Err(LinkLost("no answer to a probe: the connection is dead".into()));
+                    }
+                }
             }
         }
     }
@@ -189,6 +210,12 @@ impl Driver {
             Command::Stop(handle) => {
                 self.inboxes.remove(&handle);
                 self.mux.stop(handle);
+            }
+            Command::Probe => {
+                // What was heard before is no answer.
+                self.mux.look();
+                self.mux.probe();
+                self.probe = Some(Instant::now() + PROBE_TIMEOUT);
             }
             Command::Close => return Err(LinkLost("closed".into())),
         }
@@ -326,6 +353,13 @@ async fn has_room(outgoing: &mpsc::Sender<Bytes>) -> bool {
 
 fn broken(error: MuxError) -> LinkLost {
     LinkLost(format!("the slave broke the protocol: {error}").into())
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn tick(ticks: &mut Option<tokio::time::Interval>) {

@@ -25,12 +25,12 @@ pub use handles::{Control, Receiver, SendError, Sender, Session, Signaller};
 
 use command::{Command, Open};
 
-/// Milliseconds between two looks at a link where the user's configuration names none. Below the
-/// shortest idle timeout of common firewalls and of sshd's `ChannelTimeout` in the field.
+/// Time between two looks at a link where the user's configuration names none. Below the shortest
+/// idle timeout of common firewalls and of sshd's `ChannelTimeout` in the field.
 pub const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// Looks without a byte after which a link is dead; with [`DEFAULT_KEEPALIVE`], 45 seconds, as
-/// `ServerAliveCountMax` 3 would.
+/// Questions without an answer that a link survives, as `ServerAliveCountMax` 3. Each look at a
+/// silent link asks one; with [`DEFAULT_KEEPALIVE`] it is dead after 60 to 75 seconds.
 pub const DEFAULT_SILENT_LOOKS: u32 = 3;
 
 /// How long a slave waits for a silent master before it ends itself. As long as TCP itself tries,
@@ -45,7 +45,7 @@ const HANDLES_PER_SESSION: u32 = 4;
 pub struct Keepalive {
     /// Between two looks; zero for never.
     pub interval: Duration,
-    /// Looks without a byte after which the link is dead; at least 1.
+    /// Questions without an answer that the link survives; at least 1.
     pub silent_looks: u32,
     /// How long the slave waits for a silent master; zero for ever.
     pub silence: Duration,
@@ -148,6 +148,12 @@ impl Link {
             Ok(reason) => reason.clone().unwrap_or_else(|| LinkLost("the link ended".into())),
             Err(_) => LinkLost("the link's task ended".into()),
         }
+    }
+
+    /// Asks the slave for a sign of life; where none comes in ten seconds the link is dead. For
+    /// when there is a reason to doubt it: the machine has slept.
+    pub fn probe(&self) {
+        let _ = self.commands.send(Command::Probe);
     }
 
     /// Ends the link and every session on it.
