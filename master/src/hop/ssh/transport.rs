@@ -125,7 +125,7 @@ async fn connect(
             rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
         }
         let addresses = Addresses { local: stream.local_addr()?, peer: stream.peer_addr()? };
-        let breaker = Breaker(rustix::io::dup(&stream)?);
+        let breaker = Breaker(rustix::io::fcntl_dupfd_cloexec(&stream, 0)?);
         let stream = BufReader::with_capacity(READ_BUFFER, stream);
         Ok::<_, io::Error>(Tcp { stream, addresses, breaker })
     };
