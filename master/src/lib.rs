@@ -35,6 +35,7 @@ pub mod demo;
 pub mod directory;
 pub mod hop;
 pub mod known_hosts;
+mod limits;
 pub mod link;
 pub mod pump;
 pub mod run;

@@ -3,7 +3,10 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -31,4 +34,12 @@ pub(crate) fn close_all(fds: &[RawFd]) {
             }
         }
     }
+}
+
+/// Has a program start with this limit of open files.
+pub(crate) fn set_descriptor_limit(command: &mut Command, limit: Rlimit) {
+    let set = move || Ok(setrlimit(Resource::Nofile, limit.clone())?);
+    // SAFETY: between fork and exec it makes one system call, and neither allocates nor locks: the
+    // limit is a plain value, and so is the error.
+    unsafe { command.pre_exec(set) };
 }

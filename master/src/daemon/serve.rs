@@ -21,7 +21,9 @@ const LOOKS: u32 = 8;
 /// # Errors
 /// Failures of the system at the start; none later.
 pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> {
-    raise_descriptor_limit();
+    if let Err(error) = crate::limits::raise() {
+        tracing::warn!(%error, "can't raise the limit of open files");
+    }
     let listener = rustix::io::fcntl_dupfd_cloexec(&place.listener, 0)?;
     let listener = Socket::new(listener)?;
     let shared = Arc::new(Shared::default());
@@ -67,14 +69,4 @@ pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> 
     serving.shutdown().await;
     tracing::info!("master ended");
     Ok(())
-}
-
-/// A thousand sessions are thousands of descriptors.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "can't raise the limit of open files");
-    }
 }

@@ -147,7 +147,9 @@ async fn dump(
     caller: &Caller,
 ) -> Result<String, ConfigError> {
     let not_run = |error| ConfigError::NotRun { program: ssh.to_owned(), error };
-    let mut child = Command::new(ssh)
+    let mut command = Command::new(ssh);
+    crate::limits::give_back(command.as_std_mut());
+    let mut child = command
         .args(words)
         .env_clear()
         .envs(caller.environment.iter().map(|(name, value)| (name, value)))
@@ -303,6 +305,23 @@ mod tests {
         let target = Target { host: "web1".into(), connection, ..Target::default() };
         let error = resolve(&target, &caller(Path::new("/"))).await.unwrap_err();
         assert!(error.to_string().contains("nosuchthing"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn commands_of_the_configuration_get_the_old_limit_of_open_files() {
+        if !is_program(Path::new(USUAL_SSH)) {
+            eprintln!("skipped: no {USUAL_SSH}");
+            return;
+        }
+        let original = crate::limits::tests::raised();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("config"), "Match exec \"ulimit -Sn >limit\"\n")
+            .unwrap();
+        let connection = vec!["-Fconfig".into()];
+        let target = Target { host: "web1".into(), connection, ..Target::default() };
+        resolve(&target, &caller(directory.path())).await.unwrap();
+        let limit = std::fs::read_to_string(directory.path().join("limit")).unwrap();
+        assert_eq!(limit.trim(), original);
     }
 
     #[test]
