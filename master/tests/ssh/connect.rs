@@ -29,7 +29,7 @@ async fn a_command_gets_its_input_and_its_output_comes_back() {
     };
     tokio::time::timeout(GUARD, status).await.unwrap();
     // The account's shell may have had something to say first.
-    assert!(diagnostics.text().contains("error\n"), "{}", diagnostics.text());
+    assert!(diagnostics.text().contains("error"), "{}", diagnostics.text());
 }
 
 #[tokio::test]
@@ -224,6 +224,23 @@ async fn no_common_cipher_is_a_failed_key_exchange() {
     lab.connect(&["Ciphers=aes256-ctr"]).await.unwrap();
 }
 
+/// The socket with this local address, as it is shown in /proc/self/fd.
+fn socket_of(local: std::net::SocketAddr) -> String {
+    let std::net::IpAddr::V4(address) = local.ip() else { panic!("no IPv4") };
+    let number = u32::from_ne_bytes(address.octets());
+    let name = format!("{number:08X}:{:04X}", local.port());
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let line = table.lines().find(|line| line.split_whitespace().nth(1) == Some(&*name));
+    format!("socket:[{}]", line.unwrap().split_whitespace().nth(9).unwrap())
+}
+
+/// Whether this process has a descriptor of a socket.
+fn is_open(socket: &str) -> bool {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let mut names = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    names.any(|name| name.as_os_str() == socket)
+}
+
 #[tokio::test]
 async fn a_network_that_goes_silent_does_not_keep_a_closed_connection() {
     let Some(lab) = Lab::start("") else { return };
@@ -247,6 +264,8 @@ async fn a_network_that_goes_silent_does_not_keep_a_closed_connection() {
     for _ in 0..10 {
         streams.push(connection.exec(b"cat >/dev/null".to_vec()).await.unwrap());
     }
+    let socket = socket_of(connection.addresses().unwrap().local);
+    assert!(is_open(&socket));
     silence.send_replace(());
     let client = relay.await.unwrap();
     // More than the sockets hold, and within the windows of the channels: the connection is stuck
@@ -261,13 +280,84 @@ async fn a_network_that_goes_silent_does_not_keep_a_closed_connection() {
     for stream in &mut streams {
         assert_eq!(read_all(stream).await, b"");
     }
-    // The connection's own task holds the caller, until it ends. Nothing is read at the other
+    // The connection's own task holds its socket, until it ends. Nothing is read at the other
     // end, which would free it.
     let ended = async {
-        while Arc::strong_count(&lab.person) > 2 {
+        while is_open(&socket) {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(GUARD, ended).await.expect("the connection's task is still there");
-    drop((caller, client));
+    drop(client);
+}
+
+#[tokio::test]
+async fn programs_that_are_started_inherit_no_descriptor_of_a_connection() {
+    let Some(lab) = Lab::start("") else { return };
+    let list = "readlink /proc/self/fd/* | grep ^socket: | sort";
+    // Whoever runs the tests may have left some open for everybody.
+    let before = std::process::Command::new("sh").args(["-c", list]).output().unwrap().stdout;
+    let _connection = lab.connect(&[]).await.unwrap();
+    let resolved = lab.resolved(&[]).await;
+    let command = format!("sh -c '{list} >inherited'");
+    let caller = lab.caller();
+    let connect = SshConnection::connect(&resolved, Via::Command(&command), &caller);
+    tokio::time::timeout(GUARD, connect).await.expect("hangs").unwrap_err();
+    let inherited = std::fs::read(lab.path("inherited")).unwrap();
+    assert_eq!(String::from_utf8_lossy(&inherited), String::from_utf8_lossy(&before));
+
+    std::fs::write(lab.path("config"), format!("Match exec \"{list} >inherited\"\n")).unwrap();
+    let target = fakessh::ssh_config::Target {
+        host: "web1".into(),
+        connection: vec!["-Fconfig".into()],
+        ..Default::default()
+    };
+    fakessh::ssh_config::resolve(&target, &caller).await.unwrap();
+    let inherited = std::fs::read(lab.path("inherited")).unwrap();
+    assert_eq!(String::from_utf8_lossy(&inherited), String::from_utf8_lossy(&before));
+}
+
+#[tokio::test]
+async fn what_a_proxy_command_says_is_shown_while_it_connects_and_not_later() {
+    let Some(lab) = Lab::start("") else { return };
+    let resolved = lab.resolved(&[]).await;
+    let caller = lab.caller();
+    std::process::Command::new("mkfifo").arg(lab.path("fifo")).status().unwrap();
+    // It goes on only when the person has read what it says.
+    let command = "bash -c 'printf \"Visit https://login\\033[2J to log in\\n\" >&2; read <fifo; \
+                   exec 3<>/dev/tcp/%h/%p; cat <&3 & cat >&3; echo later >&2; >ended'";
+    let connect = SshConnection::connect(&resolved, Via::Command(command), &caller);
+    let read = async {
+        while lab.person.seen().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let fifo = lab.path("fifo");
+        tokio::task::spawn_blocking(move || std::fs::write(fifo, "x\n")).await.unwrap().unwrap();
+    };
+    let both = async { tokio::join!(connect, read).0.unwrap() };
+    let connection = tokio::time::timeout(GUARD, both).await.expect("hangs");
+    assert_eq!(lab.person.seen(), ["Visit https://login[2J to log in"]);
+    connection.close().await;
+    let ended = async {
+        while !lab.path("ended").exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(GUARD, ended).await.expect("the command does not end");
+    assert_eq!(lab.person.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_forgets_its_caller_once_it_is_logged_in() {
+    let Some(lab) = Lab::start("") else { return };
+    let before = Arc::strong_count(&lab.person);
+    let _connection = lab.connect(&[]).await.unwrap();
+    assert_eq!(Arc::strong_count(&lab.person), before);
+    let resolved = lab.resolved(&[]).await;
+    let command = "bash -c 'exec 3<>/dev/tcp/%h/%p; cat <&3 & cat >&3'";
+    let caller = lab.caller();
+    let via = Via::Command(command);
+    let _over_command = SshConnection::connect(&resolved, via, &caller).await.unwrap();
+    drop(caller);
+    assert_eq!(Arc::strong_count(&lab.person), before);
 }

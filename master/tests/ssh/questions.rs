@@ -137,10 +137,11 @@ async fn a_password_is_asked_for_until_it_is_right() {
     let lab = Lab::without_server();
     let account = Account::with(&[PASSWORD], &[PASSWORD]);
     lab.answer("'s password: ", "wrong");
-    lab.answer("Permission denied, please try again.", "secret");
+    lab.answer("'s password: ", "secret");
     connect(&lab, &account, &[]).await.unwrap();
     assert_eq!(account.tried(), ["password wrong", "password secret"]);
     let seen = lab.person.seen();
+    assert!(seen.contains(&"Permission denied, please try again.".to_owned()), "{seen:?}");
     assert!(seen.iter().any(|text| text.contains("Welcome[2J to the test")), "{seen:?}");
 }
 

@@ -1,6 +1,6 @@
 //! What a server may ask of us or tell us while a connection is up.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
@@ -8,7 +8,7 @@ use russh::{Channel, Disconnect};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::auth::printable;
+use crate::auth::{printable, printable_line};
 use crate::caller::Caller;
 use crate::known_hosts::{HostKeyError, KnownHosts, decide};
 use crate::ssh_config::Resolved;
@@ -24,12 +24,33 @@ pub(super) enum ClientError {
     HostKey(#[from] HostKeyError),
 }
 
+/// Whoever caused a connection, as long as it is being made. A connection lives longer than that:
+/// it must keep neither the caller's environment nor the way to its person.
+#[derive(Clone)]
+pub(super) struct Opener(Arc<Mutex<Option<Caller>>>);
+
+impl Opener {
+    pub(super) fn new(caller: Caller) -> Opener {
+        Opener(Arc::new(Mutex::new(Some(caller))))
+    }
+
+    /// The caller; after the login, nobody.
+    pub(super) fn get(&self) -> Option<Caller> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the caller's part, for all clones.
+    pub(super) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 /// Checks the host's key, passes banners on, and notes how the connection ended. Channels that the
 /// server wants to open are refused, all of them: nothing was forwarded.
 pub(super) struct Client {
     pub(super) resolved: Arc<Resolved>,
     pub(super) records: KnownHosts,
-    pub(super) caller: Caller,
+    pub(super) opener: Opener,
     /// The address that is connected to, where one is known.
     pub(super) address: Option<String>,
     /// The key that was accepted: it must not change when keys are exchanged again.
@@ -49,7 +70,9 @@ impl Handler for Client {
             return Ok(accepted.key_data() == key.key_data());
         }
         let address = self.address.clone().filter(|address| *address != self.resolved.hostname);
-        decide(&self.records, &self.resolved, shown, address, &self.caller).await?;
+        // A login comes after this key, so there is a caller.
+        let Some(caller) = self.opener.get() else { return Ok(false) };
+        decide(&self.records, &self.resolved, shown, address, &caller).await?;
         self.accepted = Some(key);
         // They may be large, and are not needed any more.
         self.records = KnownHosts::default();
@@ -58,8 +81,8 @@ impl Handler for Client {
 
     async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), ClientError> {
         let quiet = ["QUIET", "FATAL", "ERROR"].contains(&self.resolved.log_level.as_str());
-        if !quiet {
-            self.caller.ask.notice(printable(banner)).await;
+        if !quiet && let Some(caller) = self.opener.get() {
+            caller.ask.notice(printable(banner)).await;
         }
         Ok(())
     }
@@ -75,7 +98,7 @@ impl Handler for Client {
                         "the server ended it".to_owned()
                     }
                     "" => format!("the server ended it ({:?})", info.reason_code),
-                    message => printable(message),
+                    message => printable_line(message),
                 };
                 (message, Ok(()))
             }

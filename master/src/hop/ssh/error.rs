@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::auth::AuthError;
+use crate::auth::{AuthError, printable_line};
 use crate::known_hosts::HostKeyError;
 
 /// A connection could not be made.
@@ -148,7 +148,7 @@ pub(super) fn describe(error: &russh::Error) -> String {
         }
         russh::Error::NoCommonAlgo { kind, ours, theirs } => format!(
             "there is no {kind:?} algorithm in common (the server has {}; we have {})",
-            theirs.join(","),
+            printable_line(&theirs.join(",")),
             ours.join(",")
         ),
         russh::Error::WrongServerSig => {

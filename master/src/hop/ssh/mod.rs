@@ -28,7 +28,7 @@ use crate::known_hosts::{HostKeyError, KnownHosts};
 use crate::ssh_config::Resolved;
 use crate::stream::ByteStream;
 
-use client::{Client, ClientError};
+use client::{Client, ClientError, Opener};
 use error::describe;
 use proxy_command::ProxyCommand;
 use stream::StreamIo;
@@ -117,14 +117,16 @@ impl SshConnection {
         let unreadable = |(file, error)| Box::new(HostKeyError::Unreadable { file, error });
         let records = KnownHosts::read(resolved).await.map_err(unreadable)?;
         let config = Arc::new(algorithms::config(resolved, &records));
-        let Opened { stream, addresses, mut way } = open(resolved, via, caller, limit).await?;
-
         let patience = Patience::new(limit);
+        let opener = Opener::new(patience.caller(caller));
+        let opened = open(resolved, via, caller, &opener, limit).await?;
+        let Opened { stream, addresses, mut way } = opened;
+
         let (ended_sender, ended) = watch::channel(None);
         let client = Client {
             resolved: Arc::new(resolved.clone()),
             records,
-            caller: patience.caller(caller),
+            opener: opener.clone(),
             address: addresses.map(|addresses| addresses.peer.ip().to_string()),
             accepted: None,
             ended: ended_sender,
@@ -146,6 +148,7 @@ impl SshConnection {
         let patience = Patience::new(LOGIN_TIMEOUT.max(limit));
         let reason = async || reason(ended.clone()).await;
         let login = authenticate(&mut handle, resolved, caller, patience, reason).await;
+        opener.forget();
         login.map_err(Box::new)?;
         Ok(SshConnection(Arc::new(Inner {
             host: resolved.host.clone(),
@@ -321,6 +324,7 @@ async fn open(
     resolved: &Resolved,
     via: Via<'_>,
     caller: &Caller,
+    opener: &Opener,
     limit: Duration,
 ) -> Result<Opened, ConnectError> {
     let mut way = Way::default();
@@ -333,7 +337,8 @@ async fn open(
             Box::new(tcp.stream)
         }
         Via::Command(command) => {
-            let (stream, command) = proxy_command::start(command, resolved, caller)?;
+            let (stream, command) =
+                proxy_command::start(command, resolved, caller, opener.clone())?;
             way.command = Some(command);
             Box::new(stream)
         }

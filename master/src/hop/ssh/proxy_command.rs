@@ -6,18 +6,26 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, Join};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
+use crate::auth::printable_line;
 use crate::caller::Caller;
 use crate::ssh_config::{Resolved, expand_proxy_command};
 use crate::stream::Diagnostics;
 
+use super::client::Opener;
 use super::error::ConnectError;
 
 /// How long a command that has closed its output may take to end, so that its last words are in
 /// the error.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Most bytes of a line that is shown.
+const MAX_LINE: usize = 1024;
+
+/// Most lines that are shown: a screenful or two. Whoever has more to say says it all the time.
+const MAX_LINES: usize = 100;
 
 /// The stream that a command makes.
 pub(super) type CommandStream = Join<ChildStdout, ChildStdin>;
@@ -35,11 +43,14 @@ pub(super) fn start(
     command: &str,
     resolved: &Resolved,
     caller: &Caller,
+    opener: Opener,
 ) -> Result<(CommandStream, ProxyCommand), ConnectError> {
     let command = expand_proxy_command(command, resolved, caller);
     let shell = caller.variable("SHELL").filter(|shell| !shell.is_empty());
     let failed = |message: String| ConnectError::ProxyCommand { command: command.clone(), message };
-    let mut child = Command::new(shell.unwrap_or(OsStr::new("/bin/sh")))
+    let mut child = Command::new(shell.unwrap_or(OsStr::new("/bin/sh")));
+    crate::limits::give_back(child.as_std_mut());
+    let mut child = child
         .arg("-c")
         .arg(format!("exec {command}"))
         .env_clear()
@@ -53,19 +64,40 @@ pub(super) fn start(
         .spawn()
         .map_err(|error| failed(error.to_string()))?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (Some(stdin), Some(stdout), Some(mut stderr)) = pipes else {
+    let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
         return Err(failed("it has no pipes".to_owned()));
     };
     let diagnostics = Diagnostics::default();
-    let kept = diagnostics.clone();
-    let stderr = tokio::spawn(async move {
-        let mut buffer = [0; 1024];
-        while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
-            kept.add(&buffer[..count]);
-        }
-    });
+    let stderr = tokio::spawn(listen(stderr, diagnostics.clone(), opener));
     let proxy = ProxyCommand { child, command, diagnostics, stderr };
     Ok((tokio::io::join(stdout, stdin), proxy))
+}
+
+/// Keeps what a command says, and shows it as long as the connection is being made: it may be
+/// what the person has to do for it.
+async fn listen(mut stderr: ChildStderr, kept: Diagnostics, opener: Opener) {
+    let (mut line, mut shown) = (Vec::new(), 0);
+    let mut buffer = [0; 1024];
+    while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
+        kept.add(&buffer[..count]);
+        for &byte in &buffer[..count] {
+            if byte != b'\n' {
+                line.push(byte);
+                if line.len() < MAX_LINE {
+                    continue;
+                }
+            }
+            let text = printable_line(&String::from_utf8_lossy(&line));
+            line.clear();
+            if !text.is_empty()
+                && shown < MAX_LINES
+                && let Some(caller) = opener.get()
+            {
+                shown += 1;
+                caller.ask.notice(text).await;
+            }
+        }
+    }
 }
 
 impl ProxyCommand {
@@ -75,7 +107,7 @@ impl ProxyCommand {
         let status = tokio::time::timeout(LAST_WORDS, self.child.wait()).await;
         let _ = tokio::time::timeout(LAST_WORDS, &mut self.stderr).await;
         let said = self.diagnostics.text();
-        let last = said.lines().last().unwrap_or_default().trim().to_owned();
+        let last = printable_line(said.lines().last().unwrap_or_default());
         let ended = match status {
             Ok(Ok(status)) => match status.signal() {
                 Some(signal) => Some(format!("it was killed by signal {signal}")),
