@@ -2,6 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,11 @@ pub enum DirectoryError {
     /// It is too deep for a socket.
     #[error("{0} is too long for a socket's path; set FAKESSH_DIR to a shorter one")]
     TooLong(PathBuf),
+    /// It can't be part of `PATH`.
+    #[error(
+        "{0} has a colon in its name, and so can't stand in PATH; set FAKESSH_DIR to another one"
+    )]
+    Colon(PathBuf),
     /// Somebody else's.
     #[error(
         "{path} belongs to uid {owner} and not to you (uid {ours}); remove it, or set FAKESSH_DIR to a directory of your own"
@@ -46,6 +52,11 @@ pub enum DirectoryError {
     System(PathBuf, io::Error),
 }
 
+fn is_ours(path: &Path) -> bool {
+    let ours = rustix::process::geteuid().as_raw();
+    std::fs::metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == ours)
+}
+
 /// A directory of mode 0700 that belongs to this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory(PathBuf);
@@ -61,7 +72,8 @@ impl Directory {
         let path = match (set("FAKESSH_DIR"), set("XDG_RUNTIME_DIR")) {
             (Some(path), _) => std::path::absolute(&path)
                 .map_err(|error| DirectoryError::System(path.into(), error))?,
-            (None, Some(runtime)) if Path::new(&runtime).is_dir() => {
+            // Of another user where `sudo` has kept the variable.
+            (None, Some(runtime)) if is_ours(Path::new(&runtime)) => {
                 PathBuf::from(runtime).join("fakessh")
             }
             _ => format!("/tmp/fakessh-{}", rustix::process::geteuid().as_raw()).into(),
@@ -74,6 +86,9 @@ impl Directory {
     /// # Errors
     /// [`DirectoryError`].
     pub fn at(path: PathBuf) -> Result<Directory, DirectoryError> {
+        if path.as_os_str().as_bytes().contains(&b':') {
+            return Err(DirectoryError::Colon(path));
+        }
         if path.as_os_str().len() + RUN_NAME > MAX_SOCKET_PATH {
             return Err(DirectoryError::TooLong(path));
         }
@@ -143,6 +158,7 @@ mod tests {
         let link = base.path().join("l");
         std::os::unix::fs::symlink("/tmp", &link).unwrap();
         assert!(matches!(Directory::at(link), Err(DirectoryError::System(..))));
+        assert!(matches!(Directory::at("/tmp/a:b".into()), Err(DirectoryError::Colon(_))));
         let long = base.path().join("x".repeat(90));
         assert!(matches!(Directory::at(long), Err(DirectoryError::TooLong(_))));
     }

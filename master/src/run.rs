@@ -23,8 +23,10 @@ pub enum Hosts {
     },
     /// Where `ssh` itself would go, with these options for the way.
     CommandLine {
-        /// Words for `ssh -G`, before those of the command line.
+        /// Words for `ssh -G`, behind those of the command line.
         connection: Vec<OsString>,
+        /// Whether what we can't do is left to the real `ssh`; else it is refused.
+        real_ssh: bool,
     },
 }
 
@@ -62,8 +64,9 @@ impl Run {
         }
     }
 
-    /// Takes a context that was connected for this run.
-    pub(crate) fn adopt(&self, target: &Target, context: Arc<Context>) {
+    /// Takes a context that was connected for this run already, so that its first session need
+    /// not wait.
+    pub fn adopt(&self, target: &Target, context: Arc<Context>) {
         self.used().insert(target.clone(), context);
     }
 
@@ -86,9 +89,14 @@ impl Run {
                     None => Ok(Choice::Target(target.clone())),
                 }
             }
-            Hosts::CommandLine { connection } => {
+            Hosts::CommandLine { connection, real_ssh } => {
                 if let Some(option) = &invocation.unserved {
-                    return Ok(Choice::RealSsh(format!("{option} is not supported yet")));
+                    let why = format!("{option} is not supported yet");
+                    return if *real_ssh {
+                        Ok(Choice::RealSsh(why))
+                    } else {
+                        Err(format!("{}: {why}", destination.host))
+                    };
                 }
                 let words = invocation.connection.iter().cloned().map(OsString::from_vec);
                 Ok(Choice::Target(Target {

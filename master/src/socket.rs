@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fakessh_shim::datagram::{self, Datagram};
 use rustix::net::sockopt::socket_peercred;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -39,6 +39,13 @@ impl Socket {
     /// Whether the process at the other end is ours, or root's.
     pub(crate) fn peer_is_ours(&self) -> bool {
         peer_is_ours(self.0.as_fd())
+    }
+
+    /// Whether everything was received and nobody can send any more.
+    pub(crate) fn is_at_end(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        // A datagram is never empty.
+        matches!(rustix::net::recv(self.0.get_ref(), &mut [0; 1], flags), Ok((_, 0)))
     }
 
     /// Accepts a connection on a listening socket. Cancel safe.

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fakessh_tests::{Client, Gate, Lab, Running};
 use serde_json::Value;
@@ -57,7 +57,12 @@ fn the_next_start_cleans_up_after_a_killed_run() {
     running.signal_group(rustix::process::Signal::KILL);
     running.finish().expect_status(137);
     run_true(&lab);
-    assert_eq!(lab.run_directories(), [""; 0]);
+    // The master removes it when it sees that the last process that held the run is gone.
+    let begin = Instant::now();
+    while !lab.run_directories().is_empty() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", lab.run_directories());
+        std::thread::yield_now();
+    }
     assert_eq!(lab.logins(), 1, "the connection is still good");
     lab.expect_nothing_left();
 }
@@ -268,5 +273,44 @@ fn fakessh_ssh_is_ssh_through_the_master() {
         lab.fakessh(words).input("in\n").run().expect_status(4).expect_out("in\n");
     }
     assert_eq!(lab.logins(), 1);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn a_process_that_outlives_the_tool_keeps_its_ssh() {
+    let lab = Lab::start();
+    let gate = Gate::new(&lab);
+    let script = format!(
+        "(read x <{gate}; command -v ssh; ssh remote echo still ours) >{out} 2>&1 &",
+        gate = gate.path(),
+        out = lab.dir().join("user/outlives").display()
+    );
+    lab.tool(Client::Fakessh, ["sh", "-c", &script]).run().expect_status(0);
+    assert_eq!(lab.run_directories().len(), 1);
+    gate.open("");
+    let begin = Instant::now();
+    while !lab.run_directories().is_empty() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", lab.run_directories());
+        std::thread::yield_now();
+    }
+    let said = std::fs::read_to_string(lab.dir().join("user/outlives")).unwrap();
+    assert!(said.contains("/run-") && said.ends_with("still ours\n"), "{said}");
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn an_interrupted_connect_leaves_nothing_and_holds_up_nobody() {
+    let lab = Lab::start();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    lab.host_through("silent", silent.local_addr().unwrap().port(), &[]);
+    let running = lab.tool_to(Client::Fakessh, "silent", ["true"]).start();
+    // The server sees the attempt, and says nothing.
+    let (attempt, _) = silent.accept().unwrap();
+    running.signal_group(rustix::process::Signal::INT);
+    running.finish().expect_status(130);
+    // The attempt is given up: its connection ends.
+    let ended = std::io::Read::read_to_end(&mut &attempt, &mut Vec::new());
+    assert!(ended.is_ok() || ended.is_err_and(|error| error.raw_os_error() == Some(104)));
+    run_true(&lab);
     lab.expect_nothing_left();
 }

@@ -100,6 +100,7 @@ impl<H: Handler> Login<'_, H> {
             (None, Signer::File { file, key, caller }) => match decrypt(file, caller).await {
                 Ok(decrypted) => key.insert(Box::new(decrypted)).public_key().clone(),
                 Err(error) => {
+                    self.unanswered |= matches!(error, SignError::NoPassphrase);
                     self.note(format!("{name} ({error})"));
                     return Ok(None);
                 }
@@ -138,6 +139,7 @@ impl<H: Handler> Login<'_, H> {
             None => Err(Stop::TimedOut),
             Some(Err(SignError::Lost)) => Err(Stop::Lost),
             Some(Err(error)) => {
+                self.unanswered |= matches!(error, SignError::NoPassphrase);
                 self.note(format!("{name} ({error})"));
                 Ok(None)
             }

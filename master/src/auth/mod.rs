@@ -43,6 +43,8 @@ pub enum AuthError {
         tried: String,
         /// What to do.
         advice: String,
+        /// Whether a question was left, and only this caller could not be asked.
+        unanswered: bool,
     },
     /// The connection ended on the way.
     #[error("{user}@{host} closed the connection during the login: {reason}; {tried}{advice}")]
@@ -99,6 +101,8 @@ struct Login<'a, H: Handler> {
     allowed: MethodSet,
     /// What was tried, in words.
     tried: Vec<String>,
+    /// Whether something was not answered.
+    unanswered: bool,
     /// Keys that were offered to the server.
     offered: usize,
     /// Keys that are still to be tried; `None` before the first look.
@@ -127,6 +131,7 @@ pub(crate) async fn authenticate<H: Handler>(
         patience,
         allowed: MethodSet::empty(),
         tried: Vec::new(),
+        unanswered: false,
         offered: 0,
         keys: None,
         agent: None,
@@ -245,6 +250,8 @@ impl<H: Handler> Login<'_, H> {
         } else {
             ""
         };
+        let questions = [MethodKind::Password, MethodKind::KeyboardInteractive];
+        let questions = questions.iter().any(|method| self.allowed.contains(method));
         let (user, host) = self.names();
         AuthError::Refused {
             user,
@@ -252,6 +259,7 @@ impl<H: Handler> Login<'_, H> {
             allowed: if allowed.is_empty() { "nothing".into() } else { allowed.join(", ") },
             tried: self.tried_text(),
             advice: advice.to_owned(),
+            unanswered: self.unanswered || (self.resolved.batch_mode && questions),
         }
     }
 

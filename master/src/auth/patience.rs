@@ -71,6 +71,10 @@ impl Ask for PatientAsk {
         self.inner.ask(question).await
     }
 
+    fn may_answer(&self) -> bool {
+        self.inner.may_answer()
+    }
+
     async fn notice(&self, text: String) {
         self.inner.notice(text).await;
     }

@@ -19,6 +19,7 @@ impl<H: Handler> Login<'_, H> {
         for attempt in 1..=self.resolved.number_of_password_prompts {
             let question = Question { kind: QuestionKind::Secret, text: text.clone() };
             let Some(password) = self.caller.ask.ask(question).await else {
+                self.unanswered = true;
                 self.note("password (nobody to ask)");
                 return Ok(Step::Exhausted);
             };
@@ -87,6 +88,7 @@ impl<H: Handler> Login<'_, H> {
                 answer = patience.wait(respond).await;
             }
             if unanswered {
+                self.unanswered = true;
                 self.note("keyboard-interactive (nobody to ask)");
                 return Ok(Step::Exhausted);
             }

@@ -21,9 +21,8 @@ pub(super) fn connect(arguments: Arguments) -> anyhow::Result<u8> {
     let mut status = 0;
     for destination in &arguments.destinations {
         let target = arguments.options.target(destination)?;
-        let client = Client::connect_or_start(&directory)?;
         // One that fails is no reason to leave out the others.
-        if let Err(error) = client.request(&Request::Connect((&target).into()), &[]) {
+        if let Err(error) = Client::call(&directory, &Request::Connect((&target).into()), &[]) {
             super::say(&error.into());
             status = FAILURE;
         }

@@ -44,8 +44,10 @@ pub(super) fn master(arguments: &Arguments) -> anyhow::Result<u8> {
     // Nobody waits in the foreground for an idle master to end, unless told so.
     let default = if arguments.background { IDLE_EXIT } else { Duration::ZERO };
     let idle = arguments.idle_exit.map_or(default, Duration::from_secs);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    // One thread: a command passes through four tasks, and a wake-up across threads costs more
+    // than all that they do.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let served = runtime.block_on(async {
         let serving = daemon::serve(place, (!idle.is_zero()).then_some(idle));
         if arguments.background {
             let mut stdout = std::io::stdout();
@@ -54,7 +56,10 @@ pub(super) fn master(arguments: &Arguments) -> anyhow::Result<u8> {
             daemon::let_go_of_stdio()?;
         }
         serving.await
-    })?;
+    });
+    // A read of a descriptor that never gives anything must not keep us.
+    runtime.shutdown_background();
+    served?;
     Ok(0)
 }
 

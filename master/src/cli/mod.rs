@@ -46,7 +46,7 @@ struct Arguments {
 enum Command {
     /// Run a tool whose ssh, scp and sftp go through held connections
     Run(run::Arguments),
-    /// Run one command on a host, as ssh does, through a held connection
+    /// Run one command on a host, as ssh does, through a held connection (never without one)
     #[command(disable_help_flag = true)]
     Ssh(ssh::Arguments),
     /// Connect to hosts, and keep the connections for later
@@ -94,7 +94,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
 
 /// Says on one line of standard error what went wrong.
 pub(crate) fn say(error: &anyhow::Error) {
-    eprintln!("fakessh: {error:#}");
+    fakessh::daemon::client::say(&format!("{error:#}"));
 }
 
 /// Whether an error only says that no master runs.

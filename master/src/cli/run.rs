@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::fd::AsFd;
 
 use anyhow::{Context as _, bail};
-use fakessh::daemon::client::Client;
+use fakessh::daemon::client::{Client, say};
 use fakessh::daemon::control::{Destination, Request, RunRequest};
 use fakessh::directory::Directory;
 use fakessh::tool::{self, RunDirectory};
@@ -50,7 +50,6 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
         }
     }
     let directory = Directory::of_user()?;
-    let client = Client::connect_or_start(&directory)?;
     let run_directory = RunDirectory::create(&directory)?;
     let (ours, masters) = tool::socket_pair()?;
     let mapped = every.is_some() || !routes.is_empty();
@@ -59,10 +58,11 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
         every: every.as_ref().map(Destination::from),
         routes,
         connection: connection.iter().map(|word| word.as_os_str().into()).collect(),
+        real_ssh: true,
         directory: Some(run_directory.path().to_owned()),
     };
     let descriptors = [masters.as_fd(), run_directory.listener().as_fd()];
-    client.request(&Request::Run(request), &descriptors)?;
+    let (client, _) = Client::call(&directory, &Request::Run(request), &descriptors)?;
     drop(masters);
     let (program, words) = arguments.command.split_first().context("no command")?;
     let mut tool = tool::prepare(program, &run_directory, &ours)?;
@@ -70,10 +70,15 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
     // Only the tool holds it from here on: the master sees when nobody does any more.
     drop(ours);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match runtime.block_on(tool::run(tool)) {
+    let status = runtime.block_on(tool::run(tool));
+    if client.is_still_held() {
+        // Something that the tool started lives on, and its ssh is still ours.
+        run_directory.leave();
+    }
+    match status {
         Ok(status) => Ok(status),
         Err(error) => {
-            eprintln!("fakessh: can't run {}: {error}", program.to_string_lossy());
+            say(&format!("can't run {}: {error}", program.to_string_lossy()));
             Ok(tool::status_of_failed_start(&error))
         }
     }

@@ -8,6 +8,7 @@ use fakessh::daemon::client::Client;
 use fakessh::daemon::control::{Request, RunRequest};
 use fakessh::directory::Directory;
 use fakessh::tool;
+use fakessh_shim::find::{self, NotFound};
 
 /// Everything is ssh's own, `--help` too.
 #[derive(clap::Args, Debug)]
@@ -20,27 +21,34 @@ pub(super) struct Arguments {
 pub(super) fn ssh(arguments: Arguments) -> u8 {
     let mut args = vec![OsString::from("ssh")];
     args.extend(arguments.arguments);
-    as_ssh(args)
+    fakessh_shim::ssh_over(args, |_| run_of_our_own(false))
 }
 
-/// Is ssh, with this `argv`. Hosts are taken from the command line, as ssh does.
+/// Is ssh, called as `args[0]`: inside a run the run's, else one with the user's master, which
+/// leaves to the real ssh what it can't do.
 pub(crate) fn as_ssh(args: Vec<OsString>) -> u8 {
-    fakessh_shim::ssh_over(args, |_| run_of_our_own().map_err(|error| format!("{error:#}")))
+    fakessh_shim::ssh_over(args, |argv0| match find::find(argv0) {
+        Err(NotFound::NoRun) => run_of_our_own(true),
+        found => found.map_err(|error| error.to_string()),
+    })
 }
 
-/// A run for this process alone.
-fn run_of_our_own() -> anyhow::Result<OwnedFd> {
-    let client = Client::connect_or_start(&Directory::of_user()?)?;
-    let (ours, masters) = tool::socket_pair()?;
-    let request = RunRequest {
-        every: None,
-        routes: BTreeMap::new(),
-        connection: Vec::new(),
-        directory: None,
+/// A run for this process alone. Hosts are taken from the command line, as ssh does.
+fn run_of_our_own(real_ssh: bool) -> Result<OwnedFd, String> {
+    let run = || -> anyhow::Result<OwnedFd> {
+        let (ours, masters) = tool::socket_pair()?;
+        let request = RunRequest {
+            every: None,
+            routes: BTreeMap::new(),
+            connection: Vec::new(),
+            real_ssh,
+            directory: None,
+        };
+        let directory = Directory::of_user()?;
+        let (client, _) = Client::call(&directory, &Request::Run(request), &[masters.as_fd()])?;
+        // The run is served as long as its socket is held: as long as this process lives.
+        std::mem::forget(client);
+        Ok(ours)
     };
-    client.request(&Request::Run(request), &[masters.as_fd()])?;
-    // The master serves the run as long as the connection or the socket is held: that is as long
-    // as this process lives.
-    std::mem::forget(client);
-    Ok(ours)
+    run().map_err(|error| format!("{error:#}"))
 }

@@ -1,7 +1,6 @@
 //! `fakessh stop`: ends the master.
 
 use fakessh::daemon::client::Client;
-use fakessh::daemon::control::Request;
 use fakessh::directory::Directory;
 
 pub(super) fn stop() -> anyhow::Result<u8> {
@@ -9,7 +8,6 @@ pub(super) fn stop() -> anyhow::Result<u8> {
         Err(error) if super::is_no_master(&error) => return Ok(0),
         client => client?,
     };
-    client.request(&Request::Stop, &[])?;
-    client.wait_for_end();
+    client.stop()?;
     Ok(0)
 }

@@ -1,6 +1,6 @@
 //! The client's side: finds the user's master, starts one if there is none, and makes requests.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -8,14 +8,16 @@ use std::process::{Command, Stdio};
 
 use fakessh_protocol::message::Secret;
 use fakessh_shim::{datagram, prompt};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::{PidfdFlags, pidfd_open};
 use serde_json::Value;
 use thiserror::Error;
-use zeroize::Zeroizing;
 
-use super::control::{Answer, Envelope, Reply, Request};
+use super::control::{self, Envelope, Reply, Request};
 use crate::directory::{Directory, DirectoryError};
 use crate::socket::peer_is_ours;
 
@@ -40,6 +42,9 @@ pub enum ClientError {
     /// The master said no.
     #[error("{0}")]
     Refused(String),
+    /// The master went away before it said anything.
+    #[error("the master has ended; try again, or see its log, {0}")]
+    Ended(PathBuf),
     /// The master went away, or speaks gibberish.
     #[error("the master did not answer: {0}; see its log, {1}")]
     Lost(String, PathBuf),
@@ -104,55 +109,115 @@ impl Client {
         Client::connect(directory)
     }
 
+    /// Makes a request of the master of a directory, which is started if there is none.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn call(
+        directory: &Directory,
+        request: &Request,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(Client, Value), ClientError> {
+        let client = Client::connect_or_start(directory)?;
+        match client.request(request, descriptors) {
+            // It was just ending, and has not looked at the request: the next one will.
+            Err(ClientError::Ended(_)) => {
+                let client = Client::connect_or_start(directory)?;
+                let value = client.request(request, descriptors)?;
+                Ok((client, value))
+            }
+            value => Ok((client, value?)),
+        }
+    }
+
     /// Makes a request, answers questions on the terminal or by `SSH_ASKPASS`, and waits for the
     /// reply.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] with the master's words, [`ClientError::Lost`].
+    /// [`ClientError::Refused`] with the master's words, [`ClientError::Ended`] where it went away
+    /// without any, [`ClientError::Lost`].
     pub fn request(
         &self,
         request: &Request,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<Value, ClientError> {
-        let lost = |why: String| ClientError::Lost(why, self.directory.path().join("log"));
-        let malformed = |error: serde_json::Error| lost(error.to_string());
         let variables = std::env::vars_os();
         let environment = variables.map(|(name, value)| ((*name).into(), (*value).into()));
         let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let request = serde_json::to_value(request).map_err(|error| self.lost(&error))?;
         let envelope = Envelope {
             version: crate::VERSION.to_owned(),
             environment: environment.collect(),
             directory: here.as_os_str().into(),
-            request: serde_json::to_value(request).map_err(malformed)?,
+            request,
         };
-        let bytes = serde_json::to_vec(&envelope).map_err(malformed)?;
-        datagram::send(self.socket.as_fd(), &bytes, descriptors)
-            .map_err(|error| lost(error.to_string()))?;
+        let bytes = serde_json::to_vec(&envelope).map_err(|error| self.lost(&error))?;
+        match datagram::send(self.socket.as_fd(), &bytes, descriptors) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return Err(ClientError::Ended(self.log()));
+            }
+            sent => sent.map_err(|error| self.lost(&error))?,
+        }
+        self.reply()
+    }
+
+    /// Says that the tool of a run has ended, and learns whether another process still holds the
+    /// run. Then the master removes the run directory when that one has ended, too.
+    pub fn is_still_held(&self) -> bool {
+        let sent = datagram::send(self.socket.as_fd(), b"ended", &[]);
+        sent.is_ok() && self.reply().is_ok_and(|held| held == Value::Bool(true))
+    }
+
+    fn reply(&self) -> Result<Value, ClientError> {
+        let mut answered = false;
         loop {
             let received = datagram::receive(self.socket.as_fd());
-            let reply = match received.map_err(|error| lost(error.to_string()))? {
+            let reply = match received.map_err(|error| self.lost(&error))? {
                 Some(reply) => reply,
-                None => return Err(lost("it has ended".to_owned())),
+                None if answered => return Err(self.lost(&"it has ended")),
+                None => return Err(ClientError::Ended(self.log())),
             };
-            match serde_json::from_slice(&reply.payload).map_err(malformed)? {
+            match serde_json::from_slice(&reply.payload).map_err(|error| self.lost(&error))? {
                 Reply::Done(value) => return Ok(value),
                 Reply::Failed(why) => return Err(ClientError::Refused(why)),
-                Reply::Notice(text) => eprintln!("fakessh: {text}"),
+                Reply::Notice(text) => say(&text),
                 Reply::Ask { kind, text } => {
-                    let answer = ask(&kind, text);
-                    let answer = Answer { answer: answer.map(|secret| secret.0.clone()) };
-                    let bytes = Zeroizing::new(serde_json::to_vec(&answer).map_err(malformed)?);
-                    datagram::send(self.socket.as_fd(), &bytes, &[])
-                        .map_err(|error| lost(error.to_string()))?;
+                    let answer = control::encode_answer(ask(&kind, text).as_ref());
+                    datagram::send(self.socket.as_fd(), &answer, &[])
+                        .map_err(|error| self.lost(&error))?;
                 }
             }
+            answered = true;
         }
     }
 
-    /// Waits until the master closes the connection.
-    pub fn wait_for_end(&self) {
-        while let Ok(Some(_)) = datagram::receive(self.socket.as_fd()) {}
+    fn lost(&self, why: &dyn std::fmt::Display) -> ClientError {
+        ClientError::Lost(why.to_string(), self.log())
     }
+
+    fn log(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    /// Makes the master end, and waits until its process is gone.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub fn stop(&self) -> Result<(), ClientError> {
+        let peer = socket_peercred(&self.socket).map_err(|error| self.lost(&error))?;
+        let process = pidfd_open(peer.pid, PidfdFlags::empty());
+        self.request(&Request::Stop, &[])?;
+        // Where it is gone already there is nothing to wait for.
+        if let Ok(process) = process {
+            while poll(&mut [PollFd::new(&process, PollFlags::IN)], None) == Err(Errno::INTR) {}
+        }
+        Ok(())
+    }
+}
+
+/// Says something on standard error. Where nobody listens there, that is no reason to stop.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "fakessh: {text}");
 }
 
 fn ask(kind: &str, text: String) -> Option<Secret> {
@@ -166,8 +231,17 @@ fn ask(kind: &str, text: String) -> Option<Secret> {
 fn start(directory: &Directory) -> Result<(), ClientError> {
     let failed = |error: io::Error| ClientError::Start(error.to_string());
     let program = std::env::current_exe().map_err(failed)?;
+    // What else is in our environment is ours: the master serves many, and lives on.
+    let kept = std::env::vars_os().filter(|(name, _)| {
+        let name = name.as_bytes();
+        name.starts_with(b"FAKESSH_")
+            || [&b"HOME"[..], b"PATH", b"USER", b"LOGNAME"].contains(&name)
+    });
+    let kept: Vec<_> = kept.collect();
     let mut master = Command::new(&program)
         .args(["master", "--background"])
+        .env_clear()
+        .envs(kept)
         .env("FAKESSH_DIR", directory.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

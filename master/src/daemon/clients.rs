@@ -7,12 +7,13 @@ use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
 use fakessh_protocol::message::{Question, Secret};
+use fakessh_shim::datagram::Datagram;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use super::control::{Answer, Envelope, Listing, Reply, Request, RunRequest};
+use super::control::{self, Envelope, Listing, Reply, Request, RunRequest};
 use super::shared::{Busy, Shared};
 use crate::caller::{Ask, Caller};
 use crate::context::Context;
@@ -21,28 +22,30 @@ use crate::session;
 use crate::socket::Socket;
 use crate::ssh_config::Target;
 
+/// Messages of a client that may wait: it answers one question at a time.
+const WAITING: usize = 4;
+
 /// A client that can be asked while its request is worked on.
 struct Client {
     socket: Socket,
-    asking: Mutex<()>,
+    /// What it sends after its request. Whoever asks holds this until the answer is there.
+    messages: Mutex<mpsc::Receiver<Zeroizing<Vec<u8>>>>,
 }
 
 impl Client {
     async fn reply(&self, reply: &Reply) -> std::io::Result<()> {
-        let bytes = Zeroizing::new(serde_json::to_vec(reply)?);
-        self.socket.send(&bytes, &[]).await
+        self.socket.send(&serde_json::to_vec(reply)?, &[]).await
     }
 }
 
 #[async_trait]
 impl Ask for Client {
     async fn ask(&self, question: Question) -> Option<Secret> {
-        let _turn = self.asking.lock().await;
+        let mut messages = self.messages.lock().await;
+        // An answer to a question that was withdrawn is nobody's.
+        while messages.try_recv().is_ok() {}
         self.reply(&Reply::ask(&question)).await.ok()?;
-        let datagram = self.socket.receive().await.ok()??;
-        let payload = Zeroizing::new(datagram.payload);
-        let answer: Answer = serde_json::from_slice(&payload).ok()?;
-        answer.answer.map(Secret)
+        control::answer(&messages.recv().await?)
     }
 
     async fn notice(&self, text: String) {
@@ -50,24 +53,35 @@ impl Ask for Client {
     }
 }
 
-/// Serves one client to its end.
+/// Serves one client to its end. When it goes away, what it asked for is given up.
 pub(super) async fn serve(shared: Arc<Shared>, socket: Socket) {
     let _busy = Busy::new(&shared);
-    let datagram = match socket.receive().await {
-        Ok(Some(datagram)) => datagram,
+    let request = match socket.receive().await {
+        Ok(Some(request)) => request,
         Ok(None) => return,
         Err(error) => return tracing::warn!(%error, "a client sent something else than a request"),
     };
-    let client = Arc::new(Client { socket, asking: Mutex::new(()) });
-    let reply = match open(&datagram.payload, client.clone()) {
-        Ok((request, caller)) => {
-            handle(&shared, &client, request, &caller, datagram.descriptors).await
+    let (sender, messages) = mpsc::channel(WAITING);
+    let client = Arc::new(Client { socket, messages: Mutex::new(messages) });
+    let listen = async {
+        while let Ok(Some(message)) = client.socket.receive().await {
+            let _ = sender.send(Zeroizing::new(message.payload)).await;
         }
+    };
+    tokio::select! {
+        () = work(&shared, &client, request) => {}
+        () = listen => {}
+    }
+}
+
+/// Does what a client asks for, and tells it.
+async fn work(shared: &Arc<Shared>, client: &Arc<Client>, request: Datagram) {
+    let reply = match open(&request.payload, client.clone()) {
+        Ok((wanted, caller)) => handle(shared, client, wanted, &caller, request.descriptors).await,
         Err(why) => Err(why),
     };
     let reply = match reply {
-        Ok(Some(value)) => Reply::Done(value),
-        Ok(None) => return,
+        Ok(value) => Reply::Done(value),
         Err(why) => Reply::Failed(why),
     };
     let _ = client.reply(&reply).await;
@@ -78,14 +92,20 @@ fn open(payload: &[u8], client: Arc<Client>) -> Result<(Request, Caller), String
     let malformed = |error: serde_json::Error| format!("the request can't be read: {error}");
     let envelope: Envelope = serde_json::from_slice(payload).map_err(malformed)?;
     let ours = crate::VERSION;
-    if envelope.version != ours {
+    // Any client may end a master of another version: it is the way out.
+    let stops = envelope.request == json!(Request::Stop);
+    if envelope.version != ours && !stops {
         return Err(format!(
             "the master that runs is fakessh {ours} and this is fakessh {}; \
              run `fakessh stop` and try again",
             envelope.version
         ));
     }
-    let request = serde_json::from_value(envelope.request).map_err(malformed)?;
+    let request = if stops {
+        Request::Stop
+    } else {
+        serde_json::from_value(envelope.request).map_err(malformed)?
+    };
     let variables = envelope.environment.into_iter();
     let caller = Caller {
         environment: variables.map(|(name, value)| (name.into(), value.into())).collect(),
@@ -95,26 +115,26 @@ fn open(payload: &[u8], client: Arc<Client>) -> Result<(Request, Caller), String
     Ok((request, caller))
 }
 
-/// Does what a request asks for. `None` where the client was told already.
+/// Does what a request asks for.
 async fn handle(
     shared: &Arc<Shared>,
     client: &Arc<Client>,
     request: Request,
     caller: &Caller,
     descriptors: Vec<OwnedFd>,
-) -> Result<Option<Value>, String> {
+) -> Result<Value, String> {
     match request {
         Request::Connect(destination) => {
             let target = Target::from(destination);
             let context = connect(shared, &target, caller).await?;
-            to_value(&listing(&context)).map(Some)
+            to_value(&listing(&context))
         }
         Request::Run(request) => run(shared, client, request, caller, descriptors).await,
         Request::List => {
             let mut contexts: Vec<_> =
                 shared.registry.contexts().iter().map(|context| listing(context)).collect();
             contexts.sort_by(|a, b| a.name.cmp(&b.name));
-            to_value(&contexts).map(Some)
+            to_value(&contexts)
         }
         Request::Close(names) => {
             let closed = shared.registry.close(&names).await;
@@ -122,11 +142,11 @@ async fn handle(
             if let Some(name) = missing.first() {
                 return Err(format!("{name}: there is no connection of this name (fakessh ls)"));
             }
-            Ok(Some(json!(closed)))
+            Ok(json!(closed))
         }
         Request::CloseAll => {
             shared.registry.close_all().await;
-            Ok(Some(Value::Null))
+            Ok(Value::Null)
         }
         Request::Stop => {
             shared.registry.close_all().await;
@@ -155,15 +175,17 @@ async fn run(
     request: RunRequest,
     caller: &Caller,
     descriptors: Vec<OwnedFd>,
-) -> Result<Option<Value>, String> {
+) -> Result<Value, String> {
+    // Dropped on every way out: a client that is killed can't remove its directory any more.
+    let directory = Abandoned(request.directory);
     let mut descriptors = descriptors.into_iter();
     let socket = descriptors.next().ok_or("a run came without its socket")?;
     let system = |error: std::io::Error| format!("can't serve the run: {error}");
-    let socket = Socket::new(socket).map_err(system)?;
+    let socket = Arc::new(Socket::new(socket).map_err(system)?);
     let listener = descriptors.next().map(Socket::new).transpose().map_err(system)?;
     let hosts = if request.every.is_none() && request.routes.is_empty() {
         let connection = request.connection.into_iter().map(Into::into).collect();
-        Hosts::CommandLine { connection }
+        Hosts::CommandLine { connection, real_ssh: request.real_ssh }
     } else {
         let routes = request.routes.into_iter().map(|(name, to)| (name, to.into())).collect();
         Hosts::Mapped { every: request.every.map(Into::into), routes }
@@ -173,20 +195,31 @@ async fn run(
         let context = connect(shared, &target, caller).await?;
         run.adopt(&target, context);
     }
-    let busy = Busy::new(shared);
-    let directory = request.directory;
+    let (client_lives, client_gone) = oneshot::channel::<()>();
+    let (busy, serving) = (Busy::new(shared), socket.clone());
     tokio::spawn(async move {
         let _busy = busy;
-        session::serve(run, socket, listener).await;
-        // The client removes its run directory itself, unless it was killed.
-        if let Some(directory) = directory {
-            crate::tool::remove_abandoned(&directory);
-        }
+        session::serve(run, serving, listener).await;
+        let _ = client_gone.await;
+        drop(directory);
     });
-    let _ = client.reply(&Reply::Done(Value::Null)).await;
-    // The connection lasts as long as the tool: a master that is gone is seen at once.
-    let _ = client.socket.receive().await;
-    Ok(None)
+    client.reply(&Reply::Done(Value::Null)).await.map_err(system)?;
+    // The connection lasts as long as the tool. Then the client wants to know whether somebody
+    // still holds the run: a process that outlives the tool.
+    client.messages.lock().await.recv().await;
+    drop(client_lives);
+    Ok(json!(!socket.is_at_end()))
+}
+
+/// A run directory that is removed with this, unless its maker still holds it.
+struct Abandoned(Option<PathBuf>);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        if let Some(directory) = &self.0 {
+            crate::tool::remove_abandoned(directory);
+        }
+    }
 }
 
 fn listing(context: &Context) -> Listing {

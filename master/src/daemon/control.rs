@@ -1,15 +1,16 @@
 //! What clients and the master say to each other: JSON, one datagram a message.
 //!
 //! A client sends one [`Request`] in an [`Envelope`], answers what it is asked, and gets one
-//! [`Reply::Done`] or [`Reply::Failed`]. A run's socket stays open as long as its tool runs.
+//! [`Reply::Done`] or [`Reply::Failed`]. A run's connection stays open as long as its tool runs.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use fakessh_protocol::message::{Question, QuestionKind};
+use fakessh_protocol::message::{Question, QuestionKind, Secret};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::ssh_config::Target;
 
@@ -92,7 +93,8 @@ pub enum Request {
     /// Connect to this destination, or find it connected.
     Connect(Destination),
     /// Connect, and serve a tool. The first descriptor is the master's end of the run's socket
-    /// pair, the second (where there is a directory) its listening socket.
+    /// pair, the second (where there is a directory) its listening socket. When the tool has ended,
+    /// the client sends any message, and is told whether another process still holds the run.
     Run(RunRequest),
     /// Name all contexts: [`Listing`].
     List,
@@ -113,6 +115,9 @@ pub struct RunRequest {
     pub routes: BTreeMap<String, Destination>,
     /// Options for hosts that are taken from command lines, where nothing else is given.
     pub connection: Vec<Text>,
+    /// Whether what we can't do is left to the real `ssh`, where hosts are taken from command
+    /// lines; else it is refused.
+    pub real_ssh: bool,
     /// The run directory, to be removed by the master where the client can't any more.
     pub directory: Option<PathBuf>,
 }
@@ -121,7 +126,7 @@ pub struct RunRequest {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// Ask this, and send an [`Answer`].
+    /// Ask this, and send what [`encode_answer`] makes of the answer.
     Ask {
         /// How to ask: `secret`, `line` or `confirm`.
         kind: String,
@@ -158,11 +163,26 @@ impl Reply {
     }
 }
 
-/// A client's answer to a question; none where there is nobody to ask.
-#[derive(Deserialize, Serialize)]
-pub struct Answer {
-    /// What was typed.
-    pub answer: Option<String>,
+/// What stands before the text of an answer. It is no JSON: a secret would be left in buffers.
+const ANSWER: u8 = b'=';
+
+/// A client's answer to a question as it goes over the socket; an empty one where there is nobody
+/// to ask.
+pub fn encode_answer(answer: Option<&Secret>) -> Zeroizing<Vec<u8>> {
+    let text = answer.map_or("", |secret| &secret.0);
+    // Room for all of it at once: a buffer that grows leaves copies.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(1 + text.len()));
+    if answer.is_some() {
+        bytes.push(ANSWER);
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    bytes
+}
+
+/// The answer in such a message.
+pub(crate) fn answer(bytes: &[u8]) -> Option<Secret> {
+    let (&ANSWER, text) = bytes.split_first()? else { return None };
+    std::str::from_utf8(text).ok().map(|text| Secret(text.to_owned()))
 }
 
 /// One context, as `fakessh ls --json` prints it.
@@ -182,4 +202,20 @@ pub struct Listing {
     pub sessions: usize,
     /// Sessions that were started in all.
     pub served: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_may_be_empty_and_is_told_from_none() {
+        for text in ["", "pass word", "\u{e4}\u{20ac}="] {
+            let secret = Secret(text.to_owned());
+            assert_eq!(answer(&encode_answer(Some(&secret))), Some(secret));
+        }
+        assert_eq!(answer(&encode_answer(None)), None);
+        assert_eq!(answer(b"x"), None);
+        assert_eq!(answer(b"=\xff"), None);
+    }
 }

@@ -8,13 +8,14 @@ pub mod client;
 mod clients;
 pub mod control;
 mod log;
+mod resume;
 mod serve;
 mod shared;
 
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
@@ -28,6 +29,12 @@ pub use serve::serve;
 
 /// How long a master without contexts and clients stays.
 pub const IDLE_EXIT: Duration = Duration::from_secs(300);
+
+/// How long a new master waits for one that is ending.
+const ENDING: Duration = Duration::from_secs(10);
+
+/// How often it looks.
+const ENDING_LOOK: Duration = Duration::from_millis(20);
 
 /// Why a master can't be started.
 #[derive(Debug, Error)]
@@ -63,12 +70,21 @@ impl Place {
         let system =
             |error: io::Error| StartError::System(directory.path().display().to_string(), error);
         let lock = directory.open_file("lock").map_err(system)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StartError::Running),
-            Err(error) => return Err(system(error.into())),
-        }
         let socket = directory.socket();
+        let begin = Instant::now();
+        loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    // One that is just ending has taken its socket away.
+                    if socket.exists() || begin.elapsed() > ENDING {
+                        return Err(StartError::Running);
+                    }
+                    std::thread::sleep(ENDING_LOOK);
+                }
+                Err(error) => return Err(system(error.into())),
+            }
+        }
         match std::fs::remove_file(&socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(system(error)),
             _ => {}
@@ -77,10 +93,10 @@ impl Place {
         let listener = listen(&socket).map_err(system)?;
         Ok(Place { directory, listener, _lock: lock })
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
+    /// Takes the socket away, so that no client comes any more; who needs a master then starts a
+    /// new one, which waits until this one is gone.
+    fn close(&self) {
         let _ = std::fs::remove_file(self.directory.socket());
     }
 }

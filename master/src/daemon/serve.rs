@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::resume::Resumes;
 use super::shared::Shared;
 use super::{Place, clients};
 use crate::socket::Socket;
@@ -29,6 +30,7 @@ pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> 
     let shared = Arc::new(Shared::default());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let resumes = Resumes::watch();
     let mut serving = JoinSet::new();
     let mut last_busy = Instant::now();
     let mut looks = tokio::time::interval(idle.unwrap_or(Duration::from_secs(3600)) / LOOKS);
@@ -49,6 +51,10 @@ pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> 
             },
             Some(_) = serving.join_next() => {}
             () = shared.stop.notified() => break,
+            () = resumes.next() => {
+                tracing::info!("the clock jumped: looking whether connections still live");
+                shared.registry.contexts().iter().for_each(|context| context.link().probe());
+            }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = looks.tick() => {
@@ -63,10 +69,14 @@ pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> 
             }
         }
     }
+    place.close();
+    drop(listener);
     shared.registry.close_all().await;
-    drop(place);
     // Those who asked for the end are told that it has come.
     serving.shutdown().await;
+    // Those of tools that have ended, and left a process behind that held the run.
+    crate::tool::sweep(&place.directory);
     tracing::info!("master ended");
+    drop(place);
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::process::Command;
 
 use super::{DemoError, NAME, tree};
-use crate::tool::{self, RunDirectory};
+use crate::tool::ServedRun;
 
 /// Carries a tree where there is no rsync. `$1` is the source and `$2` the destination, both paths
 /// on this machine; `$3` says on which side of the connection the source is.
@@ -25,8 +24,7 @@ esac
 /// Where the job is done.
 pub(super) struct Job<'a> {
     pub(super) scratch: &'a Path,
-    pub(super) directory: &'a RunDirectory,
-    pub(super) socket: &'a OwnedFd,
+    pub(super) run: &'a ServedRun,
 }
 
 /// What was carried.
@@ -91,7 +89,7 @@ impl Job<'_> {
 
     /// Runs short commands one after another, and gives the average time of one.
     pub(super) async fn commands(&self, count: usize) -> Result<Duration, DemoError> {
-        let ssh = self.directory.path().join("ssh");
+        let ssh = self.run.directory().path().join("ssh");
         let mut total = Duration::ZERO;
         for number in 0..count {
             let mut tool = self.tool(&ssh)?;
@@ -102,7 +100,7 @@ impl Job<'_> {
     }
 
     fn tool(&self, program: impl AsRef<std::ffi::OsStr>) -> Result<Command, DemoError> {
-        let tool = tool::prepare(program, self.directory, self.socket);
+        let tool = self.run.command(program);
         let mut tool =
             Command::from(tool.map_err(|error| DemoError::System("can't make a tool", error))?);
         tool.kill_on_drop(true);

@@ -20,10 +20,8 @@ use crate::caller::{AskNobody, Caller};
 use crate::context::{Context, ContextError, Registry};
 use crate::directory::{Directory, DirectoryError};
 use crate::run::{Hosts, Run};
-use crate::session;
-use crate::socket::Socket;
 use crate::ssh_config::Target;
-use crate::tool::{self, RunDirectory, RunDirectoryError};
+use crate::tool::{ServeError, ServedRun};
 
 use job::Job;
 use server::{ClientKey, DemoServer};
@@ -46,9 +44,9 @@ pub enum DemoError {
     /// No directory for sockets.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
-    /// No run directory.
+    /// No run.
     #[error(transparent)]
-    RunDirectory(#[from] RunDirectoryError),
+    Serve(#[from] ServeError),
     /// No connection.
     #[error(transparent)]
     Context(#[from] ContextError),
@@ -114,23 +112,16 @@ async fn served(
     context: &Arc<Context>,
     server: &DemoServer,
 ) -> Result<Report, DemoError> {
-    let system = |what| move |error| DemoError::System(what, error);
-    let directory = RunDirectory::create(base)?;
-    let (ours, masters) = tool::socket_pair().map_err(system("can't make a socket"))?;
     let hosts = Hosts::Mapped { every: Some(target.clone()), routes: Default::default() };
     let run = Arc::new(Run::new(hosts, registry.clone()));
     run.adopt(target, context.clone());
-    let socket = Socket::new(masters).map_err(system("can't serve a tool"))?;
-    let serving = tokio::spawn(session::serve(run, socket, None));
-
-    let job = Job { scratch, directory: &directory, socket: &ours };
-    let done = job.carry().await;
-    let done = match done {
+    let run = ServedRun::start(run, base)?;
+    let job = Job { scratch, run: &run };
+    let done = match job.carry().await {
         Ok(carried) => job.commands(COMMANDS).await.map(|command| (carried, command)),
         Err(error) => Err(error),
     };
-    drop(ours);
-    let _ = serving.await;
+    run.finish().await;
     let (carried, command) = done?;
     let logins = server.logins();
     Ok(Report {

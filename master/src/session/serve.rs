@@ -14,7 +14,7 @@ use crate::socket::Socket;
 ///
 /// Ends when nobody holds the other end of `socket` and the last session is over. Cancelled,
 /// it hangs up every session.
-pub(crate) async fn serve(run: Arc<Run>, socket: Socket, listener: Option<Socket>) {
+pub(crate) async fn serve(run: Arc<Run>, socket: Arc<Socket>, listener: Option<Socket>) {
     let mut sessions = JoinSet::new();
     loop {
         tokio::select! {

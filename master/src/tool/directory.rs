@@ -60,8 +60,7 @@ impl RunDirectory {
         if !is_noexec(base.path()) {
             return RunDirectory::within(base);
         }
-        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-        let cache = home.join(".cache");
+        let cache = cache();
         let _ = std::fs::create_dir(&cache);
         let other = Directory::at(cache.join("fakessh"))?;
         if is_noexec(other.path()) {
@@ -87,6 +86,12 @@ impl RunDirectory {
         make().map_err(failed)
     }
 
+    /// Leaves the directory where it is, for others who still use it; a master removes it when
+    /// they have ended.
+    pub fn leave(self) {
+        let _ = self.directory.keep();
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.directory.path()
@@ -96,6 +101,11 @@ impl RunDirectory {
     pub fn listener(&self) -> &OwnedFd {
         &self.listener
     }
+}
+
+/// The user's directory for what can be made again.
+fn cache() -> PathBuf {
+    std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default().join(".cache")
 }
 
 fn is_noexec(path: &Path) -> bool {
@@ -140,8 +150,8 @@ fn fingerprint(bytes: &[u8]) -> u64 {
 /// Removes run directories that nobody holds any more, and shims of other builds. Called by a
 /// master that has just become the only one.
 pub(crate) fn sweep(base: &Directory) {
-    let Ok(entries) = std::fs::read_dir(base.path()) else { return };
-    for entry in entries.flatten() {
+    let read = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+    for entry in read(base.path()).chain(read(&cache().join("fakessh"))) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with(PREFIX) {

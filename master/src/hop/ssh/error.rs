@@ -108,6 +108,22 @@ pub enum ConnectError {
     },
 }
 
+impl ConnectError {
+    /// Whether a question was left that only this caller could not be asked: with another caller
+    /// it may go well.
+    pub fn is_unanswered(&self) -> bool {
+        match self {
+            ConnectError::HostKey(error) => {
+                matches!(**error, HostKeyError::Unknown { unanswered: true, .. })
+            }
+            ConnectError::Auth(error) => {
+                matches!(**error, AuthError::Refused { unanswered: true, .. })
+            }
+            _ => false,
+        }
+    }
+}
+
 /// A connection that was up has ended.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("connection to {host} lost: {message}")]
