@@ -37,6 +37,8 @@ pub enum HostKeyError {
         fingerprint: String,
         /// Why it could not be accepted.
         reason: &'static str,
+        /// Whether a question was wanted, and only this caller could not be asked.
+        unanswered: bool,
         /// What to give to `ssh-keyscan`.
         scan: String,
         /// Where the key belongs.
@@ -135,11 +137,12 @@ pub async fn decide(
         }
         Verdict::Unknown => {}
     }
-    let unknown = |reason| HostKeyError::Unknown {
+    let unknown = |reason, unanswered| HostKeyError::Unknown {
         name: recorded.clone(),
         algorithm: algorithm.clone(),
         fingerprint: fingerprint.clone(),
         reason,
+        unanswered,
         scan: match resolved.port {
             22 => resolved.hostname.clone(),
             port => format!("-p {port} {}", resolved.hostname),
@@ -148,10 +151,10 @@ pub async fn decide(
     };
     match resolved.strict_host_key_checking {
         StrictHostKeyChecking::Yes => {
-            return Err(unknown("and StrictHostKeyChecking allows no others"));
+            return Err(unknown("and StrictHostKeyChecking allows no others", false));
         }
         StrictHostKeyChecking::Ask if resolved.batch_mode => {
-            return Err(unknown("and BatchMode allows no question"));
+            return Err(unknown("and BatchMode allows no question", true));
         }
         StrictHostKeyChecking::Ask => {
             let text = question(&recorded, address, &algorithm, &fingerprint);
@@ -160,7 +163,7 @@ pub async fn decide(
                 Some(false) => {
                     return Err(HostKeyError::Declined { name: recorded, algorithm, fingerprint });
                 }
-                None => return Err(unknown("and there is nobody to ask")),
+                None => return Err(unknown("and there is nobody to ask", true)),
             }
         }
         StrictHostKeyChecking::AcceptNew | StrictHostKeyChecking::No => {}

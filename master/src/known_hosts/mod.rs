@@ -6,6 +6,7 @@
 mod certificate;
 mod decide;
 mod line;
+mod revoked;
 
 pub use certificate::CertificateProblem;
 pub use decide::{HostKeyError, decide};
@@ -85,35 +86,44 @@ impl HostName {
 #[derive(Clone, Debug, Default)]
 pub struct KnownHosts {
     files: Vec<(PathBuf, String)>,
+    /// What `RevokedHostKeys` names, whatever the host.
+    revoked: Option<(PathBuf, String)>,
 }
 
 impl KnownHosts {
     /// Files with this content.
     pub fn new(files: Vec<(PathBuf, String)>) -> KnownHosts {
-        KnownHosts { files }
+        KnownHosts { files, revoked: None }
     }
 
     /// Reads the files of a configuration. Those that do not exist are passed over.
     ///
     /// # Errors
-    /// Where a file exists and can't be read: what is recorded in it must not be ignored.
+    /// Where a file exists and can't be read: what is recorded in it must not be ignored. The file
+    /// of revoked keys must exist, as with ssh, and be a list of public keys.
     /// Cancel safe.
     pub async fn read(resolved: &Resolved) -> Result<KnownHosts, (PathBuf, io::Error)> {
         let files = resolved.user_known_hosts_files.iter();
         let files: Vec<PathBuf> =
             files.chain(&resolved.global_known_hosts_files).cloned().collect();
+        let revoked = resolved.revoked_host_keys.clone();
         let read = tokio::task::spawn_blocking(move || {
+            let revoked = match revoked {
+                Some(file) => match revoked::read(&file) {
+                    Ok(text) => Some((file, text)),
+                    Err(error) => return Err((file, error)),
+                },
+                None => None,
+            };
             let read = |file: PathBuf| match read_file(&file) {
                 Ok(text) => Ok(text.map(|text| (file, text))),
                 Err(error) => Err((file, error)),
             };
-            files
-                .into_iter()
-                .filter_map(|file| read(file).transpose())
-                .collect::<Result<Vec<_>, _>>()
+            let files = files.into_iter().filter_map(|file| read(file).transpose());
+            Ok(KnownHosts { files: files.collect::<Result<_, _>>()?, revoked })
         });
         let lost = |error| (PathBuf::new(), io::Error::other(error));
-        Ok(KnownHosts { files: read.await.map_err(lost)?? })
+        read.await.map_err(lost)?
     }
 
     /// Lines about this name, with the files that they are in.
@@ -134,6 +144,11 @@ impl KnownHosts {
         shown: &PublicKeyOrCertificate,
         now: SystemTime,
     ) -> Verdict {
+        if let Some((file, text)) = &self.revoked
+            && let Some(line) = revoked::find(text, shown)
+        {
+            return Verdict::Revoked(Place { file: file.clone(), line });
+        }
         let verdict = match shown {
             PublicKeyOrCertificate::Certificate(certificate) => {
                 self.check_certificate(name, certificate, now)

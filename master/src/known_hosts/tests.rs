@@ -150,3 +150,19 @@ fn lines_that_make_no_sense_are_passed_over() {
     let text = format!("web1\n@nonsense web1 {A}\nweb1 ssh-ed25519 !!\n{long} {A}\nweb1 {B}\n");
     assert_eq!(check(&text, "web1", 22, &key(B)), Verdict::Trusted);
 }
+
+#[test]
+fn a_key_of_the_list_of_revoked_ones_is_refused_whatever_is_recorded() {
+    let revoked = |list: &str, known: &str, shown: &PublicKeyOrCertificate| {
+        let mut records = KnownHosts::new(vec![("first".into(), known.into())]);
+        records.revoked = Some(("revoked".into(), list.into()));
+        records.check(&HostName::new("web1", 22, None), shown, in_2025())
+    };
+    let known = format!("web1 {A}\n@cert-authority * {AUTHORITY}\n");
+    let list = format!("# lost\n\n{A} of web1\n");
+    assert_eq!(revoked(&list, &known, &key(A)), Verdict::Revoked(place("revoked", 3)));
+    assert_eq!(revoked(&list, &known, &certificate()), Verdict::Trusted);
+    for list in [AUTHORITY, B] {
+        assert_eq!(revoked(list, &known, &certificate()), Verdict::Revoked(place("revoked", 1)));
+    }
+}

@@ -63,6 +63,19 @@ pub enum ConfigError {
         /// The host that was looked up.
         host: String,
     },
+    /// The configuration wants something for the way to the host that we can't do.
+    #[error(
+        "the ssh configuration of '{host}' sets {keyword}, which is not supported; \
+         use -o {keyword}={off} if the host can be reached without"
+    )]
+    Unsupported {
+        /// The host that was looked up.
+        host: String,
+        /// The keyword.
+        keyword: &'static str,
+        /// The value that switches it off.
+        off: &'static str,
+    },
     /// There is no `ssh` to read a configuration file with.
     #[error(
         "no ssh program was found, and '{0}' needs it to be understood; install openssh-client"
@@ -83,19 +96,32 @@ pub async fn resolve(target: &Target, caller: &Caller) -> Result<Resolved, Confi
         tracing::warn!("no ssh program found: configuration files are not read");
         return without_ssh(target, caller);
     };
-    let plain = ["-T", "-F", "none", "-G", "--", "localhost"].map(OsString::from);
+    let plain = ["-F", "none", "-G", "--", "localhost"].map(OsString::from);
     let defaults = DEFAULTS.get_or_try_init(|| dump(&ssh, &plain, "localhost", caller));
     let words = words(target);
     let (own, defaults) = tokio::try_join!(dump(&ssh, &words, &target.host, caller), defaults)?;
-    let own = Dump::read(&own);
-    let resolved = own.resolved(target, &caller.directory, &Dump::read(defaults));
+    settle(&Dump::read(&own), target, &Dump::read(defaults), caller)
+}
+
+/// The settings of a host.
+fn settle(
+    own: &Dump,
+    target: &Target,
+    defaults: &Dump,
+    caller: &Caller,
+) -> Result<Resolved, ConfigError> {
+    if let Some(keyword) = own.refused() {
+        let off = if keyword == "ProxyUseFdpass" { "no" } else { "none" };
+        return Err(ConfigError::Unsupported { host: target.host.clone(), keyword, off });
+    }
+    let resolved = own.resolved(target, &caller.directory, defaults);
     Ok(finish(resolved, own.value("identityagent"), own.is_disabled("identityagent"), caller))
 }
 
 /// The command line behind the program's name.
 fn words(target: &Target) -> Vec<OsString> {
     // Options of the destination come first: for ssh, the first value of a keyword wins.
-    let mut words: Vec<OsString> = vec!["-T".into()];
+    let mut words: Vec<OsString> = Vec::new();
     if let Some(user) = &target.user {
         words.extend(["-l".into(), user.into()]);
     }
@@ -124,11 +150,13 @@ fn finish(mut resolved: Resolved, agent: Option<&str>, off: bool, caller: &Calle
         }
         Some(path) => Some(tokens.file(Path::new(path))),
     };
+    let revoked_host_keys = resolved.revoked_host_keys.as_ref().map(|file| tokens.file(file));
     let identity_agent = identity_agent.filter(|path| !path.as_os_str().is_empty());
     resolved.identity_files = identity_files;
     resolved.certificate_files = certificate_files;
     resolved.user_known_hosts_files = user_known_hosts_files;
     resolved.global_known_hosts_files = global_known_hosts_files;
+    resolved.revoked_host_keys = revoked_host_keys;
     resolved.identity_agent = identity_agent;
     resolved
 }
@@ -247,9 +275,7 @@ fn without_ssh(target: &Target, caller: &Caller) -> Result<Resolved, ConfigError
     if !named {
         dump += defaults;
     }
-    let own = Dump::read(&dump);
-    let resolved = own.resolved(target, &caller.directory, &Dump::read(defaults));
-    Ok(finish(resolved, own.value("identityagent"), own.is_disabled("identityagent"), caller))
+    settle(&Dump::read(&dump), target, &Dump::read(defaults), caller)
 }
 
 #[cfg(test)]
@@ -293,6 +319,30 @@ mod tests {
             "relay 10.0.0.1"
         );
         assert_eq!(resolved.algorithms, crate::ssh_config::Algorithms::default());
+    }
+
+    #[tokio::test]
+    async fn what_would_be_dropped_is_named_and_a_plain_configuration_is_not() {
+        if !is_program(Path::new(USUAL_SSH)) {
+            eprintln!("skipped: no {USUAL_SSH}");
+            return;
+        }
+        // As Debian ships it.
+        let text = "Host agent\n  ForwardAgent yes\n  RequestTTY yes\nHost keys\n  \
+                    KnownHostsCommand /bin/true\nHost *\n  SendEnv LANG LC_*\n  \
+                    HashKnownHosts yes\n  GSSAPIAuthentication yes\n";
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("config"), text).unwrap();
+        let look_up = async |host: &str| {
+            let connection = vec!["-Fconfig".into()];
+            let target = Target { host: host.into(), connection, ..Target::default() };
+            resolve(&target, &caller(directory.path())).await
+        };
+        assert_eq!(look_up("web1").await.unwrap().unsupported_notice(), None);
+        let notice = look_up("agent").await.unwrap().unsupported_notice().unwrap();
+        assert!(notice.contains("asks for ForwardAgent, RequestTTY for agent"), "{notice}");
+        let error = look_up("keys").await.unwrap_err().to_string();
+        assert!(error.contains("'keys' sets KnownHostsCommand, which is not"), "{error}");
     }
 
     #[tokio::test]

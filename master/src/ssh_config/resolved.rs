@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Target;
 
 /// Whom a host key that is not recorded can be trusted by (`ssh_config(5)`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StrictHostKeyChecking {
     /// Only recorded keys.
     Yes,
@@ -116,6 +116,24 @@ pub struct Resolved {
     pub algorithms: Algorithms,
     /// `LogLevel`, as `ssh` spells it.
     pub log_level: String,
+    /// Host keys that are refused (`RevokedHostKeys`).
+    pub revoked_host_keys: Option<PathBuf>,
+    /// Keywords of what the configuration wants for each session and sessions do not get yet.
+    pub unsupported: Vec<&'static str>,
+}
+
+impl Resolved {
+    /// A line about what the configuration asks for in vain.
+    pub fn unsupported_notice(&self) -> Option<String> {
+        let (host, keywords) = (&self.host, self.unsupported.join(", "));
+        let are = if self.unsupported.len() > 1 { "are" } else { "is" };
+        (!keywords.is_empty()).then(|| {
+            format!(
+                "ssh_config asks for {keywords} for {host}, which {are} not supported yet: \
+                 sessions go without"
+            )
+        })
+    }
 }
 
 /// `-F file` and `-Ffile` among the words of a command line.
@@ -253,7 +271,37 @@ impl Dump {
                 host_keys: self.own_list("hostkeyalgorithms", defaults),
             },
             log_level: self.value("loglevel").unwrap_or("INFO").to_owned(),
+            revoked_host_keys: self.value("revokedhostkeys").map(PathBuf::from),
+            unsupported: self.unsupported(),
         }
+    }
+
+    /// What is wanted of each session and not supported. `RemoteCommand` and the like are no
+    /// matter of the connection.
+    fn unsupported(&self) -> Vec<&'static str> {
+        let cleared = self.flag("clearallforwardings", false);
+        let forwards = |keyword| !cleared && !self.values(keyword).is_empty();
+        let terminal = matches!(self.value("requesttty"), Some("yes" | "true" | "force"));
+        let wanted = [
+            ("LocalForward", forwards("localforward")),
+            ("RemoteForward", forwards("remoteforward")),
+            ("DynamicForward", forwards("dynamicforward")),
+            ("ForwardAgent", self.flag("forwardagent", false)),
+            ("ForwardX11", self.flag("forwardx11", false)),
+            ("Tunnel", self.flag("tunnel", false)),
+            ("RequestTTY", terminal),
+        ];
+        wanted.into_iter().filter_map(|(keyword, wanted)| wanted.then_some(keyword)).collect()
+    }
+
+    /// The keyword of what the way to the host needs and can't have: to go without would be
+    /// another way, or less checked.
+    pub(super) fn refused(&self) -> Option<&'static str> {
+        if self.value("knownhostscommand").is_some() {
+            return Some("KnownHostsCommand");
+        }
+        let passes = self.flag("proxyusefdpass", false) && self.value("proxycommand").is_some();
+        passes.then_some("ProxyUseFdpass")
     }
 }
 
@@ -319,6 +367,30 @@ mod tests {
         assert_eq!(resolved.preferred_authentications.len(), 3);
         assert_eq!(resolved.number_of_password_prompts, 3);
         assert_eq!(resolved.strict_host_key_checking, StrictHostKeyChecking::Ask);
+    }
+
+    #[test]
+    fn what_sessions_do_not_get_is_named_on_one_line() {
+        let text = "localforward 8080 [a]:80\nlocalforward 8081 [a]:81\nforwardagent /run/agent\n\
+                    tunnel false\nrequesttty force\nforwardx11 no\nforwardx11trusted yes\n";
+        assert_eq!(
+            resolved(text).unsupported_notice().unwrap(),
+            "ssh_config asks for LocalForward, ForwardAgent, RequestTTY for web1, which are not \
+             supported yet: sessions go without"
+        );
+        let cleared = resolved("localforward 1 [a]:2\ndynamicforward 3\nclearallforwardings yes\n");
+        assert_eq!(cleared.unsupported_notice(), None);
+        let defaults = "forwardagent no\nforwardx11 no\ntunnel false\nrequesttty auto\n";
+        assert_eq!(resolved(defaults).unsupported_notice(), None);
+    }
+
+    #[test]
+    fn what_the_way_needs_and_can_not_have_is_refused() {
+        let refused = |text| Dump::read(text).refused();
+        assert_eq!(refused("knownhostscommand /bin/keys %H\n"), Some("KnownHostsCommand"));
+        assert_eq!(refused("proxycommand nc\nproxyusefdpass yes\n"), Some("ProxyUseFdpass"));
+        assert_eq!(refused("proxyusefdpass yes\nproxycommand none\n"), None);
+        assert_eq!(refused("knownhostscommand none\nproxyusefdpass no\nproxycommand nc\n"), None);
     }
 
     #[test]
