@@ -20,6 +20,12 @@ pub trait Ask: Send + Sync {
     /// is dropped is withdrawn, and its answer goes nowhere.
     async fn ask(&self, question: Question) -> Option<Secret>;
 
+    /// Whether there may be somebody. What fails for want of an answer is tried again only for a
+    /// caller for whom this is true.
+    fn may_answer(&self) -> bool {
+        true
+    }
+
     /// Says something that needs no answer: a server's banner, a host key that was recorded.
     /// Lines for standard error, without a leading `fakessh:`. Dropped where nobody listens.
     async fn notice(&self, _text: String) {}
@@ -33,6 +39,10 @@ pub struct AskNobody;
 impl Ask for AskNobody {
     async fn ask(&self, _question: Question) -> Option<Secret> {
         None
+    }
+
+    fn may_answer(&self) -> bool {
+        false
     }
 }
 

@@ -76,6 +76,24 @@ pub(super) async fn candidates(
     }
 }
 
+/// The keys that only the agent has: no file that is configured, or looked for by default, has
+/// the same. As fingerprints, in order.
+pub(super) async fn of_agent_alone(resolved: &Resolved, agent: Vec<AgentKey>) -> Vec<String> {
+    let files = resolved.identity_files.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        let in_files = files.iter().filter_map(|path| read_identity(path).ok()?.public);
+        let in_files: Vec<PublicKey> = in_files.collect();
+        let foreign = agent.iter().filter(|key| {
+            !in_files.iter().any(|public| public.key_data() == key.public.key_data())
+        });
+        foreign.map(|key| key.public.fingerprint(Default::default()).to_string()).collect()
+    });
+    let mut fingerprints: Vec<String> = read.await.unwrap_or_default();
+    fingerprints.sort_unstable();
+    fingerprints.dedup();
+    fingerprints
+}
+
 fn order(
     resolved: &Resolved,
     identities: Vec<Identity>,

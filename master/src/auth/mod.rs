@@ -153,6 +153,26 @@ pub(crate) async fn authenticate<H: Handler>(
     }
 }
 
+/// What the caller's agent adds to the keys that decide which account a login is, as fingerprints.
+///
+/// At hosts of git repositories the key alone says which account it is. Where the user names an
+/// `IdentityFile`, that decides, and this is empty. Else it is every key of the agent that is in
+/// no default file either. The agent's socket is no part of it: each new session on this machine
+/// has another one, mostly with the same keys behind it, or with none yet.
+///
+/// An agent that can't be reached adds nothing. Cancel safe.
+pub(crate) async fn keys_of_agent_alone(resolved: &Resolved) -> Vec<String> {
+    let decides =
+        resolved.pubkey_authentication && resolved.default_identities && !resolved.identities_only;
+    match &resolved.identity_agent {
+        Some(socket) if decides => match agent::Agent::open(socket, None).await {
+            Ok((_, keys)) => identity::of_agent_alone(resolved, keys).await,
+            Err(_) => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
 impl<H: Handler> Login<'_, H> {
     async fn run(&mut self) -> Result<bool, Stop> {
         // Servers that know us by other means accept "none"; the others say what they want, and

@@ -3,6 +3,7 @@
 mod registry;
 mod slots;
 mod variables;
+mod way;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use crate::start::{self, StartError};
 
 pub use registry::Registry;
 
-/// How long a slave may take to start where `ConnectTimeout` is not set.
+/// How long a slave may take to start. `ConnectTimeout` ends with the exchange of keys (ssh_config(5)):
+/// what the account's login shell does first may take its time.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why there is no context. Its text is one line that says what to do.
@@ -37,6 +39,12 @@ pub enum ContextError {
     /// More jump hosts behind one another than sense.
     #[error("ProxyJump leads through more than {0} hosts; is there a loop in ssh_config?")]
     TooManyJumps(usize),
+    /// A host can only be reached through itself.
+    #[error("ProxyJump leads in a circle: {0}; look at ssh_config, or name the way with -J")]
+    JumpLoop(String),
+    /// The registry makes no contexts any more.
+    #[error("the master is about to end; try again to start a new one")]
+    Closing,
     /// No connection, or no login.
     #[error(transparent)]
     Connect(Arc<ConnectError>),
@@ -48,9 +56,20 @@ pub enum ContextError {
     Local(String),
 }
 
+impl ContextError {
+    /// Whether only this caller could not be asked: with another it may go well.
+    fn is_unanswered(&self) -> bool {
+        matches!(self, ContextError::Connect(error) if error.is_unanswered())
+    }
+}
+
+/// Most characters of an account's name that are believed. Linux allows 32.
+const MAX_USER: usize = 256;
+
 /// One place where programs can be run, with a slave that waits there.
 pub struct Context {
     name: String,
+    user: String,
     resolved: Resolved,
     link: Link,
     connection: SshConnection,
@@ -81,12 +100,13 @@ impl Context {
             .exec(start::command(&marker))
             .await
             .map_err(|error| failed(StartError::Refused(error.to_string())))?;
-        let limit = resolved.connect_timeout.unwrap_or(START_TIMEOUT);
-        let link = start::start(stream, &marker, limit, keepalive(&resolved)).await;
+        let link = start::start(stream, &marker, START_TIMEOUT, keepalive(&resolved)).await;
+        let link = link.map_err(failed)?;
         Ok(Context {
             name,
+            user: shown_user(&link.hello().user),
             resolved,
-            link: link.map_err(failed)?,
+            link,
             connection,
             since: SystemTime::now(),
             sessions: Arc::new(AtomicUsize::new(0)),
@@ -100,9 +120,10 @@ impl Context {
         &self.name
     }
 
-    /// The account that programs run as.
+    /// The account that programs run as, as the target says it; what a terminal would act on is
+    /// replaced.
     pub fn user(&self) -> &str {
-        &self.link.hello().user
+        &self.user
     }
 
     /// Host name or address, and port.
@@ -187,6 +208,13 @@ impl Drop for SessionCount {
     }
 }
 
+/// The name of an account, from a target that may be hostile. Replaced and not left out: what is
+/// no good name must not become one.
+fn shown_user(user: &str) -> String {
+    let shown = user.chars().take(MAX_USER);
+    shown.map(|char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char }).collect()
+}
+
 /// `ServerAliveInterval` and `ServerAliveCountMax` where they are set, else our own.
 fn keepalive(resolved: &Resolved) -> Keepalive {
     let Some(interval) = resolved.server_alive_interval.filter(|interval| !interval.is_zero())
@@ -214,5 +242,17 @@ impl Caller {
             directory: text(&invocation.directory).into(),
             ask,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_targets_user_is_shown_without_what_a_terminal_acts_on() {
+        assert_eq!(shown_user("bob"), "bob");
+        assert_eq!(shown_user("ro\x1bot\n"), "ro\u{fffd}ot\u{fffd}");
+        assert_eq!(shown_user(&"x".repeat(1 << 20)).len(), MAX_USER);
     }
 }

@@ -1,45 +1,17 @@
 //! All contexts of a master, by what they are.
 
-use std::path::PathBuf;
 use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::caller::Caller;
 use crate::hop::ssh::{SshConnection, Via, WeakConnection};
-use crate::ssh_config::{self, MAX_JUMPS, Resolved, Target};
+use crate::ssh_config::Target;
 
 use super::slots::Slots;
+use super::way::{self, Host, Key};
 use super::{Context, ContextError};
-
-/// What makes two connections the same: who logs in where, by which way, and with which keys. At
-/// hosts of git repositories the key alone says which account it is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    user: String,
-    hostname: String,
-    port: u16,
-    host_key_alias: Option<String>,
-    proxy_jump: Option<String>,
-    proxy_command: Option<String>,
-    identity_files: Vec<PathBuf>,
-    certificate_files: Vec<PathBuf>,
-    identities_only: bool,
-}
-
-impl Key {
-    fn new(resolved: &Resolved) -> Key {
-        Key {
-            user: resolved.user.clone(),
-            hostname: resolved.hostname.clone(),
-            port: resolved.port,
-            host_key_alias: resolved.host_key_alias.clone(),
-            proxy_jump: resolved.proxy_jump.clone(),
-            proxy_command: resolved.proxy_command.clone(),
-            identity_files: resolved.identity_files.clone(),
-            certificate_files: resolved.certificate_files.clone(),
-            identities_only: resolved.identities_only,
-        }
-    }
-}
 
 /// All contexts of a master. Clones are the same registry.
 #[derive(Clone, Debug)]
@@ -47,11 +19,17 @@ pub struct Registry {
     contexts: Arc<Slots<Key, Arc<Context>, ContextError>>,
     /// Connections to jump hosts, held by those that go through them.
     jumps: Arc<Slots<Key, WeakConnection, ContextError>>,
+    /// Whether nothing new is made any more.
+    closing: Arc<watch::Sender<bool>>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Registry { contexts: Arc::new(Slots::new()), jumps: Arc::new(Slots::new()) }
+        Registry {
+            contexts: Arc::new(Slots::new()),
+            jumps: Arc::new(Slots::new()),
+            closing: Arc::new(watch::Sender::new(false)),
+        }
     }
 }
 
@@ -62,116 +40,138 @@ impl Registry {
     /// waits for that one. Cancelled, the attempt ends and leaves nothing.
     ///
     /// # Errors
-    /// [`ContextError`]; those who waited for the same attempt get the same error.
+    /// [`ContextError`]. Those who waited for the same attempt get the same error, unless it is
+    /// only that nobody could be asked: then the next one tries.
     pub async fn context(
         &self,
         target: &Target,
         caller: &Caller,
     ) -> Result<Arc<Context>, ContextError> {
-        let resolved = resolve(target, caller).await?;
-        self.contexts
-            .get(
-                &Key::new(&resolved),
-                |context| !context.is_lost(),
-                async || {
-                    let connection = self.connect(&resolved, caller, 0).await?;
-                    let name = target.to_string();
-                    Ok(Arc::new(Context::start(name, resolved.clone(), connection).await?))
-                },
-            )
-            .await
+        let mut closing = self.closing.subscribe();
+        let context = tokio::select! {
+            biased;
+            _ = closing.wait_for(|closing| *closing) => return Err(ContextError::Closing),
+            context = self.find_or_connect(target, caller) => context?,
+        };
+        // Whoever closes looks at the contexts after it has said so: either it has seen this one,
+        // or this is true.
+        if *self.closing.borrow() {
+            context.close().await;
+            return Err(ContextError::Closing);
+        }
+        Ok(context)
+    }
+
+    async fn find_or_connect(
+        &self,
+        target: &Target,
+        caller: &Caller,
+    ) -> Result<Arc<Context>, ContextError> {
+        let (host, before) = way::way(target, caller).await?;
+        let usable = |context: &Arc<Context>| !context.is_lost();
+        let shared = |error: &ContextError| is_shared(error, caller, &before, &host);
+        let make = async || {
+            let connection = self.connect(&before, &host, caller).await?;
+            let name = target.to_string();
+            let context = Context::start(name, host.resolved.clone(), connection).await?;
+            if let Some(notice) = host.resolved.unsupported_notice() {
+                caller.ask.notice(notice).await;
+            }
+            Ok(Arc::new(context))
+        };
+        self.contexts.get(&way::key(&before, &host), usable, shared, make).await
     }
 
     /// Contexts that are connected now.
     pub fn contexts(&self) -> Vec<Arc<Context>> {
         self.contexts.retain(|context| !context.is_lost());
+        self.jumps.retain(is_usable);
         self.contexts.values()
     }
 
-    /// Closes contexts by name, and says which names there were.
+    /// Closes contexts by name, all at the same time, and says which names there were. Cancelled,
+    /// some may stay open.
     pub async fn close(&self, names: &[String]) -> Vec<String> {
+        self.close_those(|context| names.iter().any(|name| name == context.name())).await
+    }
+
+    /// Closes all contexts, all at the same time. Cancelled, some may stay open.
+    pub async fn close_all(&self) {
+        self.close_those(|_| true).await;
+    }
+
+    /// Closes all contexts for good: attempts that are being made end, and new ones are refused
+    /// with [`ContextError::Closing`].
+    pub async fn shut_down(&self) {
+        self.closing.send_replace(true);
+        self.close_all().await;
+    }
+
+    async fn close_those(&self, wanted: impl Fn(&Context) -> bool) -> Vec<String> {
         let mut closed = Vec::new();
-        for context in self.contexts() {
-            if names.iter().any(|name| name == context.name()) {
-                context.close().await;
-                closed.push(context.name().to_owned());
-            }
+        let mut closing = JoinSet::new();
+        for context in self.contexts().into_iter().filter(|context| wanted(context)) {
+            closed.push(context.name().to_owned());
+            closing.spawn(async move { context.close().await });
         }
+        while closing.join_next().await.is_some() {}
         self.contexts.retain(|context| !context.is_lost());
+        self.jumps.retain(is_usable);
         closed
     }
 
-    /// Closes all contexts.
-    pub async fn close_all(&self) {
-        let contexts = self.contexts();
-        let names: Vec<String> = contexts.iter().map(|context| context.name().to_owned()).collect();
-        self.close(&names).await;
-    }
-
-    /// Makes a connection, over its jump hosts.
+    /// Makes a connection to a host, by way of those before it.
     async fn connect(
         &self,
-        resolved: &Resolved,
+        before: &[Host],
+        host: &Host,
         caller: &Caller,
-        depth: usize,
     ) -> Result<SshConnection, ContextError> {
-        let failed = |error| ContextError::Connect(Arc::new(error));
-        if depth >= MAX_JUMPS {
-            return Err(ContextError::TooManyJumps(MAX_JUMPS));
-        }
-        if let Some(list) = &resolved.proxy_jump {
-            let jumps = ssh_config::parse_proxy_jump(resolved, list)?;
-            let mut through: Option<SshConnection> = None;
-            for jump in jumps {
-                through = Some(self.jump(&jump, through, caller, depth + 1).await?);
-            }
-            if let Some(through) = through {
-                let via = Via::Through(&through);
-                return SshConnection::connect(resolved, via, caller).await.map_err(failed);
-            }
-        }
-        let via = match &resolved.proxy_command {
-            Some(command) => Via::Command(command),
-            None => Via::Tcp,
+        let through = match before.split_last() {
+            Some((jump, before)) => Some(Box::pin(self.jump(before, jump, caller)).await?),
+            None => None,
         };
-        SshConnection::connect(resolved, via, caller).await.map_err(failed)
+        let via = match (&through, &host.resolved.proxy_command) {
+            (Some(through), _) => Via::Through(through),
+            (None, Some(command)) => Via::Command(command),
+            (None, None) => Via::Tcp,
+        };
+        let connection = SshConnection::connect(&host.resolved, via, caller).await;
+        connection.map_err(|error| ContextError::Connect(Arc::new(error)))
     }
 
-    /// The connection to a jump host, shared by all that go through it.
+    /// The connection to a jump host, shared by all whose way begins with the same hosts.
+    ///
+    /// Slots are taken from the longest way to the shortest, so that nobody waits for itself.
     async fn jump(
         &self,
-        target: &Target,
-        through: Option<SshConnection>,
+        before: &[Host],
+        host: &Host,
         caller: &Caller,
-        depth: usize,
     ) -> Result<SshConnection, ContextError> {
-        let resolved = resolve(target, caller).await?;
         let mut made = None;
-        let usable = |weak: &WeakConnection| {
-            weak.upgrade().is_some_and(|connection| !connection.is_closed())
+        let shared = |error: &ContextError| is_shared(error, caller, before, host);
+        let make = async || {
+            let connection = self.connect(before, host, caller).await?;
+            let weak = connection.downgrade();
+            made = Some(connection);
+            Ok(weak)
         };
-        let weak = self
-            .jumps
-            .get(&Key::new(&resolved), usable, async || {
-                let connection = match through {
-                    Some(through) => {
-                        SshConnection::connect(&resolved, Via::Through(&through), caller)
-                            .await
-                            .map_err(|error| ContextError::Connect(Arc::new(error)))?
-                    }
-                    None => Box::pin(self.connect(&resolved, caller, depth)).await?,
-                };
-                let weak = connection.downgrade();
-                made = Some(connection);
-                Ok(weak)
-            })
-            .await?;
+        let weak = self.jumps.get(&way::key(before, host), is_usable, shared, make).await?;
         made.or_else(|| weak.upgrade()).ok_or_else(|| {
-            ContextError::Local(format!("{}: the connection was lost at once", target.host))
+            let name = &host.resolved.host;
+            ContextError::Local(format!("{name}: the connection was lost at once"))
         })
     }
 }
 
-async fn resolve(target: &Target, caller: &Caller) -> Result<Resolved, ContextError> {
-    ssh_config::resolve(target, caller).await.map_err(|error| ContextError::Config(Arc::new(error)))
+fn is_usable(weak: &WeakConnection) -> bool {
+    weak.upgrade().is_some_and(|connection| !connection.is_closed())
+}
+
+/// Whether another caller's failure is this one's, too. It is not where that one could not be
+/// asked, and this one perhaps can.
+fn is_shared(error: &ContextError, caller: &Caller, before: &[Host], host: &Host) -> bool {
+    let batch_mode = before.iter().chain([host]).any(|host| host.resolved.batch_mode);
+    !error.is_unanswered() || batch_mode || !caller.ask.may_answer()
 }

@@ -1,0 +1,137 @@
+//! The way to a host: every SSH connection on it, and what makes each the same as another.
+
+use std::path::PathBuf;
+
+use crate::auth::keys_of_agent_alone;
+use crate::caller::Caller;
+use crate::ssh_config::{
+    self, MAX_JUMPS, Resolved, StrictHostKeyChecking, Target, expand_proxy_command,
+    parse_proxy_jump,
+};
+
+use super::ContextError;
+
+/// One host on the way.
+#[derive(Clone, Debug)]
+pub(super) struct Host {
+    pub(super) resolved: Resolved,
+    endpoint: Endpoint,
+}
+
+/// What makes two connections to one host the same, given the same way to it: who logs in where,
+/// with which keys, and by which records the host's own key was believed.
+///
+/// Whoever trusts less must not get a connection from one that trusts more, so strictness and the
+/// files of known hosts count. At hosts of git repositories the key alone says which account it
+/// is, so keys count; of the agent those that no file has ([`keys_of_agent_alone`]).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Endpoint {
+    user: String,
+    hostname: String,
+    port: u16,
+    proxy_command: Option<String>,
+    host_key_alias: Option<String>,
+    strict_host_key_checking: StrictHostKeyChecking,
+    known_hosts_files: Vec<PathBuf>,
+    identity_files: Vec<PathBuf>,
+    certificate_files: Vec<PathBuf>,
+    identities_only: bool,
+    agent_keys: Vec<String>,
+}
+
+/// What makes two connections the same: each host on the way, the last one included.
+pub(super) type Key = Vec<Endpoint>;
+
+/// The key of the connection to a host by way of others, of which the nearest comes first.
+pub(super) fn key(before: &[Host], host: &Host) -> Key {
+    before.iter().chain([host]).map(|host| host.endpoint.clone()).collect()
+}
+
+/// A destination, and the hosts that `ssh_config` says its way leads through, the nearest first.
+///
+/// The first host of a `ProxyJump` is reached as its own configuration says, which may name
+/// further ones; each of the others through the one before it.
+///
+/// # Errors
+/// [`ContextError`]; where the way leads in a circle or through too many hosts, too.
+pub(super) async fn way(
+    target: &Target,
+    caller: &Caller,
+) -> Result<(Host, Vec<Host>), ContextError> {
+    let (destination, mut jumps) = first(target.clone(), caller).await?;
+    let mut names = vec![destination.resolved.host.clone()];
+    let mut passed = vec![destination.asked()];
+    let mut backwards = Vec::new();
+    while !jumps.is_empty() {
+        if backwards.len() + jumps.len() > MAX_JUMPS {
+            return Err(ContextError::TooManyJumps(MAX_JUMPS));
+        }
+        let nearest = jumps.remove(0);
+        for jump in jumps.into_iter().rev() {
+            backwards.push(behind_another(jump, caller).await?);
+        }
+        let (host, further) = first(nearest, caller).await?;
+        names.push(host.resolved.host.clone());
+        // The same host with the same jumps before it: it would go on for ever.
+        if passed.contains(&host.asked()) {
+            return Err(ContextError::JumpLoop(names.join(" > ")));
+        }
+        passed.push(host.asked());
+        backwards.push(host);
+        jumps = further;
+    }
+    backwards.reverse();
+    Ok((destination, backwards))
+}
+
+/// A host that is reached as its own configuration says, and the hosts that this leads through.
+async fn first(target: Target, caller: &Caller) -> Result<(Host, Vec<Target>), ContextError> {
+    let mut resolved = resolve(&target, caller).await?;
+    let jumps = match &resolved.proxy_jump {
+        Some(list) => parse_proxy_jump(&resolved, list)?,
+        None => Vec::new(),
+    };
+    if !jumps.is_empty() {
+        resolved.proxy_command = None;
+    }
+    Ok((Host::new(resolved, caller).await, jumps))
+}
+
+/// A host that is reached through another, whatever its own configuration says about the way.
+async fn behind_another(target: Target, caller: &Caller) -> Result<Host, ContextError> {
+    let mut resolved = resolve(&target, caller).await?;
+    resolved.proxy_jump = None;
+    resolved.proxy_command = None;
+    Ok(Host::new(resolved, caller).await)
+}
+
+async fn resolve(target: &Target, caller: &Caller) -> Result<Resolved, ContextError> {
+    let resolved = ssh_config::resolve(target, caller).await;
+    resolved.map_err(|error| ContextError::Config(error.into()))
+}
+
+impl Host {
+    async fn new(resolved: Resolved, caller: &Caller) -> Host {
+        let command = resolved.proxy_command.as_ref();
+        let files = resolved.user_known_hosts_files.iter();
+        let endpoint = Endpoint {
+            user: resolved.user.clone(),
+            hostname: resolved.hostname.clone(),
+            port: resolved.port,
+            proxy_command: command.map(|command| expand_proxy_command(command, &resolved, caller)),
+            host_key_alias: resolved.host_key_alias.clone(),
+            strict_host_key_checking: resolved.strict_host_key_checking,
+            known_hosts_files: files.chain(&resolved.global_known_hosts_files).cloned().collect(),
+            identity_files: resolved.identity_files.clone(),
+            certificate_files: resolved.certificate_files.clone(),
+            identities_only: resolved.identities_only,
+            agent_keys: keys_of_agent_alone(&resolved).await,
+        };
+        Host { resolved, endpoint }
+    }
+
+    /// What says how its way goes on.
+    fn asked(&self) -> (Endpoint, Option<String>) {
+        (self.endpoint.clone(), self.resolved.proxy_jump.clone())
+    }
+}
