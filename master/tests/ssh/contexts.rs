@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fakessh::command::CommandError;
-use fakessh::context::Registry;
+use fakessh::context::{ContextError, Registry};
 use fakessh::link::{Chunk, Outcome, Session};
 use fakessh_protocol::exit::ExitStatus;
 
@@ -80,4 +80,52 @@ async fn a_lost_connection_is_told_from_an_end_and_the_next_one_is_new() {
 
     let again = registry.context(&target, &lab.caller()).await.unwrap();
     assert_eq!(again.command("echo back").output().await.unwrap().stdout, b"back\n");
+}
+
+#[tokio::test]
+async fn a_login_that_takes_longer_than_connect_timeout_is_waited_for() {
+    let slow = "ForceCommand sleep 2; exec sh -c \"$SSH_ORIGINAL_COMMAND\"";
+    let Some(lab) = Lab::start(slow) else { return };
+    let registry = Registry::default();
+    let target = lab.target(&["ConnectTimeout=1"]);
+    let context = registry.context(&target, &lab.caller()).await.unwrap();
+    assert_eq!(context.command("echo up").output().await.unwrap().stdout, b"up\n");
+}
+
+#[tokio::test]
+async fn a_registry_that_shuts_down_ends_attempts_and_makes_no_more() {
+    let Some(lab) = Lab::start("") else { return };
+    let silent = Lab::without_server();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", silent.port)).await.unwrap();
+    let registry = Registry::default();
+    let held = registry.context(&lab.target(&[]), &lab.caller()).await.unwrap();
+    let attempt = tokio::spawn({
+        let (registry, target, caller) = (registry.clone(), silent.target(&[]), silent.caller());
+        async move { registry.context(&target, &caller).await }
+    });
+    let mut stream = listener.accept().await.unwrap().0;
+    tokio::time::timeout(GUARD, registry.shut_down()).await.expect("hangs");
+    assert!(held.is_lost());
+    let error = tokio::time::timeout(GUARD, attempt).await.expect("hangs").unwrap().unwrap_err();
+    assert!(matches!(error, ContextError::Closing), "{error}");
+    // Its connection is gone, too.
+    let mut greeting = Vec::new();
+    let read = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut greeting);
+    let _ = tokio::time::timeout(GUARD, read).await.expect("still connected");
+    let error = registry.context(&lab.target(&[]), &lab.caller()).await.unwrap_err();
+    assert!(matches!(error, ContextError::Closing), "{error}");
+}
+
+#[tokio::test]
+async fn what_the_configuration_asks_for_in_vain_is_said_once() {
+    let Some(lab) = Lab::start("") else { return };
+    let registry = Registry::default();
+    let target = lab.target(&["ForwardAgent=yes", "LocalForward=8080 localhost:80"]);
+    for _ in 0..2 {
+        registry.context(&target, &lab.caller()).await.unwrap();
+    }
+    let seen = lab.person.seen();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert!(seen[0].contains("asks for LocalForward, ForwardAgent for 127.0.0.1"), "{seen:?}");
+    assert_eq!(registry.contexts().len(), 1);
 }

@@ -104,3 +104,27 @@ async fn a_host_certificate_of_a_known_authority_is_enough() {
     let error = lab.connect(&["StrictHostKeyChecking=yes"]).await.unwrap_err().to_string();
     assert!(error.contains("host certificate") && error.contains("is for elsewhere"), "{error}");
 }
+
+#[tokio::test]
+async fn a_revoked_host_key_is_refused_and_a_list_that_is_not_understood_too() {
+    let Some(lab) = Lab::start("") else { return };
+    let options = ["StrictHostKeyChecking=no", "RevokedHostKeys=list"];
+    fs::copy(lab.path("id.pub"), lab.path("list")).unwrap();
+    lab.connect(&options).await.unwrap();
+    let refused = async || lab.connect(&options).await.unwrap_err().to_string();
+    let id = fs::read_to_string(lab.path("id.pub")).unwrap();
+    let host = fs::read_to_string(lab.path("host.pub")).unwrap();
+    fs::write(lab.path("list"), id + &host).unwrap();
+    let error = refused().await;
+    assert!(error.contains("is revoked by") && error.contains("list:2"), "{error}");
+    fs::remove_file(lab.path("list")).unwrap();
+    let error = refused().await;
+    assert!(error.contains("there is no such file"), "{error}");
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-k", "-f"])
+        .args([lab.path("list"), lab.path("id.pub")])
+        .status();
+    assert!(made.unwrap().success());
+    let error = refused().await;
+    assert!(error.contains("(KRL)") && !error.contains('\n'), "{error}");
+}

@@ -89,10 +89,10 @@ async fn a_private_key_that_others_can_read_is_not_used() {
 }
 
 /// An agent, ended with the test.
-struct Agent(std::process::Child);
+pub(crate) struct Agent(std::process::Child);
 
 impl Agent {
-    fn start(lab: &mut Lab) -> Agent {
+    pub(crate) fn start(lab: &mut Lab) -> Agent {
         let socket = lab.path("agent");
         let mut child = Command::new("ssh-agent")
             .args(["-D", "-a"])
@@ -109,7 +109,7 @@ impl Agent {
         Agent(child)
     }
 
-    fn add(&self, lab: &Lab, name: &str) {
+    pub(crate) fn add(&self, lab: &Lab, name: &str) {
         let added = Command::new("ssh-add")
             .arg("-q")
             .arg(lab.path(name))

@@ -12,3 +12,4 @@ mod demo;
 mod host_keys;
 mod keys;
 mod questions;
+mod ways;

@@ -152,7 +152,9 @@ async fn three_wrong_passwords_are_the_end() {
     for _ in 0..4 {
         lab.answer("password: ", "wrong");
     }
-    let error = connect(&lab, &account, &[]).await.unwrap_err().to_string();
+    let error = connect(&lab, &account, &[]).await.unwrap_err();
+    assert!(!error.is_unanswered());
+    let error = error.to_string();
     assert!(error.contains("tried: password (refused 3 times)"), "{error}");
     assert_eq!(account.tried().len(), 3);
     lab.answer("password: ", "wrong");
@@ -164,10 +166,14 @@ async fn three_wrong_passwords_are_the_end() {
 async fn nobody_to_ask_and_batch_mode_send_no_password() {
     let lab = Lab::without_server();
     let account = Account::with(&[PASSWORD], &[PASSWORD]);
-    let error = connect(&lab, &account, &[]).await.unwrap_err().to_string();
+    let error = connect(&lab, &account, &[]).await.unwrap_err();
+    assert!(error.is_unanswered());
+    let error = error.to_string();
     assert!(error.contains("it allows: password") && error.contains("nobody to ask"), "{error}");
     lab.answer("password: ", "secret");
-    let error = connect(&lab, &account, &["BatchMode=yes"]).await.unwrap_err().to_string();
+    let error = connect(&lab, &account, &["BatchMode=yes"]).await.unwrap_err();
+    assert!(error.is_unanswered());
+    let error = error.to_string();
     assert!(error.contains("BatchMode"), "{error}");
     assert!(account.tried().is_empty());
 }
