@@ -19,14 +19,14 @@ static ORIGINAL: OnceLock<Rlimit> = OnceLock::new();
 pub(crate) fn raise() -> std::io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     // Only the first of several calls has seen what the process was started with.
-    ORIGINAL.get_or_init(|| limit.clone());
+    ORIGINAL.get_or_init(|| limit);
     Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
 }
 
 /// Has a program start with the limit that this process was started with.
 pub(crate) fn give_back(command: &mut Command) {
     if let Some(limit) = ORIGINAL.get() {
-        crate::sys::set_descriptor_limit(command, limit.clone());
+        crate::sys::set_descriptor_limit(command, *limit);
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn close_all(fds: &[RawFd]) {
 
 /// Has a program start with this limit of open files.
 pub(crate) fn set_descriptor_limit(command: &mut Command, limit: Rlimit) {
-    let set = move || Ok(setrlimit(Resource::Nofile, limit.clone())?);
+    let set = move || Ok(setrlimit(Resource::Nofile, limit)?);
     // SAFETY: between fork and exec it makes one system call, and neither allocates nor locks: the
     // limit is a plain value, and so is the error.
     unsafe { command.pre_exec(set) };

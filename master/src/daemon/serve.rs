@@ -71,7 +71,7 @@ pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> 
     }
     place.close();
     drop(listener);
-    shared.registry.close_all().await;
+    shared.registry.shut_down().await;
     // Those who asked for the end are told that it has come.
     serving.shutdown().await;
     // Those of tools that have ended, and left a process behind that held the run.
