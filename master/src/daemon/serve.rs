@@ -22,6 +22,7 @@ const LOOKS: u32 = 8;
 /// # Errors
 /// Failures of the system at the start; none later.
 pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> {
+    crate::sys::keep_freed_memory();
     if let Err(error) = crate::limits::raise() {
         tracing::warn!(%error, "can't raise the limit of open files");
     }
