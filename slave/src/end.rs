@@ -1,6 +1,9 @@
 //! How what a session started comes to its end: SIGHUP to its process groups, and after a grace
 //! SIGKILL.
 //!
+//! Its standard input stays open until then: a program must not take what it got for the whole
+//! because its invoker is gone.
+//!
 //! A number is signalled only while its process is unreaped, so that it can't be another's.
 
 use std::collections::{HashSet, VecDeque};
@@ -11,9 +14,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::guardian::Entry;
 use crate::members::{self, Whom};
-use crate::poll::{Part, Token};
+use crate::poll::{Interest, Part, Token};
 use crate::program;
 use crate::serve::Slave;
+use crate::session::Stdin;
 
 /// How long a program that was hung up may take to end by itself: enough to remove its temporary
 /// files (rsync does), short enough that a master that reconnects does not meet it.
@@ -33,6 +37,8 @@ struct Sentence {
     control: Handle,
     entry: Entry,
     due: Instant,
+    /// Held, and not written any more.
+    _stdin: Option<Stdin>,
 }
 
 impl Doomed {
@@ -41,14 +47,15 @@ impl Doomed {
         self.queue.front().map(|sentence| sentence.due)
     }
 
-    fn add(&mut self, pid: Pid, control: Handle, entry: Entry) {
-        self.queue.push_back(Sentence { pid, control, entry, due: Instant::now() + GRACE });
+    fn add(&mut self, pid: Pid, control: Handle, entry: Entry, stdin: Option<Stdin>) {
+        let due = Instant::now() + GRACE;
+        self.queue.push_back(Sentence { pid, control, entry, due, _stdin: stdin });
         self.untold += 1;
     }
 }
 
 impl Slave {
-    /// The invoker is gone: our ends of the pipes are closed, and the program gets its grace.
+    /// The invoker is gone: nobody reads the program's outputs any more, and it gets its grace.
     pub(crate) fn hang_up(&mut self, control: Handle) {
         self.doom(control);
         self.settle(control);
@@ -57,13 +64,17 @@ impl Slave {
     fn doom(&mut self, control: Handle) {
         let Some(session) = self.sessions.by_control.get_mut(&control) else { return };
         let Some(entry) = session.entry.take() else { return };
-        session.stdin = None;
+        let stdin = session.stdin.take().and_then(|mut stdin| {
+            stdin.buffer = VecDeque::new();
+            // Not even its end is of interest any more.
+            stdin.pipe.watch(&self.poll, Interest::Nothing).is_ok().then_some(stdin)
+        });
         self.mux.stop(session.handles.stdin);
         for part in [Part::Stdout, Part::Stderr] {
             *session.output(part) = None;
             self.mux.reset(session.handle(part));
         }
-        self.doomed.add(session.pid, control, entry);
+        self.doomed.add(session.pid, control, entry, stdin);
     }
 
     /// Tells those that were hung up since the last call, all at once: looking through the

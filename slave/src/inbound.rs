@@ -173,7 +173,7 @@ impl Slave {
                     }
                 }
             }
-            Event::Reset(handle) => self.close_stdin(handle),
+            Event::Reset(handle) => self.stdin_was_cut(handle),
             Event::Stopped(handle) => self.close_output(handle),
             // Credit by itself gives the handle its turn.
             Event::Writable(_) => {}
@@ -184,6 +184,16 @@ impl Slave {
     fn close_stdin(&mut self, handle: Handle) {
         if let Some((session, Part::Stdin)) = self.sessions.of(handle) {
             session.stdin = None;
+        }
+    }
+
+    /// The invoker's side of a program's input broke: to the program a closed pipe would look like
+    /// the end of all of it, so it is hung up first. (For a session that is over, and for an input
+    /// that the program itself has closed, nothing is cut, and nothing comes here.)
+    fn stdin_was_cut(&mut self, handle: Handle) {
+        if let Some((session, Part::Stdin)) = self.sessions.of(handle) {
+            let control = session.handles.control;
+            self.hang_up(control);
         }
     }
 

@@ -18,6 +18,54 @@ fn a_hangup_ends_the_process_group() {
     witness.wait();
 }
 
+/// Says on a named pipe how the input ended: with the program hung up, or with its end.
+fn tells_how_input_ended(told: &Fifo) -> String {
+    let path = told.path.display();
+    format!("trap 'echo hung up >{path}; exit' HUP; echo ready; cat >/dev/null; echo whole >{path}")
+}
+
+#[test]
+fn an_input_that_is_cut_is_no_end_of_file() {
+    let mut master = Master::start();
+    let told = Fifo::new("cut");
+    let path = told.path.clone();
+    let heard = std::thread::spawn(move || std::fs::read_to_string(path));
+    let handles = master.shell(&tells_how_input_ended(&told));
+    master.until("ready", |master| master.text(handles.stdout) == "ready\n");
+    master.send(handles.stdin, b"the beginning");
+    master.until("sent", |master| master.unsent(handles.stdin) == 0 && master.is_flushed());
+    master.mux.reset(handles.stdin);
+    master.exit(handles);
+    assert_eq!(heard.join().unwrap().unwrap(), "hung up\n");
+}
+
+#[test]
+fn a_hangup_is_no_end_of_file_even_for_a_program_that_ignores_it() {
+    let mut master = Master::start();
+    let witness = Witness::new("no-end-of-file");
+    let path = std::env::temp_dir().join(format!("fakessh-whole-{}", std::process::id()));
+    let line = format!(
+        "trap '' HUP; {}; echo ready; cat >/dev/null; echo whole >{}",
+        witness.hold(),
+        path.display()
+    );
+    let handles = master.shell(&line);
+    master.until("ready", |master| master.text(handles.stdout) == "ready\n");
+    master.message(handles, &ToSlave::Hangup);
+    assert_eq!(master.exit(handles), ExitStatus::Signal(9));
+    witness.wait();
+    assert!(!path.exists(), "it took the hangup for the end of its input");
+}
+
+#[test]
+fn an_input_that_is_cut_after_the_program_ended_does_not_matter() {
+    let mut master = Master::start();
+    let handles = master.shell("exit 3");
+    assert_eq!(master.exit(handles), ExitStatus::Code(3));
+    master.mux.reset(handles.stdin);
+    assert_eq!(master.run("echo still here", b"").1, "still here\n");
+}
+
 #[test]
 fn a_program_that_ignores_a_hangup_is_killed() {
     let mut master = Master::start();
