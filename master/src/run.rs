@@ -1,14 +1,16 @@
 //! A run: which contexts the `ssh` of a tool may reach, and under which names.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fakessh_protocol::invocation::Invocation;
 
 use crate::caller::Caller;
-use crate::context::{Context, ContextError, Registry};
+use crate::context::{Context, ContextError, Reached, Registry};
 use crate::ssh_config::Target;
 
 /// Where the hosts of a run's command lines lead.
@@ -44,14 +46,17 @@ pub(crate) enum Choice {
 pub struct Run {
     hosts: Hosts,
     registry: Registry,
-    /// Contexts that were used, so that a session need not look at any configuration.
-    used: Mutex<HashMap<Target, Arc<Context>>>,
+    /// Where relative paths in the options of mapped destinations are meant from.
+    directory: PathBuf,
+    /// What was used, so that a session need not look at any configuration.
+    used: Mutex<HashMap<(Target, PathBuf), Reached>>,
 }
 
 impl Run {
-    /// A run that leads to these hosts.
-    pub fn new(hosts: Hosts, registry: Registry) -> Run {
-        Run { hosts, registry, used: Mutex::default() }
+    /// A run that leads to these hosts. Relative paths in the options of mapped destinations are
+    /// meant from `directory`.
+    pub fn new(hosts: Hosts, registry: Registry, directory: PathBuf) -> Run {
+        Run { hosts, registry, directory, used: Mutex::default() }
     }
 
     /// The destinations that are known before any command line is.
@@ -64,10 +69,16 @@ impl Run {
         }
     }
 
-    /// Takes a context that was connected for this run already, so that its first session need
-    /// not wait.
-    pub fn adopt(&self, target: &Target, context: Arc<Context>) {
-        self.used().insert(target.clone(), context);
+    /// Connects to the mapped destinations, so that no session has to wait for it. Questions go to
+    /// `caller`. Cancelled, what is connected stays so.
+    ///
+    /// # Errors
+    /// The first destination that can't be reached, with the reason.
+    pub async fn connect(&self, caller: &Caller) -> Result<(), (Target, ContextError)> {
+        for target in self.targets() {
+            self.reach(&target, caller).await.map_err(|error| (target, error))?;
+        }
+        Ok(())
     }
 
     /// Where an invocation goes.
@@ -110,28 +121,39 @@ impl Run {
     }
 
     /// The context of a destination, connected if need be.
-    pub(crate) async fn context(
+    pub(crate) async fn reach(
         &self,
         target: &Target,
         caller: &Caller,
-    ) -> Result<Arc<Context>, ContextError> {
-        if let Some(context) = self.find(target) {
-            return Ok(context);
+    ) -> Result<Reached, ContextError> {
+        let caller = self.at_home(caller);
+        let key = (target.clone(), caller.directory.clone());
+        if let Some(reached) = self.used().get(&key).filter(|it| !it.context.is_lost()) {
+            return Ok(reached.clone());
         }
-        let context = self.registry.context(target, caller).await?;
-        self.used().insert(target.clone(), context.clone());
-        Ok(context)
+        let reached = self.registry.reach(target, &caller).await?;
+        self.used().insert(key, reached.clone());
+        Ok(reached)
     }
 
-    /// The context of a destination, if this run has used it and it is still there.
-    pub(crate) fn find(&self, target: &Target) -> Option<Arc<Context>> {
-        let mut used = self.used();
-        let context = used.get(target)?.clone();
-        if context.is_lost() {
-            used.remove(target);
-            return None;
+    /// The context of a destination, if it is connected.
+    pub(crate) async fn held(&self, target: &Target, caller: &Caller) -> Option<Arc<Context>> {
+        self.registry.held(target, &self.at_home(caller)).await.ok().flatten()
+    }
+
+    /// Whether what we can't do is left to the real `ssh`.
+    pub(crate) fn leaves_to_real_ssh(&self) -> bool {
+        matches!(self.hosts, Hosts::CommandLine { real_ssh: true, .. })
+    }
+
+    /// A caller in the directory that options are meant from.
+    fn at_home<'a>(&self, caller: &'a Caller) -> Cow<'a, Caller> {
+        match &self.hosts {
+            Hosts::CommandLine { .. } => Cow::Borrowed(caller),
+            Hosts::Mapped { .. } => {
+                Cow::Owned(Caller { directory: self.directory.clone(), ..caller.clone() })
+            }
         }
-        Some(context)
     }
 
     /// A user on the command line says who the program runs as: another one than the context's is
@@ -159,7 +181,7 @@ impl Run {
         context.release();
     }
 
-    fn used(&self) -> std::sync::MutexGuard<'_, HashMap<Target, Arc<Context>>> {
+    fn used(&self) -> MutexGuard<'_, HashMap<(Target, PathBuf), Reached>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -68,10 +68,12 @@ pub(crate) fn marker() -> std::io::Result<String> {
 /// removed on every way out, an upload that is cut included.
 pub(crate) fn command(marker: &str) -> Vec<u8> {
     let size = SLAVE.len();
+    // In two words, so that a target which prints the command does not complain by that.
     let complaint = complaint(marker);
+    let (first, second) = complaint.split_at(complaint.len() / 2);
     let script = format!(
         "u=$(umask);umask 077;\
-         f(){{ echo;echo \"{complaint}$1\";exit 1;}};q(){{ rm -rf \"$p\";}};\
+         f(){{ echo;echo \"{first}\"\"{second}$1\";exit 1;}};q(){{ rm -rf \"$p\";}};\
          trap q EXIT;trap exit HUP INT TERM;\
          a=$(uname -m);[ \"$a\" = {ARCHITECTURE} ]||f \"its architecture is $a, and this fakessh has a slave for {ARCHITECTURE} only\";\
          command -v head >/dev/null||f \"it has no head program\";\

@@ -26,6 +26,7 @@ mod sys;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 
 use fakessh_protocol::exit::TRANSPORT_FAILURE;
 
@@ -40,7 +41,7 @@ const USAGE: u8 = 2;
 /// `sftp`) and slave; a slave takes `MARKER UMASK DIR`, or `check`, which proves that the file
 /// can be executed here and does nothing.
 pub fn run(args: Vec<OsString>) -> u8 {
-    if args.first().is_some_and(|name| fakessh_shim::is_shim(name)) {
+    if args.first().is_some_and(|name| fakessh_shim::is_shim(name)) || was_run_as_shim() {
         return fakessh_shim::main(args);
     }
     if args.len() == 2 && args[1] == "check" {
@@ -57,6 +58,12 @@ pub fn run(args: Vec<OsString>) -> u8 {
             TRANSPORT_FAILURE
         }
     }
+}
+
+/// Whether the file that was executed is a shim's, whatever `argv[0]` says: `exec -a` renames.
+fn was_run_as_shim() -> bool {
+    let path = rustix::param::linux_execfn().to_bytes();
+    fakessh_shim::is_shim(std::ffi::OsStr::from_bytes(path))
 }
 
 /// Writes one line to standard error. Nobody may be there to read it; that is no reason to fail.

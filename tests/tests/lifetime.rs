@@ -314,3 +314,37 @@ fn an_interrupted_connect_leaves_nothing_and_holds_up_nobody() {
     run_true(&lab);
     lab.expect_nothing_left();
 }
+
+#[test]
+fn variables_are_those_of_the_name_that_was_used() {
+    let lab = Lab::start();
+    lab.host_through("one", lab.port(), &["SetEnv V=one"]);
+    lab.host_through("two", lab.port(), &["SetEnv V=two"]);
+    for name in ["one", "two"] {
+        let command = ["ssh", name, "echo $V"];
+        let done = lab.tool_to(Client::Fakessh, name, command).run().expect_status(0);
+        done.expect_out(&format!("{name}\n"));
+    }
+    assert_eq!(lab.logins(), 1, "the connection is shared");
+}
+
+#[test]
+fn check_finds_what_is_held_and_connects_nowhere() {
+    let lab = Lab::start();
+    let config = lab.config_path().display().to_string();
+    let check = ["ssh", "-F", &config, "-O", "check", "remote"];
+    lab.fakessh(check).run().expect_fault(255, &["remote", "no connection"]);
+    assert_eq!(lab.logins(), 0);
+    lab.fakessh(["connect", "-F", &config, "remote"]).run().expect_status(0);
+    let done = lab.fakessh(check).run().expect_status(0);
+    assert!(done.err().to_lowercase().contains("master running (pid="), "{}", done.shown());
+}
+
+#[test]
+fn a_terminal_is_refused_by_fakessh_ssh_and_not_given_by_another_login() {
+    let lab = Lab::start();
+    let config = lab.config_path().display().to_string();
+    let done = lab.fakessh(["ssh", "-F", &config, "-tt", "remote", "true"]).run();
+    done.expect_fault(255, &["remote", "-t"]);
+    assert_eq!(lab.logins(), 0);
+}

@@ -167,6 +167,16 @@ both_clients! {
         tool.env("OTHER", "other").run().expect_status(0).expect_out("one,two,,\n");
     }
 
+    fn a_login_shell_reads_a_script(client) {
+        let lab = LAB.get();
+        let script = "cd /\npwd\nshopt -q login_shell && echo login\nexit 4\n";
+        let done = lab.tool(client, ["ssh", "-T", "remote"]).input(script).run();
+        done.expect_status(4).expect_out("/\nlogin\n").expect_err("");
+        let done = lab.tool(client, ["ssh", "remote"]).input("exit 5\n").run();
+        assert!(done.err().contains("Pseudo-terminal will not be allocated"), "{}", done.shown());
+        done.expect_status(5);
+    }
+
     fn minus_n_reads_nothing(client) {
         let lab = LAB.get();
         let tool = lab.tool(client, ["ssh", "-n", "remote", "cat; echo end"]).input("not this\n");

@@ -21,7 +21,8 @@ use crate::link::{Keepalive, Link, LinkLost, Session};
 use crate::ssh_config::{ConfigError, DestinationError, Resolved};
 use crate::start::{self, StartError};
 
-pub use registry::Registry;
+pub use registry::{Reached, Registry};
+pub use variables::SessionOptions;
 
 /// How long a slave may take to start. `ConnectTimeout` ends with the exchange of keys (ssh_config(5)):
 /// what the account's login shell does first may take its time.
@@ -172,12 +173,6 @@ impl Context {
         self.served.fetch_add(1, Ordering::Relaxed);
         self.sessions.fetch_add(1, Ordering::Relaxed);
         Ok((session, SessionCount(self.sessions.clone())))
-    }
-
-    /// Variables that an invocation sends: `SendEnv` of the user's configuration and of its command
-    /// line, then `SetEnv` (`ssh_config(5)`).
-    pub(crate) fn variables(&self, invocation: &Invocation) -> Vec<(Vec<u8>, Vec<u8>)> {
-        variables::variables(&self.resolved, invocation)
     }
 
     /// Ends what waits in [`Context::released`].

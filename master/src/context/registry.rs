@@ -11,7 +11,7 @@ use crate::ssh_config::Target;
 
 use super::slots::Slots;
 use super::way::{self, Host, Key};
-use super::{Context, ContextError};
+use super::{Context, ContextError, SessionOptions};
 
 /// All contexts of a master. Clones are the same registry.
 #[derive(Clone, Debug)]
@@ -21,6 +21,15 @@ pub struct Registry {
     jumps: Arc<Slots<Key, WeakConnection, ContextError>>,
     /// Whether nothing new is made any more.
     closing: Arc<watch::Sender<bool>>,
+}
+
+/// A context as a destination leads to it.
+#[derive(Clone, Debug)]
+pub struct Reached {
+    /// The context; several destinations may share it.
+    pub context: Arc<Context>,
+    /// What the destination's own configuration says of sessions.
+    pub options: Arc<SessionOptions>,
 }
 
 impl Default for Registry {
@@ -47,26 +56,48 @@ impl Registry {
         target: &Target,
         caller: &Caller,
     ) -> Result<Arc<Context>, ContextError> {
+        self.reach(target, caller).await.map(|reached| reached.context)
+    }
+
+    /// As [`Registry::context`], with the destination's own options for sessions.
+    ///
+    /// # Errors
+    /// As [`Registry::context`].
+    pub async fn reach(&self, target: &Target, caller: &Caller) -> Result<Reached, ContextError> {
         let mut closing = self.closing.subscribe();
-        let context = tokio::select! {
+        let reached = tokio::select! {
             biased;
             _ = closing.wait_for(|closing| *closing) => return Err(ContextError::Closing),
-            context = self.find_or_connect(target, caller) => context?,
+            reached = self.find_or_connect(target, caller) => reached?,
         };
         // Whoever closes looks at the contexts after it has said so: either it has seen this one,
         // or this is true.
         if *self.closing.borrow() {
-            context.close().await;
+            reached.context.close().await;
             return Err(ContextError::Closing);
         }
-        Ok(context)
+        Ok(reached)
+    }
+
+    /// The context that a destination leads to, if it is connected. Asks nobody, connects nowhere.
+    ///
+    /// # Errors
+    /// Where the configuration can't be read.
+    pub async fn held(
+        &self,
+        target: &Target,
+        caller: &Caller,
+    ) -> Result<Option<Arc<Context>>, ContextError> {
+        let (host, before) = way::way(target, caller).await?;
+        let held = self.contexts.peek(&way::key(&before, &host));
+        Ok(held.filter(|context| !context.is_lost()))
     }
 
     async fn find_or_connect(
         &self,
         target: &Target,
         caller: &Caller,
-    ) -> Result<Arc<Context>, ContextError> {
+    ) -> Result<Reached, ContextError> {
         let (host, before) = way::way(target, caller).await?;
         let usable = |context: &Arc<Context>| !context.is_lost();
         let shared = |error: &ContextError| is_shared(error, caller, &before, &host);
@@ -79,7 +110,9 @@ impl Registry {
             }
             Ok(Arc::new(context))
         };
-        self.contexts.get(&way::key(&before, &host), usable, shared, make).await
+        let options = Arc::new(SessionOptions::of(&host.resolved));
+        let context = self.contexts.get(&way::key(&before, &host), usable, shared, make).await?;
+        Ok(Reached { context, options })
     }
 
     /// Contexts that are connected now.

@@ -63,6 +63,13 @@ impl<K: Clone + Eq + Hash, V: Clone, E: Clone> Slots<K, V, E> {
         made
     }
 
+    /// The value of a key, if it was made and nobody makes it anew just now.
+    pub(super) fn peek(&self, key: &K) -> Option<V> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = slots.get(key)?.state.try_lock().ok()?;
+        state.as_ref()?.as_ref().ok().cloned()
+    }
+
     /// All values that were made.
     pub(super) fn values(&self) -> Vec<V> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,8 +6,28 @@ use crate::ssh_config::Resolved;
 
 type Variables = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// The variables of an invocation in a context with this configuration.
-pub(super) fn variables(resolved: &Resolved, invocation: &Invocation) -> Variables {
+/// What a configuration says of sessions, as against connections: two names of one account share
+/// a connection, and each has its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionOptions {
+    send_env: Vec<String>,
+    set_env: Vec<(String, String)>,
+}
+
+impl SessionOptions {
+    pub(super) fn of(resolved: &Resolved) -> SessionOptions {
+        SessionOptions { send_env: resolved.send_env.clone(), set_env: resolved.set_env.clone() }
+    }
+
+    /// Variables that an invocation sends: `SendEnv` of the user's configuration and of its command
+    /// line, then `SetEnv` (`ssh_config(5)`), as name and value.
+    pub(crate) fn variables(&self, invocation: &Invocation) -> Variables {
+        variables(self, invocation)
+    }
+}
+
+/// The variables of an invocation with these options.
+fn variables(resolved: &SessionOptions, invocation: &Invocation) -> Variables {
     let mut patterns: Vec<&str> = Vec::new();
     for pattern in invocation.send_env.iter().chain(&resolved.send_env) {
         // A leading `-` takes away what was named before (ssh_config(5), SendEnv).

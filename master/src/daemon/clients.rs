@@ -149,7 +149,7 @@ async fn handle(
             Ok(Value::Null)
         }
         Request::Stop => {
-            shared.registry.close_all().await;
+            shared.registry.shut_down().await;
             let _ = client.reply(&Reply::Done(Value::Null)).await;
             shared.stop.notify_one();
             // The end of this connection is the end of the master.
@@ -190,11 +190,10 @@ async fn run(
         let routes = request.routes.into_iter().map(|(name, to)| (name, to.into())).collect();
         Hosts::Mapped { every: request.every.map(Into::into), routes }
     };
-    let run = Arc::new(Run::new(hosts, shared.registry.clone()));
-    for target in run.targets() {
-        let context = connect(shared, &target, caller).await?;
-        run.adopt(&target, context);
-    }
+    let run = Run::new(hosts, shared.registry.clone(), caller.directory.clone());
+    let run = Arc::new(run);
+    let connected = run.connect(caller).await;
+    connected.map_err(|(target, error)| format!("{}: {error}", target.host))?;
     let (client_lives, client_gone) = oneshot::channel::<()>();
     let (busy, serving) = (Busy::new(shared), socket.clone());
     tokio::spawn(async move {

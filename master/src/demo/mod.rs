@@ -17,7 +17,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::caller::{AskNobody, Caller};
-use crate::context::{Context, ContextError, Registry};
+use crate::context::{ContextError, Registry};
 use crate::directory::{Directory, DirectoryError};
 use crate::run::{Hosts, Run};
 use crate::ssh_config::Target;
@@ -96,8 +96,7 @@ pub async fn demo() -> Result<Report, DemoError> {
 
     let registry = Registry::default();
     let caller = Caller::current(Arc::new(AskNobody)).map_err(system("no directory"))?;
-    let context = registry.context(&target, &caller).await?;
-    let report = served(scratch.path(), &base, &registry, &target, &context, &server).await;
+    let report = served(scratch.path(), &base, &registry, &caller, &target, &server).await;
     registry.close_all().await;
     server.stop().await;
     report
@@ -108,14 +107,14 @@ async fn served(
     scratch: &Path,
     base: &Directory,
     registry: &Registry,
+    caller: &Caller,
     target: &Target,
-    context: &Arc<Context>,
     server: &DemoServer,
 ) -> Result<Report, DemoError> {
+    let context = registry.context(target, caller).await?;
     let hosts = Hosts::Mapped { every: Some(target.clone()), routes: Default::default() };
-    let run = Arc::new(Run::new(hosts, registry.clone()));
-    run.adopt(target, context.clone());
-    let run = ServedRun::start(run, base)?;
+    let run = Run::new(hosts, registry.clone(), caller.directory.clone());
+    let run = ServedRun::start(Arc::new(run), base)?;
     let job = Job { scratch, run: &run };
     let done = match job.carry().await {
         Ok(carried) => job.commands(COMMANDS).await.map(|command| (carried, command)),

@@ -12,7 +12,7 @@ use fakessh_protocol::message::{FromShim, Handoff, ProgramKind, Question, Secret
 use tokio::sync::{Mutex, mpsc};
 
 use crate::caller::{Ask, Caller};
-use crate::context::Context;
+use crate::context::{Context, ContextError, Reached};
 use crate::link::{Outcome, Signaller};
 use crate::pump::{self, Sink, Source};
 use crate::run::{Choice, Run};
@@ -117,24 +117,38 @@ async fn verdict(
         Ok(Choice::RealSsh(why)) => return (ToShim::RealSsh(why), Some(stdio)),
         Err(why) => return (ToShim::Failed(why), None),
     };
-    if let Some(command) = invocation.control {
-        return (control(&run, &target.host, command, run.find(&target), &shim).await, None);
-    }
     let ask: Arc<dyn Ask> =
         if invocation.batch { Arc::new(crate::caller::AskNobody) } else { Arc::new(ask) };
     let caller = Caller::of_invocation(&invocation, ask);
-    let context = match run.context(&target, &caller).await {
-        Ok(context) => context,
+    if let Some(command) = invocation.control {
+        let held = run.held(&target, &caller).await;
+        return (control(&run, &target.host, command, held, &shim).await, None);
+    }
+    let Reached { context, options } = match run.reach(&target, &caller).await {
+        Ok(reached) => reached,
+        // No slave can be started there: a forced command, no shell. ssh needs none.
+        Err(error @ ContextError::Start(_)) if run.leaves_to_real_ssh() => {
+            return (ToShim::RealSsh(error.to_string()), Some(stdio));
+        }
         Err(error) => return (ToShim::Failed(format!("{}: {error}", target.host)), None),
     };
     if let Err(why) = run.check_user(&invocation, &context) {
         return (ToShim::Failed(why), None);
     }
     let verdict = match program(&invocation.request) {
-        Some(program) => join(&context, program, &invocation, stdio, shim).await,
+        Some(program) => {
+            let start = Start { program, variables: options.variables(&invocation) };
+            join(&context, start, &invocation, stdio, shim).await
+        }
         None => keep(&context, &invocation, shim).await,
     };
     (verdict, None)
+}
+
+/// What to start, with the variables that go along.
+struct Start {
+    program: ProgramKind,
+    variables: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 fn program(request: &Request) -> Option<ProgramKind> {
@@ -183,13 +197,13 @@ async fn keep(context: &Context, invocation: &Invocation, shim: Shim<'_>) -> ToS
 /// Runs a program, joined to the shim's descriptors.
 async fn join(
     context: &Context,
-    program: ProgramKind,
+    start: Start,
     invocation: &Invocation,
     stdio: Stdio,
     shim: Shim<'_>,
 ) -> ToShim {
     let name = context.name();
-    let (session, _running) = match context.open(program, context.variables(invocation)) {
+    let (session, _running) = match context.open(start.program, start.variables) {
         Ok(session) => session,
         Err(lost) => return ToShim::Failed(format!("{name}: {lost}")),
     };

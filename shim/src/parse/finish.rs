@@ -9,8 +9,8 @@ use super::expand::{Expanded, Tokens};
 use super::settings::{Control, Demand, SessionType, Settings, Tty};
 use super::{Local, Surroundings, UsageError};
 
-/// What [`Invocation::unserved`] says of a login shell.
-const LOGIN_SHELL: &str = "a login shell (no command)";
+/// What [`Invocation::unserved`] says of a login shell on a terminal.
+const LOGIN_SHELL: &str = "a login shell on a terminal (no command)";
 
 impl Settings {
     /// The end of parsing: what holds between options, and what they come to.
@@ -26,18 +26,20 @@ impl Settings {
         let background = self.background == Some(true);
         let null_stdin = background || self.null_stdin == Some(true);
         let mut notices = Vec::new();
+        let request = self.request(&host, words)?;
+        // Without a command a terminal is wanted unless it was refused (ssh(1), -T).
+        if request == Request::Login && matches!(self.tty, None | Some(Tty::Auto)) {
+            self.tty = Some(Tty::Yes);
+            self.demand(Demand::Terminal, LOGIN_SHELL);
+        }
         if self.tty == Some(Tty::Yes) && (null_stdin || !surroundings.stdin_is_terminal) {
             self.tty = Some(Tty::No);
             notices.push(
                 "Pseudo-terminal will not be allocated because stdin is not a terminal.".into(),
             );
         }
-        let request = self.request(&host, words)?;
         let local_command = self.expanded_local_command(&host)?;
-        let unserved = match self.unserved() {
-            Some(name) => Some(name.to_owned()),
-            None => (request == Request::Login).then(|| LOGIN_SHELL.to_owned()),
-        };
+        let unserved = self.unserved().map(str::to_owned);
         let control = match self.control {
             Some(Control::Known(command)) => Some(command),
             Some(Control::Unserved) | None => None,

@@ -150,8 +150,9 @@ fn control_commands() {
 #[test]
 fn what_cannot_be_honoured_yet_is_named() {
     let table: &[(&str, Option<&str>)] = &[
-        ("h", Some("a login shell (no command)")),
-        ("-T h", Some("a login shell (no command)")),
+        ("h", None),
+        ("-T h", None),
+        ("-tt h", Some("-t")),
         ("-t h x", None),
         ("-tt h x", Some("-t")),
         ("-tt -T h x", None),
@@ -211,6 +212,10 @@ fn a_terminal_is_wanted_only_where_input_is_one_or_by_force() {
     assert_eq!(with("-oRequestTTY=yes h x"), (Some("-o requesttty".into()), 0));
     assert_eq!(with("-nt h x"), (None, 1));
     assert_eq!(with("h x"), (None, 0));
+    assert_eq!(with("h"), (Some("a login shell on a terminal (no command)".into()), 0));
+    assert_eq!(with("-T h"), (None, 0));
+    assert_eq!(with("-n h"), (None, 1));
+    assert_eq!(parsed("h", &[]).local.notices.len(), 1);
     assert!(parsed("-t h x", &[]).local.notices[0].starts_with("Pseudo-terminal will not"));
 }
 
