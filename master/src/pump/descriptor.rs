@@ -3,12 +3,18 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::shared::Shared;
 use crate::sys;
+
+/// What `/dev/ptmx` and `/dev/pts/ptmx` are. Opened anew they give another terminal.
+const TERMINAL_MASTER: (u32, u32) = (5, 2);
 
 /// A descriptor, by the way in which it is used.
 #[derive(Debug)]
@@ -17,35 +23,67 @@ pub(super) enum Descriptor {
     Reopened(AsyncFd<OwnedFd>),
     /// A socket that others share, to be used with `MSG_DONTWAIT`.
     Socket(AsyncFd<OwnedFd>),
-    /// A file, or anything that can't be waited for: for the blocking pool.
-    Blocking(File),
+    /// A pipe, terminal or device that others share and that can't be opened anew.
+    Shared(Shared),
+    /// A file, or a device that is always ready: for the blocking pool.
+    Blocking(Arc<File>),
 }
 
 impl Descriptor {
     /// Finds out what `fd` is. `fd` itself is closed where another description takes its place.
     ///
     /// # Errors
-    /// A pipe whose other side is gone, and failures of the system.
+    /// `EBADF` where it is not open for this access, `BrokenPipe` for a pipe whose reader is gone,
+    /// and failures of the system.
     pub(super) fn new(fd: OwnedFd, access: OFlags, interest: Interest) -> io::Result<Descriptor> {
-        let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode);
+        let mode = rustix::fs::fcntl_getfl(&fd)? & OFlags::ACCMODE;
+        // A pipe opened anew would take what the descriptor itself may not have.
+        if mode != access && mode != OFlags::RDWR {
+            return Err(Errno::BADF.into());
+        }
+        let stat = rustix::fs::fstat(&fd)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
         match kind {
-            FileType::Socket => Ok(Descriptor::Socket(sys::watch(fd, interest)?)),
-            FileType::Fifo | FileType::CharacterDevice => match reopen(&fd, access) {
-                Ok(own) => match sys::watch(own, interest) {
-                    Ok(own) => Ok(Descriptor::Reopened(own)),
-                    // /dev/null and its like are always ready and can't be waited for.
-                    Err(_) => Ok(Descriptor::Blocking(fd.into())),
-                },
+            FileType::Socket => return Ok(Descriptor::Socket(sys::watch(fd, interest)?)),
+            FileType::Fifo | FileType::CharacterDevice => {}
+            _ => return Ok(Descriptor::Blocking(Arc::new(fd.into()))),
+        }
+        if kind == FileType::Fifo || is_terminal(&fd, &stat) {
+            match reopen(&fd, access) {
+                Ok(own) => return Ok(Descriptor::Reopened(sys::watch(own, interest)?)),
                 // The reader of this pipe is gone.
-                Err(rustix::io::Errno::NXIO) if kind == FileType::Fifo => {
-                    Err(io::ErrorKind::BrokenPipe.into())
+                Err(Errno::NXIO) if kind == FileType::Fifo => {
+                    return Err(io::ErrorKind::BrokenPipe.into());
                 }
-                // Another user's pipe or terminal: it was given to us, but not to be opened.
-                Err(_) => Ok(Descriptor::Blocking(fd.into())),
-            },
-            _ => Ok(Descriptor::Blocking(fd.into())),
+                // Another user's: it was given to us, but not to be opened. Or /dev/tty, which
+                // means another terminal in each process.
+                Err(_) => {}
+            }
+        }
+        Descriptor::shared(fd, interest)
+    }
+
+    /// A pipe or device that is used as it is.
+    ///
+    /// # Errors
+    /// Failures of the system.
+    pub(super) fn shared(fd: OwnedFd, interest: Interest) -> io::Result<Descriptor> {
+        let file = fd.try_clone()?;
+        match Shared::new(fd, interest) {
+            Ok(shared) => Ok(Descriptor::Shared(shared)),
+            // /dev/null and its like are always ready and can't be waited for.
+            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
+                Ok(Descriptor::Blocking(Arc::new(file.into())))
+            }
+            Err(error) => Err(error),
         }
     }
+}
+
+/// Whether this is the side of a terminal that programs use.
+fn is_terminal(fd: &OwnedFd, stat: &Stat) -> bool {
+    let number = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    number != TERMINAL_MASTER && rustix::termios::isatty(fd)
 }
 
 fn reopen(fd: &OwnedFd, access: OFlags) -> rustix::io::Result<OwnedFd> {

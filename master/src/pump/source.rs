@@ -1,54 +1,59 @@
 //! A descriptor that is read.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
+use rustix::net::{AddressFamily, RecvFlags, sockopt::socket_domain};
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::descriptor::Descriptor;
 
 /// A descriptor that is read.
 #[derive(Debug)]
-pub struct Source(From);
-
-#[derive(Debug)]
-enum From {
-    Reopened(AsyncFd<OwnedFd>),
-    Socket(AsyncFd<OwnedFd>),
-    Blocking(Arc<File>),
+pub struct Source {
+    /// `None` where it is not open for reading.
+    descriptor: Option<Descriptor>,
 }
 
 impl Source {
     /// Takes a descriptor that somebody else may share; its flags stay as they are.
     ///
+    /// One that is not open for reading has nothing to give: nohup(1) makes standard input so.
+    ///
     /// # Errors
     /// Failures of the system. Must be called in a tokio runtime.
     pub fn new(fd: OwnedFd) -> io::Result<Source> {
-        Ok(Source(match Descriptor::new(fd, OFlags::RDONLY, Interest::READABLE)? {
-            Descriptor::Reopened(fd) => From::Reopened(fd),
-            Descriptor::Socket(fd) => From::Socket(fd),
-            Descriptor::Blocking(file) => From::Blocking(Arc::new(file)),
-        }))
+        match Descriptor::new(fd, OFlags::RDONLY, Interest::READABLE) {
+            Ok(descriptor) => Ok(Source { descriptor: Some(descriptor) }),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::BADF) => {
+                Ok(Source { descriptor: None })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One that is used as it is, though it may be such as could be opened anew.
+    #[cfg(test)]
+    pub(super) fn shared(fd: OwnedFd) -> io::Result<Source> {
+        Ok(Source { descriptor: Some(Descriptor::shared(fd, Interest::READABLE)?) })
     }
 
     /// Reads up to `most` bytes; none is the end.
     ///
-    /// Cancel safe, except for files and devices that can't be waited for: what was read of one
-    /// when it is cancelled is lost.
+    /// Cancel safe, except for files and devices: what was read of one when it is cancelled is
+    /// lost.
     ///
     /// # Errors
-    /// As read(2).
+    /// As read(2). The end of a terminal that hung up, and of a Unix socket whose other side left
+    /// without reading all, is none: all that was written was read.
     pub async fn read(&mut self, most: usize) -> io::Result<Bytes> {
-        match &self.0 {
-            From::Reopened(fd) => {
+        let Some(descriptor) = &mut self.descriptor else { return Ok(Bytes::new()) };
+        match descriptor {
+            Descriptor::Reopened(fd) => {
                 let read = fd.async_io(Interest::READABLE, |fd| {
                     let mut piece = Vec::with_capacity(most);
                     rustix::io::read(fd, spare_capacity(&mut piece))?;
@@ -56,21 +61,30 @@ impl Source {
                 });
                 match read.await {
                     // A terminal that hung up has no more to give.
-                    Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
+                    Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => {
                         Ok(Bytes::new())
                     }
                     read => read,
                 }
             }
-            From::Socket(fd) => {
+            Descriptor::Socket(fd) => {
                 let read = fd.async_io(Interest::READABLE, |fd| {
                     let mut piece = Vec::with_capacity(most);
                     rustix::net::recv(fd, spare_capacity(&mut piece), RecvFlags::DONTWAIT)?;
                     Ok(piece.into())
                 });
-                read.await
+                match read.await {
+                    Err(error)
+                        if error.kind() == io::ErrorKind::ConnectionReset
+                            && socket_domain(fd.get_ref()) == Ok(AddressFamily::UNIX) =>
+                    {
+                        Ok(Bytes::new())
+                    }
+                    read => read,
+                }
             }
-            From::Blocking(file) => {
+            Descriptor::Shared(shared) => shared.read(most).await,
+            Descriptor::Blocking(file) => {
                 let file = file.clone();
                 let read = tokio::task::spawn_blocking(move || {
                     let mut piece = vec![0; most];

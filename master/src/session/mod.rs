@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::caller::{Ask, Caller};
 use crate::context::{Context, ContextError, Reached};
 use crate::link::{Outcome, Signaller};
-use crate::pump::{self, Sink, Source};
+use crate::pump::{self, Received, Sent, Sink, Source};
 use crate::run::{Choice, Run};
 use crate::socket::Socket;
 
@@ -222,18 +222,36 @@ async fn join(
     };
     // Input goes on as long as there is output, and ends with it.
     let input = async {
-        pump::send(Source::new(stdin), session.stdin).await;
-        std::future::pending().await
+        match pump::send(Source::new(stdin), session.stdin).await {
+            Sent::Whole | Sent::Unwanted => std::future::pending().await,
+            Sent::Failed(error) => error,
+        }
     };
-    let (stdout_whole, stderr_whole, outcome) = tokio::select! {
+    let (stdout, stderr, outcome) = tokio::select! {
         biased;
         ended = output => ended,
-        () = input => return ToShim::Failed(format!("{name}: the session lost its end")),
+        // Returning hangs up: the program must not take what it got for the whole.
+        error = input => return ToShim::Failed(format!("{name}: reading standard input: {error}")),
     };
     match outcome {
-        Outcome::Exited(status) if stdout_whole && stderr_whole => ToShim::Exited(status),
-        Outcome::Exited(_) => ToShim::Failed(format!("{name}: the program's output was cut short")),
+        Outcome::Exited(status) => exited(name, status, stdout, stderr),
         Outcome::Refused(refusal) => ToShim::Failed(format!("{name}: {}", refusal.message)),
         Outcome::Lost(lost) => ToShim::Failed(format!("{name}: {lost}")),
     }
+}
+
+/// A program has ended: its status counts where its output is where it should be.
+fn exited(name: &str, status: ExitStatus, stdout: Received, stderr: Received) -> ToShim {
+    for (stream, received) in [("output", stdout), ("error", stderr)] {
+        match received {
+            Received::Whole | Received::Unwanted => {}
+            Received::Cut => {
+                return ToShim::Failed(format!("{name}: the program's output was cut short"));
+            }
+            Received::Failed(error) => {
+                return ToShim::Failed(format!("{name}: writing standard {stream}: {error}"));
+            }
+        }
+    }
+    ToShim::Exited(status)
 }

@@ -1,0 +1,208 @@
+use std::fs::File;
+use std::io::{PipeWriter, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use super::{Sink, Source};
+
+/// A test that takes longer hangs. It is no measure of speed.
+const HANG: Duration = Duration::from_secs(60);
+
+/// More than a pipe holds.
+const MUCH: usize = 1_000_000;
+
+fn set_nonblocking(fd: impl AsFd) {
+    let flags = fcntl_getfl(&fd).unwrap();
+    fcntl_setfl(fd, flags | OFlags::NONBLOCK).unwrap();
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at / 7 % 251) as u8).collect()
+}
+
+async fn read_all(source: &mut Source) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        let read = tokio::time::timeout(HANG, source.read(32 * 1024)).await.expect("it hangs");
+        match read.unwrap() {
+            piece if piece.is_empty() => return all,
+            piece => all.extend_from_slice(&piece),
+        }
+    }
+}
+
+async fn write_all(sink: &mut Sink, bytes: Vec<u8>) -> std::io::Result<()> {
+    let mut bytes = Bytes::from(bytes);
+    while !bytes.is_empty() {
+        tokio::time::timeout(HANG, sink.write(&mut bytes)).await.expect("it hangs")?;
+    }
+    Ok(())
+}
+
+/// Both sides of a new terminal, raw.
+fn terminal() -> (File, File) {
+    let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&near).unwrap();
+    unlockpt(&near).unwrap();
+    let name = ptsname(&near, Vec::new()).unwrap();
+    let path = std::path::Path::new(name.to_str().unwrap());
+    let terminal = File::options().read(true).write(true).open(path).unwrap();
+    let mut modes = rustix::termios::tcgetattr(&terminal).unwrap();
+    modes.make_raw();
+    let now = rustix::termios::OptionalActions::Now;
+    rustix::termios::tcsetattr(&terminal, now, &modes).unwrap();
+    (File::from(near), terminal)
+}
+
+#[tokio::test]
+async fn a_pipe_that_cannot_be_opened_anew_passes_all_whatever_its_flags() {
+    for nonblocking in [false, true] {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let (input, mut input_writer) = std::io::pipe().unwrap();
+        if nonblocking {
+            set_nonblocking(&writer);
+            set_nonblocking(&input);
+        }
+        let before = fcntl_getfl(&writer).unwrap();
+        let mut sink = Sink::shared(writer.try_clone().unwrap().into()).unwrap();
+        let mut source = Source::shared(OwnedFd::from(input)).unwrap();
+        let feeder = std::thread::spawn(move || input_writer.write_all(&pattern(MUCH)));
+        let drainer = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            reader.read_to_end(&mut all).map(|_| all)
+        });
+        let all = read_all(&mut source).await;
+        assert!(all == pattern(MUCH), "read {} bytes", all.len());
+        feeder.join().unwrap().unwrap();
+        write_all(&mut sink, all).await.unwrap();
+        assert_eq!(fcntl_getfl(&writer).unwrap(), before);
+        drop((sink, writer));
+        let written = drainer.join().unwrap().unwrap();
+        assert!(written == pattern(MUCH), "wrote {} bytes", written.len());
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_from_a_shared_pipe_ends_with_its_last_writer() {
+    let (input, writer) = std::io::pipe().unwrap();
+    let mut source = Source::shared(OwnedFd::from(input)).unwrap();
+    drop(writer);
+    assert!(read_all(&mut source).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_read_that_is_given_up_takes_nothing_from_a_shared_pipe() {
+    let (mut input, mut writer) = std::io::pipe().unwrap();
+    let mut source = Source::shared(input.try_clone().unwrap().into()).unwrap();
+    tokio::select! {
+        biased;
+        _ = source.read(100) => panic!("nothing is there"),
+        () = tokio::task::yield_now() => {}
+    }
+    drop(source);
+    writer.write_all(b"for the next").unwrap();
+    drop(writer);
+    let mut got = String::new();
+    input.read_to_string(&mut got).unwrap();
+    assert_eq!(got, "for the next");
+}
+
+/// A thread each would be more than the blocking pool has.
+#[tokio::test]
+async fn many_blocked_pipes_leave_the_blocking_pool_alone() {
+    let (reader, mut full): (_, PipeWriter) = std::io::pipe().unwrap();
+    set_nonblocking(&full);
+    while full.write(&[0; 4096]).is_ok() {}
+    let (input, _writer) = std::io::pipe().unwrap();
+    let waiting = (0..600).map(|_| {
+        let mut source = Source::shared(input.try_clone().unwrap().into()).unwrap();
+        let mut sink = Sink::shared(full.try_clone().unwrap().into()).unwrap();
+        tokio::spawn(async move {
+            let mut bytes = Bytes::from_static(b"more");
+            tokio::select! {
+                _ = source.read(1) => {}
+                _ = sink.write(&mut bytes) => {}
+            }
+        })
+    });
+    let waiting: Vec<_> = waiting.collect();
+    tokio::task::yield_now().await;
+    let other = tokio::task::spawn_blocking(|| ());
+    tokio::time::timeout(HANG, other).await.expect("it hangs").unwrap();
+    assert!(waiting.iter().all(|task| !task.is_finished()));
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    drop(reader);
+}
+
+#[tokio::test]
+async fn a_shared_pipe_without_a_reader_is_broken() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut sink = Sink::shared(OwnedFd::from(writer)).unwrap();
+    drop(reader);
+    let error = write_all(&mut sink, vec![1]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+}
+
+#[tokio::test]
+async fn a_terminal_that_cannot_be_opened_anew_is_read_and_written() {
+    let (mut near, terminal) = terminal();
+    let mut sink = Sink::shared(terminal.try_clone().unwrap().into()).unwrap();
+    let mut source = Source::shared(terminal.into()).unwrap();
+    let mut screen = near.try_clone().unwrap();
+    let shown = std::thread::spawn(move || {
+        let mut all = vec![0; 20_000];
+        screen.read_exact(&mut all).map(|()| all)
+    });
+    write_all(&mut sink, pattern(20_000)).await.unwrap();
+    assert!(shown.join().unwrap().unwrap() == pattern(20_000));
+    near.write_all(b"typed").unwrap();
+    assert_eq!(source.read(100).await.unwrap(), "typed");
+    drop(near);
+    assert!(read_all(&mut source).await.is_empty(), "a terminal that hung up has ended");
+}
+
+/// Opened anew, the far side of a terminal would be that of another one.
+#[tokio::test]
+async fn the_far_side_of_a_terminal_is_used_as_it_is() {
+    let (near, mut terminal) = terminal();
+    let mut source = Source::new(near.into()).unwrap();
+    terminal.write_all(b"shown").unwrap();
+    let read = tokio::time::timeout(HANG, source.read(100)).await.expect("it hangs");
+    assert_eq!(read.unwrap(), "shown");
+}
+
+#[tokio::test]
+async fn an_input_that_is_not_open_for_reading_is_empty() {
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let null = File::options().write(true).open("/dev/null").unwrap();
+    for fd in [OwnedFd::from(writer), null.into()] {
+        assert!(read_all(&mut Source::new(fd).unwrap()).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_or_written_says_why() {
+    let mut directory = Source::new(File::open("/").unwrap().into()).unwrap();
+    let error = directory.read(1).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::IsADirectory);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let error = write_all(&mut Sink::new(full.into()).unwrap(), vec![1]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    let (reader, _writer) = std::io::pipe().unwrap();
+    assert!(Sink::new(reader.into()).is_err(), "it is not open for writing");
+}
+
+#[tokio::test]
+async fn a_unix_socket_whose_other_side_left_unread_bytes_behind_has_ended() {
+    let (near, mut far) = UnixStream::pair().unwrap();
+    (&near).write_all(b"never read").unwrap();
+    far.write_all(b"last words").unwrap();
+    drop(far);
+    let mut source = Source::new(near.into()).unwrap();
+    assert_eq!(read_all(&mut source).await, b"last words");
+}
