@@ -1,15 +1,16 @@
 //! Sessions: joins a shim's descriptors to a program at the end of a link.
 
+mod ask;
 mod serve;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
-use async_trait::async_trait;
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::invocation::{ControlCommand, Invocation, Request};
-use fakessh_protocol::message::{FromShim, Handoff, ProgramKind, Question, Secret, ToShim};
-use tokio::sync::{Mutex, mpsc};
+use fakessh_protocol::message::{FromShim, Handoff, ProgramKind, ToShim};
+use rustix::net::SocketType;
+use rustix::net::sockopt::socket_type;
 
 use crate::caller::{Ask, Caller};
 use crate::context::{Context, ContextError, Reached};
@@ -18,10 +19,8 @@ use crate::pump::{self, Received, Sent, Sink, Source};
 use crate::run::{Choice, Run};
 use crate::socket::Socket;
 
+use ask::ShimAsk;
 pub(crate) use serve::serve;
-
-/// Answers that may wait. There is one question at a time; more answers than that are nobody's.
-const WAITING: usize = 16;
 
 /// Standard input, output and error of a shim.
 type Stdio = [OwnedFd; 3];
@@ -31,24 +30,28 @@ type Stdio = [OwnedFd; 3];
 /// Never fails: what goes wrong is said to the shim. When the shim goes away, or this is
 /// cancelled, the session is hung up.
 async fn handoff(run: Arc<Run>, handoff: Handoff, mut descriptors: Vec<OwnedFd>) {
-    let Some(socket) = (descriptors.len() == 4).then(|| descriptors.pop()).flatten() else {
-        return tracing::warn!("a handoff came without its four descriptors");
+    let is_shims = |fd: &OwnedFd| socket_type(fd) == Ok(SocketType::SEQPACKET);
+    let Some(socket) = descriptors.pop().filter(is_shims) else {
+        return tracing::warn!("a handoff came without the shim's socket");
     };
     let socket = match Socket::new(socket) {
         Ok(socket) => Arc::new(socket),
         Err(error) => return tracing::warn!(%error, "can't wait for a shim"),
     };
-    let Ok(stdio) = Stdio::try_from(descriptors) else { return };
+    let Ok(stdio) = Stdio::try_from(descriptors) else {
+        let text = "standard input, output and error did not all reach the master".to_owned();
+        let _ = socket.send_message(&ToShim::Failed(text), &[]).await;
+        return;
+    };
     let signaller = OnceLock::new();
-    let (answers_sender, answers) = mpsc::channel(WAITING);
-    let ask = ShimAsk { socket: socket.clone(), answers: Mutex::new(answers) };
+    let (ask, answers) = ShimAsk::new(socket.clone());
     let listen = async {
         while let Ok(Some((message, _))) = socket.receive_message::<FromShim>().await {
             match message {
                 FromShim::Signal(number) => {
                     signaller.get().inspect(|signaller: &&Signaller| signaller.signal(number));
                 }
-                FromShim::Answer(answer) => drop(answers_sender.try_send(answer)),
+                FromShim::Answer(answer) => drop(answers.try_send(answer)),
             }
         }
     };
@@ -79,28 +82,6 @@ struct Shim<'a> {
     socket: &'a Socket,
     /// Where its signals go, once there is a program.
     signaller: &'a OnceLock<Signaller>,
-}
-
-/// Asks by way of a shim.
-struct ShimAsk {
-    socket: Arc<Socket>,
-    /// One question at a time: whoever holds this waits for its answer.
-    answers: Mutex<mpsc::Receiver<Option<Secret>>>,
-}
-
-#[async_trait]
-impl Ask for ShimAsk {
-    async fn ask(&self, question: Question) -> Option<Secret> {
-        let mut answers = self.answers.lock().await;
-        // An answer to a question that was withdrawn is nobody's.
-        while answers.try_recv().is_ok() {}
-        self.socket.send_message(&ToShim::Ask(question), &[]).await.ok()?;
-        answers.recv().await.flatten()
-    }
-
-    async fn notice(&self, text: String) {
-        let _ = self.socket.send_message(&ToShim::Notice(text), &[]).await;
-    }
 }
 
 /// Finds the context, runs the session, and says what the shim is to be told, with the

@@ -1,0 +1,102 @@
+//! Questions that a shim asks for us.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use fakessh_protocol::message::{Question, Secret, ToShim};
+use tokio::sync::{Mutex, mpsc};
+
+use crate::caller::Ask;
+use crate::socket::Socket;
+
+/// Answers that may wait. There is one question at a time; more answers than that are nobody's.
+const WAITING: usize = 16;
+
+/// Asks by way of a shim.
+pub(super) struct ShimAsk {
+    socket: Arc<Socket>,
+    /// One question at a time: whoever holds this waits for its answer.
+    answers: Mutex<Answers>,
+}
+
+impl ShimAsk {
+    /// Asks over this socket. What the shim answers is to be put into the sender.
+    pub(super) fn new(socket: Arc<Socket>) -> (ShimAsk, mpsc::Sender<Option<Secret>>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let answers = Mutex::new(Answers { receiver, open: 0 });
+        (ShimAsk { socket, answers }, sender)
+    }
+}
+
+/// What comes back from a shim: one answer for each question, in order.
+struct Answers {
+    receiver: mpsc::Receiver<Option<Secret>>,
+    /// Questions that were sent and not answered. Above one, the older ones were withdrawn, and
+    /// their answers are nobody's: what was typed for one must not be sent for another.
+    open: usize,
+}
+
+impl Answers {
+    /// The answer to the last question; `None` also where the shim is gone. Cancel safe.
+    async fn last(&mut self) -> Option<Secret> {
+        loop {
+            let answer = self.receiver.recv().await?;
+            self.open = self.open.saturating_sub(1);
+            if self.open == 0 {
+                return answer;
+            }
+        }
+    }
+
+    /// Throws away what came for questions that were withdrawn, and what nobody asked for.
+    fn forget(&mut self) {
+        while self.receiver.try_recv().is_ok() {
+            self.open = self.open.saturating_sub(1);
+        }
+    }
+}
+
+#[async_trait]
+impl Ask for ShimAsk {
+    async fn ask(&self, question: Question) -> Option<Secret> {
+        let mut answers = self.answers.lock().await;
+        answers.forget();
+        self.socket.send_message(&ToShim::Ask(question), &[]).await.ok()?;
+        answers.open += 1;
+        answers.last().await
+    }
+
+    async fn notice(&self, text: String) {
+        let _ = self.socket.send_message(&ToShim::Notice(text), &[]).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fakessh_protocol::message::QuestionKind;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    #[tokio::test]
+    async fn an_answer_to_a_question_that_was_withdrawn_is_nobodys() {
+        let (flags, kind) = (SocketFlags::CLOEXEC, SocketType::SEQPACKET);
+        let (near, far) = socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
+        let (ask, answers) = ShimAsk::new(Arc::new(Socket::new(near).unwrap()));
+        let shim = Socket::new(far).unwrap();
+        let question = |text: &str| Question { kind: QuestionKind::Secret, text: text.to_owned() };
+        let asked = async || shim.receive_message::<ToShim>().await.unwrap().unwrap().0;
+        tokio::select! {
+            biased;
+            _ = ask.ask(question("first")) => panic!("nobody answers"),
+            message = asked() => assert_eq!(message, ToShim::Ask(question("first"))),
+        }
+        let second = async {
+            assert_eq!(asked().await, ToShim::Ask(question("second")));
+            for answer in ["to the first", "to the second"] {
+                answers.send(Some(Secret(answer.to_owned()))).await.unwrap();
+            }
+        };
+        let (answer, ()) = tokio::join!(ask.ask(question("second")), second);
+        assert_eq!(answer, Some(Secret("to the second".to_owned())));
+    }
+}
