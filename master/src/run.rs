@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use fakessh_protocol::invocation::Invocation;
+use tokio::sync::Notify;
 
 use crate::caller::Caller;
 use crate::context::{Context, ContextError, Reached, Registry};
@@ -50,13 +51,15 @@ pub struct Run {
     directory: PathBuf,
     /// What was used, so that a session need not look at any configuration.
     used: Mutex<HashMap<(Target, PathBuf), Reached>>,
+    /// Where sessions of this run wait that only keep a context.
+    kept: Mutex<Vec<(Weak<Context>, Arc<Notify>)>>,
 }
 
 impl Run {
     /// A run that leads to these hosts. Relative paths in the options of mapped destinations are
     /// meant from `directory`.
     pub fn new(hosts: Hosts, registry: Registry, directory: PathBuf) -> Run {
-        Run { hosts, registry, directory, used: Mutex::default() }
+        Run { hosts, registry, directory, used: Mutex::default(), kept: Mutex::default() }
     }
 
     /// The destinations that are known before any command line is.
@@ -176,9 +179,22 @@ impl Run {
         ))
     }
 
-    /// Lets sessions end that only kept a context.
-    pub(crate) fn release(&self, context: &Context) {
-        context.release();
+    /// Lets sessions of this run end that only kept a context.
+    pub(crate) fn release(&self, context: &Arc<Context>) {
+        self.released(context).notify_waiters();
+    }
+
+    /// Tells its waiters when this run need not keep the context any longer.
+    pub(crate) fn released(&self, context: &Arc<Context>) -> Arc<Notify> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(kept, _)| kept.strong_count() > 0);
+        let is_it = |(kept, _): &&(Weak<Context>, _)| kept.as_ptr() == Arc::as_ptr(context);
+        if let Some((_, notify)) = kept.iter().find(is_it) {
+            return notify.clone();
+        }
+        let notify = Arc::new(Notify::new());
+        kept.push((Arc::downgrade(context), notify.clone()));
+        notify
     }
 
     fn used(&self) -> MutexGuard<'_, HashMap<(Target, PathBuf), Reached>> {

@@ -13,7 +13,6 @@ use std::time::{Duration, SystemTime};
 use fakessh_protocol::invocation::Invocation;
 use fakessh_protocol::message::ProgramKind;
 use thiserror::Error;
-use tokio::sync::Notify;
 
 use crate::caller::Caller;
 use crate::hop::ssh::{ConnectError, SshConnection};
@@ -77,7 +76,6 @@ pub struct Context {
     since: SystemTime,
     sessions: Arc<AtomicUsize>,
     served: AtomicU64,
-    released: Notify,
 }
 
 impl fmt::Debug for Context {
@@ -112,7 +110,6 @@ impl Context {
             since: SystemTime::now(),
             sessions: Arc::new(AtomicUsize::new(0)),
             served: AtomicU64::new(0),
-            released: Notify::new(),
         })
     }
 
@@ -173,16 +170,6 @@ impl Context {
         self.served.fetch_add(1, Ordering::Relaxed);
         self.sessions.fetch_add(1, Ordering::Relaxed);
         Ok((session, SessionCount(self.sessions.clone())))
-    }
-
-    /// Ends what waits in [`Context::released`].
-    pub(crate) fn release(&self) {
-        self.released.notify_waiters();
-    }
-
-    /// Resolves when somebody says that the context need not be kept any longer. Cancel safe.
-    pub(crate) async fn released(&self) {
-        self.released.notified().await;
     }
 
     /// Ends the link, all its sessions, and the connection.

@@ -121,7 +121,11 @@ async fn verdict(
             let start = Start { program, variables: options.variables(&invocation) };
             join(&context, start, &invocation, stdio, shim).await
         }
-        None => keep(&context, &invocation, shim).await,
+        None => {
+            // A caller that reads our output to its end goes on: nothing will come.
+            drop(stdio);
+            keep(&run, &context, &invocation, shim).await
+        }
     };
     (verdict, None)
 }
@@ -165,13 +169,21 @@ async fn control(
 }
 
 /// `-N`: keeps the context until the shim goes, or the context does.
-async fn keep(context: &Context, invocation: &Invocation, shim: Shim<'_>) -> ToShim {
+async fn keep(
+    run: &Run,
+    context: &Arc<Context>,
+    invocation: &Invocation,
+    shim: Shim<'_>,
+) -> ToShim {
+    let notify = run.released(context);
+    // Whoever was told that the session runs may release it at once.
+    let released = notify.notified();
     if invocation.announce {
         let _ = shim.socket.send_message(&ToShim::Started, &[]).await;
     }
     tokio::select! {
         lost = context.link().lost() => ToShim::Failed(format!("{}: {lost}", context.name())),
-        () = context.released() => ToShim::Exited(ExitStatus::Code(0)),
+        () = released => ToShim::Exited(ExitStatus::Code(0)),
     }
 }
 
