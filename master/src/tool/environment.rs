@@ -18,6 +18,11 @@ const PROGRAM_VARIABLES: [&str; 1] = ["AUTOSSH_PATH"];
 /// The same, for programs that want the directory.
 const DIRECTORY_VARIABLES: [&str; 1] = ["MUTAGEN_SSH_PATH"];
 
+/// Variables that keep programs from asking for what we can't do yet and they can do without, set
+/// only where the user has not. Ansible asks for a terminal, so that what it runs ends with its
+/// ssh: with ours it does so anyway.
+const SETTINGS: [(&str, &str); 1] = [("ANSIBLE_SSH_USETTY", "false")];
+
 /// A copy of a run's socket that a tool can inherit: with a number that scripts leave alone, and
 /// still close-on-exec in this process.
 ///
@@ -45,11 +50,14 @@ pub fn environment(directory: &Path, socket: &OwnedFd) -> io::Result<Vec<(OsStri
         (find::FD_VARIABLE.into(), find::describe(socket.as_fd())?.into()),
         (find::SOCKET_VARIABLE.into(), directory.join(find::SOCKET_NAME).into()),
     ];
-    let programs = PROGRAM_VARIABLES.iter().map(|name| (name, directory.join("ssh")));
-    let directories = DIRECTORY_VARIABLES.iter().map(|name| (name, directory.to_owned()));
-    for (name, value) in programs.chain(directories) {
+    let programs = PROGRAM_VARIABLES.iter().map(|name| (*name, directory.join("ssh").into()));
+    let directories = DIRECTORY_VARIABLES.iter().map(|name| (*name, directory.into()));
+    let settings = SETTINGS.iter().map(|(name, value)| (*name, value.into()));
+    let unless_set: [Vec<(&str, OsString)>; 3] =
+        [programs.collect(), directories.collect(), settings.collect()];
+    for (name, value) in unless_set.into_iter().flatten() {
         if std::env::var_os(name).is_none() {
-            variables.push((name.into(), value.into()));
+            variables.push((name.into(), value));
         }
     }
     Ok(variables)
