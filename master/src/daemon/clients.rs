@@ -3,13 +3,14 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use fakessh_protocol::message::{Question, Secret};
 use fakessh_shim::datagram::Datagram;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use zeroize::Zeroizing;
 
@@ -21,6 +22,12 @@ use crate::run::{Hosts, Run};
 use crate::session;
 use crate::socket::Socket;
 use crate::ssh_config::Target;
+
+/// How often it is looked whether the maker of a run directory has let go of it: for ten seconds.
+const ABANDONED_LOOKS: u32 = 1000;
+
+/// Time between two such looks.
+const ABANDONED_LOOK: Duration = Duration::from_millis(10);
 
 /// Messages of a client that may wait: it answers one question at a time.
 const WAITING: usize = 4;
@@ -215,9 +222,16 @@ struct Abandoned(Option<PathBuf>);
 
 impl Drop for Abandoned {
     fn drop(&mut self) {
-        if let Some(directory) = &self.0 {
-            crate::tool::remove_abandoned(directory);
-        }
+        let (Some(directory), Ok(runtime)) = (self.0.take(), Handle::try_current()) else { return };
+        // A process that is killed closes its socket a moment before it lets go of its lock.
+        runtime.spawn(async move {
+            for _ in 0..ABANDONED_LOOKS {
+                if crate::tool::remove_abandoned(&directory) {
+                    return;
+                }
+                tokio::time::sleep(ABANDONED_LOOK).await;
+            }
+        });
     }
 }
 

@@ -8,14 +8,14 @@ use fakessh_protocol::message::{Refusal, Spawn, ToSlave};
 use fakessh_protocol::wire::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::LinkLost;
+use super::{LinkLost, Piece};
 
 /// What sessions ask of the link's task.
 #[derive(Debug)]
 pub(super) enum Command {
     Open(Box<Open>),
     Message(Handle, ToSlave),
-    Data(Handle, Bytes),
+    Data(Handle, Piece),
     Finish(Handle),
     Reset(Handle),
     Consumed(Handle, usize),

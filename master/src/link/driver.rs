@@ -12,12 +12,15 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::command::{Chunk, Command, Open, Outcome};
-use super::{Keepalive, LinkLost};
+use super::{Keepalive, LinkLost, Piece};
 use crate::stream::ByteStream;
 
 /// Bytes that go to the stream in one piece, if so many are ready: one full data frame and the
 /// small ones around it.
 const BATCH: usize = MAX_DATA + HEADER_LEN;
+
+/// Bytes from which a frame is not copied to others, but goes out by itself.
+const WORTH_A_PIECE: usize = 4096;
 
 /// Most sessions on one link: far above what one target runs, and half of what the mux allows.
 const MAX_SESSIONS: usize = 16_384;
@@ -31,24 +34,43 @@ const COMMANDS_AT_ONCE: usize = 256;
 /// Chunks of a handle that wait for their turn.
 #[derive(Debug)]
 struct Outbox {
-    chunks: VecDeque<Bytes>,
+    chunks: VecDeque<Piece>,
     underway: Arc<Semaphore>,
 }
 
 impl Outbox {
+    /// The next bytes as a whole frame, where they were read as one.
+    fn take_frame(&mut self, header: [u8; HEADER_LEN], len: usize) -> Option<Bytes> {
+        if self.chunks.front()?.len() != len {
+            return None;
+        }
+        match self.chunks.pop_front()?.into_frame(header) {
+            Ok(frame) => {
+                self.underway.add_permits(1);
+                Some(frame)
+            }
+            Err(piece) => {
+                self.chunks.push_front(piece);
+                None
+            }
+        }
+    }
+
     /// Moves up to `len` bytes to the batch, and says how many. A chunk whose last byte went makes
     /// room for the next one of its handle.
     fn take(&mut self, len: usize, batch: &mut BytesMut) -> usize {
         let mut taken = 0;
         while taken < len
-            && let Some(chunk) = self.chunks.front_mut()
+            && let Some(chunk) = self.chunks.pop_front()
         {
+            let mut chunk = chunk.into_bytes();
             let piece = chunk.split_to(chunk.len().min(len - taken));
             taken += piece.len();
             batch.extend_from_slice(&piece);
             if chunk.is_empty() {
-                self.chunks.pop_front();
                 self.underway.add_permits(1);
+            } else {
+                self.chunks.push_front(Piece::Plain(chunk));
             }
         }
         taken
@@ -62,6 +84,8 @@ pub(super) struct Driver {
     keepalive: Keepalive,
     /// When a probe that was sent must have been answered.
     probe: Option<Instant>,
+    /// A frame that is next, whatever else there is: the mux counts it as sent.
+    frame: Option<Bytes>,
     outboxes: HashMap<Handle, Outbox>,
     inboxes: HashMap<Handle, mpsc::UnboundedSender<Chunk>>,
     /// Sessions that have not ended, by their control handle.
@@ -81,6 +105,7 @@ impl Driver {
             commands,
             keepalive,
             probe: None,
+            frame: None,
             outboxes: HashMap::new(),
             inboxes: HashMap::new(),
             sessions: HashMap::new(),
@@ -128,7 +153,7 @@ impl Driver {
             }
             tokio::select! {
                 biased;
-                room = has_room(&self.stream.outgoing), if self.mux.wants_transmit() => {
+                room = has_room(&self.stream.outgoing), if self.wants_transmit() => {
                     if !room {
                         return Err(self.ended());
                     }
@@ -153,14 +178,28 @@ impl Driver {
         }
     }
 
+    fn wants_transmit(&self) -> bool {
+        self.frame.is_some() || self.mux.wants_transmit()
+    }
+
     /// Gives the stream as much as fits in one piece.
     fn transmit(&mut self) -> Result<(), LinkLost> {
         // This task alone sends: the room that was there still is.
         let Ok(permit) = self.stream.outgoing.try_reserve() else { return Ok(()) };
+        if let Some(frame) = self.frame.take() {
+            permit.send(frame);
+            return Ok(());
+        }
         let mut batch = BytesMut::new();
-        fill(&mut self.mux, &mut self.outboxes, &mut batch)?;
-        if !batch.is_empty() {
-            permit.send(batch.freeze());
+        let frame = fill(&mut self.mux, &mut self.outboxes, &mut batch)?;
+        match frame {
+            Some(frame) if batch.is_empty() => permit.send(frame),
+            frame => {
+                if !batch.is_empty() {
+                    permit.send(batch.freeze());
+                }
+                self.frame = frame;
+            }
         }
         Ok(())
     }
@@ -321,18 +360,25 @@ impl Driver {
     }
 }
 
-/// Puts frames together until there are no more, or enough for one piece.
+/// Puts frames together until there are no more, or enough for one piece. A large frame that needs
+/// no copy goes behind them by itself, and is returned.
 fn fill(
     mux: &mut Mux,
     outboxes: &mut HashMap<Handle, Outbox>,
     batch: &mut BytesMut,
-) -> Result<(), LinkLost> {
+) -> Result<Option<Bytes>, LinkLost> {
     while batch.len() < BATCH
         && let Some(transmit) = mux.transmit()
     {
         match transmit {
             Transmit::Control(frame) => batch.extend_from_slice(&frame),
             Transmit::Data { header, handle, len } => {
+                if len >= WORTH_A_PIECE
+                    && let Some(outbox) = outboxes.get_mut(&handle)
+                    && let Some(frame) = outbox.take_frame(header, len)
+                {
+                    return Ok(Some(frame));
+                }
                 batch.reserve(HEADER_LEN + len);
                 batch.extend_from_slice(&header);
                 // Only what was put into an outbox is ever offered to the mux.
@@ -343,7 +389,7 @@ fn fill(
             }
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Waits until the stream takes another piece; false where it never will again.

@@ -8,8 +8,8 @@ use fakessh_protocol::wire::Handle;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::LinkLost;
 use super::command::{Chunk, Command, Ends, Outcome};
+use super::{LinkLost, Piece};
 
 /// Most chunks of one handle that wait in the link's task: one that goes out and one that is ready
 /// behind it.
@@ -104,12 +104,17 @@ impl Sender {
     /// # Errors
     /// [`SendError::Stopped`]. Where it is cancelled, the chunk is not sent.
     pub async fn send(&self, chunk: Bytes) -> Result<(), SendError> {
-        if chunk.is_empty() {
+        self.send_piece(Piece::Plain(chunk)).await
+    }
+
+    /// As [`Sender::send`].
+    pub(crate) async fn send_piece(&self, piece: Piece) -> Result<(), SendError> {
+        if piece.len() == 0 {
             return Ok(());
         }
         let permit = self.underway.acquire().await.map_err(|_| SendError::Stopped)?;
         permit.forget();
-        let command = Command::Data(self.handle, chunk);
+        let command = Command::Data(self.handle, piece);
         self.commands.send(command).map_err(|_| SendError::Stopped)
     }
 

@@ -8,6 +8,7 @@
 mod command;
 mod driver;
 mod handles;
+mod piece;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,6 +23,8 @@ use crate::stream::ByteStream;
 
 pub use command::{Chunk, Outcome};
 pub use handles::{Control, Receiver, SendError, Sender, Session, Signaller};
+
+pub(crate) use piece::Piece;
 
 use command::{Command, Open};
 

@@ -68,16 +68,16 @@ pub(crate) async fn send(source: io::Result<Source>, sender: Sender) -> Sent {
         }
         let piece = tokio::select! {
             biased;
-            piece = source.read(PIECE) => piece,
+            piece = source.read_piece(PIECE) => piece,
             () = sender.stopped() => return Sent::Unwanted,
         };
         match piece {
-            Ok(piece) if piece.is_empty() => {
+            Ok(piece) if piece.len() == 0 => {
                 sender.finish();
                 return Sent::Whole;
             }
             Ok(piece) => {
-                if sender.send(piece).await.is_err() {
+                if sender.send_piece(piece).await.is_err() {
                     return Sent::Unwanted;
                 }
             }

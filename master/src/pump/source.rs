@@ -1,6 +1,6 @@
 //! A descriptor that is read.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, RecvFlags, sockopt::socket_domain};
 use tokio::io::Interest;
 
 use super::descriptor::Descriptor;
+use crate::link::Piece;
 
 /// A descriptor that is read.
 #[derive(Debug)]
@@ -51,46 +52,52 @@ impl Source {
     /// As read(2). The end of a terminal that hung up, and of a Unix socket whose other side left
     /// without reading all, is none: all that was written was read.
     pub async fn read(&mut self, most: usize) -> io::Result<Bytes> {
-        let Some(descriptor) = &mut self.descriptor else { return Ok(Bytes::new()) };
+        self.read_piece(most).await.map(Piece::into_bytes)
+    }
+
+    /// As [`Source::read`].
+    pub(super) async fn read_piece(&mut self, most: usize) -> io::Result<Piece> {
+        let nothing = || Piece::Plain(Bytes::new());
+        let Some(descriptor) = &mut self.descriptor else { return Ok(nothing()) };
         match descriptor {
             Descriptor::Reopened(fd) => {
                 let read = fd.async_io(Interest::READABLE, |fd| {
-                    let mut piece = Vec::with_capacity(most);
-                    rustix::io::read(fd, spare_capacity(&mut piece))?;
-                    Ok(piece.into())
+                    Piece::read(most, |piece| {
+                        rustix::io::read(fd, spare_capacity(piece))?;
+                        Ok(())
+                    })
                 });
                 match read.await {
                     // A terminal that hung up has no more to give.
-                    Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => {
-                        Ok(Bytes::new())
-                    }
+                    Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => Ok(nothing()),
                     read => read,
                 }
             }
             Descriptor::Socket(fd) => {
                 let read = fd.async_io(Interest::READABLE, |fd| {
-                    let mut piece = Vec::with_capacity(most);
-                    rustix::net::recv(fd, spare_capacity(&mut piece), RecvFlags::DONTWAIT)?;
-                    Ok(piece.into())
+                    Piece::read(most, |piece| {
+                        rustix::net::recv(fd, spare_capacity(piece), RecvFlags::DONTWAIT)?;
+                        Ok(())
+                    })
                 });
                 match read.await {
                     Err(error)
                         if error.kind() == io::ErrorKind::ConnectionReset
                             && socket_domain(fd.get_ref()) == Ok(AddressFamily::UNIX) =>
                     {
-                        Ok(Bytes::new())
+                        Ok(nothing())
                     }
                     read => read,
                 }
             }
-            Descriptor::Shared(shared) => shared.read(most).await,
+            Descriptor::Shared(shared) => shared.read(most).await.map(Piece::Plain),
             Descriptor::Blocking(file) => {
                 let file = file.clone();
                 let read = tokio::task::spawn_blocking(move || {
-                    let mut piece = vec![0; most];
-                    let len = (&*file).read(&mut piece)?;
-                    piece.truncate(len);
-                    Ok::<_, io::Error>(Bytes::from(piece))
+                    Piece::read(most, |piece| {
+                        rustix::io::read(&*file, spare_capacity(piece))?;
+                        Ok::<_, io::Error>(())
+                    })
                 });
                 read.await.map_err(io::Error::other)?
             }

@@ -162,13 +162,14 @@ pub(crate) fn sweep(base: &Directory) {
     }
 }
 
-/// Removes a run directory unless its maker still holds it.
-pub(crate) fn remove_abandoned(path: &Path) {
-    let Ok(held) = File::open(path) else { return };
-    if flock(&held, FlockOperation::NonBlockingLockExclusive).is_ok() {
-        tracing::info!(path = %path.display(), "removing a run directory that was left behind");
-        let _ = std::fs::remove_dir_all(path);
+/// Removes a run directory unless its maker still holds it. Says whether it is gone.
+pub(crate) fn remove_abandoned(path: &Path) -> bool {
+    let Ok(held) = File::open(path) else { return true };
+    if flock(&held, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return false;
     }
+    tracing::info!(path = %path.display(), "removing a run directory that was left behind");
+    std::fs::remove_dir_all(path).is_ok()
 }
 
 #[cfg(test)]
