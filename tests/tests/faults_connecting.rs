@@ -103,7 +103,10 @@ both_clients! {
     fn a_proxy_command_that_fails(client) {
         let lab = Lab::start();
         lab.host_through("proxied", lab.port(), &["ProxyCommand /no/such/program"]);
-        refused(&lab, client, "proxied", &["/no/such/program"]);
+        // What the command says is shown as it comes, as ssh shows it.
+        let done = lab.tool_to(client, "proxied", ["ssh", "proxied", "true"]).run();
+        assert!(done.err().contains("/no/such/program"), "{}", done.shown());
+        done.expect_status(255).expect_out("");
     }
 }
 

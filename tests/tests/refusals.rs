@@ -50,8 +50,6 @@ fn options_that_are_not_served_yet_are_refused_by_name_with_fakessh() {
         let words = ["ssh"].iter().chain(option).chain(&["remote", "true"]).copied();
         run(&words.collect::<Vec<_>>()).expect_fault(255, &[name]).expect_out("");
     }
-    // No command means a terminal.
-    run(&["ssh", "remote"]).expect_fault(255, &[]).expect_out("");
 }
 
 #[test]
