@@ -72,7 +72,8 @@ pub enum SendError {
     Stopped,
 }
 
-/// Sends bytes on one handle. Dropped before [`Sender::finish`], it cuts the stream.
+/// Sends bytes on one handle. Dropped before [`Sender::finish`], it cuts the stream, and the slave
+/// hangs the program up: a cut input must not look complete.
 #[derive(Debug)]
 pub struct Sender {
     handle: Handle,
