@@ -89,6 +89,8 @@ fn pid(text: &str) -> Option<Pid> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
@@ -104,8 +106,21 @@ mod tests {
     }
 
     #[test]
-    fn we_are_found_in_our_own_session() {
-        let session = rustix::process::getsid(None).unwrap();
-        assert!(any_runs(&HashSet::from([session])));
+    fn the_members_of_a_session_are_found() {
+        // Its own leader, in whatever session these tests run: one that was led from outside of
+        // our process namespace has no number here.
+        let mut sleeper = std::process::Command::new("setsid");
+        let sleeper = sleeper.arg("cat").stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut sleeper = sleeper.spawn().unwrap();
+        let leader = HashSet::from([Pid::from_child(&sleeper)]);
+        while !any_runs(&leader) {
+            assert!(sleeper.try_wait().unwrap().is_none(), "it has ended");
+            std::thread::yield_now();
+        }
+        signal(&leader, Whom::Strays, &[Signal::KILL]);
+        assert!(any_runs(&leader), "the leader is no stray");
+        signal(&leader, Whom::All, &[Signal::KILL]);
+        sleeper.wait().unwrap();
+        assert!(!any_runs(&leader));
     }
 }
