@@ -5,7 +5,7 @@ mod link;
 mod shim;
 
 pub use link::{
-    Hello, LinkSettings, ProgramKind, Refusal, RefusalReason, SessionHandles, Spawn, ToMaster,
-    ToSlave,
+    FIRST_RAISED, Hello, Helper, HelperTerminal, LinkSettings, ProgramKind, Raise, Refusal,
+    RefusalReason, SessionHandles, Spawn, ToMaster, ToSlave, Tool,
 };
 pub use shim::{FromShim, Handoff, Question, QuestionKind, Secret, ToShim};

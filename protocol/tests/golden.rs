@@ -7,8 +7,9 @@ use std::fmt::Debug;
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::invocation::{ControlCommand, Destination, Invocation, Request};
 use fakessh_protocol::message::{
-    FromShim, Handoff, Hello, LinkSettings, ProgramKind, Question, QuestionKind, Refusal,
-    RefusalReason, Secret, SessionHandles, Spawn, ToMaster, ToShim, ToSlave,
+    FromShim, Handoff, Hello, Helper, HelperTerminal, LinkSettings, ProgramKind, Question,
+    QuestionKind, Refusal, RefusalReason, Secret, SessionHandles, Spawn, ToMaster, ToShim, ToSlave,
+    Tool,
 };
 use fakessh_protocol::mux::{Mux, Transmit};
 use fakessh_protocol::start;
@@ -99,8 +100,23 @@ fn from_the_master_to_a_slave() {
     golden(spawn(ProgramKind::Login, Vec::new()), &[handles, &[1, 0]]);
     let subsystem = ProgramKind::Subsystem("sftp".into());
     golden(spawn(subsystem, Vec::new()), &[handles, &[2, 4], b"sftp", &[0]]);
+    let helper = |terminal, carries| {
+        ProgramKind::Helper(Helper { argv: vec![b"su".to_vec()], terminal, carries })
+    };
+    let sudo = helper(HelperTerminal::Controlling, true);
+    golden(spawn(sudo, Vec::new()), &[handles, &[3, 1, 2], b"su", &[1, 1, 0]]);
+    let su = helper(HelperTerminal::Whole, false);
+    golden(spawn(su, Vec::new()), &[handles, &[3, 1, 2], b"su", &[2, 0, 0]]);
+    let docker = helper(HelperTerminal::None, false);
+    golden(spawn(docker, Vec::new()), &[handles, &[3, 1, 2], b"su", &[0, 0, 0]]);
+    let connection = ProgramKind::Connection { host: "db1".into(), port: 22 };
+    golden(spawn(connection, Vec::new()), &[handles, &[4, 3], b"db1", &[22, 0]]);
+    let tool = ProgramKind::Tool(Tool { argv: vec![b"git".to_vec()] });
+    golden(spawn(tool, Vec::new()), &[handles, &[5, 1, 3], b"git", &[0]]);
     golden(ToSlave::Signal(15), &[&[2, 15]]);
     golden(ToSlave::Hangup, &[&[3]]);
+    golden(ToSlave::Type(Secret("pw".into())), &[&[4, 2], b"pw"]);
+    golden(ToSlave::Tell(ToShim::Started), &[&[5, 2]]);
 }
 
 #[test]
@@ -114,11 +130,14 @@ fn from_a_slave_to_the_master() {
         let refusal = Refusal { reason, message: "no".into() };
         golden(ToMaster::Refused(refusal), &[&[2, number, 2], b"no"]);
     }
+    golden(ToMaster::Said(FromShim::Signal(2)), &[&[4, 1, 2]]);
+    golden(ToMaster::Gone, &[&[5]]);
 }
 
 #[test]
 fn from_the_master_to_a_shim() {
-    let kinds = [QuestionKind::Secret, QuestionKind::Line, QuestionKind::Confirm];
+    let kinds =
+        [QuestionKind::Secret, QuestionKind::Line, QuestionKind::Confirm, QuestionKind::HopSecret];
     for (number, kind) in (0..).zip(kinds) {
         let question = Question { kind, text: "P:".into() };
         golden(ToShim::Ask(question), &[&[0, number, 2], b"P:"]);

@@ -105,7 +105,9 @@ fn on_terminal(question: &Question, terminal: &OwnedFd) -> Option<Secret> {
     let text: String = question.text.chars().map(harmless).collect();
     let echo_off = match question.kind {
         // No echo, or no question: a password is never shown.
-        QuestionKind::Secret => Some(EchoOff::new(terminal.as_fd(), &text).ok()?),
+        QuestionKind::Secret | QuestionKind::HopSecret => {
+            Some(EchoOff::new(terminal.as_fd(), &text).ok()?)
+        }
         QuestionKind::Line | QuestionKind::Confirm => None,
     };
     show(terminal, &text)?;

@@ -163,7 +163,7 @@ impl Slave {
                 }
                 ToSlave::Signal(number) => self.signal(control, number),
                 ToSlave::Hangup => self.hang_up(control),
-                ToSlave::Settings(_) => {}
+                ToSlave::Settings(_) | ToSlave::Type(_) | ToSlave::Tell(_) => {}
             },
             Event::Eof(handle) => {
                 if let Some(stdin) = self.sessions.stdin(handle) {

@@ -104,6 +104,10 @@ impl Launcher {
                     message: format!("the target has no subsystem {name:?}"),
                 })?
                 .into_bytes(),
+            ProgramKind::Helper(_) | ProgramKind::Connection { .. } | ProgramKind::Tool(_) => {
+                let message = "the slave can't start this yet".to_owned();
+                return Err(Refusal { reason: RefusalReason::Other, message });
+            }
         };
         command.arg0(name).arg("-c").arg(OsStr::from_bytes(&line));
         Ok((command, line.len()))

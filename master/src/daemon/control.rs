@@ -128,7 +128,7 @@ pub struct RunRequest {
 pub enum Reply {
     /// Ask this, and send what [`encode_answer`] makes of the answer.
     Ask {
-        /// How to ask: `secret`, `line` or `confirm`.
+        /// How to ask: `secret`, `line`, `confirm` or `hop-secret`.
         kind: String,
         /// What to show.
         text: String,
@@ -148,6 +148,7 @@ impl Reply {
             QuestionKind::Secret => "secret",
             QuestionKind::Line => "line",
             QuestionKind::Confirm => "confirm",
+            QuestionKind::HopSecret => "hop-secret",
         };
         Reply::Ask { kind: kind.to_owned(), text: question.text.clone() }
     }
@@ -157,6 +158,7 @@ impl Reply {
         let kind = match kind {
             "line" => QuestionKind::Line,
             "confirm" => QuestionKind::Confirm,
+            "hop-secret" => QuestionKind::HopSecret,
             _ => QuestionKind::Secret,
         };
         Question { kind, text }

@@ -345,7 +345,7 @@ impl Driver {
         let outcome = match message {
             ToMaster::Exited(status) => Outcome::Exited(status),
             ToMaster::Refused(refusal) => Outcome::Refused(refusal),
-            ToMaster::Hello(_) => return,
+            ToMaster::Hello(_) | ToMaster::Raise(_) | ToMaster::Said(_) | ToMaster::Gone => return,
         };
         let Some((handles, sender)) = self.sessions.remove(&handle) else { return };
         // Nobody reads what is still underway to a program that is gone.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::shim::{FromShim, Handoff, Secret, ToShim};
 use crate::exit::ExitStatus;
 use crate::wire::Handle;
 
@@ -28,9 +29,14 @@ pub struct LinkSettings {
     pub silence_ms: u32,
 }
 
+/// The first number of the handles that a slave picks, for sessions that it raises. The master
+/// picks below.
+pub const FIRST_RAISED: u32 = 1 << 31;
+
 /// The handles of one session. The master picks them, all different and not used for long, and
 /// sends at once. So a slave opens them whatever becomes of the program, and where there is none
-/// it stops `stdin` and resets `stdout` and `stderr`.
+/// it stops `stdin` and resets `stdout` and `stderr`. For a session that the slave raises
+/// ([`Raise`]) it is the other way round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionHandles {
     /// Messages of the session, both ways.
@@ -50,8 +56,58 @@ pub enum ProgramKind {
     Shell(Vec<u8>),
     /// The account's login shell itself (its argv\[0\] begins with `-`), with no terminal.
     Login,
-    /// A subsystem by name (`sftp`). Its standard error is dropped, as sshd does.
+    /// A subsystem by name (`sftp`). Its standard error is dropped, as sshd does. Where the target
+    /// has no program for `sftp`, the slave serves it itself.
     Subsystem(String),
+    /// What leads to another account or into a container: its standard input and output are the
+    /// stream of a link.
+    Helper(Helper),
+    /// A TCP connection that the slave opens: standard input goes there, and what comes from there
+    /// is standard output. Why it fails stands on standard error, with status 1.
+    Connection {
+        /// Name or address, as the target resolves it.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// A tool whose `ssh`, `scp` and `sftp` lead back to the master ([`Raise`]).
+    Tool(Tool),
+}
+
+/// The helper of a hop: `sudo`, `docker exec`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Helper {
+    /// The program, looked for on the account's `PATH` and where administrators' programs lie, and
+    /// its arguments.
+    pub argv: Vec<Vec<u8>>,
+    /// Which terminal it gets.
+    pub terminal: HelperTerminal,
+    /// Whether the slave's own program goes to its standard input before anything else: it starts
+    /// a slave at the far end, and nothing crosses the network again.
+    pub carries: bool,
+}
+
+/// The terminal of a helper, which it asks for a password on. What is written to it comes on the
+/// session's handle for standard error; [`ToSlave::Type`] types into it. It is raw and without
+/// echo, and stays open as long as the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HelperTerminal {
+    /// None: standard error is a pipe.
+    None,
+    /// It is the controlling terminal and standard error; standard input and output are pipes.
+    /// Where the target has no terminal to give, as [`HelperTerminal::None`]: most who ask for no
+    /// password need none.
+    Controlling,
+    /// It is the controlling terminal and all three standard descriptors. The stream is on
+    /// descriptors 3 (to be read) and 4 (to be written).
+    Whole,
+}
+
+/// A tool that runs on the target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// The program, looked for on the account's `PATH`, and its arguments. No shell is in between.
+    pub argv: Vec<Vec<u8>>,
 }
 
 /// Start a program.
@@ -76,6 +132,28 @@ pub enum ToSlave {
     Signal(u8),
     /// The invoker is gone: end what the session started.
     Hangup,
+    /// Type this into the terminal of the session's helper, and a line feed behind it.
+    Type(Secret),
+    /// On the control handle of a session that the slave raised: for its shim. The slave passes
+    /// [`ToShim::Exited`] on when the shim's descriptors have all that came for them; after that,
+    /// and after [`ToShim::Failed`], the session is over. Never [`ToShim::RealSsh`]. The master
+    /// sends either of the two when it has closed the handles of standard output and error.
+    Tell(ToShim),
+}
+
+/// A tool on the target has called `ssh`: the slave raises a session, whose invoker it is. On the
+/// new session's control handle, a number from [`FIRST_RAISED`].
+///
+/// The slave sends on `stdin`, the master on `stdout` and `stderr`. Bytes may follow at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Raise {
+    /// The control handle of the tool's own session: the run it belongs to, and all that it may
+    /// reach.
+    pub tool: Handle,
+    /// The new session's handles.
+    pub handles: SessionHandles,
+    /// What the shim handed over.
+    pub handoff: Handoff,
 }
 
 /// Why a program was not started.
@@ -107,4 +185,10 @@ pub enum ToMaster {
     Exited(ExitStatus),
     /// On a control handle, instead of any output: the session is over.
     Refused(Refusal),
+    /// On the control handle of a new session that the slave raises.
+    Raise(Box<Raise>),
+    /// On the control handle of a raised session: from its shim.
+    Said(FromShim),
+    /// On the control handle of a raised session: its shim is gone, and the session is over.
+    Gone,
 }

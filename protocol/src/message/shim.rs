@@ -43,6 +43,8 @@ pub enum QuestionKind {
     Line,
     /// `yes`, `no`, or (for a host key) the key's fingerprint.
     Confirm,
+    /// As [`QuestionKind::Secret`], for the helper of a hop: what `--password-file` answers.
+    HopSecret,
 }
 
 /// Something that only the person who caused the connection can answer.

@@ -197,6 +197,10 @@ impl SshConnection {
                 ProgramKind::Shell(command) => channel.exec(true, command.as_slice()).await,
                 ProgramKind::Login => channel.request_shell(true).await,
                 ProgramKind::Subsystem(name) => channel.request_subsystem(true, name).await,
+                // These need a slave.
+                ProgramKind::Helper(_) | ProgramKind::Connection { .. } | ProgramKind::Tool(_) => {
+                    Err(russh::Error::RequestDenied)
+                }
             }
         };
         request.await.map_err(|_| self.lost_now())?;
