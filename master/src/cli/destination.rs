@@ -4,7 +4,6 @@ use std::ffi::OsString;
 
 use clap::Args;
 use fakessh::route::{Names, Options, Route};
-use fakessh::ssh_config::Target;
 
 /// Options of `ssh` that say how to get to a host.
 #[derive(Args, Clone, Debug, Default)]
@@ -56,15 +55,6 @@ impl ConnectionOptions {
             option: self.option.clone(),
         };
         Ok(names.expand(Route::parse(text)?)?.with_options(&options)?)
-    }
-
-    /// As [`ConnectionOptions::route`], where it is one SSH connection.
-    pub(super) fn target(&self, destination: &str) -> anyhow::Result<Target> {
-        let route = self.route(destination, &Names::of_user()?)?;
-        let Some(target) = route.as_target() else {
-            anyhow::bail!("{destination}: routes of several hops are not supported yet");
-        };
-        Ok(target.clone())
     }
 
     /// The words for hosts that are taken from command lines, with user and port among them.

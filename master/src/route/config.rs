@@ -183,6 +183,18 @@ impl Names {
         Ok(Names { path: path.to_owned(), names })
     }
 
+    /// All names, with the routes that they lead to.
+    ///
+    /// # Errors
+    /// As [`Names::expand`].
+    pub fn routes(&self) -> Result<BTreeMap<String, Route>, NamesError> {
+        let routes = self
+            .names
+            .iter()
+            .map(|(name, named)| Ok((name.clone(), self.expand(named.route.clone())?)));
+        routes.collect()
+    }
+
     /// A route with each name replaced by the steps that it stands for: a step that is one bare
     /// word, without user, port and options, and not written with `ssh:`.
     ///

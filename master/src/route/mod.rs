@@ -304,11 +304,22 @@ impl FromStr for Route {
     }
 }
 
-impl TryFrom<Target> for Route {
-    type Error = RouteError;
+/// The route that is this one connection, to a target that `parse_destination` has read; one that
+/// it would read in another way goes through [`Route::from_steps`], which refuses it.
+impl From<Target> for Route {
+    fn from(target: Target) -> Route {
+        Route { steps: vec![Step::Ssh(target)], verbatim: BTreeSet::new() }
+    }
+}
 
-    /// The route that is this one connection.
-    fn try_from(target: Target) -> Result<Route, RouteError> {
-        Route::from_steps(vec![Step::Ssh(target)])
+impl From<&Target> for Route {
+    fn from(target: &Target) -> Route {
+        Route::from(target.clone())
+    }
+}
+
+impl From<&Route> for Route {
+    fn from(route: &Route) -> Route {
+        route.clone()
     }
 }

@@ -231,7 +231,7 @@ fn a_route_can_be_built_step_by_step() {
 #[test]
 fn options_of_a_connection_stay_when_a_route_grows() {
     let target = Target { connection: vec!["-i".into(), "k".into()], ..web1() };
-    let route = Route::try_from(target.clone()).unwrap();
+    let route = Route::from(&target);
     assert_ne!(route, parse("web1"));
     let longer = route.clone().then("sudo").unwrap();
     assert_eq!(longer.steps()[0], Step::Ssh(target.clone()));
@@ -251,10 +251,10 @@ fn steps_that_would_be_read_as_something_else_are_refused() {
     assert!(Route::from_steps(Vec::new()).is_err());
     for host in ["", "a b", "-x", "a@b", "a:22", "//a:b:c"] {
         let target = Target { host: host.into(), ..Target::default() };
-        assert!(Route::try_from(target).is_err(), "{host:?}");
+        assert!(Route::from_steps(vec![Step::Ssh(target)]).is_err(), "{host:?}");
     }
     let target = Target { user: Some("a".into()), host: "sudo".into(), ..web1() };
-    assert_eq!(Route::try_from(target).unwrap().to_string(), "a@sudo");
+    assert_eq!(Route::from(target).to_string(), "a@sudo");
     let kind = crate::hop::kind("sudo").unwrap();
     let step = |argument: &str| Step::Hop { kind, argument: argument.to_owned() };
     assert_eq!(Route::from_steps(vec![step("root")]), Ok(parse("sudo")));

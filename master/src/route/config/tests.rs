@@ -64,6 +64,8 @@ fn what_was_replaced_is_not_replaced_again() {
     assert_eq!(names.expand(route.clone()).unwrap().to_string(), route.to_string());
     let again = Route::parse(&route.to_string()).unwrap();
     assert_eq!(names.expand(again).unwrap(), route);
+    let routes = names.routes().unwrap();
+    assert_eq!((routes.len(), &routes["app"]), (6, &route));
 }
 
 #[test]
@@ -74,7 +76,7 @@ fn a_host_with_options_is_no_name() {
         connection: vec!["-F".into(), "x".into()],
         ..Default::default()
     };
-    let route = Route::try_from(target).unwrap();
+    let route = Route::from(target);
     assert_eq!(names.expand(route.clone()).unwrap(), route);
 }
 
