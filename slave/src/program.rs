@@ -17,6 +17,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Rlimit, Signal, WaitId, WaitIdOptions};
 
 use crate::account::Account;
+use crate::sftp;
 use crate::subsystem;
 use crate::sys::{self, Birth};
 
@@ -75,6 +76,11 @@ impl Launcher {
     /// # Errors
     /// What the master is to be told.
     pub(crate) fn start(&self, spawn: &Spawn) -> Result<Program, Refusal> {
+        if let ProgramKind::Subsystem(name) = &spawn.program
+            && subsystem::is_ours(name)
+        {
+            return self.start_sftp(spawn).map_err(|error| self.refusal(&error, 0));
+        }
         let (mut command, len) = self.command(&spawn.program)?;
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
         for (name, value) in spawn.environment.iter().filter(|(name, value)| may_set(name, value)) {
@@ -113,6 +119,23 @@ impl Launcher {
         Ok((command, line.len()))
     }
 
+    /// Starts the slave's own SFTP server.
+    fn start_sftp(&self, spawn: &Spawn) -> io::Result<Program> {
+        let (child_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stdout, child_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+        for ours in [&stdin, &stdout] {
+            rustix::fs::fcntl_setfl(ours, OFlags::NONBLOCK)?;
+        }
+        let variables: Vec<(&OsStr, &OsStr)> = spawn
+            .environment
+            .iter()
+            .filter(|(name, value)| may_set(name, value))
+            .map(|(name, value)| (OsStr::from_bytes(name), OsStr::from_bytes(value)))
+            .collect();
+        let pid = sftp::start(&self.account, &self.birth, &variables, child_stdin, child_stdout)?;
+        watch(pid, stdin, stdout, None)
+    }
+
     fn launch(&self, mut command: Command, drop_stderr: bool) -> io::Result<Program> {
         let (child_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
         let (stdout, child_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -128,16 +151,7 @@ impl Launcher {
         }
         command.stdin(child_stdin).stdout(child_stdout).stderr(child_stderr);
         let child = command.spawn()?;
-        let pid = Pid::from_child(&child);
-        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Program { pid, pidfd: Some(pidfd), stdin, stdout, stderr }),
-            Err(Errno::NOSYS) => Ok(Program { pid, pidfd: None, stdin, stdout, stderr }),
-            Err(error) => {
-                // A program whose end we could not see would stay for ever.
-                destroy(pid);
-                Err(error.into())
-            }
-        }
+        watch(Pid::from_child(&child), stdin, stdout, stderr)
     }
 
     /// What to tell the master of a program that did not start.
@@ -162,6 +176,24 @@ impl Launcher {
             _ => (RefusalReason::Other, format!("can't start the login shell {shell}: {error}")),
         };
         Refusal { reason, message }
+    }
+}
+
+/// A program that has just been started, with a descriptor that tells its end.
+fn watch(
+    pid: Pid,
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: Option<OwnedFd>,
+) -> io::Result<Program> {
+    match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => Ok(Program { pid, pidfd: Some(pidfd), stdin, stdout, stderr }),
+        Err(Errno::NOSYS) => Ok(Program { pid, pidfd: None, stdin, stdout, stderr }),
+        Err(error) => {
+            // A program whose end we could not see would stay for ever.
+            destroy(pid);
+            Err(error.into())
+        }
     }
 }
 

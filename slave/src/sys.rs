@@ -2,7 +2,7 @@
 //! between fork and exec.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_int};
+use std::ffi::{CString, c_int, c_long, c_uint};
 use std::io;
 use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
 
 const SIG_DFL: usize = 0;
 const SIG_IGN: usize = 1;
@@ -22,7 +22,16 @@ unsafe extern "C" {
     /// fork(2), likewise.
     #[link_name = "fork"]
     fn c_fork() -> c_int;
+
+    /// syscall(2), likewise.
+    fn syscall(number: c_long, ...) -> c_long;
 }
+
+/// close_range(2), Linux 5.9, has this number everywhere.
+const CLOSE_RANGE: c_long = 436;
+
+/// More descriptors than the slave has open when it serves all the sessions that it may.
+const MAX_DESCRIPTORS: RawFd = 128 * 1024;
 
 /// The highest signal number of Linux.
 const LAST_SIGNAL: c_int = 64;
@@ -38,12 +47,12 @@ pub(crate) fn default_dispositions() {
     ignore(Signal::PIPE);
 }
 
-/// Forks this process. Returns whether this is the parent.
-pub(crate) fn fork() -> io::Result<bool> {
+/// Forks this process. Returns the child to the parent, and `None` to the child.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
     // SAFETY: this process has one thread, so the child may do whatever the parent may.
     match unsafe { c_fork() } {
         -1 => Err(io::Error::last_os_error()),
-        pid => Ok(pid != 0),
+        pid => Ok(Pid::from_raw(pid)),
     }
 }
 
@@ -119,6 +128,16 @@ pub(crate) fn close_inherited(fd: RawFd) {
     }
 }
 
+/// Closes every descriptor from `first` on, in a process that was forked to become a program and
+/// never uses what it had before.
+pub(crate) fn close_from(first: RawFd) {
+    let (from, to, flags) = (first as c_uint, c_uint::MAX, 0 as c_uint);
+    // SAFETY: three numbers are what the call takes; the caller uses none of the descriptors.
+    if unsafe { syscall(CLOSE_RANGE, from, to, flags) } != 0 {
+        (first..MAX_DESCRIPTORS).for_each(close_inherited);
+    }
+}
+
 /// What a program finds when it starts.
 #[derive(Clone, Debug)]
 pub(crate) struct Birth {
@@ -132,20 +151,22 @@ pub(crate) struct Birth {
 /// dispositions, in its directory and with its limits. It gets SIGHUP when we die first.
 pub(crate) fn prepare_child(command: &mut Command, birth: Birth) {
     let parent = rustix::process::getpid();
-    let prepare = move || -> io::Result<()> {
-        // SAFETY: signal(2) may be called between fork and exec, and sets no handler.
-        unsafe { signal(Signal::HUP.as_raw(), SIG_DFL) };
-        rustix::process::setsid()?;
-        rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
-        if rustix::process::getppid() != Some(parent) {
-            return Err(io::Error::from(rustix::io::Errno::SRCH));
-        }
-        if rustix::process::chdir(birth.directory.as_c_str()).is_err() {
-            rustix::process::chdir(c"/")?;
-        }
-        rustix::process::setrlimit(Resource::Nofile, birth.descriptors)?;
-        Ok(())
-    };
     // SAFETY: the closure makes system calls alone; it neither allocates nor takes a lock.
-    unsafe { command.pre_exec(prepare) };
+    unsafe { command.pre_exec(move || settle_child(parent, &birth)) };
+}
+
+/// The same for this process, which `parent` has just forked. Makes system calls alone.
+pub(crate) fn settle_child(parent: Pid, birth: &Birth) -> io::Result<()> {
+    // SAFETY: signal(2) may be called between fork and exec, and sets no handler.
+    unsafe { signal(Signal::HUP.as_raw(), SIG_DFL) };
+    rustix::process::setsid()?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
+    if rustix::process::getppid() != Some(parent) {
+        return Err(io::Error::from(rustix::io::Errno::SRCH));
+    }
+    if rustix::process::chdir(birth.directory.as_c_str()).is_err() {
+        rustix::process::chdir(c"/")?;
+    }
+    rustix::process::setrlimit(Resource::Nofile, birth.descriptors)?;
+    Ok(())
 }

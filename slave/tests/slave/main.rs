@@ -8,3 +8,6 @@ mod environment;
 mod hostile;
 mod master;
 mod sessions;
+mod sftp_client;
+mod sftp_hostile;
+mod sftp_same;

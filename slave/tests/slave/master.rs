@@ -343,6 +343,7 @@ impl Master {
                     ToMaster::Refused(refusal) => {
                         self.refusals.insert(handle, refusal);
                     }
+                    other => panic!("{other:?} of a session that we raised"),
                 },
             }
         }
