@@ -11,3 +11,5 @@ mod sessions;
 mod sftp_client;
 mod sftp_hostile;
 mod sftp_same;
+mod sftp_session;
+mod sftp_tools;
