@@ -71,7 +71,7 @@ fn without_now(text: &str) -> String {
     let mut alike = String::new();
     for line in text.split_inclusive('\n') {
         let time = line.char_indices().map(|(at, _)| at).find(|&at| {
-            line[at..].as_bytes().first_chunk::<12>().is_some_and(|time| {
+            line.as_bytes()[at..].first_chunk::<12>().is_some_and(|time| {
                 time[3] == b' ' && time[6] == b' ' && time[9] == b':' && time[10].is_ascii_digit()
             })
         });
