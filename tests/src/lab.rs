@@ -1,19 +1,23 @@
 //! A lab: one server, one account, one client configuration, one directory for all of it.
 
+use std::any::Any;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::account::Account;
 use crate::builder::{LabBuilder, keygen};
 use crate::client_config::ClientConfig;
+use crate::docker::Docker;
 use crate::guardian::Guardian;
 use crate::leftovers::{self, Process};
 use crate::log::ServerLog;
+use crate::namespaces::Namespaces;
+use crate::network::Network;
 use crate::server::{Server, ServerSetup};
 use crate::{Client, Tool, binary, privilege};
 
@@ -40,8 +44,19 @@ pub(crate) struct Inner {
     pub(crate) log: ServerLog,
     pub(crate) server: Mutex<Option<Server>>,
     pub(crate) server_config: String,
-    pub(crate) private_mounts: Option<String>,
+    pub(crate) others: Vec<Account>,
+    /// Where the server listens.
+    pub(crate) address: String,
+    pub(crate) server_host: Option<String>,
+    pub(crate) client_host: Option<String>,
+    pub(crate) docker: OnceLock<Result<Docker, String>>,
+    /// The first processes of the lab's containers: its own, not left behind.
+    pub(crate) containers: Mutex<Vec<Process>>,
+    /// What lives as long as the lab.
+    pub(crate) kept: Mutex<Vec<Box<dyn Any + Send>>>,
     pub(crate) client_config: ClientConfig,
+    pub(crate) mounts: Option<Namespaces>,
+    pub(crate) network: Option<Arc<Network>>,
     // Last, so that it is dropped last.
     pub(crate) guardian: Guardian,
 }
@@ -70,6 +85,21 @@ impl Lab {
     /// The account on the target.
     pub fn account(&self) -> &Account {
         &self.0.account
+    }
+
+    /// Another account on the target, with [`crate::account::PASSWORD`]: see
+    /// [`LabBuilder::another_account`].
+    pub fn other(&self) -> &Account {
+        self.0.others.first().expect("the lab was built with another account")
+    }
+
+    /// The lab's Docker, started by the first who asks.
+    ///
+    /// # Errors
+    /// Why it can't run on this machine.
+    pub fn docker(&self) -> Result<&Docker, &str> {
+        let docker = self.0.docker.get_or_init(|| Docker::start(self));
+        docker.as_ref().map_err(String::as_str)
     }
 
     /// A directory that belongs to the account, for what tests put on the target. The tests can
@@ -135,11 +165,28 @@ impl Lab {
     /// with the server's key as the name `fakessh-lab` and without the account's key.
     pub fn way_in(&self, port: u16) -> Vec<String> {
         vec![
-            "HostName 127.0.0.1".into(),
+            format!("HostName {}", self.0.address),
             format!("Port {port}"),
             format!("User {}", self.account().name),
             "HostKeyAlias fakessh-lab".into(),
         ]
+    }
+
+    /// Adds a name for the account of another lab, with its key and host key and these further
+    /// lines.
+    pub fn know(&self, name: &str, other: &Lab, more: &[&str]) {
+        let mut lines = other.way_in(other.port());
+        lines.push(format!("IdentityFile {}", other.key().display()));
+        lines.push(format!("UserKnownHostsFile {}", other.known_hosts().display()));
+        lines.extend(more.iter().map(|&line| line.to_owned()));
+        self.host(name, &lines);
+    }
+
+    /// Writes the user's configuration of fakessh.
+    pub fn configure(&self, text: &str) {
+        let dir = self.dir().join("user/.config/fakessh");
+        fs::create_dir_all(&dir).expect("creating a directory of the lab");
+        fs::write(dir.join("config.toml"), text).expect("writing the lab's config.toml");
     }
 
     /// Adds a name that leads through this port with the account's key and these further lines.
@@ -155,8 +202,11 @@ impl Lab {
 impl Lab {
     /// A program in the environment of the lab's user, with no `ssh` but the system's on `PATH`.
     pub fn program(&self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
-        Tool::new(words)
-            .env(MARK_VARIABLE, self.mark())
+        let tool = match (&self.0.network, &self.0.client_host) {
+            (Some(network), Some(host)) => Tool::new(words).entering(&network.enter(host)),
+            _ => Tool::new(words),
+        };
+        tool.env(MARK_VARIABLE, self.mark())
             .env("FAKESSH_DIR", self.fakessh_dir())
             .env("HOME", self.dir().join("user"))
             .env("TMPDIR", self.dir().join("tmp"))
@@ -233,11 +283,41 @@ impl Lab {
         let setup = ServerSetup {
             directory: &inner.dir.join("server"),
             config: &inner.server_config,
-            private_mounts: inner.private_mounts.as_deref(),
+            enter: &self.enter(),
             mark: &inner.mark,
         };
         let server = Server::start(&setup, port, &inner.log, &inner.guardian);
         *inner.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+    }
+
+    /// Options of `nsenter(1)` that lead to where the server lives.
+    fn enter(&self) -> Vec<String> {
+        let inner = &self.0;
+        let mut options = Vec::new();
+        options.extend(inner.mounts.as_ref().map(|mounts| mounts.enter("mount", "mnt")));
+        if let (Some(network), Some(host)) = (&inner.network, &inner.server_host) {
+            options.push(network.enter(host));
+        }
+        options
+    }
+
+    /// A file or directory as the server and its sessions see it.
+    pub fn seen_by_target(&self, path: &str) -> PathBuf {
+        match &self.0.mounts {
+            Some(mounts) => format!("/proc/{}/root{path}", mounts.pid()).into(),
+            None => path.into(),
+        }
+    }
+
+    /// Lets this live as long as the lab: a container.
+    pub fn keep(&self, value: impl Any + Send) {
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(value));
+    }
+
+    /// Takes the first process of a container, and all that run in it, for the lab's own.
+    pub(crate) fn adopt(&self, pid: u32) {
+        let process = Process::open(pid).expect("the first process of a container");
+        self.0.containers.lock().unwrap_or_else(PoisonError::into_inner).push(process);
     }
 
     /// Stops the server with all its sessions, as a machine that goes down, and gives the port.
@@ -288,13 +368,27 @@ impl Lab {
         }
     }
 
-    /// The account's processes, and those with the lab's mark; not the server.
+    /// The accounts' processes, those with the lab's mark, and those in its containers and its
+    /// mount namespace; not the server, the engines and what the lab started in containers.
     pub fn processes(&self) -> Vec<Process> {
-        let uid = privilege::is_root().then_some(self.account().uid);
+        let mut uids: Vec<u32> = self.0.others.iter().map(|account| account.uid).collect();
+        if privilege::is_root() {
+            uids.push(self.account().uid);
+        }
+        let containers = self.0.containers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own: Vec<u32> = containers.iter().map(|process| process.pid).collect();
+        let holder = self.0.mounts.as_ref().map(Namespaces::pid);
+        let inside = own.iter().chain(&holder).filter_map(|&pid| leftovers::mount_namespace(pid));
+        let inside: Vec<u64> = inside.collect();
+        own.extend(holder);
         let server = self.0.server.lock().unwrap_or_else(PoisonError::into_inner);
-        let listener = server.as_ref().map_or(0, Server::pid);
-        let mut found = leftovers::processes(self.mark(), uid);
-        found.retain(|process| process.pid != listener);
+        own.extend(server.as_ref().map(Server::pid));
+        let engines = ["docker", "lxc", "container"].map(|name| self.dir().join(name));
+        let is_engine = |process: &Process| {
+            engines.iter().any(|dir| process.command.contains(&*dir.to_string_lossy()))
+        };
+        let mut found = leftovers::processes(self.mark(), &uids, &inside);
+        found.retain(|process| !own.contains(&process.pid) && !is_engine(process));
         found
     }
 
@@ -307,8 +401,16 @@ impl Lab {
     pub fn expect_nothing_left(&self) {
         self.fakessh(["stop"]).run();
         self.expect_no_processes();
-        let uid = self.account().uid;
-        let on_target = if privilege::is_root() { leftovers::temporary_files(uid) } else { vec![] };
+        let mut on_target = Vec::new();
+        if privilege::is_root() {
+            for account in std::iter::once(self.account()).chain(&self.0.others) {
+                on_target.extend(leftovers::temporary_files(account.uid));
+            }
+        }
+        for place in crate::etc::PRIVATE_PLACES.iter().filter(|_| self.0.mounts.is_some()) {
+            let names = listing(&self.seen_by_target(place));
+            on_target.extend(names.iter().map(|name| Path::new(place).join(name)));
+        }
         assert!(on_target.is_empty(), "left on the target: {on_target:?}");
         let mut on_client = listing(&self.dir().join("tmp"));
         on_client.extend(self.run_directories());
