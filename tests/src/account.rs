@@ -20,7 +20,7 @@ const PASSWORD_HASH: &str = "$6$fakesshlab$7KS2aZZ5qMbSOk/Wylu8/9U1xKoA57b2uBPrH
 
 /// Keeps other labs from changing accounts. `useradd` gives up when another one holds the files;
 /// labs wait for each other instead.
-pub(crate) fn lock_accounts() -> File {
+fn lock_accounts() -> File {
     let lock = File::open("/etc").expect("opening /etc");
     flock(&lock, FlockOperation::LockExclusive).expect("locking /etc against other labs");
     lock

@@ -3,9 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 
-use crate::account::{self, Account};
+use crate::account::Account;
 
 /// Places that are empty and private where a lab has an `/etc` of its own. What is left in them
 /// was left behind.
@@ -25,8 +24,8 @@ impl EtcFiles {
         self.0.push((path.to_owned(), text.to_owned()));
     }
 
-    /// Copies the machine's `/etc` into the lab's directory, with these files, and gives the
-    /// commands that put it in place in a mount namespace; `None` where there are no files.
+    /// Writes these files into the lab's directory, and gives the commands that put a copy of the
+    /// machine's `/etc` with them in place in a mount namespace; `None` where there are no files.
     pub(crate) fn script(
         &self,
         dir: &Path,
@@ -36,16 +35,11 @@ impl EtcFiles {
         if self.0.is_empty() {
             return None;
         }
-        let etc = dir.join("etc");
-        let lock = account::lock_accounts();
-        let copied = Command::new("cp").args(["-a", "/etc"]).arg(&etc).output();
-        drop(lock);
-        let copied = copied.expect("running cp");
-        let said = String::from_utf8_lossy(&copied.stderr);
-        assert!(copied.status.success(), "copying /etc: {said}");
+        let files = dir.join("etc");
         for (path, text) in &self.0 {
-            let file = etc.join(path);
-            fs::create_dir_all(file.parent().expect("a file below /etc")).unwrap();
+            let file = files.join(path);
+            let parent = file.parent().expect("a file below /etc");
+            fs::create_dir_all(parent).expect("creating a directory of the lab");
             let other = others.first().map_or("nobody", |other| &other.name);
             let text = text
                 .replace("$ACCOUNT", &account.name)
@@ -56,7 +50,14 @@ impl EtcFiles {
             let mode = if path.starts_with("sudoers") { 0o440 } else { 0o644 };
             fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
         }
-        let mut script = String::from("mount --bind \"$LAB/etc\" /etc\n");
+        let mut script = String::from(
+            "files=\"$LAB/etc\"; etc=\"$LAB/server/etc\"; mkdir -p \"$etc\"
+            mount -t tmpfs -o mode=755 none \"$etc\"
+            flock /etc cp -a /etc/. \"$etc\"
+            cp -rp \"$files/.\" \"$etc\"
+            mount --bind \"$etc\" /etc
+            umount \"$etc\"\n",
+        );
         for (places, mode) in [(&PRIVATE_PLACES, "1777"), (&STATES, "711")] {
             for place in places {
                 script.push_str(&format!(

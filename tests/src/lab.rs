@@ -309,6 +309,20 @@ impl Lab {
         }
     }
 
+    /// Changes a file of the `/etc` that the lab has for itself: see [`LabBuilder::etc`].
+    ///
+    /// # Panics
+    /// Where the lab has none.
+    pub fn change_etc(&self, path: &str, change: impl FnOnce(String) -> String) {
+        assert!(self.0.mounts.is_some(), "the lab has no /etc of its own");
+        let file = self.seen_by_target("/etc").join(path);
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let text = change(text)
+            .replace("$ACCOUNT", &self.account().name)
+            .replace("$LAB", &self.dir().to_string_lossy());
+        fs::write(&file, text).expect("writing a file of the lab's /etc");
+    }
+
     /// Lets this live as long as the lab: a container.
     pub fn keep(&self, value: impl Any + Send) {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(value));

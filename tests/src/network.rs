@@ -47,7 +47,8 @@ impl Network {
                 ip link set link{number} up"
             );
             hosts[calling].run(&make);
-            let join = format!("ip addr add {far}/24 dev link{number}; ip link set link{number} up");
+            let join =
+                format!("ip addr add {far}/24 dev link{number}; ip link set link{number} up");
             hosts[called].run(&join);
             if hosts[called].address.is_empty() {
                 hosts[called].address = far;

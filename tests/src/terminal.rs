@@ -41,9 +41,8 @@ impl Terminal {
         let name = ptsname(&master, Vec::new()).expect("a pseudo-terminal's name");
         let path = Path::new(name.to_str().expect("a plain name"));
         // Not as the controlling terminal of the test, which may have none.
-        let flags = rustix::fs::OFlags::RDWR
-            | rustix::fs::OFlags::NOCTTY
-            | rustix::fs::OFlags::CLOEXEC;
+        let flags =
+            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
         let terminal = rustix::fs::open(path, flags, rustix::fs::Mode::empty());
         let terminal = File::from(terminal.expect("opening the other side of a pseudo-terminal"));
         let keyboard = File::from(master);

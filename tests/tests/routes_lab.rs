@@ -56,7 +56,8 @@ fn another_account_has_its_password_and_doas_its_rules() {
         .start();
     ssh(&lab, "remote", "doas id -un").expect_status(0).expect_out("root\n");
     let other = &lab.other().name;
-    let command = format!("python3 -c \"import pty; pty.spawn(['su', '{other}', '-c', 'id -un'])\"");
+    let command =
+        format!("python3 -c \"import pty; pty.spawn(['su', '{other}', '-c', 'id -un'])\"");
     let tool = lab.tool(Client::Ssh, ["ssh", "remote", &command]).input_open();
     let mut running = tool.start();
     running.wait_for_output("assword");
