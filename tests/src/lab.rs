@@ -260,6 +260,31 @@ impl Lab {
         self.program(std::iter::once(program).chain(arguments))
     }
 
+    /// What `fakessh ls --json` lists.
+    ///
+    /// # Panics
+    /// Where it is no list.
+    #[track_caller]
+    pub fn list(&self) -> Vec<serde_json::Value> {
+        let listed = self.fakessh(["ls", "--json"]).run().expect_status(0);
+        serde_json::from_slice(&listed.stdout).expect("a list as JSON")
+    }
+
+    /// The names of the contexts that are held, in order.
+    #[track_caller]
+    pub fn held(&self) -> Vec<String> {
+        let name = |entry: &serde_json::Value| entry["name"].as_str().unwrap_or("?").to_owned();
+        let mut names: Vec<String> = self.list().iter().map(name).collect();
+        names.sort();
+        names
+    }
+
+    /// Closes all contexts, so that the next run has its own login.
+    #[track_caller]
+    pub fn close_all(&self) {
+        self.fakessh(["close", "--all"]).run().expect_status(0);
+    }
+
     /// Writes `ssh`, `scp` and `sftp` that are OpenSSH's with the lab's configuration.
     pub(crate) fn write_wrappers(&self) {
         let bin = self.dir().join("bin");

@@ -8,9 +8,12 @@ use std::fs;
 
 use crate::{Lab, root};
 
-/// A file for [`crate::LabBuilder::etc`] that lets the stand-ins enter the container.
-pub const RULE: (&str, &str) =
-    ("sudoers.d/lab", "$ACCOUNT ALL=(ALL) NOPASSWD: /usr/bin/nsenter\nDefaults !lecture\n");
+/// A file for [`crate::LabBuilder::etc`] that lets the stand-ins enter the container, and lets
+/// root find them behind sudo.
+pub const RULE: (&str, &str) = (
+    "sudoers.d/lab",
+    "$ACCOUNT ALL=(ALL) NOPASSWD: ALL\nDefaults secure_path=$LAB/stand-ins:/usr/sbin:/usr/bin:/sbin:/bin\n",
+);
 
 /// What `PATH` is to be on the target, for [`crate::LabBuilder::environment`].
 pub const PATH: &str =
@@ -74,7 +77,7 @@ def enter(user, command):
 if words[:1] == ['exec'] and name in ('podman', 'kubectl', 'incus'):
     words.pop(0)
     if name == 'podman':
-        flags = {'-i': 0, '--interactive': 0, '-u': 1, '--user': 1}
+        flags = {'-i': 0, '--interactive': 0, '-u': 1, '--user': 1, '--detach-keys': 1}
         found, others = options(flags, False)
         if not ('-i' in found or '--interactive' in found):
             refuse('no -i')
