@@ -1,7 +1,6 @@
 //! A lab: one server, one account, one client configuration, one directory for all of it.
 
 use std::any::Any;
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,23 +9,23 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::account::Account;
+use crate::binary;
 use crate::builder::{LabBuilder, keygen};
 use crate::client_config::ClientConfig;
 use crate::docker::Docker;
 use crate::guardian::Guardian;
-use crate::leftovers::{self, Process};
+use crate::leftovers::Process;
 use crate::log::ServerLog;
 use crate::namespaces::Namespaces;
 use crate::network::Network;
 use crate::server::{Server, ServerSetup};
-use crate::{Client, Tool, binary, privilege};
 
 /// The variable by which a lab's processes are known. Its value is in all of them that the lab
 /// started, and in all sessions of its server.
 pub const MARK_VARIABLE: &str = "FAKESSH_LAB";
 
 /// How long a process may take to end after it was told to.
-const ENDING: Duration = Duration::from_secs(20);
+pub(crate) const ENDING: Duration = Duration::from_secs(20);
 
 /// How many lines of the server's log a failing test shows.
 const SHOWN: usize = 60;
@@ -198,109 +197,6 @@ impl Lab {
     }
 }
 
-/// Starting programs.
-impl Lab {
-    /// A program in the environment of the lab's user, with no `ssh` but the system's on `PATH`.
-    pub fn program(&self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
-        let tool = match (&self.0.network, &self.0.client_host) {
-            (Some(network), Some(host)) => Tool::new(words).entering(&network.enter(host)),
-            _ => Tool::new(words),
-        };
-        tool.env(MARK_VARIABLE, self.mark())
-            .env("FAKESSH_DIR", self.fakessh_dir())
-            .env("HOME", self.dir().join("user"))
-            .env("TMPDIR", self.dir().join("tmp"))
-            .env("LANG", "C.UTF-8")
-            .env("USER", "tester")
-            .env("LOGNAME", "tester")
-            .env("SHELL", "/bin/sh")
-            .directory(self.dir().join("user"))
-    }
-
-    /// A tool whose `ssh`, `scp` and `sftp` are this client's. Ours runs in a `fakessh run` to
-    /// `remote`.
-    pub fn tool(&self, client: Client, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
-        self.tool_to(client, "remote", words)
-    }
-
-    /// As [`Lab::tool`], where ours runs in a `fakessh run` to this name.
-    pub fn tool_to(
-        &self,
-        client: Client,
-        name: &str,
-        words: impl IntoIterator<Item = impl AsRef<OsStr>>,
-    ) -> Tool {
-        match client {
-            Client::Ssh => {
-                let bin = self.dir().join("bin");
-                self.program(words).env("PATH", format!("{}:{}", bin.display(), crate::tool::PATH))
-            }
-            Client::Fakessh => self.run([name], words),
-        }
-    }
-
-    /// A tool in a `fakessh run` with these words before the `--`: options, destination, routes.
-    pub fn run(
-        &self,
-        before: impl IntoIterator<Item = impl AsRef<OsStr>>,
-        words: impl IntoIterator<Item = impl AsRef<OsStr>>,
-    ) -> Tool {
-        let mut all: Vec<std::ffi::OsString> = vec!["run".into(), "-F".into()];
-        all.push(self.config_path().into());
-        all.extend(before.into_iter().map(|word| word.as_ref().to_owned()));
-        all.push("--".into());
-        all.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
-        self.fakessh(all)
-    }
-
-    /// The `fakessh` command with these arguments.
-    pub fn fakessh(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
-        let program = binary::fakessh().into_os_string();
-        let arguments = arguments.into_iter().map(|word| word.as_ref().to_owned());
-        self.program(std::iter::once(program).chain(arguments))
-    }
-
-    /// What `fakessh ls --json` lists.
-    ///
-    /// # Panics
-    /// Where it is no list.
-    #[track_caller]
-    pub fn list(&self) -> Vec<serde_json::Value> {
-        let listed = self.fakessh(["ls", "--json"]).run().expect_status(0);
-        serde_json::from_slice(&listed.stdout).expect("a list as JSON")
-    }
-
-    /// The names of the contexts that are held, in order.
-    #[track_caller]
-    pub fn held(&self) -> Vec<String> {
-        let name = |entry: &serde_json::Value| entry["name"].as_str().unwrap_or("?").to_owned();
-        let mut names: Vec<String> = self.list().iter().map(name).collect();
-        names.sort();
-        names
-    }
-
-    /// Closes all contexts, so that the next run has its own login.
-    #[track_caller]
-    pub fn close_all(&self) {
-        self.fakessh(["close", "--all"]).run().expect_status(0);
-    }
-
-    /// Writes `ssh`, `scp` and `sftp` that are OpenSSH's with the lab's configuration.
-    pub(crate) fn write_wrappers(&self) {
-        let bin = self.dir().join("bin");
-        let config = self.config_path().display().to_string();
-        let ssh = bin.join("ssh").display().to_string();
-        for (name, options) in [
-            ("ssh", format!("-F '{config}'")),
-            ("scp", format!("-F '{config}' -S '{ssh}'")),
-            ("sftp", format!("-F '{config}' -S '{ssh}'")),
-        ] {
-            let script = format!("#!/bin/sh\nexec /usr/bin/{name} {options} \"$@\"\n");
-            write_script(&bin.join(name), &script);
-        }
-    }
-}
-
 /// The server.
 impl Lab {
     pub(crate) fn start_server(&self, port: Option<u16>) {
@@ -389,125 +285,6 @@ impl Lab {
         let key = fs::read_to_string(self.dir().join("server/host_key.pub")).unwrap();
         let line = format!("fakessh-lab {key}");
         fs::write(self.known_hosts(), line).expect("writing the lab's known_hosts");
-    }
-
-    /// The server's processes that serve connections, and all that they started.
-    pub fn server_processes(&self) -> Vec<Process> {
-        let server = self.0.server.lock().unwrap_or_else(PoisonError::into_inner);
-        server.as_ref().map_or_else(Vec::new, |server| leftovers::descendants(server.pid()))
-    }
-
-    /// Kills the server's processes that serve connections, but not the one that listens: what a
-    /// crash or an administrator does to sessions.
-    pub fn kill_connections(&self) {
-        for process in self.server_processes() {
-            if process.command.starts_with("sshd") {
-                process.kill();
-            }
-        }
-    }
-
-    /// The accounts' processes, those with the lab's mark, and those in its containers and its
-    /// mount namespace; not the server, the engines and what the lab started in containers.
-    pub fn processes(&self) -> Vec<Process> {
-        let mut uids: Vec<u32> = self.0.others.iter().map(|account| account.uid).collect();
-        if privilege::is_root() {
-            uids.push(self.account().uid);
-        }
-        let containers = self.0.containers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut own: Vec<u32> = containers.iter().map(|process| process.pid).collect();
-        let holder = self.0.mounts.as_ref().map(Namespaces::pid);
-        let inside = own.iter().chain(&holder).filter_map(|&pid| leftovers::mount_namespace(pid));
-        let inside: Vec<u64> = inside.collect();
-        own.extend(holder);
-        let server = self.0.server.lock().unwrap_or_else(PoisonError::into_inner);
-        own.extend(server.as_ref().map(Server::pid));
-        let engines = ["docker", "lxc", "container"].map(|name| self.dir().join(name));
-        let is_engine = |process: &Process| {
-            engines.iter().any(|dir| process.command.contains(&*dir.to_string_lossy()))
-        };
-        let mut found = leftovers::processes(self.mark(), &uids, &inside);
-        found.retain(|process| !own.contains(&process.pid) && !is_engine(process));
-        found
-    }
-
-    /// Ends the master, and then holds that no process and no file is left on either side but the
-    /// lab's own: what a user expects after `fakessh stop`.
-    ///
-    /// # Panics
-    /// Where something is left.
-    #[track_caller]
-    pub fn expect_nothing_left(&self) {
-        self.fakessh(["stop"]).run();
-        self.expect_no_processes();
-        let mut on_target = Vec::new();
-        if privilege::is_root() {
-            for account in std::iter::once(self.account()).chain(&self.0.others) {
-                on_target.extend(leftovers::temporary_files(account.uid));
-            }
-        }
-        for place in crate::etc::PRIVATE_PLACES.iter().filter(|_| self.0.mounts.is_some()) {
-            let names = listing(&self.seen_by_target(place));
-            on_target.extend(names.iter().map(|name| Path::new(place).join(name)));
-        }
-        assert!(on_target.is_empty(), "left on the target: {on_target:?}");
-        let mut on_client = listing(&self.dir().join("tmp"));
-        on_client.extend(self.run_directories());
-        on_client.extend(listing(&self.fakessh_dir()).into_iter().filter(|it| it == "control"));
-        assert!(on_client.is_empty(), "left on the client's side: {on_client:?}");
-    }
-
-    /// The names of the run directories that are there.
-    pub fn run_directories(&self) -> Vec<String> {
-        let mut names = listing(&self.fakessh_dir());
-        names.retain(|name| name.starts_with("run-"));
-        names
-    }
-
-    /// The master's process.
-    ///
-    /// # Panics
-    /// Where there is none, or more than one.
-    #[track_caller]
-    pub fn master(&self) -> Process {
-        let mut masters = self.processes();
-        masters.retain(|process| process.command.contains(" master --background"));
-        assert_eq!(masters.len(), 1, "not one master: {masters:?}");
-        masters.remove(0)
-    }
-
-    /// The slaves on the target, and the processes that watch over them.
-    pub fn slaves(&self) -> Vec<Process> {
-        let mut slaves = self.processes();
-        slaves.retain(|process| {
-            let program = process.command.split(' ').next().unwrap_or_default();
-            program.contains("/.fakessh-")
-        });
-        slaves
-    }
-
-    /// Waits for the end of the server's connections and of all that they started.
-    ///
-    /// # Panics
-    /// Where one does not end.
-    #[track_caller]
-    pub fn expect_no_sessions(&self) {
-        for process in self.server_processes() {
-            let ended = process.wait(ENDING);
-            assert!(ended, "still there: {} {}", process.pid, process.command);
-        }
-    }
-
-    /// Waits for the end of all processes of the lab but its server.
-    ///
-    /// # Panics
-    /// Where one does not end.
-    #[track_caller]
-    pub fn expect_no_processes(&self) {
-        for process in self.processes() {
-            let ended = process.wait(ENDING);
-            assert!(ended, "still there: {} {}", process.pid, process.command);
-        }
     }
 }
 
