@@ -3,8 +3,6 @@
 //! One short command line goes through whatever shell the account has; the slave's bytes follow
 //! it on the same stream without waiting. What the login prints is skipped up to a random marker.
 
-use std::time::Duration;
-
 use bytes::{Buf, Bytes};
 use fakessh_protocol::message::{Hello, ToMaster};
 use fakessh_protocol::mux::{Event, Expecting, Mux};
@@ -12,8 +10,8 @@ use fakessh_protocol::start::{Found, Scanner, complaint};
 use fakessh_protocol::wire;
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
 
+use crate::auth::Patience;
 use crate::link::{Keepalive, Link};
 use crate::stream::{ByteStream, one_line};
 
@@ -59,19 +57,24 @@ pub(crate) fn marker() -> std::io::Result<String> {
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The command that starts a slave whose bytes follow on standard input.
+/// The command that runs [`script`] through whatever shell the account has.
+pub(crate) fn command(marker: &str) -> Vec<u8> {
+    format!("exec /bin/sh -c '{}'", script(marker)).into_bytes()
+}
+
+/// The script that starts a slave whose bytes follow on standard input.
 ///
 /// It goes through foreign shells, csh and fish among them, as one word in single quotes: so it
 /// holds no single quote, backslash, exclamation mark or newline. Directories are tried in order;
 /// one that can't be written to, or from which nothing may be run, is passed over: an empty file
 /// is a script that does nothing, but not where the kernel refuses to run files. What was made is
 /// removed on every way out, an upload that is cut included.
-pub(crate) fn command(marker: &str) -> Vec<u8> {
+pub(crate) fn script(marker: &str) -> String {
     let size = SLAVE.len();
     // In two words, so that a target which prints the command does not complain by that.
     let complaint = complaint(marker);
     let (first, second) = complaint.split_at(complaint.len() / 2);
-    let script = format!(
+    format!(
         "u=$(umask);umask 077;\
          f(){{ echo;echo \"{first}\"\"{second}$1\";exit 1;}};q(){{ rm -rf \"$p\";}};\
          trap q EXIT;trap exit HUP INT TERM;\
@@ -84,25 +87,39 @@ pub(crate) fn command(marker: &str) -> Vec<u8> {
          head -c {size} >\"$p/slave\"&&[ $(wc -c <\"$p/slave\") -eq {size} ]||f \"writing {size} bytes to $d failed\";\
          exec \"$p/slave\" {marker} \"$u\" \"$p\";fi;q;p=;done;\
          f \"no directory there can be written to and run programs (tried XDG_RUNTIME_DIR, /dev/shm, /tmp, /var/tmp and the home directory)\"",
-    );
-    format!("exec /bin/sh -c '{script}'").into_bytes()
+    )
 }
 
-/// Sends the slave's program over a stream at whose far end [`command`] runs, and makes a link of
-/// the stream once the slave has said hello.
+/// Where the slave's program comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upload {
+    /// It is sent over the stream.
+    Sent,
+    /// A slave on the way carries itself.
+    Carried,
+}
+
+/// Makes a link of a stream at whose far end [`script`] runs, once the slave there has said hello.
+/// Gives up where nothing moves for as long as there is patience.
 ///
 /// # Errors
 /// [`StartError`]; the stream is closed then. Cancelled, it closes the stream as well.
 pub(crate) async fn start(
     mut stream: ByteStream,
     marker: &str,
-    limit: Duration,
+    program: Upload,
+    patience: &Patience,
     keepalive: Keepalive,
 ) -> Result<Link, StartError> {
     let mut scanner = Scanner::new(marker);
     let progress = Notify::new();
     let hello = async {
-        let mut upload = std::pin::pin!(upload(&stream.outgoing, &progress));
+        let upload = async {
+            if program == Upload::Sent {
+                upload(&stream.outgoing, &progress).await;
+            }
+        };
+        let mut upload = std::pin::pin!(upload);
         let mut hello = std::pin::pin!(hello(&mut stream.incoming, &mut scanner, &progress));
         // A target that refuses may never read the program: its word ends the upload.
         tokio::select! {
@@ -112,7 +129,7 @@ pub(crate) async fn start(
         }
         hello.await
     };
-    let stuck = async { while timeout(limit, progress.notified()).await.is_ok() {} };
+    let stuck = async { while patience.wait(progress.notified()).await.is_some() {} };
     let hello = tokio::select! {
         biased;
         hello = hello => Some(hello),
@@ -130,7 +147,10 @@ pub(crate) async fn start(
         }
         Some(Err(Failure::Ended)) => Err(StartError::Ended(said(&scanner))),
         Some(Err(Failure::Other(error))) => Err(error),
-        None => Err(StartError::Timeout { seconds: limit.as_secs(), noise: said(&scanner) }),
+        None => {
+            let seconds = patience.limit().as_secs();
+            Err(StartError::Timeout { seconds, noise: said(&scanner) })
+        }
     }
 }
 

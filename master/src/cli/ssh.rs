@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::{Request, RunRequest};
 use fakessh::directory::Directory;
+use fakessh::route::Names;
 use fakessh::tool;
 use fakessh_shim::find::{self, NotFound};
 
@@ -38,8 +39,10 @@ fn run_of_our_own(real_ssh: bool) -> Result<OwnedFd, String> {
     let run = || -> anyhow::Result<OwnedFd> {
         let (ours, masters) = tool::socket_pair()?;
         let request = RunRequest {
+            on: None,
             every: None,
             routes: BTreeMap::new(),
+            names: Names::of_user()?.routes()?,
             connection: Vec::new(),
             real_ssh,
             directory: None,
