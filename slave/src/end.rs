@@ -64,7 +64,12 @@ impl Slave {
     fn doom(&mut self, control: Handle) {
         let Some(session) = self.sessions.by_control.get_mut(&control) else { return };
         let Some(entry) = session.entry.take() else { return };
-        let stdin = session.stdin.take().and_then(|mut stdin| {
+        // A helper's is the stream of a link: its end is how the far slave learns of it, and
+        // what is cut there can't be taken for the whole. Its terminal is hung up: nobody else
+        // may signal what runs as another user.
+        session.terminal = None;
+        let stdin = session.stdin.take().filter(|_| !session.is_helper);
+        let stdin = stdin.and_then(|mut stdin| {
             stdin.buffer = VecDeque::new();
             // Not even its end is of interest any more.
             stdin.pipe.watch(&self.poll, Interest::Nothing).is_ok().then_some(stdin)

@@ -47,7 +47,7 @@ impl Guardian {
     fn try_start() -> io::Result<Guardian> {
         let list = rustix::fs::memfd_create("sessions", MemfdFlags::CLOEXEC)?;
         let (gone, alive) = pipe_with(PipeFlags::CLOEXEC)?;
-        if sys::fork()? {
+        if sys::fork()?.is_some() {
             return Ok(Guardian {
                 list: Some(list),
                 _alive: Some(alive),

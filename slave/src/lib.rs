@@ -5,24 +5,31 @@
 //! its standard output, and serves the link until that ends (`serve`). One thread, one epoll
 //! descriptor, no async: `inbound` takes frames apart and fills programs' standard input,
 //! `outbound` sends what programs print, `session` knows what belongs together, `program`
-//! starts one as sshd does, and `end` sees to it that what a dead session started is gone. Should
+//! starts one as sshd does (a `helper`, which leads elsewhere, with a `terminal` where it needs
+//! one; a `connection` is a program without a file), and `end` sees to it that what a dead session started is gone. Should
 //! the slave itself be killed, its `guardian` does.
 
 mod account;
 mod arrival;
+mod carried;
 mod clock;
+mod connection;
 mod end;
 mod guardian;
+mod helper;
 mod inbound;
 mod link;
 mod members;
 mod outbound;
 mod poll;
 mod program;
+mod relay;
+mod resolve;
 mod serve;
 mod session;
 mod subsystem;
 mod sys;
+mod terminal;
 
 use std::ffi::OsString;
 use std::io::Write;

@@ -173,6 +173,7 @@ impl Slave {
             Part::Stdin if ready.ended => self.stdin_broke(handle),
             Part::Stdin if ready.writable => self.drain_stdin(handle),
             Part::Stdin => {}
+            Part::Terminal => session.serve_terminal(&self.poll),
             Part::Stdout | Part::Stderr => {
                 let slot = session.output(part);
                 let Some(output) = slot else { return };
@@ -298,6 +299,9 @@ impl Slave {
         let Some(exit) = session.exit else { return };
         let SessionHandles { stdin, stdout, stderr, .. } = session.handles;
         if self.mux.is_sending(stdout) || self.mux.is_sending(stderr) {
+            if session.is_helper && !self.mux.is_sending(stdout) {
+                self.end_helpers_stderr(control);
+            }
             return;
         }
         self.mux.stop(stdin);

@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is a test, its helpers too")]
 
+mod account;
 mod bulk;
+mod connection;
 mod ends;
 mod environment;
+mod far;
+mod helper;
+mod hops;
 mod hostile;
 mod master;
 mod sessions;

@@ -42,6 +42,11 @@ impl Received {
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
+
+    /// Gives credit back from here on.
+    pub(crate) fn release(&mut self) {
+        self.hold = false;
+    }
 }
 
 /// Continues a sum over a stream; the order of bytes counts.
@@ -64,6 +69,8 @@ pub(crate) struct Master {
     pub(crate) stopped: Vec<Handle>,
     /// The slave closed the link.
     pub(crate) closed: bool,
+    /// Something else that ends a wait when it can be read.
+    pub(crate) also: Option<OwnedFd>,
     next: u32,
 }
 
@@ -112,6 +119,7 @@ impl Master {
             refusals: HashMap::new(),
             stopped: Vec::new(),
             closed: false,
+            also: None,
             next: 1,
         };
         let mut scanner = Scanner::new(MARKER);
@@ -297,11 +305,13 @@ impl Master {
         if write && let Some(fd) = &self.to_slave {
             fds.push(PollFd::new(fd, PollFlags::OUT));
         }
+        let asked = fds.len();
+        fds.extend(self.also.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
         let left = deadline.saturating_duration_since(Instant::now());
         assert!(!left.is_zero(), "hangs");
         let left = rustix::time::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: 0 };
         poll(&mut fds, Some(&left)).unwrap();
-        (!fds[0].revents().is_empty(), fds.get(1).is_some_and(|fd| !fd.revents().is_empty()))
+        (!fds[0].revents().is_empty(), asked > 1 && !fds[1].revents().is_empty())
     }
 
     fn take_apart(&mut self) {
@@ -343,6 +353,7 @@ impl Master {
                     ToMaster::Refused(refusal) => {
                         self.refusals.insert(handle, refusal);
                     }
+                    other => panic!("{other:?}"),
                 },
             }
         }
