@@ -65,7 +65,8 @@ impl Lab {
                 on_target.extend(leftovers::temporary_files(account.uid));
             }
         }
-        for place in crate::etc::PRIVATE_PLACES.iter().filter(|_| self.0.mounts.is_some()) {
+        let own_etc = self.dir().join("etc").exists();
+        for place in crate::etc::PRIVATE_PLACES.iter().filter(|_| own_etc) {
             let names = listing(&self.seen_by_target(place));
             on_target.extend(names.iter().map(|name| Path::new(place).join(name)));
         }
