@@ -236,15 +236,15 @@ pub fn answer_hops_with(password: Secret) {
 ///
 /// # Errors
 /// Where it can't be read, is longer than `most` bytes, or is no UTF-8.
-pub fn first_line(reader: impl Read, most: usize) -> io::Result<Secret> {
+pub fn first_line(mut reader: impl Read, most: usize) -> io::Result<Secret> {
     let mut line = Zeroizing::new(Vec::with_capacity(most + 1));
     // Byte by byte: what follows may be somebody else's.
-    for byte in reader.bytes() {
-        match byte? {
-            b'\n' => break,
-            _ if line.len() == most => return Err(io::Error::other("its first line is too long")),
-            byte => line.push(byte),
+    let mut byte = [0];
+    while reader.read(&mut byte)? > 0 && byte != *b"\n" {
+        if line.len() == most {
+            return Err(io::Error::other("its first line is too long"));
         }
+        line.extend_from_slice(&byte);
     }
     if line.last() == Some(&b'\r') {
         line.pop();

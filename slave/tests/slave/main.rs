@@ -13,3 +13,8 @@ mod hops;
 mod hostile;
 mod master;
 mod sessions;
+mod sftp_client;
+mod sftp_hostile;
+mod sftp_same;
+mod sftp_session;
+mod sftp_tools;

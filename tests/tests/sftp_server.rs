@@ -1,0 +1,36 @@
+//! The SFTP server of the slave itself, reached as any other: through a connection, by `sftp`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+use std::fs;
+
+use fakessh_tests::tree;
+use fakessh_tests::{Client, Lab};
+
+#[test]
+fn sftp_works_where_the_target_has_no_server_of_its_own() {
+    let lab = Lab::start();
+    let remote = lab.remote_dir().join("served");
+    fs::create_dir(&remote).unwrap();
+    lab.account().give(&remote);
+    let local = lab.local_dir("served");
+    let big = vec![b'b'; 20_000_000];
+    fs::write(local.join("big"), &big).unwrap();
+    tree::make(&local.join("tree"), 200);
+    let batch = format!(
+        "cd {}\nput big\nput -Rp tree\nget big back\nget -Rp tree tree2\nls -l big\nrm big\n",
+        remote.display()
+    );
+    let command = ["sftp", "-q", "-s", "fakessh-sftp", "-b", "-", "remote"];
+    let tool = lab.tool(Client::Fakessh, command).directory(&local);
+    let done = tool.input(batch).run().expect_status(0);
+    assert!(done.out().contains(" 20000000 "), "{}", done.shown());
+    assert!(fs::read(local.join("back")).unwrap() == big);
+    assert_eq!(
+        fs::read_dir(local.join("tree2")).unwrap().count(),
+        fs::read_dir(local.join("tree")).unwrap().count()
+    );
+    assert!(!remote.join("big").exists());
+    let tool = lab.tool(Client::Fakessh, command).directory(&local);
+    tool.input("get no-such-file\n".to_owned()).run().expect_status(1);
+}
