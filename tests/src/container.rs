@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::lab::MARK_VARIABLE;
 use crate::namespaces::Namespaces;
-use crate::{Lab, privilege};
+use crate::{Lab, privilege, root};
 
 /// A root with namespaces around it that the kernel alone makes: for nsenter, and behind the
 /// stand-ins of engines. Ends when dropped.
@@ -26,11 +26,13 @@ impl Container {
         let script = format!(
             "mount --bind '{root}' '{root}'
             cd '{root}'
+            {devices}
             pivot_root . .before
             exec chroot . /bin/sh -e -c 'mount -t proc proc /proc
-                umount -l /.before; rmdir /.before 2>/dev/null || true
+                umount -l /.before; rmdir /.before
                 hostname container; echo up; exec cat'",
-            root = root.display()
+            root = root.display(),
+            devices = root::devices(root)
         );
         let kinds = ["--mount", "--propagation", "private", "--pid", "--fork", "--uts", "--ipc"];
         let namespaces = Namespaces::new(&kinds, &script, lab.mark());

@@ -63,6 +63,11 @@ done
 if [ -n "$users" ]; then
     exec 9</etc
     flock 9
+    # Whoever gets the number next is not to inherit what was left by programs that were killed.
+    for uid in $uids; do
+        find /tmp /var/tmp /dev/shm -maxdepth 1 -name '.fakessh-*' -uid "$uid" \
+            -exec rm -rf {} +
+    done
     for user in $users; do
         userdel -f "$user"
     done

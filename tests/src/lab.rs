@@ -244,6 +244,24 @@ impl Lab {
         fs::write(&file, text).expect("writing a file of the lab's /etc");
     }
 
+    /// Gives a root devices and `/proc`, as the lab's server and its sessions see it.
+    ///
+    /// # Panics
+    /// Where the lab has no mount namespace of its own.
+    pub fn furnish(&self, root: &Path) {
+        let mounts = self.0.mounts.as_ref().expect("a mount namespace of the lab's own");
+        let devices = crate::root::devices(root);
+        let script = format!("{devices}\nmount -t proc proc '{}/proc'", root.display());
+        let done = Command::new("nsenter")
+            .args([&mounts.enter("mount", "mnt"), "sh", "-e", "-c", &script])
+            .env_clear()
+            .env("PATH", crate::tool::PATH)
+            .output()
+            .expect("starting nsenter");
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "furnishing {}: {said}", root.display());
+    }
+
     /// Lets this live as long as the lab: a container.
     pub fn keep(&self, value: impl Any + Send) {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(value));

@@ -40,6 +40,16 @@ pub fn make(root: &Path) {
     fs::write(root.join("etc/group"), format!("root:x:0:\n{user}:x:{id}:\n")).unwrap();
 }
 
+/// Commands that put the usual devices into a root, in whose mount namespace they run.
+pub(crate) fn devices(root: &Path) -> String {
+    let dev = root.join("dev").display().to_string();
+    format!(
+        "for device in null zero full random urandom tty; do
+            touch '{dev}'/$device; mount --bind /dev/$device '{dev}'/$device
+        done"
+    )
+}
+
 /// Makes a root that can run nothing but `/bin/sleep`: it has no shell.
 ///
 /// # Panics

@@ -227,6 +227,7 @@ fn nsenter_and_chroot() {
     try_tools(&lab, "nsenter", &route);
     let jail = lab.dir().join("jail");
     root::make(&jail);
+    lab.furnish(&jail);
     let route = format!("remote+sudo+chroot:{}", jail.display());
     at(&lab, &route, "id -un; ls /; exit 9")
         .expect_status(9)

@@ -8,9 +8,12 @@ use std::fs;
 use fakessh_tests::privilege::root_for;
 use fakessh_tests::{Client, Lab, LabBuilder, both_clients};
 
-/// A server that runs one command whatever is asked for.
+/// A server that runs one command, whatever is asked for, as those for backups have it: what it
+/// does not know it refuses.
 fn forced() -> LabBuilder {
-    let command = "echo \"asked: $SSH_ORIGINAL_COMMAND\"; cat; echo err >&2; exit 7";
+    let command = "case $SSH_ORIGINAL_COMMAND in \
+                   (backup*) echo \"asked: $SSH_ORIGINAL_COMMAND\"; cat; echo err >&2; exit 7;; \
+                   (*) echo only backups here; exit 1;; esac";
     Lab::builder().sshd(&format!("ForceCommand {command}"))
 }
 
@@ -63,20 +66,22 @@ fn direct(lab: &Lab) -> Option<String> {
 both_clients! {
     fn a_forced_command_is_run_instead(client) {
         let lab = forced().start();
-        let done = lab.tool(client, ["ssh", "remote", "some", "words"]).input("in\n").run();
-        done.expect_status(7).expect_out("asked: some words\nin\n").expect_err("err\n");
-        let script = "for i in 1 2 3; do ssh remote $i </dev/null & done; wait";
+        let done = lab.tool(client, ["ssh", "remote", "backup", "words"]).input("in\n").run();
+        done.expect_status(7).expect_out("asked: backup words\nin\n").expect_err("err\n");
+        lab.tool(client, ["ssh", "remote", "id"]).run().expect_status(1);
+        let script = "for i in 1 2 3; do ssh remote backup $i </dev/null & done; wait";
         let done = lab.tool(client, ["sh", "-c", script]).run().expect_status(0);
         assert_eq!(done.out().lines().count(), 3);
-        expect_direct(&lab, client, &[]);
+        expect_direct(&lab, client, &["only backups"]);
     }
 
     fn bytes_pass_through_a_forced_command(client) {
-        let lab = Lab::builder().sshd("ForceCommand cat").start();
+        let lab = forced().start();
         let mut bytes = Vec::new();
         fakessh_tests::pattern::write(&mut bytes, 20 << 20).unwrap();
-        let done = lab.tool(client, ["ssh", "remote", "x"]).input(bytes.clone()).run();
-        assert!(done.expect_status(0).expect_err("").stdout == bytes, "bytes differ");
+        let done = lab.tool(client, ["ssh", "remote", "backup"]).input(bytes.clone()).run();
+        let came = done.expect_status(7).stdout;
+        assert!(came.strip_prefix(b"asked: backup\n") == Some(&bytes), "bytes differ");
     }
 
     fn an_account_with_sftp_alone(client) {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Finished, Gate, Lab, root};
+use fakessh_tests::{Container, Finished, Gate, Lab, root};
 use serde_json::Value;
 
 /// A lab with sudo that asks nothing, and the route to a root of busybox in it.
@@ -12,6 +12,7 @@ fn lab_with_a_root() -> (Lab, String) {
     let lab = Lab::builder().another_account().etc("sudoers.d/lab", rules).start();
     let jail = lab.dir().join("jail");
     root::make(&jail);
+    lab.furnish(&jail);
     let route = format!("remote+sudo+chroot:{}", jail.display());
     (lab, route)
 }
@@ -113,11 +114,14 @@ fn a_local_route_needs_no_server() {
     }
     let (lab, _) = lab_with_a_root();
     let script = "ssh remote 'id -u; cat; exit 7'";
-    let done = lab.run(["local"], ["sh", "-c", script]).input("in\n").run();
+    let done = lab.fakessh(["run", "local", "--", "sh", "-c", script]).input("in\n").run();
     done.expect_status(7).expect_out("0\nin\n").expect_err("");
-    let jail = lab.dir().join("jail");
-    let done = lab.run([format!("chroot:{}", jail.display())], ["ssh", "remote", "ls /"]).run();
-    done.expect_status(0).expect_out("bin\ndev\netc\nproc\nroot\nsrv\ntmp\n");
+    let place = lab.dir().join("container");
+    root::make(&place);
+    let container = Container::start(&lab, &place);
+    let route = format!("nsenter:{}", container.pid());
+    let done = lab.fakessh(["run", &route, "--", "ssh", "remote", "hostname; ls /"]).run();
+    done.expect_status(0).expect_out("container\nbin\ndev\netc\nproc\nroot\nsrv\ntmp\n");
     assert_eq!(lab.logins(), 0);
     lab.expect_nothing_left();
 }
@@ -128,7 +132,11 @@ fn exec_and_openssh_are_ways_as_well() {
     let user = format!("{}\n", lab.account().name);
     let ssh = lab.dir().join("bin/ssh");
     let route = format!("exec:{} -T remote", ssh.display());
-    let run = |route: &str| lab.run([route], ["ssh", "remote", "id -un; exit 3"]).run();
+    let path = format!("{}:{}", lab.dir().join("bin").display(), fakessh_tests::tool::PATH);
+    let run = |route: &str| {
+        let words = ["run", route, "--", "ssh", "remote", "id -un; exit 3"];
+        lab.fakessh(words).env("PATH", &path).run()
+    };
     run(&route).expect_status(3).expect_out(&user);
     assert_eq!(lab.logins(), 1);
     run("openssh:remote").expect_status(3).expect_out(&user);
