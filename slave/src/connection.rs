@@ -61,7 +61,7 @@ impl Launcher {
 
 /// Makes these the standard descriptors, and closes all others: nothing of the slave's stays open
 /// in here, the link least of all.
-fn settle([stdin, stdout, stderr]: &[OwnedFd; 3]) -> io::Result<()> {
+pub(crate) fn settle([stdin, stdout, stderr]: &[OwnedFd; 3]) -> io::Result<()> {
     rustix::stdio::dup2_stdin(stdin)?;
     rustix::stdio::dup2_stdout(stdout)?;
     rustix::stdio::dup2_stderr(stderr)?;

@@ -57,6 +57,7 @@ impl Doomed {
 impl Slave {
     /// The invoker is gone: nobody reads the program's outputs any more, and it gets its grace.
     pub(crate) fn hang_up(&mut self, control: Handle) {
+        self.end_run(control, "the run that this ssh belongs to was ended");
         self.doom(control);
         self.settle(control);
     }
@@ -121,6 +122,7 @@ impl Slave {
         // Whoever waits for the end of our output need not wait for the programs.
         self.link_in.close();
         self.link_out.close();
+        self.end_runs();
         let controls: Vec<Handle> = self.sessions.by_control.keys().copied().collect();
         controls.into_iter().for_each(|control| self.doom(control));
         self.tell_doomed();

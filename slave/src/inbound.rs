@@ -174,7 +174,8 @@ impl Slave {
                     payload.zeroize();
                     self.inbound.wipe();
                 }
-                ToSlave::Settings(_) | ToSlave::Tell(_) => {}
+                ToSlave::Tell(message) => self.tell(control, message),
+                ToSlave::Settings(_) => {}
             },
             Event::Eof(handle) => {
                 if let Some(stdin) = self.sessions.stdin(handle) {
@@ -196,6 +197,7 @@ impl Slave {
         if let Some((session, Part::Stdin)) = self.sessions.of(handle) {
             session.stdin = None;
         }
+        self.close_sink(handle);
     }
 
     /// The invoker's side of a program's input broke: to the program a closed pipe would look like
@@ -238,5 +240,6 @@ impl Slave {
             let control = session.handles.control;
             self.settle(control);
         }
+        self.close_source(handle);
     }
 }

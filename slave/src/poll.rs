@@ -23,14 +23,39 @@ pub(crate) enum Part {
     Exit,
     /// The terminal of a helper, and the pipe that what it shows goes into.
     Terminal,
+    /// Of a raised session: the socket of its shim.
+    Shim,
+    /// Of a raised session: what carries its standard input, output or error.
+    StdinPorter,
+    StdoutPorter,
+    StderrPorter,
+    /// Of a tool's session: the run's socket, which the tool inherits.
+    Run,
+    /// Of a tool's session: the socket in the run's directory.
+    Door,
+    /// A connection that came through that door; it has a number of its own.
+    Caller,
 }
 
 impl Part {
     /// All of them, each at the place of its number.
-    const ALL: [Part; 5] = [Part::Stdin, Part::Stdout, Part::Stderr, Part::Exit, Part::Terminal];
+    const ALL: [Part; 12] = [
+        Part::Stdin,
+        Part::Stdout,
+        Part::Stderr,
+        Part::Exit,
+        Part::Terminal,
+        Part::Shim,
+        Part::StdinPorter,
+        Part::StdoutPorter,
+        Part::StderrPorter,
+        Part::Run,
+        Part::Door,
+        Part::Caller,
+    ];
 
     /// Bits that hold the number of a part.
-    const BITS: u32 = 3;
+    const BITS: u32 = 4;
 }
 
 /// Whose descriptor is ready. A session goes by its control handle.
@@ -192,7 +217,7 @@ mod tests {
             Token::Session(Handle(u32::MAX), Part::Exit),
             Token::Session(Handle(7), Part::Stdout),
             Token::Session(Handle(7), Part::Stderr),
-            Token::Session(Handle(u32::MAX), Part::Terminal),
+            Token::Session(Handle(u32::MAX), Part::Caller),
         ] {
             assert_eq!(Token::decode(token.encode()), token);
         }

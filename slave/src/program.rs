@@ -113,6 +113,11 @@ impl Launcher {
         Some(value)
     }
 
+    /// The account's home directory.
+    pub(crate) fn home(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.account.home))
+    }
+
     /// What every program finds when it starts.
     pub(crate) fn birth(&self) -> &Birth {
         &self.birth
@@ -138,7 +143,7 @@ impl Launcher {
                 })?
                 .into_bytes(),
             ProgramKind::Helper(_) | ProgramKind::Connection { .. } | ProgramKind::Tool(_) => {
-                let message = "the slave can't start this yet".to_owned();
+                let message = "this is no command line for a shell".to_owned();
                 return Err(Refusal { reason: RefusalReason::Other, message });
             }
         };
@@ -162,7 +167,7 @@ impl Launcher {
 }
 
 /// Starts a program with three pipes, or two.
-fn launch(mut command: Command, drop_stderr: bool) -> io::Result<Program> {
+pub(crate) fn launch(mut command: Command, drop_stderr: bool) -> io::Result<Program> {
     let (child_stdin, stdin) = pipe_to_program()?;
     let (stdout, child_stdout) = pipe_from_program()?;
     let (stderr, child_stderr) = if drop_stderr {

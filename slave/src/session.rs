@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 
 use fakessh_protocol::exit::ExitStatus;
-use fakessh_protocol::message::SessionHandles;
+use fakessh_protocol::message::{FIRST_RAISED, SessionHandles};
 use fakessh_protocol::wire::Handle;
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -15,6 +15,7 @@ use crate::helper::Equipment;
 use crate::link::enlarge;
 use crate::poll::{Interest, Part, Poll, Token, Watched};
 use crate::program::Program;
+use crate::raised::Raised;
 use crate::terminal::Terminal;
 
 /// What a program's pipe is made to hold once it has been full. More would let fewer programs have
@@ -66,14 +67,7 @@ impl Session {
             let mut watched = Watched::new(fd, Token::Session(handles.control, part));
             watched.watch(poll, interest).map(|()| watched)
         };
-        let output = |fd, part| {
-            watched(fd, part, Interest::Read).map(|pipe| Output {
-                pipe,
-                offered: 0,
-                ended: false,
-                enlarged: false,
-            })
-        };
+        let output = |fd, part| watched(fd, part, Interest::Read).map(Output::new);
         let is_helper = program.equipment.is_some();
         let Equipment { terminal, carried } = program.equipment.unwrap_or_default();
         let interest = if carried.is_some() { Interest::Write } else { Interest::End };
@@ -116,7 +110,7 @@ impl Session {
             Part::Stdin => self.handles.stdin,
             Part::Stdout => self.handles.stdout,
             Part::Stderr => self.handles.stderr,
-            Part::Exit | Part::Terminal => self.handles.control,
+            _ => self.handles.control,
         }
     }
 }
@@ -135,6 +129,12 @@ pub(crate) struct Stdin {
 }
 
 impl Stdin {
+    /// For what is written to a descriptor that is not the slave's own pipe: it stays as large as
+    /// it is.
+    pub(crate) fn new(pipe: Watched) -> Stdin {
+        Stdin { pipe, carried: None, buffer: VecDeque::new(), ending: false, enlarged: true }
+    }
+
     /// Whether all that there is for the program is in its pipe.
     pub(crate) fn is_drained(&self) -> bool {
         self.buffer.is_empty() && self.carried.is_none()
@@ -218,6 +218,10 @@ pub(crate) struct Output {
 }
 
 impl Output {
+    pub(crate) fn new(pipe: Watched) -> Output {
+        Output { pipe, offered: 0, ended: false, enlarged: false }
+    }
+
     /// How many bytes are in the pipe that were not offered. They are, from here on.
     pub(crate) fn discover(&mut self) -> usize {
         let available = rustix::io::ioctl_fionread(&self.pipe).unwrap_or(0) as usize;
@@ -235,6 +239,8 @@ impl Output {
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     pub(crate) by_control: HashMap<Handle, Session>,
+    /// Those that we raise.
+    pub(crate) raised: HashMap<Handle, Raised>,
     /// Which session a handle of data belongs to, and as what.
     routes: HashMap<Handle, (Handle, Part)>,
 }
@@ -255,7 +261,8 @@ impl Sessions {
             self.routes.remove(&session.handle(part));
         }
         if self.by_control.is_empty() && self.by_control.capacity() > KEPT_SESSIONS {
-            *self = Sessions::default();
+            self.by_control = HashMap::new();
+            self.routes = HashMap::new();
         }
         Some(session)
     }
@@ -271,16 +278,23 @@ impl Sessions {
         Some((self.by_control.get_mut(&control)?, part))
     }
 
-    /// The open stdin that a handle goes to.
+    /// The open stdin that a handle goes to, or what takes its place in a raised session.
     pub(crate) fn stdin(&mut self, handle: Handle) -> Option<&mut Stdin> {
+        if handle.0 >= FIRST_RAISED {
+            return self.sink(handle)?.as_mut();
+        }
         match self.of(handle)? {
             (session, Part::Stdin) => session.stdin.as_mut(),
             _ => None,
         }
     }
 
-    /// The open stdout or stderr that a handle comes from.
+    /// The open stdout or stderr that a handle comes from, or what takes its place in a raised
+    /// session.
     pub(crate) fn output(&mut self, handle: Handle) -> Option<&mut Option<Output>> {
+        if handle.0 >= FIRST_RAISED {
+            return self.source(handle);
+        }
         match self.of(handle)? {
             (session, part @ (Part::Stdout | Part::Stderr)) => Some(session.output(part)),
             _ => None,

@@ -186,6 +186,17 @@ pub(crate) fn take_terminal(command: &mut Command) {
     unsafe { command.pre_exec(take) };
 }
 
+/// Gives the program a descriptor under the number that it has here. It is closed here with the
+/// command.
+pub(crate) fn inherit(command: &mut Command, fd: OwnedFd) {
+    let give = move || -> io::Result<()> {
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::empty())?;
+        Ok(())
+    };
+    // SAFETY: the closure makes one system call.
+    unsafe { command.pre_exec(give) };
+}
+
 /// The descriptors that a stream is on where the standard ones are a terminal: to be read, and to
 /// be written.
 const STREAM: [RawFd; 2] = [3, 4];

@@ -193,6 +193,12 @@ impl Mux {
         Ok(())
     }
 
+    /// Bytes of control frames that wait to be sent. Whoever takes in what is to be passed on as
+    /// messages waits while they are many.
+    pub fn queued(&self) -> usize {
+        self.control.iter().map(Vec::len).sum()
+    }
+
     /// Whether the sending side of this handle is open: its end, or a reset, is not yet out.
     pub fn is_sending(&self, handle: Handle) -> bool {
         self.sending.contains_key(&handle)

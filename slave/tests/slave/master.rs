@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::{
-    Hello, LinkSettings, ProgramKind, Refusal, SessionHandles, Spawn, ToMaster, ToSlave,
+    FromShim, Hello, LinkSettings, ProgramKind, Raise, Refusal, SessionHandles, Spawn, ToMaster,
+    ToSlave,
 };
 use fakessh_protocol::mux::{Event, Expecting, Mux, Transmit};
 use fakessh_protocol::start::{Found, Scanner};
@@ -67,6 +68,12 @@ pub(crate) struct Master {
     pub(crate) exits: HashMap<Handle, ExitStatus>,
     pub(crate) refusals: HashMap<Handle, Refusal>,
     pub(crate) stopped: Vec<Handle>,
+    /// Sessions that the slave has raised, and that no test has looked at.
+    pub(crate) raised: VecDeque<Raise>,
+    /// What their shims said.
+    pub(crate) said: Vec<(Handle, FromShim)>,
+    /// Those whose shim has gone.
+    pub(crate) gone: Vec<Handle>,
     /// The slave closed the link.
     pub(crate) closed: bool,
     /// Something else that ends a wait when it can be read.
@@ -118,6 +125,9 @@ impl Master {
             exits: HashMap::new(),
             refusals: HashMap::new(),
             stopped: Vec::new(),
+            raised: VecDeque::new(),
+            said: Vec::new(),
+            gone: Vec::new(),
             closed: false,
             also: None,
             next: 1,
@@ -353,7 +363,15 @@ impl Master {
                     ToMaster::Refused(refusal) => {
                         self.refusals.insert(handle, refusal);
                     }
-                    other => panic!("{other:?}"),
+                    ToMaster::Raise(raise) => {
+                        assert_eq!(raise.handles.control, handle);
+                        self.mux.open_receiving(raise.handles.stdin).unwrap();
+                        self.mux.open_sending(raise.handles.stdout).unwrap();
+                        self.mux.open_sending(raise.handles.stderr).unwrap();
+                        self.raised.push_back(*raise);
+                    }
+                    ToMaster::Said(message) => self.said.push((handle, message)),
+                    ToMaster::Gone => self.gone.push(handle),
                 },
             }
         }
