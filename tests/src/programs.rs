@@ -23,6 +23,16 @@ impl Lab {
             .directory(self.dir().join("user"))
     }
 
+    /// As [`Lab::program`], where the server's mounts are: with the `/etc` that the lab has for
+    /// itself.
+    ///
+    /// # Panics
+    /// Where the lab has none.
+    pub fn program_at_server(&self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
+        let mounts = self.0.mounts.as_ref().expect("a mount namespace of the lab's own");
+        self.program(words).entering(&mounts.enter("mount", "mnt"))
+    }
+
     /// A tool whose `ssh`, `scp` and `sftp` are this client's. Ours runs in a `fakessh run` to
     /// `remote`.
     pub fn tool(&self, client: Client, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {

@@ -13,11 +13,14 @@ use fakessh_tests::{Container, Docker, Lab, Lxc, SharedLab, root, stand_ins};
 /// What containers run that do nothing.
 const NOTHING: [&str; 2] = ["sleep", "1000000"];
 
+/// Rules of sudo that ask nothing, and let `docker` find its daemon.
+const RULES: &str = "$ACCOUNT ALL=(ALL) NOPASSWD: ALL\nDefaults env_keep += DOCKER_HOST\n";
+
 /// A lab with Docker, and with sudo for what needs root. Docker is started by the first who asks.
 static DOCKER: SharedLab = SharedLab::new(|| {
     Lab::builder()
         .environment("DOCKER_HOST", Docker::HOST)
-        .etc("sudoers.d/lab", "$ACCOUNT ALL=(ALL) NOPASSWD: ALL\n")
+        .etc("sudoers.d/lab", RULES)
         .etc(Lxc::ETC.0, Lxc::ETC.1)
         .start()
 });
@@ -122,10 +125,7 @@ fn docker() {
     // As another user of the container, whose home is another.
     let done = at(&lab, "remote+docker:app@app", "id -un; pwd; echo $HOME");
     done.expect_status(0).expect_out("app\n/srv\n/srv\n");
-    // Behind sudo it is the same container. sudo's rules take DOCKER_HOST away.
-    lab.change_etc("sudoers.d/lab", |_| {
-        "$ACCOUNT ALL=(ALL) NOPASSWD: ALL\nDefaults env_keep += DOCKER_HOST\n".into()
-    });
+    // Behind sudo it is the same container.
     let done = at(&lab, "remote+sudo+docker:app", "cat /srv/tree/d000/f00001");
     done.expect_status(0).expect_out("file 1\n");
     lab.docker().unwrap().remove("app");

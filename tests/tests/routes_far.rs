@@ -145,7 +145,7 @@ fn a_container_on_a_host_behind_a_host() {
     let mut big = Vec::new();
     fakessh_tests::pattern::write(&mut big, 2_000_000).unwrap();
     fs::write(local.join("big"), &big).unwrap();
-    let script = "set -e; scp -q big remote:/srv/big; echo 'get /srv/big got' | sftp -q -b - remote
+    let script = "set -e; scp -q big remote:/srv/big; echo 'get /srv/big got' | sftp -q -b - remote >listed
         cmp big got; tar -cf - big | ssh remote tar -xf - -C /tmp; ssh remote cat /tmp/big | cmp - big
         ssh remote 'id -un; exit 7'";
     let tool = bastion.run(["remote+db+docker:app"], ["sh", "-c", script]).directory(&local);

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+use std::fs;
+
 use fakessh_tests::privilege::root_for;
 use fakessh_tests::{Container, Finished, Gate, Lab, root};
 use serde_json::Value;
@@ -128,19 +130,24 @@ fn a_local_route_needs_no_server() {
 
 #[test]
 fn exec_and_openssh_are_ways_as_well() {
-    let lab = Lab::start();
-    let user = format!("{}\n", lab.account().name);
-    let ssh = lab.dir().join("bin/ssh");
-    let route = format!("exec:{} -T remote", ssh.display());
-    let path = format!("{}:{}", lab.dir().join("bin").display(), fakessh_tests::tool::PATH);
-    let run = |route: &str| {
-        let words = ["run", route, "--", "ssh", "remote", "id -un; exit 3"];
-        lab.fakessh(words).env("PATH", &path).run()
+    if !root_for("a configuration of the system's ssh") {
+        return;
+    }
+    let lab = Lab::builder().etc("ssh/ssh_config", "").start();
+    lab.change_etc("ssh/ssh_config", |_| fs::read_to_string(lab.config_path()).unwrap());
+    let fakessh = fakessh_tests::binary::fakessh().display().to_string();
+    let run = |route: &str, command: &str| {
+        let words = [&fakessh, "run", route, "--", "ssh", "remote", command];
+        lab.program_at_server(words).run()
     };
-    run(&route).expect_status(3).expect_out(&user);
+    let user = format!("{}\n", lab.account().name);
+    run("openssh:remote", "id -un; exit 3").expect_status(3).expect_out(&user);
     assert_eq!(lab.logins(), 1);
-    run("openssh:remote").expect_status(3).expect_out(&user);
-    assert_eq!(lab.logins(), 2);
-    run("exec:echo not a slave; exit 1").expect_fault(255, &["exec:", "not a slave"]);
+    let route = "openssh:remote+exec:IN='a  b' env";
+    run(route, "echo \"$IN\"; exit 4").expect_status(4).expect_out("a  b\n");
+    assert_eq!(lab.logins(), 1);
+    run("exec:IN=here env", "echo $IN").expect_status(0).expect_out("here\n");
+    run("exec:echo no slave; exit 1; echo", "true").expect_fault(255, &["exec", "no slave"]);
+    assert_eq!(lab.logins(), 1);
     lab.expect_nothing_left();
 }
