@@ -68,15 +68,14 @@ impl RunDirectory {
                 Err(error) => tried.push(format!("{}: {error}", place.display())),
             }
         }
-        let message =
-            format!("there is no place for the tool's own ssh on the target ({})", tried.join("; "));
+        let message = format!(
+            "there is no place for the tool's own ssh on the target ({})",
+            tried.join("; ")
+        );
         Err(Refusal { reason: RefusalReason::Limit, message })
     }
 
-    fn within(
-        place: &Path,
-        guardian: &mut Guardian,
-    ) -> io::Result<(RunDirectory, Left, OwnedFd)> {
+    fn within(place: &Path, guardian: &mut Guardian) -> io::Result<(RunDirectory, Left, OwnedFd)> {
         let pid = rustix::process::getpid();
         let ours = rustix::process::geteuid().as_raw();
         for attempt in 0..ATTEMPTS {

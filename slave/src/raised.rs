@@ -455,7 +455,9 @@ impl Slave {
                 Ok(()) => drop(raised.untold.pop_front()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let watched = raised.shim.watch(&self.poll, Interest::Both);
-                    return if watched.is_err() { self.shim_gone(control) };
+                    return if watched.is_err() {
+                        self.shim_gone(control)
+                    };
                 }
                 Err(_) => return self.shim_gone(control),
             }

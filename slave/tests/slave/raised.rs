@@ -108,7 +108,8 @@ impl std::fmt::Display for Scratch {
 #[test]
 fn a_tools_ssh_leads_to_the_master() {
     let mut master = Master::start();
-    let tool = master.tool_shell("printf in | ssh -o BatchMode=yes user@far some 'com  mand'; echo $?");
+    let tool =
+        master.tool_shell("printf in | ssh -o BatchMode=yes user@far some 'com  mand'; echo $?");
     let raise = master.next_raised();
     assert_eq!(raise.tool, tool.control);
     let invocation = raise.handoff.invocation;
@@ -256,7 +257,11 @@ fn signals_and_the_death_of_a_shim_reach_the_master() {
 #[test]
 fn what_the_master_says_reaches_the_shim() {
     let mut master = Master::start();
-    let tool = master.tool(&["sh", "-c", "SSH_ASKPASS_REQUIRE=force SSH_ASKPASS=/bin/echo ssh far x; echo $?"]);
+    let tool = master.tool(&[
+        "sh",
+        "-c",
+        "SSH_ASKPASS_REQUIRE=force SSH_ASKPASS=/bin/echo ssh far x; echo $?",
+    ]);
     let handles = master.next_raised().handles;
     master.message(handles, &ToSlave::Tell(ToShim::Notice("take note".into())));
     let question = Question { kind: QuestionKind::Secret, text: "what?".into() };
@@ -291,9 +296,8 @@ fn an_output_that_was_cut_ends_with_the_verdict_and_not_before() {
 #[test]
 fn two_hundred_at_once_have_their_own_answers() {
     let mut master = Master::start();
-    let tool = master.tool_shell(
-        "for n in $(seq 200); do (echo $n | ssh far $n; echo $n $?) & done; wait",
-    );
+    let tool = master
+        .tool_shell("for n in $(seq 200); do (echo $n | ssh far $n; echo $n $?) & done; wait");
     let mut sessions = Vec::new();
     for _ in 0..200 {
         sessions.push(master.next_raised());
