@@ -8,18 +8,18 @@ use std::sync::{Arc, OnceLock};
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::invocation::{ControlCommand, Invocation, Request};
-use fakessh_protocol::message::{FromShim, Handoff, ProgramKind, ToShim};
-use rustix::net::SocketType;
-use rustix::net::sockopt::socket_type;
+use fakessh_protocol::message::{FromShim, ProgramKind, ToShim};
 
 use crate::caller::{Ask, Caller};
 use crate::context::{Context, ContextError, Reached};
+use crate::limits;
 use crate::link::{Outcome, Signaller};
 use crate::pump::{self, Received, Sent, Sink, Source};
 use crate::run::{Choice, Run};
 use crate::socket::Socket;
 
 use ask::ShimAsk;
+use serve::Admitted;
 pub(crate) use serve::serve;
 
 /// Standard input, output and error of a shim.
@@ -29,20 +29,9 @@ type Stdio = [OwnedFd; 3];
 ///
 /// Never fails: what goes wrong is said to the shim. When the shim goes away, or this is
 /// cancelled, the session is hung up.
-async fn handoff(run: Arc<Run>, handoff: Handoff, mut descriptors: Vec<OwnedFd>) {
-    let is_shims = |fd: &OwnedFd| socket_type(fd) == Ok(SocketType::SEQPACKET);
-    let Some(socket) = descriptors.pop().filter(is_shims) else {
-        return tracing::warn!("a handoff came without the shim's socket");
-    };
-    let socket = match Socket::new(socket) {
-        Ok(socket) => Arc::new(socket),
-        Err(error) => return tracing::warn!(%error, "can't wait for a shim"),
-    };
-    let Ok(stdio) = Stdio::try_from(descriptors) else {
-        let text = "standard input, output and error did not all reach the master".to_owned();
-        let _ = socket.send_message(&ToShim::Failed(text), &[]).await;
-        return;
-    };
+async fn handoff(run: Arc<Run>, admitted: Admitted) {
+    let Admitted { handoff, stdio, socket } = admitted;
+    let socket = Arc::new(socket);
     let signaller = OnceLock::new();
     let (ask, answers) = ShimAsk::new(socket.clone());
     let listen = async {
@@ -196,6 +185,14 @@ async fn join(
     shim: Shim<'_>,
 ) -> ToShim {
     let name = context.name();
+    let [stdin, stdout, stderr] = stdio;
+    let source = Source::new(stdin);
+    let (stdout, stderr) = Sink::pair(stdout, stderr);
+    // Before anything is started: what can't be had is no fault of a stream.
+    let failures = [source.as_ref().err(), stdout.as_ref().err(), stderr.as_ref().err()];
+    if failures.into_iter().flatten().any(limits::is_reached) {
+        return ToShim::Failed(limits::refusal());
+    }
     let (session, _running) = match context.open(start.program, start.variables) {
         Ok(session) => session,
         Err(lost) => return ToShim::Failed(format!("{name}: {lost}")),
@@ -203,19 +200,18 @@ async fn join(
     if invocation.announce {
         let _ = shim.socket.send_message(&ToShim::Started, &[]).await;
     }
-    let [stdin, stdout, stderr] = stdio;
     let mut control = session.control;
     let _ = shim.signaller.set(control.signaller());
     let output = async {
         tokio::join!(
-            pump::receive(session.stdout, Sink::new(stdout)),
-            pump::receive(session.stderr, Sink::new(stderr)),
+            pump::receive(session.stdout, stdout),
+            pump::receive(session.stderr, stderr),
             control.outcome(),
         )
     };
     // Input goes on as long as there is output, and ends with it.
     let input = async {
-        match pump::send(Source::new(stdin), session.stdin).await {
+        match pump::send(source, session.stdin).await {
             Sent::Whole | Sent::Unwanted => std::future::pending().await,
             Sent::Failed(error) => error,
         }
