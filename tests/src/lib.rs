@@ -32,6 +32,7 @@ pub mod privilege;
 pub mod relay;
 pub mod running;
 pub mod server;
+pub mod terminal;
 pub mod tool;
 pub mod tree;
 
@@ -41,4 +42,5 @@ pub use gate::Gate;
 pub use lab::{Lab, SharedLab};
 pub use relay::Relay;
 pub use running::{Finished, Running};
+pub use terminal::Terminal;
 pub use tool::Tool;
