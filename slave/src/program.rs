@@ -18,6 +18,7 @@ use rustix::process::{Pid, PidfdFlags, Rlimit, Signal, WaitId, WaitIdOptions};
 
 use crate::account::Account;
 use crate::helper::Equipment;
+use crate::sftp;
 use crate::subsystem;
 use crate::sys::{self, Birth};
 
@@ -81,6 +82,10 @@ impl Launcher {
         match &spawn.program {
             ProgramKind::Helper(helper) => return self.start_helper(helper, &spawn.environment),
             ProgramKind::Connection { host, port } => return self.start_connection(host, *port),
+            ProgramKind::Subsystem(name) if subsystem::is_ours(name) => {
+                let started = self.start_sftp(&spawn.environment);
+                return started.map_err(|error| refusal(&error, "the SFTP server", 0));
+            }
             _ => {}
         }
         let (mut command, len) = self.command(&spawn.program)?;
@@ -144,6 +149,20 @@ impl Launcher {
         };
         command.arg0(name).arg("-c").arg(OsStr::from_bytes(&line));
         Ok((command, line.len()))
+    }
+
+    /// Starts the slave's own SFTP server.
+    fn start_sftp(&self, variables: &[(Vec<u8>, Vec<u8>)]) -> io::Result<Program> {
+        let (child_stdin, stdin) = pipe_to_program()?;
+        let (stdout, child_stdout) = pipe_from_program()?;
+        let variables: Vec<(&OsStr, &OsStr)> = variables
+            .iter()
+            .filter(|(name, value)| may_set(name, value))
+            .map(|(name, value)| (OsStr::from_bytes(name), OsStr::from_bytes(value)))
+            .collect();
+        let pid = sftp::start(&self.account, &self.birth, &variables, child_stdin, child_stdout)?;
+        let pidfd = watch_for_end(pid)?;
+        Ok(Program { pid, pidfd, stdin, stdout, stderr: None, equipment: None })
     }
 }
 

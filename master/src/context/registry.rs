@@ -1,7 +1,7 @@
 //! All contexts of a master, by what they are.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -21,14 +21,16 @@ use super::{Context, ContextError, SessionOptions};
 /// looks after the host may have changed that.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
+/// Where no slave can run, why, and since when that is known.
+type Slaveless = HashMap<Key, (Arc<StartError>, Instant)>;
+
 /// All contexts of a master. Clones are the same registry.
 #[derive(Clone, Debug)]
 pub struct Registry {
     contexts: Arc<Slots<Key, Arc<Context>, ContextError>>,
     /// SSH connections, held by the contexts at their ends and by those that go through them.
     connections: Arc<Slots<Key, WeakConnection, ContextError>>,
-    /// Where no slave can run, why, and since when that is known.
-    slaveless: Arc<Mutex<HashMap<Key, (Arc<StartError>, Instant)>>>,
+    slaveless: Arc<Mutex<Slaveless>>,
     /// Whether nothing new is made any more.
     closing: Arc<watch::Sender<bool>>,
 }
@@ -224,7 +226,7 @@ impl Registry {
         slaveless.get(key).map(|(why, _)| why.clone())
     }
 
-    fn slaveless(&self) -> std::sync::MutexGuard<'_, HashMap<Key, (Arc<StartError>, Instant)>> {
+    fn slaveless(&self) -> MutexGuard<'_, Slaveless> {
         self.slaveless.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

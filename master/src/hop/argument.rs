@@ -49,8 +49,11 @@ pub(super) fn check_word(text: &str, what: &str) -> Result<(), ArgumentError> {
 /// A name: a word without blanks and slashes.
 pub(super) fn check_name(text: &str, what: &str) -> Result<(), ArgumentError> {
     check_word(text, what)?;
-    match text.find(|character: char| character.is_whitespace() || character == '/') {
-        Some(at) => Err(ArgumentError::new(at, format!("no part of {what}"))),
+    if let Some(at) = text.find(char::is_whitespace) {
+        return Err(ArgumentError::new(at, format!("{what} holds a blank")));
+    }
+    match text.find('/') {
+        Some(at) => Err(ArgumentError::new(at, format!("{what} holds a slash"))),
         None => Ok(()),
     }
 }

@@ -273,3 +273,6 @@ fn shown(text: &str, at: Range<usize>) -> (usize, String) {
     let place = |byte: usize| byte.saturating_sub(start).min(whole.len());
     (line(text, at.start), marked(whole, &(place(at.start)..place(at.end))))
 }
+
+#[cfg(test)]
+mod tests;

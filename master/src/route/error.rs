@@ -74,7 +74,8 @@ impl fmt::Display for RouteError {
         }
         f.write_str(&printable(&self.what))?;
         write!(f, "\n{}", marked(&self.text, &self.at))?;
-        self.hints.iter().try_for_each(|hint| write!(f, "\n{hint}"))
+        let mut hints = self.hints.iter().flat_map(|hint| hint.lines());
+        hints.try_for_each(|line| write!(f, "\n{}", printable(line)))
     }
 }
 
@@ -88,6 +89,9 @@ pub(super) fn place(text: &str, error: &DestinationError) -> Range<usize> {
     | DestinationError::Path(part)) = error;
     // A user of a URI may be written in another way than it is read.
     let start = match error {
+        DestinationError::BadHost(host) if host.is_empty() => {
+            Some(text.rfind('@').map_or(0, |at| at + 1))
+        }
         DestinationError::BadUser(_) => text.find(part.as_str()),
         _ => text.rfind(part.as_str()),
     };
@@ -104,7 +108,7 @@ pub(super) fn marked(line: &str, at: &Range<usize>) -> String {
 
 /// Without what a terminal would obey, and as wide as before.
 fn printable(line: &str) -> String {
-    line.replace(char::is_control, "\u{fffd}")
+    line.replace('\t', " ").replace(char::is_control, "\u{fffd}")
 }
 
 /// The list of all hops, folded.
@@ -136,7 +140,7 @@ mod tests {
         assert_eq!(marked("ab+cd", &(3..5)), "  ab+cd\n     ^^");
         assert_eq!(marked("\u{e4}\u{f6}+cd", &(5..7)), "  \u{e4}\u{f6}+cd\n     ^^");
         assert_eq!(marked("ab+", &(3..3)), "  ab+\n     ^");
-        assert_eq!(marked("a\tb\u{1b}c", &(3..4)), "  a\u{fffd}b\u{fffd}c\n     ^");
+        assert_eq!(marked("a\tb\u{1b}c", &(3..4)), "  a b\u{fffd}c\n     ^");
     }
 
     #[test]

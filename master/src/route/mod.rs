@@ -304,7 +304,8 @@ impl FromStr for Route {
     }
 }
 
-/// The route that is this one connection.
+/// The route that is this one connection, to a target that `parse_destination` has read; one that
+/// it would read in another way goes through [`Route::from_steps`], which refuses it.
 impl From<Target> for Route {
     fn from(target: Target) -> Route {
         Route { steps: vec![Step::Ssh(target)], verbatim: BTreeSet::new() }

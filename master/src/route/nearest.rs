@@ -5,7 +5,11 @@ use crate::hop::KINDS;
 /// The kind of hop, or `ssh`, whose name is as good as this word.
 pub(super) fn nearest(word: &str) -> Option<&'static str> {
     // Two changes make any short word into any other.
-    let most = if word.len() <= 4 { 1 } else { 2 };
+    let most = match word.len() {
+        0..2 => 0,
+        2..5 => 1,
+        _ => 2,
+    };
     let names = KINDS.iter().map(|kind| kind.name()).chain(["ssh"]);
     let lower = word.to_lowercase();
     // Longer words are near to nothing, and the table grows with them.

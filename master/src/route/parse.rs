@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::error::place;
 use super::nearest::nearest;
-use super::{LOCAL, MAX_STEPS, Route, RouteError, Step, canonical};
+use super::{MAX_STEPS, Route, RouteError, Step, canonical};
 use crate::hop::{self, Kind};
 use crate::ssh_config::parse_destination;
 
@@ -112,9 +112,8 @@ pub(super) fn route(text: &str) -> Result<ReadRoute, RouteError> {
         };
         let read = step(&piece.text).map_err(wrong)?;
         if index > 0 && read.step.is_first_only() {
-            let what = format!("'{}' starts from this host, and so can only begin a route", {
-                piece.text.split(':').next().unwrap_or_default()
-            });
+            let name = piece.text.split(':').next().unwrap_or_default();
+            let what = format!("'{name}' starts from this host, and so can only begin a route");
             return Err(wrong(StepError::new(0..piece.text.len(), what)));
         }
         steps.push(read.step);
@@ -248,6 +247,10 @@ fn host(text: &str, word: &str, argument: Option<&str>) -> Result<ReadStep, Step
 /// For `WORD:ARGUMENT` where neither makes sense.
 fn no_hop(text: &str, word: &str, argument: &str) -> StepError {
     match nearest(word) {
+        _ if argument.is_empty() => {
+            let what = "a port, or what a hop needs, is missing behind the colon";
+            StepError::new(text.len()..text.len(), what).with_hops()
+        }
         Some(name) => {
             let error = StepError::new(0..word.len(), format!("there is no hop '{word}'"));
             error.with_hint(format!("did you mean {name}:{argument}?")).with_hops()
@@ -272,6 +275,5 @@ impl StepError {
 /// Whether a word could be told from everything else in a route.
 pub(super) fn is_plain_host(word: &str) -> bool {
     !word.contains(['+', '\\', '@', ':', '[', ']', '*', '?', '='])
-        && word != LOCAL
         && step(word).is_ok_and(|read| read.step.bare_host() == Some(word))
 }

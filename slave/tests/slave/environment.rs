@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::ProgramKind;
 
+use crate::account::{Directory, root_for};
 use crate::master::{MARKER, Master, command};
 
 #[test]
@@ -169,6 +170,32 @@ fn the_link_may_be_pipes_of_another_user() {
     let input = vec![b'x'; 5_000_000];
     let (status, stdout, _) = master.run("cat", &input);
     assert_eq!((status, stdout.len()), (ExitStatus::Code(0), input.len()));
+}
+
+#[test]
+fn the_link_may_be_pipes_that_somebody_made_non_blocking() {
+    let uid = if root_for("pipes of another user") { "64999" } else { "" };
+    let directory = Directory::new();
+    let copy = directory.0.join("slave");
+    fs::copy(env!("CARGO_BIN_EXE_fakessh-slave"), &copy).unwrap();
+    let mut command = Command::new(if uid.is_empty() { "env" } else { "setpriv" });
+    if !uid.is_empty() {
+        command.args(["--reuid", uid, "--regid", uid, "--clear-groups"]);
+    }
+    command.arg(&copy).args([MARKER, "022", "-"]).env("SHELL", "/bin/sh");
+    let (theirs_in, ours_in) = rustix::pipe::pipe().unwrap();
+    let (ours_out, theirs_out) = rustix::pipe::pipe().unwrap();
+    for theirs in [&theirs_in, &theirs_out] {
+        rustix::io::ioctl_fionbio(theirs, true).unwrap();
+    }
+    let child = command.stdin(theirs_in).stdout(theirs_out).spawn().unwrap();
+    drop(command);
+    let mut master = Master::over(child, ours_in, ours_out);
+    master.until_the_slave_sleeps();
+    let input = vec![b'x'; 5_000_000];
+    let (status, stdout, _) = master.run("cat", &input);
+    assert_eq!((status, stdout.len()), (ExitStatus::Code(0), input.len()));
+    assert_eq!(master.run("echo one", b"").1, "one\n");
 }
 
 #[test]

@@ -158,7 +158,7 @@ fn whoever_holds_the_terminal_does_not_hold_the_session() {
         let mut master = Master::start();
         let gate = Fifo::new("holds");
         let script = format!(
-            "(trap '' HUP; exec >&- <&-; read x <{}; echo late >&2) & echo told >&2; exit 3",
+            "trap '' HUP; (exec >&- <&-; read x <{}; echo late >&2) & echo told >&2; exit 3",
             gate.path.display()
         );
         let handles = master.spawn(helper(&["sh", "-c", &script], terminal, false), &[]);

@@ -1,0 +1,86 @@
+//! A terminal with a person at it, as far as a test needs one: reads what is on the screen, types.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
+
+use crate::capture::Capture;
+
+/// How long [`Terminal::wait_for`] waits before the test fails.
+const GUARD: Duration = Duration::from_secs(60);
+
+/// A pseudo-terminal with echo, as a shell leaves it. See [`crate::Tool::on_terminal`].
+#[derive(Debug)]
+pub struct Terminal {
+    keyboard: File,
+    terminal: File,
+    screen: Capture,
+}
+
+impl Default for Terminal {
+    fn default() -> Terminal {
+        Terminal::new()
+    }
+}
+
+impl Terminal {
+    /// A new one.
+    ///
+    /// # Panics
+    /// Where the system has none to give.
+    pub fn new() -> Terminal {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = openpt(flags).expect("opening a pseudo-terminal");
+        grantpt(&master).expect("a pseudo-terminal");
+        unlockpt(&master).expect("a pseudo-terminal");
+        let name = ptsname(&master, Vec::new()).expect("a pseudo-terminal's name");
+        let path = Path::new(name.to_str().expect("a plain name"));
+        // Not as the controlling terminal of the test, which may have none.
+        let flags =
+            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
+        let terminal = rustix::fs::open(path, flags, rustix::fs::Mode::empty());
+        let terminal = File::from(terminal.expect("opening the other side of a pseudo-terminal"));
+        let keyboard = File::from(master);
+        let screen = Capture::follow(Some(keyboard.try_clone().expect("a second descriptor")));
+        Terminal { keyboard, terminal, screen }
+    }
+
+    /// The side that programs are given.
+    pub fn side_of_programs(&self) -> OwnedFd {
+        self.terminal.try_clone().expect("a second descriptor").into()
+    }
+
+    /// Waits until this text is on the screen, and gives all that is.
+    ///
+    /// # Panics
+    /// After a minute.
+    #[track_caller]
+    pub fn wait_for(&self, needle: &str) -> String {
+        let found = self.screen.wait(GUARD, |bytes, _| {
+            let text = String::from_utf8_lossy(bytes);
+            text.contains(needle).then(|| text.into_owned())
+        });
+        found.unwrap_or_else(|| panic!("no {needle:?} on the terminal:\n{}", self.text()))
+    }
+
+    /// All that was written to the screen so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.screen.bytes()).into_owned()
+    }
+
+    /// Types a line.
+    pub fn type_line(&self, text: &str) {
+        (&self.keyboard).write_all(format!("{text}\n").as_bytes()).expect("typing");
+    }
+
+    /// Whether what is typed shows.
+    pub fn echoes(&self) -> bool {
+        let modes = tcgetattr(&self.terminal).expect("the modes of a terminal");
+        modes.local_modes.contains(LocalModes::ECHO)
+    }
+}
