@@ -146,7 +146,7 @@ fn a_tool_s_streams_and_status_are_those_of_the_caller() {
     on(&one, &words).run().expect_status(0).expect_out("a b|$HOME|'q'|*||");
     // Without any route it is a program on another host, and its ssh knows nobody.
     let done = one.run(["--on", "remote"], ["sh", "-c", "echo in; ssh b true"]).run();
-    done.expect_fault(255, &["\"b\""]).expect_out("in\n");
+    done.expect_fault(255, &["b: no --route"]).expect_out("in\n");
     assert_eq!((one.logins(), two.logins()), (1, 1));
     one.expect_nothing_left();
     two.expect_nothing_left();
