@@ -30,7 +30,7 @@ pub(crate) const TURN: usize = 16;
 
 /// Bytes of messages that may wait for the link. With more, nothing is taken in that would make
 /// them more still; the link's own traffic is far below that.
-pub(crate) const BACKLOG: usize = 1024 * 1024;
+pub(crate) const BACKLOG: usize = 256 * 1024;
 
 /// Connections at once that have not yet handed over. A shim does so at once; whoever only
 /// connects keeps others out for as long, in the runs of this account alone.
@@ -173,7 +173,7 @@ impl Slave {
             let Some(socket) = &run.socket else { return };
             match receive(socket, reserve) {
                 Received::Handoff(handoff, descriptors, may_begin) => {
-                    self.raise(tool, handoff, descriptors, may_begin);
+                    self.raise(tool, *handoff, descriptors, may_begin);
                 }
                 Received::Other => {}
                 Received::Nothing => return,
@@ -223,7 +223,7 @@ impl Slave {
             Received::Other | Received::End => drop(callers.remove(&number)),
             Received::Handoff(handoff, descriptors, may_begin) => {
                 callers.remove(&number);
-                self.raise(tool, handoff, descriptors, may_begin);
+                self.raise(tool, *handoff, descriptors, may_begin);
             }
         }
     }
@@ -291,7 +291,7 @@ impl Slave {
 /// What came over a socket on which handoffs are expected.
 enum Received {
     /// A handoff with its descriptors, and whether there are descriptors left to begin anything.
-    Handoff(Handoff, Vec<OwnedFd>, bool),
+    Handoff(Box<Handoff>, Vec<OwnedFd>, bool),
     /// Something that is no handoff.
     Other,
     Nothing,
@@ -303,7 +303,9 @@ fn receive(socket: &Watched, reserve: &mut Reserve) -> Received {
     let (received, may_begin) =
         reserve.lend(|| datagram::try_receive_message::<Handoff>(socket.as_fd()));
     match received {
-        Ok(Some((handoff, descriptors))) => Received::Handoff(handoff, descriptors, may_begin),
+        Ok(Some((handoff, descriptors))) => {
+            Received::Handoff(Box::new(handoff), descriptors, may_begin)
+        }
         // An empty datagram looks like the end.
         Ok(None) if has_hung_up(socket) => Received::End,
         Ok(None) => Received::Other,

@@ -11,17 +11,27 @@ use fakessh::route::Names;
 use fakessh::tool;
 use fakessh_shim::find::{self, NotFound};
 
+use super::password::PasswordFile;
+
 /// Everything is ssh's own, `--help` too.
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
-    /// Options, destination and command, as for ssh(1)
+    /// Options, destination (or route) and command, as for ssh(1); before them all there may be
+    /// --password-file FILE
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "SSH ARGUMENT")]
     arguments: Vec<OsString>,
 }
 
 pub(super) fn ssh(arguments: Arguments) -> u8 {
+    let mut words = arguments.arguments;
+    // Our own, before all of ssh's.
+    let password = PasswordFile::take_from(&mut words).and_then(|password| password.read());
+    if let Err(error) = password {
+        super::say(&error);
+        return super::FAILURE;
+    }
     let mut args = vec![OsString::from("ssh")];
-    args.extend(arguments.arguments);
+    args.extend(words);
     fakessh_shim::ssh_over(args, |_| run_of_our_own(false))
 }
 

@@ -1,12 +1,10 @@
 //! The client's side: finds the user's master, starts one if there is none, and makes requests.
 
-use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
 
 use fakessh_protocol::message::Secret;
 use fakessh_shim::{datagram, prompt};
@@ -18,7 +16,6 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{PidfdFlags, pidfd_open};
 use serde_json::Value;
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 use super::control::{self, Envelope, Reply, Request};
 use crate::directory::{Directory, DirectoryError};
@@ -223,43 +220,7 @@ pub fn say(text: &str) {
     let _ = writeln!(io::stderr(), "fakessh: {text}");
 }
 
-/// The password that answers hops, and the questions that it has answered.
-static HOPS: Mutex<Option<(Secret, HashSet<String>)>> = Mutex::new(None);
-
-/// Lets this password answer what the helpers of hops ask from here on, each of them once: one
-/// that was no good is not tried again, since that locks accounts.
-pub fn answer_hops_with(password: Secret) {
-    *HOPS.lock().unwrap_or_else(PoisonError::into_inner) = Some((password, HashSet::new()));
-}
-
-/// The first line of what a reader gives, without its end.
-///
-/// # Errors
-/// Where it can't be read, is longer than `most` bytes, or is no UTF-8.
-pub fn first_line(mut reader: impl Read, most: usize) -> io::Result<Secret> {
-    let mut line = Zeroizing::new(Vec::with_capacity(most + 1));
-    // Byte by byte: what follows may be somebody else's.
-    let mut byte = [0];
-    while reader.read(&mut byte)? > 0 && byte != *b"\n" {
-        if line.len() == most {
-            return Err(io::Error::other("its first line is too long"));
-        }
-        line.extend_from_slice(&byte);
-    }
-    if line.last() == Some(&b'\r') {
-        line.pop();
-    }
-    let text = std::str::from_utf8(&line).map_err(|_| io::Error::other("it is no UTF-8 text"))?;
-    Ok(Secret(text.to_owned()))
-}
-
 fn ask(kind: &str, text: String) -> Option<Secret> {
-    if kind == "hop-secret"
-        && let Some((password, answered)) =
-            HOPS.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
-    {
-        return answered.insert(text).then(|| password.clone());
-    }
     let environment: Vec<_> = std::env::vars_os()
         .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
         .collect();

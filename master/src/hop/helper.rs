@@ -120,14 +120,14 @@ async fn run(
     conversation.set_down();
     if heard == Heard::All
         && let Ok(outcome) = timeout(LAST_WORDS, control.outcome()).await
-        && let Some(line) = remark(&outcome)
+        && let Some(line) = remark(&conversation.talk.who, &outcome)
     {
         diagnostics.add(format!("\n{line}\n").as_bytes());
     }
 }
 
 /// What is said of a helper's end; nothing of a good one.
-fn remark(outcome: &Outcome) -> Option<String> {
+fn remark(who: &str, outcome: &Outcome) -> Option<String> {
     match outcome {
         Outcome::Exited(ExitStatus::Code(0)) => None,
         Outcome::Exited(ExitStatus::Code(code)) => Some(format!("it ended with status {code}")),
@@ -135,7 +135,7 @@ fn remark(outcome: &Outcome) -> Option<String> {
             Some(format!("it was killed by signal {number}"))
         }
         Outcome::Refused(refusal) => Some(refusal.message.clone()),
-        Outcome::Lost(lost) => Some(lost.to_string()),
+        Outcome::Lost(lost) => Some(format!("{who}: {lost}")),
     }
 }
 

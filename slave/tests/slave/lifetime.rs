@@ -112,11 +112,7 @@ fn the_end_of_the_link_ends_runs() {
     let mut master = Master::start();
     let witness = Witness::new("tool-link");
     // One of everything: a porter that waits for input, one that can't write, a detached shim.
-    let line = format!(
-        "{}; mkfifo $HOME/.x$$ 2>/dev/null; sleep 1000 | ssh far x & setsid ssh far y & wait",
-        witness.hold()
-    );
-    let line = line.replace("mkfifo $HOME/.x$$ 2>/dev/null; ", "");
+    let line = format!("{}; sleep 1000 | ssh far x & setsid ssh far y & wait", witness.hold());
     master.tool_shell(&line);
     let sessions = [(); 2].map(|()| master.next_raised().handles);
     for handles in sessions {
@@ -133,12 +129,11 @@ fn a_slave_that_is_killed_leaves_nothing_of_its_runs() {
     let mut master = Master::start();
     let witness = Witness::new("tool-killed");
     let line = format!("{}; sleep 1000 | ssh far x; sleep 1000", witness.hold());
-    let tool = master.tool_shell(&line);
+    master.tool_shell(&line);
     master.next_raised();
     let other = master.tool_shell("echo up; sleep 1000");
     master.until("up", |master| master.text(other.stdout) == "up\n");
     assert_eq!(master.run_directories().len(), 2);
-    let _ = tool;
     master.child.kill().unwrap();
     master.child.wait().unwrap();
     // Porters hold descriptors of the tool: they are gone as well.
@@ -223,33 +218,52 @@ os.system('ssh far x </dev/null')
 }
 
 #[test]
-fn a_shim_that_floods_the_master_fills_no_memory() {
+fn a_flood_of_messages_fills_no_memory() {
     let mut master = Master::start();
-    let script = "import array, os, signal, socket, subprocess
-p = subprocess.Popen(['ssh', 'far', 'x'], stdin=subprocess.DEVNULL)
-input()
-near = None
-for fd in os.listdir(f'/proc/{p.pid}/fd'):
-    # Its socket can't be had from outside: signals are what it sends.
-    pass
-p.kill(); p.wait()
+    // The handoff of a real shim, and then its socket used by somebody who never stops. Nobody
+    // reads the link meanwhile.
+    let script = "import array, os, socket, subprocess, sys
+here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+environment = dict(os.environ, FAKESSH_FD='%d:%d' % (there.fileno(), os.fstat(there.fileno()).st_ino))
+p = subprocess.Popen(['ssh', 'far', 'x'], env=environment, pass_fds=[there.fileno()], stdin=subprocess.DEVNULL)
+handoff, fds, _, _ = socket.recv_fds(here, 100000, 8)
+near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+is_seqpacket = lambda fd: socket.socket(fileno=os.dup(fd)).type == socket.SOCK_SEQPACKET
+null = os.open('/dev/null', os.O_RDWR)
+seq = lambda fd: os.path.realpath(f'/proc/self/fd/{fd}').find('socket:') >= 0 and is_seqpacket(fd)
+fds = [far.fileno() if seq(fd) else null for fd in fds]
 run = socket.socket(fileno=int(os.environ['FAKESSH_FD'].split(':')[0]))
-for _ in range(20000):
-    run.send(os.urandom(1000))
+socket.send_fds(run, [handoff], fds)
+signal = b'\\0\\1\\x0f'
+print('begins', flush=True)
+near.setblocking(False)
+sent = 0
+import select
+while select.select([], [near], [], 2)[1]:
+    try: near.send(signal); sent += 1
+    except BlockingIOError: pass
+    if sent == 2000000: break
+open(sys.argv[1], 'w').write('stalled' if sent < 2000000 else 'all taken')
+os._exit(0)
 ";
+    let told = Fifo::new("flood");
     let script = Scratch::with("flood", script.as_bytes());
-    let tool = master.tool(&["python3", script.0.to_str().unwrap()]);
-    let before = master.memory("VmRSS");
+    let script = script.0.to_str().unwrap();
+    let tool = master.tool(&["python3", script, told.path.to_str().unwrap()]);
     master.next_raised();
-    master.send(tool.stdin, b"go\n");
-    master.tool_succeeds(tool);
-    assert!(master.memory("VmRSS") < before + 2_000_000);
+    master.until("the beginning", |master| master.text(tool.stdout).starts_with("begins"));
+    let before = master.memory("VmRSS");
+    assert_eq!(std::fs::read_to_string(&told.path).unwrap(), "stalled");
+    let after = master.memory("VmRSS");
+    assert!(after < before + 8_000_000, "{before} {after}");
+    assert_eq!(master.tool_succeeds(tool), "begins\n");
+    assert_eq!(master.run("echo fine", b"").1, "fine\n");
 }
 
 #[test]
 fn at_the_limit_of_descriptors_a_shim_is_told_so() {
     let mut shell = Command::new("sh");
-    shell.args(["-c", "ulimit -Hn 64; exec \"$@\"", "sh"]);
+    shell.args(["-c", "ulimit -n 64; exec \"$@\"", "sh"]);
     let slave = command();
     shell.arg(slave.get_program()).args(slave.get_args());
     let mut master = Master::start_with(shell);
