@@ -90,7 +90,7 @@ fn scp_sftp_git_and_pipes_between_hosts_that_can_not_reach_each_other() {
         ssh b cat <big >out; cmp big out; rm out
         scp -q big b:{there}/scp
         scp -q b:{there}/scp got; cmp big got; rm got
-        printf 'put big {there}/sftp\nget {there}/sftp got\n' | sftp -q -b - b >/dev/null; cmp big got
+        printf 'put big {there}/sftp\nget {there}/sftp got\n' | sftp -q -b - b; cmp big got
         ssh b git init -q --bare -b main {there}/r.git
         git clone -q b:{there}/r.git r 2>/dev/null
         cd r; git checkout -q -b main; seq 1000 >file; git add .; git commit -q -m m
@@ -146,7 +146,7 @@ fn a_tool_s_streams_and_status_are_those_of_the_caller() {
     on(&one, &words).run().expect_status(0).expect_out("a b|$HOME|'q'|*||");
     // Without any route it is a program on another host, and its ssh knows nobody.
     let done = one.run(["--on", "remote"], ["sh", "-c", "echo in; ssh b true"]).run();
-    done.expect_fault(255, &["b:"]).expect_out("in\n");
+    done.expect_fault(255, &["b: no --route"]).expect_out("in\n");
     assert_eq!((one.logins(), two.logins()), (1, 1));
     one.expect_nothing_left();
     two.expect_nothing_left();
