@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -65,6 +65,13 @@ impl Caller {
     pub fn current(ask: Arc<dyn Ask>) -> std::io::Result<Caller> {
         let environment = std::env::vars_os().collect();
         Ok(Caller { environment, directory: std::env::current_dir()?, ask })
+    }
+
+    /// Where programs are started for it: its directory, unless that is closed to its user, as
+    /// behind su(1); what it calls itself runs there all the same.
+    pub(crate) fn open_directory(&self) -> &Path {
+        let open = rustix::fs::access(&self.directory, rustix::fs::Access::EXEC_OK).is_ok();
+        if open { &self.directory } else { Path::new("/") }
     }
 
     /// A variable of the caller's environment.

@@ -3,10 +3,18 @@
 //! A thousand sessions are thousands of descriptors, so a master raises its own limit. Programs
 //! get the old one back: some close every descriptor up to the limit, and some still use
 //! select(2), which knows no more than 1024.
+//!
+//! At the limit a few descriptors are kept in reserve: one is lent to each call that takes what
+//! somebody sends, so that there is always one over which a refusal can be said. As long as the
+//! reserve is not whole, nothing new is begun.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The limit that this process was started with, where it was raised.
@@ -28,6 +36,87 @@ pub(crate) fn give_back(command: &mut Command) {
     if let Some(limit) = ORIGINAL.get() {
         crate::sys::set_descriptor_limit(command, *limit);
     }
+}
+
+/// Descriptors in reserve: for clients that end something (`fakessh close`, `fakessh stop`), for
+/// connections of shims that are being refused, and for what such a shim sends.
+const RESERVED: usize = 8;
+
+/// What must be left for shims where a client is let in.
+pub(crate) const FOR_CLIENTS: usize = 6;
+
+/// What must be left for handoffs where the connection of a shim is let in.
+pub(crate) const FOR_SHIMS: usize = 4;
+
+static RESERVE: Mutex<Reserve> = Mutex::new(Reserve { origin: None, spares: Vec::new() });
+
+struct Reserve {
+    /// What the others are duplicates of: `/dev/null`.
+    origin: Option<OwnedFd>,
+    spares: Vec<OwnedFd>,
+}
+
+impl Reserve {
+    fn fill(&mut self) -> Result<(), Errno> {
+        let origin = match self.origin.take() {
+            Some(origin) => origin,
+            None => rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?,
+        };
+        let origin = self.origin.insert(origin);
+        while self.spares.len() < RESERVED {
+            self.spares.push(rustix::io::fcntl_dupfd_cloexec(&*origin, 0)?);
+        }
+        Ok(())
+    }
+}
+
+fn reserve() -> MutexGuard<'static, Reserve> {
+    RESERVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lends `take` a descriptor of the reserve: with nothing else free, it can open one. `take` must
+/// not block.
+pub(crate) fn lend<T>(take: impl FnOnce() -> T) -> T {
+    let mut reserve = reserve();
+    drop(reserve.spares.pop());
+    let taken = take();
+    // What is missing is looked for again by those who want to begin something.
+    let _ = reserve.fill();
+    taken
+}
+
+/// Holds that the reserve is whole, so that something new may be begun.
+///
+/// # Errors
+/// One line that says that it is not.
+pub(crate) fn check() -> Result<(), String> {
+    reserve().fill().map_err(|error| explain(&error.into()))
+}
+
+/// Whether so many are in reserve.
+pub(crate) fn has_reserve(count: usize) -> bool {
+    let mut reserve = reserve();
+    reserve.fill().is_ok() || reserve.spares.len() >= count
+}
+
+/// What such an error means to the user, in one line.
+pub(crate) fn explain(error: &io::Error) -> String {
+    if is_reached(error) { refusal() } else { error.to_string() }
+}
+
+/// Whether an error says that this process may open no more descriptors.
+pub(crate) fn is_reached(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::MFILE)
+}
+
+/// The line for those who are refused.
+pub(crate) fn refusal() -> String {
+    let limit = getrlimit(Resource::Nofile).current;
+    let limit = limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+    format!(
+        "the master is at its limit of open descriptors ({limit}); try again when other sessions \
+         have ended, or end it (fakessh stop) and start it with a higher limit (ulimit -Hn)"
+    )
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::sys;
+use crate::{limits, sys};
 
 /// Pause before a datagram is sent again for which the kernel had no room. There is no event to
 /// wait for.
@@ -48,25 +48,39 @@ impl Socket {
         matches!(rustix::net::recv(self.0.get_ref(), &mut [0; 1], flags), Ok((_, 0)))
     }
 
-    /// Accepts a connection on a listening socket. Cancel safe.
-    pub(crate) async fn accept(&self) -> io::Result<Socket> {
+    /// Accepts a connection on a listening socket, once there are so many descriptors in reserve:
+    /// what comes over it may need one, and who waits is served when some are free again. Cancel
+    /// safe.
+    pub(crate) async fn accept(&self, reserve: usize) -> io::Result<Socket> {
+        while !limits::has_reserve(reserve) {
+            tokio::time::sleep(SHORTAGE_PAUSE).await;
+        }
         let accept = |fd: &OwnedFd| {
             // A listening socket of ours alone, made with O_NONBLOCK.
-            Ok(rustix::net::accept_with(fd, SocketFlags::CLOEXEC)?)
+            Ok(limits::lend(|| rustix::net::accept_with(fd, SocketFlags::CLOEXEC))?)
         };
         Socket::new(self.0.async_io(Interest::READABLE, accept).await?)
     }
 
     /// Receives a datagram; `None` at the end. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`datagram::try_receive`]; of a datagram that is cut short at the limit of open
+    /// descriptors, the first one arrives.
     pub(crate) async fn receive(&self) -> io::Result<Option<Datagram>> {
-        self.0.async_io(Interest::READABLE, |fd| datagram::try_receive(fd.as_fd())).await
+        let receive = |fd: &OwnedFd| limits::lend(|| datagram::try_receive(fd.as_fd()));
+        self.0.async_io(Interest::READABLE, receive).await
     }
 
     /// Receives a message of the protocol with its descriptors; `None` at the end. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`Socket::receive`], and `InvalidData` for bytes that are no such message.
     pub(crate) async fn receive_message<T: DeserializeOwned>(
         &self,
     ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-        self.0.async_io(Interest::READABLE, |fd| datagram::try_receive_message(fd.as_fd())).await
+        let receive = |fd: &OwnedFd| limits::lend(|| datagram::try_receive_message(fd.as_fd()));
+        self.0.async_io(Interest::READABLE, receive).await
     }
 
     /// Sends a datagram. Cancel safe: it goes as a whole or not at all.

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -34,6 +34,27 @@ pub(crate) fn close_all(fds: &[RawFd]) {
             }
         }
     }
+}
+
+/// Reads into the spare room of `bytes` from where the file's position is, without waiting for a
+/// disk (preadv2(2), `RWF_NOWAIT`). Nothing read is the end, or the kernel's mistake for it.
+///
+/// # Errors
+/// `EAGAIN` where it would have to wait; others where the file or the kernel can't do this.
+pub(crate) fn read_at_once(file: impl AsFd, bytes: &mut Vec<u8>) -> io::Result<()> {
+    const HERE: libc::c_long = -1;
+    let room = bytes.spare_capacity_mut();
+    let piece = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes no more than the room that the vector owns. The call is made by its
+    // number since not every C library has it; the offset goes in two halves.
+    let read = unsafe {
+        libc::syscall(libc::SYS_preadv2, fd, &piece, 1_usize, HERE, HERE, libc::RWF_NOWAIT)
+    };
+    let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: the kernel has filled so many bytes behind those that were there.
+    unsafe { bytes.set_len(bytes.len() + read) };
+    Ok(())
 }
 
 /// Has a program start with this limit of open files.

@@ -1,9 +1,12 @@
 //! One message over a `SOCK_SEQPACKET` Unix socket, with descriptors beside it (`SCM_RIGHTS`).
 //!
 //! The first byte of a datagram says where the payload is: behind it, or, where it would not fit
-//! into a socket's buffer, in a sealed memory file that travels as the first descriptor. Both ends
+//! into a socket's buffer, in a sealed memory file that travels as the last descriptor. Both ends
 //! of a handoff use this file, so nothing here changes a flag of the socket: the functions whose
 //! name begins with `try_` ask for `MSG_DONTWAIT` on each call.
+//!
+//! A receiver that is at its limit of open descriptors gets the first ones and loses the rest
+//! (`MSG_CTRUNC`): what is needed for an answer goes first. See [`CutShort`].
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -17,6 +20,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use thiserror::Error;
 use zeroize::Zeroizing;
 
 use fakessh_protocol::wire;
@@ -48,7 +52,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// The payload follows in the datagram.
 const INLINE: u8 = 0;
 
-/// The payload is in the memory file that is the first descriptor.
+/// The payload is in the memory file that is the last descriptor.
 const IN_MEMORY_FILE: u8 = 1;
 
 /// What came with one datagram.
@@ -57,6 +61,15 @@ pub struct Datagram {
     /// The bytes of the message.
     pub payload: Vec<u8>,
     /// The descriptors, all of them close-on-exec.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// A datagram of which descriptors were lost, because this process may not open as many. Found
+/// inside of errors of the kind `InvalidData`.
+#[derive(Debug, Error)]
+#[error("malformed datagram: descriptors were lost at this process's limit of open ones")]
+pub struct CutShort {
+    /// The descriptors that arrived: the first ones, perhaps none.
     pub descriptors: Vec<OwnedFd>,
 }
 
@@ -119,8 +132,9 @@ pub fn is_shortage(error: &io::Error) -> bool {
 /// Receives one datagram, and waits for it. `None` is the end: the far end is closed.
 ///
 /// # Errors
-/// `InvalidData` for a datagram that [`send`] does not make: control data cut short, too many
-/// descriptors, a memory file that is not sealed or too large. What `recvmsg(2)` says.
+/// `InvalidData` for a datagram that [`send`] does not make (too many descriptors, a memory file
+/// that is not sealed or too large) and, with a [`CutShort`] inside, for one that lost descriptors
+/// on its way. What `recvmsg(2)` says.
 pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Datagram>> {
     accept(socket, RecvFlags::CMSG_CLOEXEC)
 }
@@ -216,8 +230,8 @@ fn transmit(
     }
     let file = memory::seal(payload)?;
     let mut all = Vec::with_capacity(1 + descriptors.len());
-    all.push(file.as_fd());
     all.extend_from_slice(descriptors);
+    all.push(file.as_fd());
     transmit_parts(socket, IN_MEMORY_FILE, &[], &all, flags)
 }
 
@@ -263,8 +277,11 @@ fn accept(socket: BorrowedFd<'_>, flags: RecvFlags) -> io::Result<Option<Datagra
     if received.bytes == 0 {
         return Ok(None);
     }
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    if received.flags.intersects(ReturnFlags::TRUNC) {
         return Err(malformed("it was cut short"));
+    }
+    if received.flags.intersects(ReturnFlags::CTRUNC) && descriptors.len() <= MAX_DESCRIPTORS {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, CutShort { descriptors }));
     }
     buffer.truncate(received.bytes);
     let payload = match buffer[0] {
@@ -272,9 +289,10 @@ fn accept(socket: BorrowedFd<'_>, flags: RecvFlags) -> io::Result<Option<Datagra
             buffer.remove(0);
             buffer
         }
-        IN_MEMORY_FILE if received.bytes == 1 && !descriptors.is_empty() => {
-            memory::open(descriptors.remove(0))?
-        }
+        IN_MEMORY_FILE if received.bytes == 1 => match descriptors.pop() {
+            Some(file) => memory::open(file)?,
+            None => return Err(malformed("its memory file is missing")),
+        },
         _ => return Err(malformed("its form is unknown")),
     };
     if descriptors.len() > MAX_DESCRIPTORS {

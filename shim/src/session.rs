@@ -118,7 +118,7 @@ fn hand_over(command_line: CommandLine, socket: OwnedFd) -> Result<Session, Stri
     );
 
     let handoff = Handoff { version: VERSION.to_owned(), invocation };
-    let descriptors = [input.as_fd(), stdout(), stderr(), far.as_fd()];
+    let descriptors = [far.as_fd(), input.as_fd(), stdout(), stderr()];
     datagram::send_message(socket.as_fd(), &handoff, &descriptors).map_err(|error| {
         if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
             "the master has ended, or the run is over; start it again with `fakessh run`".into()

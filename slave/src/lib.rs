@@ -9,6 +9,10 @@
 //! one; a `connection` is a program without a file), and `end` sees to it that what a dead session
 //! started is gone. Should the slave itself be killed, its `guardian` does. Where the target has no
 //! `sftp-server`, `sftp` is one.
+//!
+//! A `tool` has a `run` that its own `ssh` comes back to, with a `directory` for it. What such an
+//! `ssh` has `handed` over becomes a `raised` session; a `porter` carries bytes where the loop
+//! can't.
 
 mod account;
 mod arrival;
@@ -18,6 +22,7 @@ mod connection;
 mod directory;
 mod end;
 mod guardian;
+mod handed;
 mod helper;
 mod inbound;
 mod link;

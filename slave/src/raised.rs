@@ -16,13 +16,10 @@ use fakessh_protocol::message::{
 use fakessh_protocol::wire::Handle;
 use fakessh_shim::datagram;
 use fakessh_shim::session::VERSION;
-use rustix::fs::{FileType, OFlags};
-use rustix::net::{SocketType, sockopt::socket_type};
 
-use crate::link::reopen;
+use crate::handed::{Stdio, take_shims_socket};
 use crate::poll::{Interest, Part, Poll, Ready, Token, Watched};
 use crate::porter::PorterEnd;
-use crate::program;
 use crate::run::{HANDLES, TURN, has_hung_up};
 use crate::serve::Slave;
 use crate::session::{Output, Sessions, Stdin};
@@ -33,12 +30,6 @@ const MAX_RAISED: usize = 4000;
 
 /// Most messages that wait for a shim that does not take any. It is stopped, and has forgotten us.
 const MAX_UNTOLD: usize = 64;
-
-/// What `fstatfs(2)` says of pipes that have no name.
-const PIPEFS: i64 = 0x5049_5045;
-
-/// The device number of `/dev/null`.
-const NULL_DEVICE: (u32, u32) = (1, 3);
 
 /// A session that was raised, by the number of its control handle in [`Sessions`].
 #[derive(Debug)]
@@ -59,13 +50,6 @@ pub(crate) struct Raised {
     failure: Option<String>,
     /// Whether the shim has nothing more to hear than what is untold.
     is_over: bool,
-}
-
-/// Our ends of a shim's standard descriptors.
-#[derive(Debug, Default)]
-struct Stdio {
-    source: Option<Output>,
-    sinks: [Option<Stdin>; 2],
 }
 
 /// The session of one of our handles, and what of it the handle is.
@@ -240,55 +224,6 @@ impl Slave {
             [stdin, stdout, stderr].into_iter().for_each(|handle| self.mux.forget(handle));
         }
         told
-    }
-
-    /// Makes what a shim handed over into what the loop can serve.
-    fn take_stdio(&mut self, control: Handle, stdio: [OwnedFd; 3]) -> io::Result<Stdio> {
-        let [stdin, stdout, stderr] = stdio;
-        Ok(Stdio {
-            source: self.make_source(control, stdin)?,
-            sinks: [
-                self.make_sink(control, Part::Stdout, stdout)?,
-                self.make_sink(control, Part::Stderr, stderr)?,
-            ],
-        })
-    }
-
-    /// A source of what `fd` gives; `None` where that is nothing. A pipe of our own is in between
-    /// in any case: others may read from `fd`, and what was offered must be there when its turn
-    /// has come.
-    fn make_source(&mut self, control: Handle, fd: OwnedFd) -> io::Result<Option<Output>> {
-        let mode = rustix::fs::fcntl_getfl(&fd)? & OFlags::ACCMODE;
-        // nohup(1) makes a standard input that can't be read. It has nothing to give.
-        if mode == OFlags::WRONLY || is_null(&fd) {
-            return Ok(None);
-        }
-        let (ours, theirs) = program::pipe_from_program()?;
-        let mut pipe = Watched::new(ours, Token::Session(control, Part::Stdin));
-        pipe.watch(&self.poll, Interest::Read)?;
-        self.porters.start((control, Part::StdinPorter), fd, theirs, &self.poll)?;
-        Ok(Some(Output::new(pipe)))
-    }
-
-    /// A sink for `fd`.
-    fn make_sink(&mut self, control: Handle, part: Part, fd: OwnedFd) -> io::Result<Option<Stdin>> {
-        let token = Token::Session(control, part);
-        if is_null(&fd) {
-            // It takes everything, always, and can't be waited for.
-            return Ok(Some(Stdin::new(Watched::new(fd, token))));
-        }
-        if is_nameless_pipe(&fd)
-            && let Ok(own) = reopen(fd.as_fd(), OFlags::WRONLY)
-        {
-            let mut pipe = Watched::new(own, token);
-            pipe.watch(&self.poll, Interest::End)?;
-            return Ok(Some(Stdin::new(pipe)));
-        }
-        let (theirs, ours) = program::pipe_to_program()?;
-        let mut pipe = Watched::new(ours, token);
-        pipe.watch(&self.poll, Interest::End)?;
-        self.porters.start((control, porter_of(part)), theirs, fd, &self.poll)?;
-        Ok(Some(Stdin::new(pipe)))
     }
 
     /// Something of a raised session is ready.
@@ -526,34 +461,6 @@ impl Slave {
             self.end_unused_run(raised.tool);
         }
     }
-}
-
-/// What carries this part's bytes.
-fn porter_of(part: Part) -> Part {
-    if part == Part::Stderr { Part::StderrPorter } else { Part::StdoutPorter }
-}
-
-/// The shim's own socket, which stands at one end of the list.
-fn take_shims_socket(descriptors: &mut Vec<OwnedFd>) -> Option<OwnedFd> {
-    let is_it = |fd: &OwnedFd| socket_type(fd) == Ok(SocketType::SEQPACKET);
-    if descriptors.first().is_some_and(is_it) {
-        return Some(descriptors.remove(0));
-    }
-    descriptors.pop().filter(is_it)
-}
-
-fn is_null(fd: &OwnedFd) -> bool {
-    rustix::fs::fstat(fd).is_ok_and(|stat| {
-        let number = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
-        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && number == NULL_DEVICE
-    })
-}
-
-/// Whether this is a pipe that can be opened anew whoever is at its other end.
-fn is_nameless_pipe(fd: &OwnedFd) -> bool {
-    #[allow(clippy::useless_conversion, reason = "the type differs between architectures")]
-    let is_pipefs = |kind| i64::from(kind) == PIPEFS;
-    rustix::fs::fstatfs(fd).is_ok_and(|found| is_pipefs(found.f_type))
 }
 
 #[cfg(test)]

@@ -24,9 +24,13 @@ impl Process {
     pub fn open(pid: u32) -> Option<Process> {
         let raw = Pid::from_raw(i32::try_from(pid).ok()?)?;
         let fd = pidfd_open(raw, PidfdFlags::empty()).ok()?;
-        let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let command = String::from_utf8_lossy(&words).replace('\0', " ").trim().to_owned();
+        let command = command(pid)?;
         Some(Process { pid, command, fd })
+    }
+
+    /// Its command line as it is now; empty where it is gone.
+    pub fn command_now(&self) -> String {
+        command(self.pid).unwrap_or_default()
     }
 
     /// The process that started it, unless that has ended.
@@ -35,6 +39,12 @@ impl Process {
         // Behind the name in parentheses, which may hold anything: state, then the parent.
         let (_, fields) = stat.rsplit_once(") ")?;
         Process::open(fields.split(' ').nth(1)?.parse().ok()?)
+    }
+
+    /// Its state as ps(1) shows it: `R`, `S`, `T`; `X` where it is gone.
+    pub fn state(&self) -> char {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next()).unwrap_or('X')
     }
 
     /// Kills it with SIGKILL, if it is still there.
@@ -63,6 +73,11 @@ impl Process {
             }
         }
     }
+}
+
+fn command(pid: u32) -> Option<String> {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    Some(String::from_utf8_lossy(&words).replace('\0', " ").trim().to_owned())
 }
 
 /// All processes that descend from this one, without it.

@@ -7,7 +7,8 @@ use std::io::{PipeReader, PipeWriter, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use fakessh_tests::{Gate, Lab, SharedLab, both_clients};
+use fakessh_tests::privilege::root_for;
+use fakessh_tests::{Gate, Lab, SharedLab, binary, both_clients, pattern};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
@@ -163,4 +164,46 @@ fn a_socket_pair_stays_blocking_with_fakessh() {
     near.shutdown(std::net::Shutdown::Write).unwrap();
     running.finish().expect_status(0);
     assert_eq!(flags(&far), before);
+}
+
+/// As behind sudo or su: who opened the pipes is not who may open them anew.
+#[test]
+fn pipes_of_another_user_pass_everything_with_fakessh() {
+    if !root_for("a user whose pipes are another's") {
+        return;
+    }
+    let lab = LAB.get();
+    let account = lab.account();
+    let dir = lab.remote_dir().join("other-user");
+    std::fs::create_dir(&dir).unwrap();
+    let files = [
+        (lab.key(), dir.join("key")),
+        (lab.known_hosts(), dir.join("known_hosts")),
+        (binary::fakessh(), dir.join("fakessh")),
+    ];
+    for (from, to) in &files {
+        std::fs::copy(from, to).unwrap();
+        account.give(to);
+    }
+    account.give(&dir);
+    let path = |name: &str| dir.join(name).display().to_string();
+    let mut config = vec!["Host remote".to_owned()];
+    config.extend(lab.way_in(lab.port()));
+    config.push(format!("IdentityFile {}", path("key")));
+    config.push(format!("UserKnownHostsFile {}", path("known_hosts")));
+    std::fs::write(dir.join("config"), config.join("\n") + "\n").unwrap();
+    let (uid, gid) = (format!("--reuid={}", account.uid), format!("--regid={}", account.gid));
+    let as_account = |words: &[&str]| {
+        let (fakessh, dir) = (path("fakessh"), path("run"));
+        let all = ["setpriv", &uid, &gid, "--clear-groups", &fakessh];
+        lab.program(all.iter().chain(words)).env("HOME", path("")).env("FAKESSH_DIR", dir)
+    };
+    // Much more than a pipe holds.
+    let mut input = Vec::new();
+    pattern::write(&mut input, 3_000_000).unwrap();
+    let command = "cat; echo err >&2; exit 3";
+    let words = ["run", "-F", &path("config"), "remote", "--", "ssh", "remote", command];
+    let done = as_account(&words).input(input.clone()).run().expect_status(3).expect_err("err\n");
+    assert!(done.stdout == input, "{} bytes of {}", done.stdout.len(), input.len());
+    as_account(&["stop"]).run().expect_status(0);
 }

@@ -97,6 +97,67 @@ fn fifty_that_start_at_once_share_one_master_and_one_login() {
 }
 
 #[test]
+fn a_connection_is_closed_while_new_sessions_come() {
+    let lab = Lab::start();
+    // A session that was open when the connection was closed has failed, and says so.
+    let script = r#"
+import subprocess, sys, threading
+faults = []
+def session():
+    for number in range(40):
+        done = subprocess.run(["ssh", "remote", "echo up"], capture_output=True, text=True)
+        lost = done.returncode == 255 and done.stderr.startswith("fakessh: ")
+        lost = lost and done.stderr.count("\n") == 1
+        if not lost and (done.returncode, done.stdout, done.stderr) != (0, "up\n", ""):
+            faults.append(done)
+threads = [threading.Thread(target=session) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(faults or "good")
+"#;
+    let running = lab.tool(Client::Fakessh, ["python3", "-c", script]).start();
+    let mut closed = 0;
+    while running.is_running() {
+        match lab.fakessh(["close", "remote"]).run() {
+            done if done.code() == 0 => closed += 1,
+            // Not yet, or not again.
+            done if done.err().contains("no master") => _ = done.expect_fault(255, &[]),
+            done => _ = done.expect_fault(255, &["remote", "no connection"]),
+        }
+    }
+    running.finish().expect_status(0).expect_out("good\n").expect_err("");
+    assert!(closed > 0);
+    assert!(lab.logins() > 1);
+    run_true(&lab);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn a_master_that_is_stopped_is_named_and_waited_for() {
+    let lab = Lab::start();
+    let config = lab.config_path().display().to_string();
+    run_true(&lab);
+    for words in [&["ls"][..], &["connect", "-F", &config, "remote"], &["close", "remote"]] {
+        let master = lab.master();
+        master.signal(rustix::process::Signal::STOP);
+        let running = lab.fakessh(words).start();
+        running.wait_for_error(&format!("kill -KILL {}", master.pid));
+        assert!(running.is_running());
+        master.signal(rustix::process::Signal::CONT);
+        running.finish().expect_fault(0, &["master", "is stopped", "kill -CONT"]);
+    }
+    let master = lab.master();
+    master.signal(rustix::process::Signal::STOP);
+    let running = lab.fakessh(["stop"]).start();
+    running.wait_for_error(&format!("kill -KILL {}", master.pid));
+    master.kill();
+    // It has ended, as was wished.
+    running.finish().expect_status(0);
+    run_true(&lab);
+    lab.expect_nothing_left();
+}
+
+#[test]
 fn a_connection_outlives_its_run_and_ends_with_close() {
     let lab = Lab::start();
     run_true(&lab);

@@ -90,8 +90,7 @@ fn scp_sftp_git_and_pipes_between_hosts_that_can_not_reach_each_other() {
         ssh b cat <big >out; cmp big out; rm out
         scp -q big b:{there}/scp
         scp -q b:{there}/scp got; cmp big got; rm got
-        printf 'put big {there}/sftp\nget {there}/sftp got\n' | sftp -q -b - b >listed
-        cmp big got
+        printf 'put big {there}/sftp\nget {there}/sftp got\n' | sftp -q -b - b >listed; cmp big got
         ssh b git init -q --bare -b main {there}/r.git
         git clone -q b:{there}/r.git r 2>/dev/null
         cd r; git checkout -q -b main; seq 1000 >file; git add .; git commit -q -m m

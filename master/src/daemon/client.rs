@@ -18,6 +18,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::control::{self, Envelope, Reply, Request};
+use super::silence;
 use crate::directory::{Directory, DirectoryError};
 use crate::socket::peer_is_ours;
 
@@ -171,6 +172,9 @@ impl Client {
     fn reply(&self) -> Result<Value, ClientError> {
         let mut answered = false;
         loop {
+            if !answered {
+                silence::wait(self.socket.as_fd(), &self.directory);
+            }
             let received = datagram::receive(self.socket.as_fd());
             let reply = match received.map_err(|error| self.lost(&error))? {
                 Some(reply) => reply,
@@ -191,6 +195,10 @@ impl Client {
         }
     }
 
+    pub(super) fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+
     fn lost(&self, why: &dyn std::fmt::Display) -> ClientError {
         ClientError::Lost(why.to_string(), self.log())
     }
@@ -206,7 +214,10 @@ impl Client {
     pub fn stop(&self) -> Result<(), ClientError> {
         let peer = socket_peercred(&self.socket).map_err(|error| self.lost(&error))?;
         let process = pidfd_open(peer.pid, PidfdFlags::empty());
-        self.request(&Request::Stop, &[])?;
+        match self.request(&Request::Stop, &[]) {
+            Ok(_) | Err(ClientError::Ended(_)) => {}
+            Err(error) => return Err(error),
+        }
         // Where it is gone already there is nothing to wait for.
         if let Ok(process) = process {
             while poll(&mut [PollFd::new(&process, PollFlags::IN)], None) == Err(Errno::INTR) {}

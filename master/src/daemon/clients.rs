@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use fakessh_protocol::message::{Question, Secret};
-use fakessh_shim::datagram::Datagram;
+use fakessh_shim::datagram::{CutShort, Datagram};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -18,6 +18,7 @@ use super::control::{self, Envelope, Listing, Reply, Request, RunRequest};
 use super::shared::{Busy, Shared};
 use crate::caller::{Ask, Caller};
 use crate::context::Context;
+use crate::limits;
 use crate::run::{Hosts, Run};
 use crate::session;
 use crate::socket::Socket;
@@ -65,7 +66,14 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: Socket) {
     let request = match socket.receive().await {
         Ok(Some(request)) => request,
         Ok(None) => return,
-        Err(error) => return tracing::warn!(%error, "a client sent something else than a request"),
+        Err(error) => {
+            tracing::warn!(%error, "a client sent something else than a request");
+            if error.downcast::<CutShort>().is_ok() {
+                let reply = serde_json::to_vec(&Reply::Failed(limits::refusal()));
+                let _ = socket.send(&reply.unwrap_or_default(), &[]).await;
+            }
+            return;
+        }
     };
     let (sender, messages) = mpsc::channel(WAITING);
     let client = Arc::new(Client { socket, messages: Mutex::new(messages) });
@@ -179,6 +187,7 @@ async fn run(
 ) -> Result<Value, String> {
     // Dropped on every way out: a client that is killed can't remove its directory any more.
     let directory = Abandoned(request.directory);
+    limits::check()?;
     let mut descriptors = descriptors.into_iter();
     let socket = descriptors.next().ok_or("a run came without its socket")?;
     let system = |error: std::io::Error| format!("can't serve the run: {error}");

@@ -11,6 +11,7 @@ mod log;
 mod resume;
 mod serve;
 mod shared;
+mod silence;
 
 use std::fs::File;
 use std::io;

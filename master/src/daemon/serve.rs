@@ -26,6 +26,9 @@ pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> 
     if let Err(error) = crate::limits::raise() {
         tracing::warn!(%error, "can't raise the limit of open files");
     }
+    if let Err(error) = crate::limits::check() {
+        tracing::warn!(error, "can't keep descriptors in reserve");
+    }
     let listener = rustix::io::fcntl_dupfd_cloexec(&place.listener, 0)?;
     let listener = Socket::new(listener)?;
     let shared = Arc::new(Shared::default());
@@ -38,7 +41,7 @@ pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> 
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "master started");
     loop {
         tokio::select! {
-            client = listener.accept() => match client {
+            client = listener.accept(crate::limits::FOR_CLIENTS) => match client {
                 Ok(client) if client.peer_is_ours() => {
                     serving.spawn(clients::serve(shared.clone(), client));
                 }

@@ -1,15 +1,14 @@
 //! What a descriptor is, and how it can be waited for without changing it.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::file::WaitlessFile;
 use super::shared::Shared;
 use crate::sys;
 
@@ -25,8 +24,8 @@ pub(super) enum Descriptor {
     Socket(AsyncFd<OwnedFd>),
     /// A pipe, terminal or device that others share and that can't be opened anew.
     Shared(Shared),
-    /// A file, or a device that is always ready: for the blocking pool.
-    Blocking(Arc<File>),
+    /// A file, or a device that can't be waited for.
+    File(WaitlessFile),
 }
 
 impl Descriptor {
@@ -46,7 +45,7 @@ impl Descriptor {
         match kind {
             FileType::Socket => return Ok(Descriptor::Socket(sys::watch(fd, interest)?)),
             FileType::Fifo | FileType::CharacterDevice => {}
-            _ => return Ok(Descriptor::Blocking(Arc::new(fd.into()))),
+            _ => return Ok(Descriptor::File(WaitlessFile::new(fd, &stat))),
         }
         if kind == FileType::Fifo || is_terminal(&fd, &stat) {
             match reopen(&fd, access) {
@@ -73,7 +72,8 @@ impl Descriptor {
             Ok(shared) => Ok(Descriptor::Shared(shared)),
             // /dev/null and its like are always ready and can't be waited for.
             Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
-                Ok(Descriptor::Blocking(Arc::new(file.into())))
+                let stat = rustix::fs::fstat(&file)?;
+                Ok(Descriptor::File(WaitlessFile::new(file, &stat)))
             }
             Err(error) => Err(error),
         }

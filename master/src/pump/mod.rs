@@ -4,9 +4,10 @@
 //! So it is never set on what we were given: pipes and terminals are opened anew through
 //! `/proc/self/fd`, sockets are used with `MSG_DONTWAIT`, what belongs to another user and can't
 //! be opened is waited for and then used without blocking, and what can't be waited for is read
-//! and written on the blocking pool. A pipe that blocks never holds a thread.
+//! and written at once or on the blocking pool. A pipe that blocks never holds a thread.
 
 mod descriptor;
+mod file;
 mod shared;
 mod sink;
 mod source;

@@ -8,6 +8,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
@@ -32,6 +33,8 @@ const SPLICED: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Shared {
     fd: AsyncFd<OwnedFd>,
+    /// The same, for the blocking pool: later there may be no descriptor left for a copy.
+    pooled: Arc<OwnedFd>,
     /// A pipe of our own, empty between calls, while the descriptor can be spliced.
     own: Option<OwnPipe>,
     safe_write: usize,
@@ -52,10 +55,11 @@ impl Shared {
     pub(super) fn new(fd: OwnedFd, interest: Interest) -> io::Result<Shared> {
         let is_pipe = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) == FileType::Fifo;
         let is_terminal = rustix::termios::isatty(&fd);
+        let pooled = Arc::new(fd.try_clone()?);
         let fd = sys::watch(fd, interest)?;
         let own = is_pipe.then(OwnPipe::new).transpose()?;
         let safe_write = if is_pipe { SAFE_PIPE_WRITE } else { SAFE_OTHER_WRITE };
-        Ok(Shared { fd, own, safe_write, is_terminal })
+        Ok(Shared { fd, pooled, own, safe_write, is_terminal })
     }
 
     /// Reads up to `most` bytes; none is the end. Cancel safe for pipes; of a device, what was
@@ -70,7 +74,7 @@ impl Shared {
         }
         loop {
             self.ready(Interest::READABLE, PollFlags::IN).await?;
-            let fd = self.fd.get_ref().try_clone()?;
+            let fd = self.pooled.clone();
             let read = tokio::task::spawn_blocking(move || {
                 let mut piece = Vec::with_capacity(most);
                 rustix::io::read(fd, spare_capacity(&mut piece))?;
@@ -98,7 +102,7 @@ impl Shared {
         let piece = bytes.slice(..bytes.len().min(self.safe_write));
         loop {
             self.ready(Interest::WRITABLE, PollFlags::OUT).await?;
-            let (fd, piece) = (self.fd.get_ref().try_clone()?, piece.clone());
+            let (fd, piece) = (self.pooled.clone(), piece.clone());
             let write = tokio::task::spawn_blocking(move || rustix::io::write(fd, &piece));
             match write.await.map_err(io::Error::other)? {
                 Err(Errno::AGAIN | Errno::INTR) => {}

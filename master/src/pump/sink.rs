@@ -1,6 +1,6 @@
 //! A descriptor that is written.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 
 use bytes::{Buf, Bytes};
@@ -22,6 +22,18 @@ impl Sink {
     /// and failures of the system. Must be called in a tokio runtime.
     pub fn new(fd: OwnedFd) -> io::Result<Sink> {
         Descriptor::new(fd, OFlags::WRONLY, Interest::WRITABLE).map(Sink)
+    }
+
+    /// Standard output and error. Where both are one file, what is written there stands in the
+    /// order in which it came.
+    pub(crate) fn pair(stdout: OwnedFd, stderr: OwnedFd) -> (io::Result<Sink>, io::Result<Sink>) {
+        let (stdout, mut stderr) = (Sink::new(stdout), Sink::new(stderr));
+        if let (Ok(Sink(Descriptor::File(one))), Ok(Sink(Descriptor::File(other)))) =
+            (&stdout, &mut stderr)
+        {
+            other.take_turns(one);
+        }
+        (stdout, stderr)
     }
 
     /// One that is used as it is, though it may be such as could be opened anew.
@@ -47,12 +59,7 @@ impl Sink {
                     .await?
             }
             Descriptor::Shared(shared) => shared.write(bytes).await?,
-            Descriptor::Blocking(file) => {
-                let file = file.clone();
-                let piece = std::mem::take(bytes);
-                let write = tokio::task::spawn_blocking(move || (&*file).write_all(&piece));
-                return write.await.map_err(io::Error::other)?;
-            }
+            Descriptor::File(file) => return file.write(bytes).await,
         };
         bytes.advance(written);
         Ok(())

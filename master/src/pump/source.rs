@@ -91,16 +91,7 @@ impl Source {
                 }
             }
             Descriptor::Shared(shared) => shared.read(most).await.map(Piece::Plain),
-            Descriptor::Blocking(file) => {
-                let file = file.clone();
-                let read = tokio::task::spawn_blocking(move || {
-                    Piece::read(most, |piece| {
-                        rustix::io::read(&*file, spare_capacity(piece))?;
-                        Ok::<_, io::Error>(())
-                    })
-                });
-                read.await.map_err(io::Error::other)?
-            }
+            Descriptor::File(file) => file.read(most).await,
         }
     }
 }

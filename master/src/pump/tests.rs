@@ -206,3 +206,56 @@ async fn a_unix_socket_whose_other_side_left_unread_bytes_behind_has_ended() {
     let mut source = Source::new(near.into()).unwrap();
     assert_eq!(read_all(&mut source).await, b"last words");
 }
+
+#[tokio::test]
+async fn files_are_read_and_written_from_where_their_position_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    std::fs::write(&path, pattern(MUCH)).unwrap();
+    let mut input = File::open(&path).unwrap();
+    input.read_exact(&mut [0; 10]).unwrap();
+    let mut source = Source::new(input.try_clone().unwrap().into()).unwrap();
+    assert_eq!(source.read(7).await.unwrap(), &pattern(MUCH)[10..17]);
+    let mut next = [0; 3];
+    input.read_exact(&mut next).unwrap();
+    assert_eq!(next, pattern(MUCH)[17..20]);
+    assert!(read_all(&mut source).await == pattern(MUCH)[20..]);
+
+    let mut output = File::create(&path).unwrap();
+    output.write_all(b"before ").unwrap();
+    let mut sink = Sink::new(output.try_clone().unwrap().into()).unwrap();
+    write_all(&mut sink, pattern(MUCH)).await.unwrap();
+    output.write_all(b" after").unwrap();
+    let expected = [b"before ", &pattern(MUCH)[..], b" after"].concat();
+    assert!(std::fs::read(&path).unwrap() == expected);
+}
+
+#[tokio::test]
+async fn two_streams_that_are_one_file_stand_there_in_the_order_in_which_they_came() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    let file = File::create(&path).unwrap();
+    let give = || OwnedFd::from(file.try_clone().unwrap());
+    let (stdout, stderr) = Sink::pair(give(), give());
+    let (mut stdout, mut stderr) = (stdout.unwrap(), stderr.unwrap());
+    let mut expected = Vec::new();
+    for number in 0..200 {
+        let (out, error) = (format!("out {number}\n"), format!("error {number}\n"));
+        expected.extend_from_slice(out.as_bytes());
+        expected.extend_from_slice(error.as_bytes());
+        // Neither waits for the other.
+        let (out, error) =
+            tokio::join!(write_all(&mut stdout, out.into()), write_all(&mut stderr, error.into()));
+        out.and(error).unwrap();
+    }
+    assert_eq!(String::from_utf8(std::fs::read(&path).unwrap()), String::from_utf8(expected));
+}
+
+#[tokio::test]
+async fn memory_devices_are_used_at_once() {
+    let open = |path| File::options().read(true).write(true).open(path).unwrap();
+    assert!(read_all(&mut Source::new(open("/dev/null").into()).unwrap()).await.is_empty());
+    write_all(&mut Sink::new(open("/dev/null").into()).unwrap(), pattern(MUCH)).await.unwrap();
+    let mut zeros = Source::new(open("/dev/zero").into()).unwrap();
+    assert_eq!(zeros.read(5).await.unwrap(), &[0; 5][..]);
+}

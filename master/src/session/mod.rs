@@ -12,12 +12,11 @@ use fakessh_protocol::invocation::{ControlCommand, Invocation, Request};
 use fakessh_protocol::message::{
     FromShim, Handoff, ProgramKind, Refusal, RefusalReason, ToShim, Tool,
 };
-use rustix::net::SocketType;
-use rustix::net::sockopt::socket_type;
 use tokio::sync::mpsc;
 
 use crate::caller::{Ask, Caller};
 use crate::context::{Context, Reached};
+use crate::limits;
 use crate::link::{Outcome, RaisedShim, Session, Signaller};
 use crate::pump::{self, Input, Output, Received, Sent, Sink, Source};
 use crate::run::{Choice, Run};
@@ -25,6 +24,7 @@ use crate::socket::Socket;
 
 use ask::ShimAsk;
 use raised::serve_raised;
+use serve::Admitted;
 pub(crate) use serve::serve;
 
 /// Where a session's bytes come from and go to.
@@ -33,6 +33,23 @@ enum Stdio {
     Descriptors([OwnedFd; 3]),
     /// The handles of a slave whose tool called `ssh`.
     Handles(Box<(Input, Output, Output)>),
+}
+
+impl Stdio {
+    /// What is read and written of them.
+    fn ends(self) -> Result<(Input, Output, Output), String> {
+        let [stdin, stdout, stderr] = match self {
+            Stdio::Descriptors(stdio) => stdio,
+            Stdio::Handles(handles) => return Ok(*handles),
+        };
+        let source = Source::new(stdin);
+        let (stdout, stderr) = Sink::pair(stdout, stderr);
+        let failures = [source.as_ref().err(), stdout.as_ref().err(), stderr.as_ref().err()];
+        if failures.into_iter().flatten().any(limits::is_reached) {
+            return Err(limits::refusal());
+        }
+        Ok((Input::Descriptor(source), Output::Descriptor(stdout), Output::Descriptor(stderr)))
+    }
 }
 
 /// Who waits for a session's end.
@@ -78,20 +95,9 @@ impl Said {
 ///
 /// Never fails: what goes wrong is said to the shim. When the shim goes away, or this is
 /// cancelled, the session is hung up.
-async fn handoff(run: Arc<Run>, handoff: Handoff, mut descriptors: Vec<OwnedFd>) {
-    let is_shims = |fd: &OwnedFd| socket_type(fd) == Ok(SocketType::SEQPACKET);
-    let Some(socket) = descriptors.pop().filter(is_shims) else {
-        return tracing::warn!("a handoff came without the shim's socket");
-    };
-    let socket = match Socket::new(socket) {
-        Ok(socket) => Arc::new(socket),
-        Err(error) => return tracing::warn!(%error, "can't wait for a shim"),
-    };
-    let Ok(stdio) = <[OwnedFd; 3]>::try_from(descriptors) else {
-        let text = "standard input, output and error did not all reach the master".to_owned();
-        let _ = socket.send_message(&ToShim::Failed(text), &[]).await;
-        return;
-    };
+async fn handoff(run: Arc<Run>, admitted: Admitted) {
+    let Admitted { handoff, stdio, socket } = admitted;
+    let socket = Arc::new(socket);
     let (ask, answers) = ShimAsk::new(socket.clone());
     let ask: Arc<dyn Ask> =
         if handoff.invocation.batch { Arc::new(crate::caller::AskNobody) } else { Arc::new(ask) };
@@ -192,23 +198,28 @@ async fn verdict(
         return (ToShim::Failed(why), None);
     }
     let variables = options.variables(&invocation);
-    let verdict = match program(&invocation.request) {
-        Some(Program::Kind(program)) => match context.open(program, variables) {
-            Ok((session, _running)) => join(&context, session, &invocation, stdio, shim).await,
+    let Some(program) = program(&invocation.request) else {
+        // A caller that reads our output to its end goes on: nothing will come.
+        drop(stdio);
+        return (keep(&run, &context, &invocation, shim).await, None);
+    };
+    // Before anything is started: what can't be had is no fault of a stream.
+    let ends = match stdio.ends() {
+        Ok(ends) => ends,
+        Err(why) => return (ToShim::Failed(why), None),
+    };
+    let verdict = match program {
+        Program::Kind(program) => match context.open(program, variables) {
+            Ok((session, _running)) => join(&context, session, &invocation, ends, shim).await,
             Err(lost) => ToShim::Failed(format!("{}: {lost}", context.name())),
         },
-        Some(Program::Tool(tool)) => match context.open_tool(tool, variables) {
+        Program::Tool(tool) => match context.open_tool(tool, variables) {
             Ok((session, raised, _running)) => tokio::select! {
-                verdict = join(&context, session, &invocation, stdio, shim) => verdict,
+                verdict = join(&context, session, &invocation, ends, shim) => verdict,
                 never = serve_raised(run.clone(), raised, caller) => match never {},
             },
             Err(why) => ToShim::Failed(format!("{}: {why}", context.name())),
         },
-        None => {
-            // A caller that reads our output to its end goes on: nothing will come.
-            drop(stdio);
-            keep(&run, &context, &invocation, shim).await
-        }
     };
     (verdict, None)
 }
@@ -276,21 +287,13 @@ async fn join(
     context: &Context,
     session: Session,
     invocation: &Invocation,
-    stdio: Stdio,
+    (stdin, stdout, stderr): (Input, Output, Output),
     shim: Shim<'_>,
 ) -> ToShim {
     let name = context.name();
     if invocation.announce {
         shim.invoker.tell(ToShim::Started).await;
     }
-    let (stdin, stdout, stderr) = match stdio {
-        Stdio::Descriptors([stdin, stdout, stderr]) => (
-            Input::Descriptor(Source::new(stdin)),
-            Output::Descriptor(Sink::new(stdout)),
-            Output::Descriptor(Sink::new(stderr)),
-        ),
-        Stdio::Handles(handles) => *handles,
-    };
     let mut control = session.control;
     let _ = shim.signaller.set(control.signaller());
     let output = async {

@@ -1,11 +1,15 @@
 //! All sessions of a run: takes handoffs for as long as somebody can send one.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use fakessh_protocol::message::Handoff;
+use fakessh_protocol::message::{Handoff, ToShim};
+use fakessh_shim::datagram::{self, CutShort};
+use rustix::net::SocketType;
+use rustix::net::sockopt::socket_type;
 use tokio::task::JoinSet;
 
+use crate::limits;
 use crate::run::Run;
 use crate::socket::Socket;
 
@@ -19,16 +23,16 @@ pub(crate) async fn serve(run: Arc<Run>, socket: Arc<Socket>, listener: Option<S
     loop {
         tokio::select! {
             handoff = receive(&socket) => match handoff {
-                Some((handoff, descriptors)) => {
-                    sessions.spawn(super::handoff(run.clone(), handoff, descriptors));
-                }
+                // What is refused is refused at once: the next one may need its descriptors.
+                Some(Ok(admitted)) => _ = sessions.spawn(super::handoff(run.clone(), admitted)),
+                Some(Err(())) => {}
                 None => break,
             },
             Some(connection) = accept(listener.as_ref()) => {
                 let run = run.clone();
                 sessions.spawn(async move {
-                    if let Some((handoff, descriptors)) = receive(&connection).await {
-                        super::handoff(run, handoff, descriptors).await;
+                    if let Some(Ok(admitted)) = receive(&connection).await {
+                        super::handoff(run, admitted).await;
                     }
                 });
             }
@@ -38,13 +42,18 @@ pub(crate) async fn serve(run: Arc<Run>, socket: Arc<Socket>, listener: Option<S
     while sessions.join_next().await.is_some() {}
 }
 
-/// The next handoff; `None` when nobody can send one any more. What is no handoff is passed over.
-async fn receive(socket: &Socket) -> Option<(Handoff, Vec<OwnedFd>)> {
+/// The next handoff, or an error where it was refused; `None` when nobody can send one any more.
+/// What is no handoff is passed over.
+async fn receive(socket: &Socket) -> Option<Result<Admitted, ()>> {
     loop {
         match socket.receive_message().await {
-            Ok(received) => return received,
+            Ok(None) => return None,
+            Ok(Some((handoff, descriptors))) => return Some(admit(Some(handoff), descriptors)),
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                tracing::warn!(%error, "something that is no handoff came over a run's socket");
+                tracing::warn!(%error, "no handoff came over a run's socket");
+                if let Ok(cut) = error.downcast::<CutShort>() {
+                    return Some(admit(None, cut.descriptors));
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "a run's socket failed");
@@ -54,11 +63,51 @@ async fn receive(socket: &Socket) -> Option<(Handoff, Vec<OwnedFd>)> {
     }
 }
 
+/// A handoff that is whole, and for which there is room.
+pub(super) struct Admitted {
+    pub(super) handoff: Handoff,
+    /// Standard input, output and error of the shim.
+    pub(super) stdio: [OwnedFd; 3],
+    /// The shim's own socket.
+    pub(super) socket: Socket,
+}
+
+/// Admits a handoff, or tells the shim why not and closes its descriptors. `None` is one for which
+/// this process had too few descriptors left.
+fn admit(handoff: Option<Handoff>, descriptors: Vec<OwnedFd>) -> Result<Admitted, ()> {
+    let mut descriptors = descriptors.into_iter();
+    let is_shims = |fd: &OwnedFd| socket_type(fd) == Ok(SocketType::SEQPACKET);
+    let Some(socket) = descriptors.next().filter(is_shims) else {
+        tracing::warn!("a handoff came without the shim's socket");
+        return Err(());
+    };
+    let whole = || {
+        let handoff = handoff.ok_or_else(limits::refusal)?;
+        limits::check()?;
+        match <[OwnedFd; 3]>::try_from(descriptors.collect::<Vec<_>>()) {
+            Ok(stdio) => Ok((handoff, stdio)),
+            Err(_) => Err("standard input, output and error did not all reach the master".into()),
+        }
+    };
+    whole().map_err(|why| refuse(&socket, why)).and_then(|(handoff, stdio)| {
+        let failed = |error| tracing::warn!(%error, "can't wait for a shim");
+        let socket = Socket::new(socket).map_err(failed)?;
+        Ok(Admitted { handoff, stdio, socket })
+    })
+}
+
+/// Tells a shim why there is no session. Its socket is new and has room.
+fn refuse(socket: &OwnedFd, why: String) {
+    if let Err(error) = datagram::try_send_message(socket.as_fd(), &ToShim::Failed(why), &[]) {
+        tracing::warn!(%error, "can't refuse a shim");
+    }
+}
+
 /// The next connection to a run's directory, from a process of this user.
 async fn accept(listener: Option<&Socket>) -> Option<Socket> {
     let Some(listener) = listener else { return std::future::pending().await };
     loop {
-        match listener.accept().await {
+        match listener.accept(limits::FOR_SHIMS).await {
             Ok(connection) if connection.peer_is_ours() => return Some(connection),
             Ok(_) => tracing::warn!("a shim of another user was turned away"),
             Err(error) => {
@@ -66,5 +115,72 @@ async fn accept(listener: Option<&Socket>) -> Option<Socket> {
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::BorrowedFd;
+
+    use fakessh_protocol::invocation::{Destination, Invocation, Request};
+    use rustix::net::{AddressFamily, SocketFlags, socketpair};
+
+    use super::*;
+    use crate::context::Registry;
+    use crate::run::Hosts;
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+        socketpair(AddressFamily::UNIX, kind, flags, None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_handoff_that_lacks_descriptors_is_refused_and_the_next_one_is_served() {
+        let routes = [("h".to_owned(), crate::route::Route::parse("h").unwrap())].into();
+        let hosts = Hosts::Mapped { on: None, every: None, routes };
+        let run = Arc::new(Run::new(hosts, Registry::default(), "/".into()));
+        let (tools, ours) = pair();
+        let serving = serve(run, Arc::new(Socket::new(ours).unwrap()), None);
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let invocation = Invocation {
+            destination: Destination { host: "nowhere".into(), ..Destination::default() },
+            request: Request::Login,
+            control: None,
+            connection: Vec::new(),
+            batch: false,
+            send_env: Vec::new(),
+            set_env: Vec::new(),
+            environment: Vec::new(),
+            directory: b"/".to_vec(),
+            unserved: None,
+            announce: false,
+            verbosity: 0,
+        };
+        let shims = async {
+            let tools = Socket::new(tools).unwrap();
+            for count in 0..=5 {
+                let (near, far) = pair();
+                let mut descriptors: Vec<BorrowedFd<'_>> = vec![null.as_fd(); count];
+                descriptors.iter_mut().take(1).for_each(|first| *first = far.as_fd());
+                let handoff =
+                    Handoff { version: crate::VERSION.to_owned(), invocation: invocation.clone() };
+                tools.send_message(&handoff, &descriptors).await.unwrap();
+                drop(far);
+                let near = Socket::new(near).unwrap();
+                let told = near.receive_message::<ToShim>().await.unwrap();
+                match (count, told) {
+                    // There is nobody to be told.
+                    (0, None) => {}
+                    (4, Some((ToShim::Failed(why), _))) => {
+                        assert!(why.contains("--route"), "{why}")
+                    }
+                    (1..=5, Some((ToShim::Failed(why), _))) => {
+                        assert!(why.contains("did not all reach"), "{why}");
+                    }
+                    (_, told) => panic!("{count} descriptors: {told:?}"),
+                }
+            }
+        };
+        tokio::join!(serving, shims);
     }
 }

@@ -4,13 +4,14 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Command;
-use tokio::sync::OnceCell;
+use tokio::process::{Child, Command};
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::caller::Caller;
 
@@ -21,6 +22,26 @@ use super::{Resolved, Target};
 /// Longest that `ssh -G` may take. It runs `Match exec` commands, which may look things up in the
 /// network.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many may run at the same time. Each has some five descriptors here, and fifty programs that
+/// start at once would run a hundred.
+const MOST_AT_ONCE: usize = 32;
+
+static AT_ONCE: Semaphore = Semaphore::const_new(MOST_AT_ONCE);
+
+/// How long it is tried to start one while something is short that others may give back.
+const SHORTAGE: Duration = Duration::from_secs(10);
+
+/// The pause between two such tries.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(20);
+
+/// What sessions are like has nothing to do with the way to a host, but with these settings
+/// (`ForkAfterAuthentication yes`, `SessionType subsystem`) `ssh` gives no answer without a command.
+const SESSION_COMPLAINTS: [&str; 2] =
+    ["Cannot fork into background without a command", "You must specify a subsystem to invoke"];
+
+/// The words that make it answer. Older ones don't know them, nor the settings.
+const SESSION_DEFAULTS: [&str; 2] = ["-oForkAfterAuthentication=no", "-oSessionType=default"];
 
 /// Most bytes that are read of its output: some hundred times what it prints.
 const MAX_OUTPUT: u64 = 1 << 20;
@@ -51,7 +72,7 @@ pub enum ConfigError {
         /// The program that was tried.
         program: PathBuf,
         /// Why not.
-        error: io::Error,
+        error: String,
     },
     /// `ssh -G` did not end in time.
     #[error(
@@ -174,39 +195,88 @@ async fn dump(
     host: &str,
     caller: &Caller,
 ) -> Result<String, ConfigError> {
-    let not_run = |error| ConfigError::NotRun { program: ssh.to_owned(), error };
+    let ended = ask(ssh, words, host, caller).await?;
+    if ended.status.success() {
+        return Ok(ended.output);
+    }
+    if SESSION_COMPLAINTS.iter().any(|complaint| ended.complaint.contains(complaint)) {
+        let words = [&SESSION_DEFAULTS.map(OsString::from), words].concat();
+        let again = ask(ssh, &words, host, caller).await?;
+        if again.status.success() {
+            return Ok(again.output);
+        }
+    }
+    // The last line only counts the others.
+    let lines = ended.complaint.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines: Vec<&str> = lines.filter(|line| !line.contains(": terminating,")).collect();
+    let message = match lines.as_slice() {
+        [] => format!("ssh -G ended with {}", ended.status),
+        lines => lines.join("; ").trim_end_matches('.').to_owned(),
+    };
+    Err(ConfigError::Rejected { host: host.to_owned(), message })
+}
+
+/// An `ssh -G` that has ended.
+struct Ended {
+    status: ExitStatus,
+    output: String,
+    complaint: String,
+}
+
+/// Runs `ssh -G` to its end.
+async fn ask(
+    ssh: &Path,
+    words: &[OsString],
+    host: &str,
+    caller: &Caller,
+) -> Result<Ended, ConfigError> {
     let mut command = Command::new(ssh);
     crate::limits::give_back(command.as_std_mut());
-    let mut child = command
+    command
         .args(words)
         .env_clear()
         .envs(caller.environment.iter().map(|(name, value)| (name, value)))
-        .current_dir(&caller.directory)
+        .current_dir(caller.open_directory())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(not_run)?;
+        .kill_on_drop(true);
+    let not_run = |error: io::Error| {
+        let error = crate::limits::explain(&error);
+        ConfigError::NotRun { program: ssh.to_owned(), error }
+    };
+    let _one_of_many = AT_ONCE.acquire().await;
+    let mut child = spawn(&mut command).await.map_err(not_run)?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let run = async {
         tokio::try_join!(bounded(stdout, MAX_OUTPUT), bounded(stderr, MAX_COMPLAINT), child.wait())
     };
-    let (output, complaint, status) = match tokio::time::timeout(TIMEOUT, run).await {
-        Ok(ended) => ended.map_err(not_run)?,
-        Err(_) => return Err(ConfigError::TimedOut { host: host.to_owned() }),
-    };
-    if !status.success() {
-        // The last line only counts the others.
-        let lines = complaint.lines().map(str::trim).filter(|line| !line.is_empty());
-        let lines: Vec<&str> = lines.filter(|line| !line.contains(": terminating,")).collect();
-        let message = match lines.as_slice() {
-            [] => format!("ssh -G ended with {status}"),
-            lines => lines.join("; ").trim_end_matches('.').to_owned(),
-        };
-        return Err(ConfigError::Rejected { host: host.to_owned(), message });
+    match tokio::time::timeout(TIMEOUT, run).await {
+        Ok(ended) => {
+            let (output, complaint, status) = ended.map_err(not_run)?;
+            Ok(Ended { status, output, complaint })
+        }
+        Err(_) => Err(ConfigError::TimedOut { host: host.to_owned() }),
     }
-    Ok(output)
+}
+
+/// Starts a program, and waits a while for what it needs where others have it: descriptors,
+/// processes, memory.
+async fn spawn(command: &mut Command) -> io::Result<Child> {
+    let begin = Instant::now();
+    loop {
+        match command.spawn() {
+            Err(error) if is_shortage(&error) && begin.elapsed() < SHORTAGE => {
+                tokio::time::sleep(SHORTAGE_PAUSE).await;
+            }
+            spawned => return spawned,
+        }
+    }
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN | Errno::NOMEM))
 }
 
 /// Reads to the end and keeps the first `limit` bytes.
@@ -343,6 +413,21 @@ mod tests {
         assert!(notice.contains("asks for ForwardAgent, RequestTTY for agent"), "{notice}");
         let error = look_up("keys").await.unwrap_err().to_string();
         assert!(error.contains("'keys' sets KnownHostsCommand, which is not"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn settings_for_sessions_do_not_hide_the_way() {
+        if !is_program(Path::new(USUAL_SSH)) {
+            eprintln!("skipped: no {USUAL_SSH}");
+            return;
+        }
+        for setting in ["ForkAfterAuthentication=yes", "SessionType=subsystem", "SessionType=none"]
+        {
+            let connection = vec![format!("-o{setting}").into(), "-oPort=7".into()];
+            let target = Target { host: "web1".into(), connection, ..Target::default() };
+            let resolved = resolve(&target, &caller(Path::new("/"))).await.unwrap();
+            assert_eq!(resolved.port, 7, "{setting}");
+        }
     }
 
     #[tokio::test]

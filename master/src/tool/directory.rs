@@ -20,6 +20,9 @@ use crate::start::SLAVE;
 /// How a run directory's name begins.
 const PREFIX: &str = "run-";
 
+/// How often a directory may be swept away while it is made. A master sweeps once, when it starts.
+const MOST_SWEPT: u32 = 100;
+
 /// How the name of the shim's file begins.
 const SHIM_PREFIX: &str = "shim-";
 
@@ -71,19 +74,29 @@ impl RunDirectory {
     }
 
     fn within(base: &Directory) -> Result<RunDirectory, RunDirectoryError> {
-        let failed = |error| RunDirectoryError::System(base.path().to_owned(), error);
-        let make = || {
-            let program = shim_program(base)?;
-            let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base.path())?;
-            let lock = File::open(directory.path())?;
-            flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-            for name in NAMES {
-                std::fs::hard_link(&program, directory.path().join(name))?;
+        let mut swept = 0;
+        loop {
+            match RunDirectory::make(base) {
+                Err(error) if may_be_swept(&error) && swept < MOST_SWEPT => swept += 1,
+                Err(error) => {
+                    return Err(RunDirectoryError::System(base.path().to_owned(), error));
+                }
+                Ok(made) => return Ok(made),
             }
-            let listener = listen(&directory.path().join(fakessh_shim::find::SOCKET_NAME))?;
-            Ok(RunDirectory { directory, listener, _lock: lock })
-        };
-        make().map_err(failed)
+        }
+    }
+
+    fn make(base: &Directory) -> io::Result<RunDirectory> {
+        let program = shim_program(base)?;
+        let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base.path())?;
+        // Up to here a master that is just starting takes it for one that was left behind.
+        let lock = File::open(directory.path())?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        for name in NAMES {
+            std::fs::hard_link(&program, directory.path().join(name))?;
+        }
+        let listener = listen(&directory.path().join(fakessh_shim::find::SOCKET_NAME))?;
+        Ok(RunDirectory { directory, listener, _lock: lock })
     }
 
     /// Leaves the directory where it is, for others who still use it; a master removes it when
@@ -101,6 +114,12 @@ impl RunDirectory {
     pub fn listener(&self) -> &OwnedFd {
         &self.listener
     }
+}
+
+/// Whether making a directory failed in a way in which a [`sweep`] makes it fail: it is held or
+/// gone, or the shim of this build is, which a master of another build has removed.
+fn may_be_swept(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::WouldBlock)
 }
 
 /// The user's directory for what can be made again.
@@ -174,7 +193,31 @@ pub(crate) fn remove_abandoned(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
+
+    #[test]
+    fn a_master_that_starts_meanwhile_does_no_harm_to_a_new_directory() {
+        let home = tempfile::tempdir().unwrap();
+        let base = Directory::at(home.path().join("d")).unwrap();
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    sweep(&base);
+                }
+            });
+            let made = (0..300).map(|_| {
+                let run = RunDirectory::create(&base)?;
+                assert!(NAMES.iter().all(|name| run.path().join(name).is_file()));
+                Ok(())
+            });
+            let made: Result<Vec<()>, RunDirectoryError> = made.collect();
+            over.store(true, Ordering::Relaxed);
+            made.unwrap();
+        });
+    }
 
     #[test]
     fn a_directory_in_use_stays_and_one_left_behind_goes() {

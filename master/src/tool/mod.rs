@@ -6,6 +6,8 @@ mod directory;
 mod environment;
 mod process;
 mod served;
+mod signals;
+mod sys;
 
 pub use directory::{RunDirectory, RunDirectoryError};
 pub(crate) use directory::{remove_abandoned, sweep};

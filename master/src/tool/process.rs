@@ -8,9 +8,10 @@ use std::process::{Command, ExitStatus};
 
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::signals::{Signals, is_stopped, stop};
 use super::{RunDirectory, descriptor_for_tool, environment};
 
 /// The status of a shell for a program that does not exist.
@@ -49,23 +50,30 @@ pub fn prepare(
 /// Runs a tool to its end, and gives its exit status as a shell would: 128+n where signal n killed
 /// it. Its standard streams, directory and process group are this process's.
 ///
-/// SIGTERM and SIGHUP are passed on to it; SIGINT and SIGQUIT come from a terminal, which gives
-/// them to the tool as well, and only it decides what they mean. Cancelled, it leaves the tool
-/// running.
+/// Signals to this process are passed on to the tool, but for those that a terminal sends to both.
+/// The tool alone decides what an interrupt or a stop means; when it stops, so does this process,
+/// and not before: whoever waits for the job must not take the terminal back too early. Cancelled,
+/// it leaves the tool running.
 ///
 /// # Errors
 /// Where it can't be started: see [`status_of_failed_start`].
 pub async fn run(tool: Command) -> io::Result<u8> {
     // Before the tool is there, so that no signal finds nobody.
-    let mut signals = Signals::new()?;
+    let signals = Signals::new()?;
+    let mut children = signal(SignalKind::child())?;
     let mut child = tokio::process::Command::from(tool).spawn()?;
-    let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
+    let tool = child.id().and_then(|id| Pid::from_raw(id as i32));
     loop {
         tokio::select! {
             status = child.wait() => return Ok(shell_status(status?)),
-            number = signals.next() => {
-                if let Some(pid) = pid {
-                    let _ = kill_process(pid, number);
+            came = signals.next() => {
+                if let Some(tool) = tool {
+                    signals.pass_on(came, tool);
+                }
+            }
+            _ = children.recv() => {
+                if tool.is_some_and(is_stopped) {
+                    stop();
                 }
             }
         }
@@ -86,53 +94,4 @@ fn shell_status(status: ExitStatus) -> u8 {
         (None, Some(number)) => 128 + number as u8,
         (None, None) => u8::MAX,
     }
-}
-
-/// Signals that this process outlives, as far as they were not ignored when it started.
-struct Signals {
-    passed_on: Vec<(tokio::signal::unix::Signal, Signal)>,
-    /// Caught and left to the tool.
-    _left: Vec<tokio::signal::unix::Signal>,
-}
-
-impl Signals {
-    fn new() -> io::Result<Signals> {
-        let ignored = ignored_signals();
-        let is_ignored = |kind: SignalKind| ignored >> (kind.as_raw_value() - 1) & 1 == 1;
-        let mut left = Vec::new();
-        for kind in [SignalKind::interrupt(), SignalKind::quit()] {
-            if !is_ignored(kind) {
-                left.push(signal(kind)?);
-            }
-        }
-        let mut passed_on = Vec::new();
-        let kinds = [(SignalKind::terminate(), Signal::TERM), (SignalKind::hangup(), Signal::HUP)];
-        for (kind, number) in kinds {
-            if !is_ignored(kind) {
-                passed_on.push((signal(kind)?, number));
-            }
-        }
-        Ok(Signals { passed_on, _left: left })
-    }
-
-    /// The next signal to pass on. Cancel safe.
-    async fn next(&mut self) -> Signal {
-        std::future::poll_fn(|context| {
-            for (signal, number) in &mut self.passed_on {
-                if signal.poll_recv(context).is_ready() {
-                    return std::task::Poll::Ready(*number);
-                }
-            }
-            std::task::Poll::Pending
-        })
-        .await
-    }
-}
-
-/// The signals that this process was started with as ignored, as a mask (proc(5), SigIgn): nohup
-/// and shells without job control mean it, and the tool inherits it.
-fn ignored_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

@@ -8,8 +8,10 @@ use zeroize::Zeroize;
 use crate::exit::ExitStatus;
 use crate::invocation::Invocation;
 
-/// The datagram that starts a session. With it travel four descriptors, in this order: standard
-/// input, output and error of the shim, and the far end of the shim's own socket pair.
+/// The datagram that starts a session. With it travel four descriptors, in this order: the far end
+/// of the shim's own socket pair, and standard input, output and error of the shim. The kernel
+/// cuts such a list at its end where the receiver may open no more descriptors, and over the first
+/// one the shim can still be told so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handoff {
     /// The version of the program that the shim belongs to; a master of another one refuses.

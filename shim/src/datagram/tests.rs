@@ -110,7 +110,7 @@ fn memory_files_are_not_believed() {
 
     let (read, _write) = rustix::pipe::pipe().unwrap();
     assert!(refused(IN_MEMORY_FILE, &[], &[read.as_fd()]).contains("not sealed"));
-    assert!(refused(IN_MEMORY_FILE, &[], &[]).contains("form"));
+    assert!(refused(IN_MEMORY_FILE, &[], &[]).contains("missing"));
     assert!(refused(9, b"x", &[]).contains("form"));
 }
 
@@ -127,6 +127,54 @@ fn descriptors_over_the_limit_are_refused_and_closed() {
     drop(write);
     // All copies are closed: the reader sees the end.
     assert_eq!(File::from(read).read(&mut [0]).unwrap(), 0);
+}
+
+/// Runs a test of this file in a process of its own, which may open no more descriptors than it
+/// has and `spare`. False in that process.
+fn in_a_process_at_its_limit(test: &str) -> bool {
+    if std::env::var_os("AT_THE_LIMIT").is_some() {
+        return false;
+    }
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", test, "--test-threads=1"]).env("AT_THE_LIMIT", "1");
+    let output = again.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    true
+}
+
+#[test]
+fn the_first_descriptors_arrive_where_there_is_no_room_for_all() {
+    if in_a_process_at_its_limit(
+        "datagram::tests::the_first_descriptors_arrive_where_there_is_no_room_for_all",
+    ) {
+        return;
+    }
+    for (len, room) in [(5, 0), (5, 1), (5, 3), (MAX_INLINE + 1, 1), (MAX_INLINE + 1, 3)] {
+        let (near, far) = pair();
+        let pipes: Vec<_> = (0..3).map(|_| rustix::pipe::pipe().unwrap()).collect();
+        let mut ends: Vec<_> = pipes.iter().map(|(_, write)| write.as_fd()).collect();
+        if len < MAX_INLINE {
+            ends.push(near.as_fd());
+        }
+        send(near.as_fd(), &vec![7; len], &ends).unwrap();
+        // Everything that is free but so many.
+        let limit = rustix::process::Rlimit { current: Some(64), maximum: Some(64) };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        let mut taken = Vec::new();
+        while let Ok(fd) = rustix::io::fcntl_dupfd_cloexec(&near, 0) {
+            taken.push(fd);
+        }
+        taken.truncate(taken.len() - room);
+        let error = receive(far.as_fd()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let cut = error.downcast::<CutShort>().unwrap();
+        assert_eq!(cut.descriptors.len(), room);
+        let inode = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).unwrap().st_ino;
+        for (descriptor, end) in cut.descriptors.iter().zip(&ends) {
+            assert_eq!(inode(descriptor.as_fd()), inode(*end));
+        }
+    }
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl Session {
         guard(&connection);
         let (handoff, descriptors) =
             receive_message::<Handoff>(connection.as_fd()).unwrap().expect("a handoff");
-        let [stdin, stdout, stderr, socket] = <[OwnedFd; 4]>::try_from(descriptors).unwrap();
+        let [socket, stdin, stdout, stderr] = <[OwnedFd; 4]>::try_from(descriptors).unwrap();
         guard(&socket);
         let [stdin, stdout, stderr] = [stdin, stdout, stderr].map(|fd| Some(File::from(fd)));
         Session { handoff, stdin, stdout, stderr, socket }

@@ -9,7 +9,7 @@ use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::ProgramKind;
 
 use crate::account::{Directory, root_for};
-use crate::master::{MARKER, Master, command};
+use crate::master::{MARKER, Master, command, copy_slave};
 
 #[test]
 fn the_environment_is_the_logins_and_what_was_given() {
@@ -111,7 +111,7 @@ fn the_slave_takes_itself_off_the_disk() {
     let directory = std::env::temp_dir().join(format!("fakessh-slave-{}-self", std::process::id()));
     fs::create_dir(&directory).unwrap();
     let copy = directory.join("slave");
-    fs::copy(env!("CARGO_BIN_EXE_fakessh-slave"), &copy).unwrap();
+    copy_slave(&copy);
     let mut command = Command::new(&copy);
     command.args([MARKER, "022"]).arg(&directory).stderr(Stdio::null());
     let mut master = Master::start_with(command);
@@ -159,7 +159,7 @@ fn the_link_may_be_pipes_of_another_user() {
     }
     // Behind sudo the pipes belong to whoever called it, and can't be opened anew.
     let copy = std::env::temp_dir().join(format!("fakessh-slave-{}-other", std::process::id()));
-    fs::copy(env!("CARGO_BIN_EXE_fakessh-slave"), &copy).unwrap();
+    copy_slave(&copy);
     let mut command = Command::new("setpriv");
     command.args(["--reuid=64999", "--regid=64999", "--clear-groups"]).arg(&copy);
     // An account that no database knows has the shell that the environment names.
@@ -177,7 +177,7 @@ fn the_link_may_be_pipes_that_somebody_made_non_blocking() {
     let uid = if root_for("pipes of another user") { "64999" } else { "" };
     let directory = Directory::new();
     let copy = directory.0.join("slave");
-    fs::copy(env!("CARGO_BIN_EXE_fakessh-slave"), &copy).unwrap();
+    copy_slave(&copy);
     let mut command = Command::new(if uid.is_empty() { "env" } else { "setpriv" });
     if !uid.is_empty() {
         command.args(["--reuid", uid, "--regid", uid, "--clear-groups"]);

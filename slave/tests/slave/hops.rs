@@ -8,7 +8,7 @@ use fakessh_protocol::message::{Secret, SessionHandles, ToSlave};
 
 use crate::account::{Account, Directory, PASSWORD, Sudoers, root_for};
 use crate::far::{Far, carrying, start};
-use crate::master::{MARKER, Master};
+use crate::master::{MARKER, Master, copy_slave};
 
 const PROMPT: &str = "0f1e2d3c4b5a";
 
@@ -17,7 +17,7 @@ fn start_as(account: &Account) -> Master {
     // Where the account can read it, as it could one of its own.
     let directory = Directory::new();
     let copy = directory.0.join("slave");
-    std::fs::copy(env!("CARGO_BIN_EXE_fakessh-slave"), &copy).unwrap();
+    copy_slave(&copy);
     let mut setpriv = Command::new("setpriv");
     setpriv.args(["--reuid", &account.name, "--regid", &account.name, "--init-groups"]);
     setpriv.arg("--reset-env").arg(&copy).args([MARKER, "022", "-"]);

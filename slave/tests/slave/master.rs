@@ -95,6 +95,14 @@ pub(crate) fn command() -> Command {
     command
 }
 
+/// Copies the slave's program, to be run from there. Another process does it: a file that is open
+/// for writing here is so in whatever other tests fork meanwhile, and can't be run (ETXTBSY).
+pub(crate) fn copy_slave(to: &std::path::Path) {
+    let mut cp = Command::new("cp");
+    let status = cp.arg(env!("CARGO_BIN_EXE_fakessh-slave")).arg(to).status().unwrap();
+    assert!(status.success());
+}
+
 impl Master {
     pub(crate) fn start() -> Master {
         Master::start_with(command())

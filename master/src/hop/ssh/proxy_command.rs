@@ -55,7 +55,7 @@ pub(super) fn start(
         .arg(format!("exec {command}"))
         .env_clear()
         .envs(caller.environment.iter().map(|(name, value)| (name, value)))
-        .current_dir(&caller.directory)
+        .current_dir(caller.open_directory())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
