@@ -38,6 +38,7 @@ pub mod known_hosts;
 mod limits;
 pub mod link;
 pub mod pump;
+pub mod route;
 pub mod run;
 mod session;
 mod socket;

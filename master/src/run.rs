@@ -7,11 +7,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use fakessh_protocol::invocation::Invocation;
+use fakessh_protocol::invocation::{Invocation, Request};
 use tokio::sync::Notify;
 
 use crate::caller::Caller;
 use crate::context::{Context, ContextError, Reached, Registry};
+use crate::route::{Options, Route};
 use crate::ssh_config::Target;
 
 /// Where the hosts of a run's command lines lead.
@@ -19,15 +20,19 @@ use crate::ssh_config::Target;
 pub enum Hosts {
     /// To these contexts and to no others.
     Mapped {
+        /// Where the tool itself runs; on this host where there is none.
+        on: Option<Route>,
         /// Where every name leads that has no route.
-        every: Option<Target>,
+        every: Option<Route>,
         /// Where these names lead.
-        routes: HashMap<String, Target>,
+        routes: HashMap<String, Route>,
     },
     /// Where `ssh` itself would go, with these options for the way.
     CommandLine {
         /// Words for `ssh -G`, behind those of the command line.
         connection: Vec<OsString>,
+        /// Names that lead elsewhere: those of the user's configuration of routes.
+        names: HashMap<String, Route>,
         /// Whether what we can't do is left to the real `ssh`; else it is refused.
         real_ssh: bool,
     },
@@ -36,8 +41,8 @@ pub enum Hosts {
 /// What becomes of an invocation.
 #[derive(Debug)]
 pub(crate) enum Choice {
-    /// It goes to this destination.
-    Target(Target),
+    /// It goes there.
+    Route(Route),
     /// It is the real ssh's, for this reason.
     RealSsh(String),
 }
@@ -50,7 +55,7 @@ pub struct Run {
     /// Where relative paths in the options of mapped destinations are meant from.
     directory: PathBuf,
     /// What was used, so that a session need not look at any configuration.
-    used: Mutex<HashMap<(Target, PathBuf), Reached>>,
+    used: Mutex<HashMap<(Route, PathBuf), Reached>>,
     /// Where sessions of this run wait that only keep a context.
     kept: Mutex<Vec<(Weak<Context>, Arc<Notify>)>>,
 }
@@ -62,11 +67,11 @@ impl Run {
         Run { hosts, registry, directory, used: Mutex::default(), kept: Mutex::default() }
     }
 
-    /// The destinations that are known before any command line is.
-    pub fn targets(&self) -> Vec<Target> {
+    /// The routes that are known before any command line is.
+    pub fn routes(&self) -> Vec<Route> {
         match &self.hosts {
-            Hosts::Mapped { every, routes } => {
-                every.iter().chain(routes.values()).cloned().collect()
+            Hosts::Mapped { on, every, routes } => {
+                on.iter().chain(every).chain(routes.values()).cloned().collect()
             }
             Hosts::CommandLine { .. } => Vec::new(),
         }
@@ -77,48 +82,68 @@ impl Run {
     ///
     /// # Errors
     /// The first destination that can't be reached, with the reason.
-    pub async fn connect(&self, caller: &Caller) -> Result<(), (Target, ContextError)> {
-        for target in self.targets() {
-            self.reach(&target, caller).await.map_err(|error| (target, error))?;
+    pub async fn connect(&self, caller: &Caller) -> Result<(), (Route, ContextError)> {
+        for route in self.routes() {
+            self.reach(&route, caller).await.map_err(|error| (route, error))?;
         }
         Ok(())
     }
 
     /// Where an invocation goes.
     pub(crate) fn choose(&self, invocation: &Invocation) -> Result<Choice, String> {
+        if let Request::Tool(_) = invocation.request {
+            return match &self.hosts {
+                Hosts::Mapped { on: Some(on), .. } => Ok(Choice::Route(on.clone())),
+                _ => Err("this run has no host where its tool is to run".to_owned()),
+            };
+        }
         let destination = &invocation.destination;
+        let host = &destination.host;
         match &self.hosts {
-            Hosts::Mapped { every, routes } => {
-                let host = &destination.host;
-                let target = routes.get(host).or(every.as_ref()).ok_or_else(|| {
+            Hosts::Mapped { every, routes, .. } => {
+                let route = routes.get(host).or(every.as_ref()).ok_or_else(|| {
                     let mut names: Vec<&str> = routes.keys().map(String::as_str).collect();
                     names.sort_unstable();
+                    let known = match names.as_slice() {
+                        [] => "none".to_owned(),
+                        names => names.join(", "),
+                    };
                     format!(
-                        "{host}: no --route of this run names it (it has {}); add --route {host}=DEST",
-                        names.join(", ")
+                        "{host}: no --route of this run names it (it has {known}); \
+                         add --route {host}=DEST"
                     )
                 })?;
                 match &invocation.unserved {
                     Some(option) => Err(format!("{host}: {option} is not supported yet")),
-                    None => Ok(Choice::Target(target.clone())),
+                    None => Ok(Choice::Route(route.clone())),
                 }
             }
-            Hosts::CommandLine { connection, real_ssh } => {
+            Hosts::CommandLine { connection, names, real_ssh } => {
+                let is_bare = destination.user.is_none() && destination.port.is_none();
+                let named = names.get(host).filter(|_| is_bare);
                 if let Some(option) = &invocation.unserved {
                     let why = format!("{option} is not supported yet");
-                    return if *real_ssh {
+                    return if *real_ssh && named.is_none() {
                         Ok(Choice::RealSsh(why))
                     } else {
-                        Err(format!("{}: {why}", destination.host))
+                        Err(format!("{host}: {why}"))
                     };
                 }
+                if let Some(route) = named {
+                    return Ok(Choice::Route(route.clone()));
+                }
                 let words = invocation.connection.iter().cloned().map(OsString::from_vec);
-                Ok(Choice::Target(Target {
-                    host: destination.host.clone(),
+                let target = Target {
+                    host: host.clone(),
                     user: destination.user.clone(),
                     port: destination.port,
                     connection: words.chain(connection.iter().cloned()).collect(),
-                }))
+                };
+                // No host's name holds a plus.
+                if host.contains('+') {
+                    return written_out(target).map(Choice::Route);
+                }
+                Ok(Choice::Route(target.into()))
             }
         }
     }
@@ -126,27 +151,22 @@ impl Run {
     /// The context of a destination, connected if need be.
     pub(crate) async fn reach(
         &self,
-        target: &Target,
+        route: &Route,
         caller: &Caller,
     ) -> Result<Reached, ContextError> {
         let caller = self.at_home(caller);
-        let key = (target.clone(), caller.directory.clone());
+        let key = (route.clone(), caller.directory.clone());
         if let Some(reached) = self.used().get(&key).filter(|it| !it.context.is_lost()) {
             return Ok(reached.clone());
         }
-        let reached = self.registry.reach(target, &caller).await?;
+        let reached = self.registry.reach(route, &caller).await?;
         self.used().insert(key, reached.clone());
         Ok(reached)
     }
 
     /// The context of a destination, if it is connected.
-    pub(crate) async fn held(&self, target: &Target, caller: &Caller) -> Option<Arc<Context>> {
-        self.registry.held(target, &self.at_home(caller)).await.ok().flatten()
-    }
-
-    /// Whether what we can't do is left to the real `ssh`.
-    pub(crate) fn leaves_to_real_ssh(&self) -> bool {
-        matches!(self.hosts, Hosts::CommandLine { real_ssh: true, .. })
+    pub(crate) async fn held(&self, route: &Route, caller: &Caller) -> Option<Arc<Context>> {
+        self.registry.held(route, &self.at_home(caller)).await.ok().flatten()
     }
 
     /// A caller in the directory that options are meant from.
@@ -173,9 +193,10 @@ impl Run {
         }
         let (name, ours) = (context.name(), context.user());
         let host = &invocation.destination.host;
+        let way = if user == "root" { "sudo".to_owned() } else { format!("sudo:{user}") };
         Err(format!(
             "{host} is {name}, where programs run as {ours} and not as {user}; \
-             name a destination for {user} (fakessh run {user}@HOST, or --route {host}={user}@HOST)"
+             the route {name}+{way} would do that"
         ))
     }
 
@@ -197,7 +218,25 @@ impl Run {
         notify
     }
 
-    fn used(&self) -> MutexGuard<'_, HashMap<(Target, PathBuf), Reached>> {
+    fn used(&self) -> MutexGuard<'_, HashMap<(Route, PathBuf), Reached>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The route that a command line has in the place of a host.
+fn written_out(target: Target) -> Result<Route, String> {
+    let Target { host, user, port, connection } = target;
+    let text = user.map_or(host.clone(), |user| format!("{user}@{host}"));
+    let mut options = Options { port, ..Options::default() };
+    for pair in connection.chunks_exact(2) {
+        let value = pair[1].clone();
+        match pair[0].as_encoded_bytes() {
+            b"-F" => options.config = options.config.or(Some(value)),
+            b"-J" => options.jump = options.jump.or(Some(value)),
+            b"-i" => options.identity.push(value),
+            _ => options.option.push(value),
+        }
+    }
+    let route = Route::parse(&text).map_err(|error| error.to_string())?;
+    route.with_options(&options).map_err(|error| error.to_string())
 }

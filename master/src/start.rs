@@ -3,8 +3,6 @@
 //! One short command line goes through whatever shell the account has; the slave's bytes follow
 //! it on the same stream without waiting. What the login prints is skipped up to a random marker.
 
-use std::time::Duration;
-
 use bytes::{Buf, Bytes};
 use fakessh_protocol::message::{Hello, ToMaster};
 use fakessh_protocol::mux::{Event, Expecting, Mux};
@@ -12,8 +10,8 @@ use fakessh_protocol::start::{Found, Scanner, complaint};
 use fakessh_protocol::wire;
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
 
+use crate::auth::Patience;
 use crate::link::{Keepalive, Link};
 use crate::stream::{ByteStream, one_line};
 
@@ -59,19 +57,26 @@ pub(crate) fn marker() -> std::io::Result<String> {
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The command that starts a slave whose bytes follow on standard input.
+/// The command that runs [`script`] through whatever shell the account has.
+pub(crate) fn command(marker: &str) -> Vec<u8> {
+    format!("exec /bin/sh -c '{}'", script(marker)).into_bytes()
+}
+
+/// The script that starts a slave whose bytes follow on standard input.
 ///
 /// It goes through foreign shells, csh and fish among them, as one word in single quotes: so it
 /// holds no single quote, backslash, exclamation mark or newline. Directories are tried in order;
 /// one that can't be written to, or from which nothing may be run, is passed over: an empty file
-/// is a script that does nothing, but not where the kernel refuses to run files. What was made is
-/// removed on every way out, an upload that is cut included.
-pub(crate) fn command(marker: &str) -> Vec<u8> {
+/// is a script that does nothing, but not where the kernel refuses to run files. Standard input
+/// may be non-blocking (sudo's I/O logging makes it so): `head` then fails in the middle, with
+/// EAGAIN or, busybox's, with EIO, and is called again for the rest. What was made is removed on
+/// every way out, an upload that is cut included.
+pub(crate) fn script(marker: &str) -> String {
     let size = SLAVE.len();
     // In two words, so that a target which prints the command does not complain by that.
     let complaint = complaint(marker);
     let (first, second) = complaint.split_at(complaint.len() / 2);
-    let script = format!(
+    format!(
         "u=$(umask);umask 077;\
          f(){{ echo;echo \"{first}\"\"{second}$1\";exit 1;}};q(){{ rm -rf \"$p\";}};\
          trap q EXIT;trap exit HUP INT TERM;\
@@ -81,28 +86,46 @@ pub(crate) fn command(marker: &str) -> Vec<u8> {
          [ -n \"$d\" ]||continue;p=\"$d/.fakessh-{marker}\";\
          mkdir \"$p\" 2>/dev/null||{{ p=;continue;}};\
          if (: >\"$p/slave\"&&chmod 700 \"$p/slave\"&&\"$p/slave\") 2>/dev/null;then \
-         head -c {size} >\"$p/slave\"&&[ $(wc -c <\"$p/slave\") -eq {size} ]||f \"writing {size} bytes to $d failed\";\
+         n=0;while [ $n -lt {size} ];do o=$n;\
+         r=$(LC_ALL=C head -c $(({size}-$n)) 2>&1 >>\"$p/slave\");e=$?;n=$(wc -c <\"$p/slave\");\
+         [ $n -gt $o ]&&continue;\
+         case \"$e$r\" in 0*)break;;*temporarily*|*nput/output*|*I/O*)sleep .02 2>/dev/null||sleep 1;;*)break;;esac;done;\
+         [ $n -eq {size} ]||f \"writing {size} bytes to $d failed${{r:+: $r}}\";\
          exec \"$p/slave\" {marker} \"$u\" \"$p\";fi;q;p=;done;\
          f \"no directory there can be written to and run programs (tried XDG_RUNTIME_DIR, /dev/shm, /tmp, /var/tmp and the home directory)\"",
-    );
-    format!("exec /bin/sh -c '{script}'").into_bytes()
+    )
 }
 
-/// Sends the slave's program over a stream at whose far end [`command`] runs, and makes a link of
-/// the stream once the slave has said hello.
+/// Where the slave's program comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upload {
+    /// It is sent over the stream.
+    Sent,
+    /// A slave on the way carries itself.
+    Carried,
+}
+
+/// Makes a link of a stream at whose far end [`script`] runs, once the slave there has said hello.
+/// Gives up where nothing moves for as long as there is patience.
 ///
 /// # Errors
 /// [`StartError`]; the stream is closed then. Cancelled, it closes the stream as well.
 pub(crate) async fn start(
     mut stream: ByteStream,
     marker: &str,
-    limit: Duration,
+    program: Upload,
+    patience: &Patience,
     keepalive: Keepalive,
 ) -> Result<Link, StartError> {
     let mut scanner = Scanner::new(marker);
     let progress = Notify::new();
     let hello = async {
-        let mut upload = std::pin::pin!(upload(&stream.outgoing, &progress));
+        let upload = async {
+            if program == Upload::Sent {
+                upload(&stream.outgoing, &progress).await;
+            }
+        };
+        let mut upload = std::pin::pin!(upload);
         let mut hello = std::pin::pin!(hello(&mut stream.incoming, &mut scanner, &progress));
         // A target that refuses may never read the program: its word ends the upload.
         tokio::select! {
@@ -112,7 +135,7 @@ pub(crate) async fn start(
         }
         hello.await
     };
-    let stuck = async { while timeout(limit, progress.notified()).await.is_ok() {} };
+    let stuck = async { while patience.wait(progress.notified()).await.is_some() {} };
     let hello = tokio::select! {
         biased;
         hello = hello => Some(hello),
@@ -130,7 +153,10 @@ pub(crate) async fn start(
         }
         Some(Err(Failure::Ended)) => Err(StartError::Ended(said(&scanner))),
         Some(Err(Failure::Other(error))) => Err(error),
-        None => Err(StartError::Timeout { seconds: limit.as_secs(), noise: said(&scanner) }),
+        None => {
+            let seconds = patience.limit().as_secs();
+            Err(StartError::Timeout { seconds, noise: said(&scanner) })
+        }
     }
 }
 
@@ -188,5 +214,67 @@ async fn hello(
             };
         }
         bytes = incoming.recv().await.ok_or(Failure::Ended)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::process::{Child, Command, Stdio};
+
+    use fakessh_protocol::start::preamble;
+    use rustix::fs::{OFlags, fcntl_setfl};
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    use super::*;
+
+    /// Runs the script with a non-blocking standard input, and feeds that in pieces, the next one
+    /// when the last was taken.
+    fn run(marker: &str, shell: &[&str], bytes: &[u8]) -> (Child, std::fs::File) {
+        let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        fcntl_setfl(&theirs, OFlags::NONBLOCK).unwrap();
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).arg("-c").arg(script(marker)).stdin(theirs);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        drop(command);
+        let mut ours = std::fs::File::from(ours);
+        for piece in bytes.chunks(200_000) {
+            ours.write_all(piece).unwrap();
+            while rustix::io::ioctl_fionread(&ours).unwrap() > 0 {
+                std::thread::yield_now();
+            }
+        }
+        (child, ours)
+    }
+
+    #[test]
+    fn a_slave_starts_over_a_pipe_that_does_not_block() {
+        for shell in [&["sh"][..], &["bash"], &["busybox", "sh"]] {
+            if Command::new(shell[0]).args(&shell[1..]).args(["-c", ":"]).status().is_err() {
+                continue;
+            }
+            let marker = marker().unwrap();
+            let (mut child, input) = run(&marker, shell, SLAVE);
+            let expected = preamble(&marker);
+            let mut seen = vec![0; expected.len()];
+            child.stdout.as_mut().unwrap().read_exact(&mut seen).unwrap();
+            assert_eq!(seen, expected, "{shell:?}");
+            drop(input);
+            assert!(child.wait().unwrap().success(), "{shell:?}");
+        }
+    }
+
+    #[test]
+    fn an_upload_that_is_cut_is_a_failure_that_leaves_nothing() {
+        let marker = marker().unwrap();
+        let (child, input) = run(&marker, &["sh"], &SLAVE[..SLAVE.len() / 2]);
+        drop(input);
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains(&complaint(&marker)) && said.contains("bytes to"), "{said}");
+        for directory in ["/dev/shm", "/tmp"] {
+            assert!(!std::path::Path::new(directory).join(format!(".fakessh-{marker}")).exists());
+        }
     }
 }

@@ -24,6 +24,8 @@ pub enum Request {
     Subsystem(String),
     /// `-N`: nothing; the session only keeps the context.
     Nothing,
+    /// No `ssh` at all: a tool with its arguments, to be run where `fakessh run --on` says.
+    Tool(Vec<Vec<u8>>),
 }
 
 /// What a control command of `-O` asks of the master (`ssh(1)`).

@@ -162,6 +162,7 @@ fn what_an_invocation_wants() {
     golden(Request::Command(b"id".to_vec()), &[&[1, 2], b"id"]);
     golden(Request::Subsystem("sftp".into()), &[&[2, 4], b"sftp"]);
     golden(Request::Nothing, &[&[3]]);
+    golden(Request::Tool(vec![b"git".to_vec()]), &[&[4, 1, 3], b"git"]);
     golden(ControlCommand::Check, &[&[0]]);
     golden(ControlCommand::Exit, &[&[1]]);
     golden(ControlCommand::Stop, &[&[2]]);

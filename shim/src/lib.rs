@@ -15,6 +15,7 @@ use fakessh_protocol::exit::TRANSPORT_FAILURE;
 
 pub mod datagram;
 mod diagnostics;
+pub mod environment;
 pub mod find;
 pub mod parse;
 mod place;

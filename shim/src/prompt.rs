@@ -1,11 +1,13 @@
 //! Asking the person: on the terminal, or with the program of `SSH_ASKPASS`, by the rules of
 //! `ssh(1)`.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::io::Read as _;
+use std::io::{self, Read};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -24,6 +26,36 @@ const DEFAULT_ASKPASS: &str = "/usr/bin/ssh-askpass";
 /// An environment as an invocation carries it: names and values.
 pub type Environment = [(Vec<u8>, Vec<u8>)];
 
+/// The password that answers hops, and the questions that it has answered.
+static HOPS: Mutex<Option<(Secret, HashSet<String>)>> = Mutex::new(None);
+
+/// Lets this password answer what the helpers of hops ask from here on, each of them once: one
+/// that was no good is not tried again, since that locks accounts.
+pub fn answer_hops_with(password: Secret) {
+    *HOPS.lock().unwrap_or_else(PoisonError::into_inner) = Some((password, HashSet::new()));
+}
+
+/// The first line of what a reader gives, without its end.
+///
+/// # Errors
+/// Where it can't be read, is longer than `most` bytes, or is no UTF-8.
+pub fn read_password(mut reader: impl Read, most: usize) -> io::Result<Secret> {
+    let mut line = Zeroizing::new(Vec::with_capacity(most + 1));
+    // Byte by byte: what follows may be somebody else's.
+    let mut byte = [0];
+    while reader.read(&mut byte)? > 0 && byte != *b"\n" {
+        if line.len() == most {
+            return Err(io::Error::other("its first line is too long"));
+        }
+        line.extend_from_slice(&byte);
+    }
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    let text = std::str::from_utf8(&line).map_err(|_| io::Error::other("it is no UTF-8 text"))?;
+    Ok(Secret(text.to_owned()))
+}
+
 /// Asks, and waits for the answer as long as it takes.
 ///
 /// `SSH_ASKPASS_REQUIRE`, `DISPLAY` and `WAYLAND_DISPLAY` of `environment` decide between the
@@ -33,6 +65,12 @@ pub type Environment = [(Vec<u8>, Vec<u8>)];
 /// While a secret is typed the terminal does not echo; its modes are put back on every way out,
 /// a signal and a stop included. Blocks the calling thread.
 pub fn ask(question: &Question, environment: &Environment) -> Option<Secret> {
+    if question.kind == QuestionKind::HopSecret
+        && let Some((password, answered)) =
+            HOPS.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+    {
+        return answered.insert(question.text.clone()).then(|| password.clone());
+    }
     let terminal = || {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         rustix::fs::open(c"/dev/tty", flags, Mode::empty()).ok()

@@ -17,6 +17,9 @@ const MAX_LINE: usize = 16 * 1024;
 /// Most bytes of a password database that are looked at: half a million accounts.
 const MAX_DATABASE: u64 = 64 * 1024 * 1024;
 
+/// Names of programs that stand in the place of a shell and turn everybody away.
+const NO_SHELLS: [&[u8]; 2] = [b"nologin", b"false"];
+
 /// An account, as far as starting programs needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
@@ -52,8 +55,13 @@ impl Account {
     }
 
     /// The login shell, as a program to start.
+    ///
+    /// Of an account that is kept from logging in it is `/bin/sh`: whoever is here has come by a
+    /// way that needs no login, as `sudo -u www-data COMMAND` does.
     pub(crate) fn shell(&self) -> &OsStr {
-        OsStr::from_bytes(&self.shell)
+        let name = self.shell.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+        let turns_away = NO_SHELLS.contains(&name);
+        OsStr::from_bytes(if turns_away { b"/bin/sh" } else { &self.shell })
     }
 }
 
@@ -119,6 +127,15 @@ mod tests {
         assert_eq!(find(DATABASE, 0, &toor).unwrap().shell, b"/bin/zsh");
         let other = [Some(b"bare".to_vec()), None];
         assert_eq!(find(DATABASE, 0, &other).unwrap().shell, b"/bin/bash");
+    }
+
+    #[test]
+    fn an_account_without_a_login_has_a_plain_shell() {
+        let account =
+            |shell: &[u8]| Account { shell: shell.to_vec(), ..Account::from_environment(0) };
+        assert_eq!(account(b"/usr/sbin/nologin").shell(), "/bin/sh");
+        assert_eq!(account(b"/bin/false").shell(), "/bin/sh");
+        assert_eq!(account(b"/bin/zsh").shell(), "/bin/zsh");
     }
 
     #[test]

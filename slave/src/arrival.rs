@@ -71,15 +71,16 @@ fn remove_ourselves(directory: &Path, program: Option<&OsStr>) {
 }
 
 /// Closes what whoever started us left open: a pipe that stays open in here is an end of file that
-/// never comes somewhere else.
-fn close_inherited() {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+/// never comes somewhere else. Returns whether it is known what was open.
+pub(crate) fn close_inherited() -> bool {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return false };
     let open: Vec<i32> = entries
         .flatten()
         .filter_map(|entry| std::str::from_utf8(entry.file_name().as_bytes()).ok()?.parse().ok())
         .collect();
     // The directory's own descriptor is closed by now, and its number may be in the list.
     open.into_iter().filter(|fd| *fd > 2).for_each(sys::close_inherited);
+    true
 }
 
 /// Moves into a session of our own, so that a terminal that goes away does not take us along.

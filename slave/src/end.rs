@@ -57,6 +57,7 @@ impl Doomed {
 impl Slave {
     /// The invoker is gone: nobody reads the program's outputs any more, and it gets its grace.
     pub(crate) fn hang_up(&mut self, control: Handle) {
+        self.end_run(control, "the run that this ssh belongs to was ended");
         self.doom(control);
         self.settle(control);
     }
@@ -64,7 +65,12 @@ impl Slave {
     fn doom(&mut self, control: Handle) {
         let Some(session) = self.sessions.by_control.get_mut(&control) else { return };
         let Some(entry) = session.entry.take() else { return };
-        let stdin = session.stdin.take().and_then(|mut stdin| {
+        // A helper's is the stream of a link: its end is how the far slave learns of it, and
+        // what is cut there can't be taken for the whole. Its terminal is hung up: nobody else
+        // may signal what runs as another user.
+        session.terminal = None;
+        let stdin = session.stdin.take().filter(|_| !session.is_helper);
+        let stdin = stdin.and_then(|mut stdin| {
             stdin.buffer = VecDeque::new();
             // Not even its end is of interest any more.
             stdin.pipe.watch(&self.poll, Interest::Nothing).is_ok().then_some(stdin)
@@ -116,6 +122,7 @@ impl Slave {
         // Whoever waits for the end of our output need not wait for the programs.
         self.link_in.close();
         self.link_out.close();
+        self.end_runs();
         let controls: Vec<Handle> = self.sessions.by_control.keys().copied().collect();
         controls.into_iter().for_each(|control| self.doom(control));
         self.tell_doomed();

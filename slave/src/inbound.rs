@@ -8,6 +8,7 @@ use fakessh_protocol::message::ToSlave;
 use fakessh_protocol::mux::{Event, Expecting};
 use fakessh_protocol::wire::{self, Handle};
 use rustix::io::Errno;
+use zeroize::Zeroize;
 
 use crate::poll::Part;
 use crate::serve::{LinkEnd, SCRATCH, Slave};
@@ -38,6 +39,11 @@ impl Inbound {
     /// Whether something was read that waits to be taken apart. The kernel does not know of it.
     pub(crate) fn is_pending(&self) -> bool {
         self.start < self.end
+    }
+
+    /// Zeroes what is taken apart: there was a secret in it.
+    fn wipe(&mut self) {
+        self.buffer[..self.start].zeroize();
     }
 }
 
@@ -112,7 +118,7 @@ impl Slave {
 
     /// Payload that is still in the link.
     fn take_payload(&mut self, handle: Handle, len: usize) -> Result<Step, LinkEnd> {
-        if let Some(stdin) = self.sessions.stdin(handle).filter(|stdin| stdin.buffer.is_empty()) {
+        if let Some(stdin) = self.sessions.stdin(handle).filter(|stdin| stdin.is_drained()) {
             match self.link_in.splice_into(&stdin.pipe, len) {
                 Ok(Some(0)) => return Err(LinkEnd::Closed),
                 Ok(Some(moved)) => {
@@ -156,19 +162,25 @@ impl Slave {
                     self.clock.set(settings, std::time::Instant::now());
                 }
             }
-            Event::Message(control, payload) => match wire::decode(&payload)? {
+            Event::Message(control, mut payload) => match wire::decode(&payload)? {
                 ToSlave::Spawn(spawn) => {
                     self.spawn(control, &spawn)?;
                     return Ok(Step::Started);
                 }
                 ToSlave::Signal(number) => self.signal(control, number),
                 ToSlave::Hangup => self.hang_up(control),
-                ToSlave::Settings(_) | ToSlave::Type(_) | ToSlave::Tell(_) => {}
+                ToSlave::Type(secret) => {
+                    self.type_secret(control, &secret.0);
+                    payload.zeroize();
+                    self.inbound.wipe();
+                }
+                ToSlave::Tell(message) => self.tell(control, message),
+                ToSlave::Settings(_) => {}
             },
             Event::Eof(handle) => {
                 if let Some(stdin) = self.sessions.stdin(handle) {
                     stdin.ending = true;
-                    if stdin.buffer.is_empty() {
+                    if stdin.is_drained() {
                         self.close_stdin(handle);
                     }
                 }
@@ -185,6 +197,7 @@ impl Slave {
         if let Some((session, Part::Stdin)) = self.sessions.of(handle) {
             session.stdin = None;
         }
+        self.close_sink(handle);
     }
 
     /// The invoker's side of a program's input broke: to the program a closed pipe would look like
@@ -208,7 +221,7 @@ impl Slave {
         let Some(stdin) = self.sessions.stdin(handle) else { return };
         match stdin.drain(&self.poll) {
             Ok(given) => {
-                let over = stdin.ending && stdin.buffer.is_empty();
+                let over = stdin.ending && stdin.is_drained();
                 self.mux.consumed(handle, given);
                 if over {
                     self.close_stdin(handle);
@@ -227,5 +240,6 @@ impl Slave {
             let control = session.handles.control;
             self.settle(control);
         }
+        self.close_source(handle);
     }
 }

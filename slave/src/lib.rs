@@ -5,24 +5,39 @@
 //! its standard output, and serves the link until that ends (`serve`). One thread, one epoll
 //! descriptor, no async: `inbound` takes frames apart and fills programs' standard input,
 //! `outbound` sends what programs print, `session` knows what belongs together, `program`
-//! starts one as sshd does, and `end` sees to it that what a dead session started is gone. Should
-//! the slave itself be killed, its `guardian` does.
+//! starts one as sshd does (a `helper`, which leads elsewhere, with a `terminal` where it needs
+//! one; a `connection` is a program without a file), and `end` sees to it that what a dead session
+//! started is gone. Should the slave itself be killed, its `guardian` does. Where the target has no
+//! `sftp-server`, `sftp` is one.
 
 mod account;
 mod arrival;
+mod carried;
 mod clock;
+mod connection;
+mod directory;
 mod end;
 mod guardian;
+mod helper;
 mod inbound;
 mod link;
 mod members;
 mod outbound;
 mod poll;
+mod porter;
 mod program;
+mod raised;
+mod relay;
+mod reserve;
+mod resolve;
+mod run;
 mod serve;
 mod session;
+mod sftp;
 mod subsystem;
 mod sys;
+mod terminal;
+mod tool;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -30,6 +45,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use fakessh_protocol::exit::TRANSPORT_FAILURE;
 
+use crate::account::Account;
 use crate::arrival::Arrival;
 
 /// Status of a call with wrong arguments.
@@ -39,7 +55,8 @@ const USAGE: u8 = 2;
 ///
 /// `args` is the whole argument vector. Its first word chooses between shim (`ssh`, `scp`,
 /// `sftp`) and slave; a slave takes `MARKER UMASK DIR`, or `check`, which proves that the file
-/// can be executed here and does nothing.
+/// can be executed here and does nothing, or `sftp`, which serves SFTP on standard input and
+/// output (`sftp -D`, or a `Subsystem` of sshd).
 pub fn run(args: Vec<OsString>) -> u8 {
     if args.first().is_some_and(|name| fakessh_shim::is_shim(name)) || was_run_as_shim() {
         return fakessh_shim::main(args);
@@ -47,8 +64,11 @@ pub fn run(args: Vec<OsString>) -> u8 {
     if args.len() == 2 && args[1] == "check" {
         return 0;
     }
+    if args.len() == 2 && args[1] == "sftp" {
+        return sftp::serve(Account::current());
+    }
     let Some(arrival) = Arrival::parse(&args) else {
-        complain("usage: fakessh-slave check | MARKER UMASK DIRECTORY|-");
+        complain("usage: fakessh-slave check | sftp | MARKER UMASK DIRECTORY|-");
         return USAGE;
     };
     match serve::serve(arrival) {

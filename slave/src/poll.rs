@@ -21,6 +21,41 @@ pub(crate) enum Part {
     Stderr,
     /// The program itself: its pidfd.
     Exit,
+    /// The terminal of a helper, and the pipe that what it shows goes into.
+    Terminal,
+    /// Of a raised session: the socket of its shim.
+    Shim,
+    /// Of a raised session: what carries its standard input, output or error.
+    StdinPorter,
+    StdoutPorter,
+    StderrPorter,
+    /// Of a tool's session: the run's socket, which the tool inherits.
+    Run,
+    /// Of a tool's session: the socket in the run's directory.
+    Door,
+    /// A connection that came through that door; it has a number of its own.
+    Caller,
+}
+
+impl Part {
+    /// All of them, each at the place of its number.
+    const ALL: [Part; 12] = [
+        Part::Stdin,
+        Part::Stdout,
+        Part::Stderr,
+        Part::Exit,
+        Part::Terminal,
+        Part::Shim,
+        Part::StdinPorter,
+        Part::StdoutPorter,
+        Part::StderrPorter,
+        Part::Run,
+        Part::Door,
+        Part::Caller,
+    ];
+
+    /// Bits that hold the number of a part.
+    const BITS: u32 = 4;
 }
 
 /// Whose descriptor is ready. A session goes by its control handle.
@@ -43,7 +78,7 @@ impl Token {
             Token::LinkIn => Token::LINK_IN,
             Token::LinkOut => Token::LINK_OUT,
             Token::Children => Token::CHILDREN,
-            Token::Session(Handle(number), part) => (u64::from(number) << 2) | part as u64,
+            Token::Session(Handle(number), part) => (u64::from(number) << Part::BITS) | part as u64,
         }
     }
 
@@ -52,12 +87,12 @@ impl Token {
             Token::LINK_IN => return Token::LinkIn,
             Token::LINK_OUT => return Token::LinkOut,
             Token::CHILDREN => return Token::Children,
-            _ if data & 3 == Part::Stdin as u64 => Part::Stdin,
-            _ if data & 3 == Part::Stdout as u64 => Part::Stdout,
-            _ if data & 3 == Part::Stderr as u64 => Part::Stderr,
-            _ => Part::Exit,
+            _ => {
+                let number = data & ((1 << Part::BITS) - 1);
+                Part::ALL.into_iter().find(|part| *part as u64 == number).unwrap_or(Part::Exit)
+            }
         };
-        Token::Session(Handle((data >> 2) as u32), part)
+        Token::Session(Handle((data >> Part::BITS) as u32), part)
     }
 }
 
@@ -70,8 +105,10 @@ pub(crate) enum Interest {
     End,
     /// That, and that there is something to read.
     Read,
-    /// That, and that there is room to write.
+    /// That the other end is gone, and that there is room to write.
     Write,
+    /// All of it.
+    Both,
 }
 
 /// A descriptor that is ready.
@@ -147,6 +184,7 @@ impl Watched {
             Interest::End => EventFlags::empty(),
             Interest::Read => EventFlags::IN,
             Interest::Write => EventFlags::OUT,
+            Interest::Both => EventFlags::IN | EventFlags::OUT,
         };
         let data = EventData::new_u64(self.token.encode());
         if self.interest == Interest::Nothing {
@@ -179,6 +217,7 @@ mod tests {
             Token::Session(Handle(u32::MAX), Part::Exit),
             Token::Session(Handle(7), Part::Stdout),
             Token::Session(Handle(7), Part::Stderr),
+            Token::Session(Handle(u32::MAX), Part::Caller),
         ] {
             assert_eq!(Token::decode(token.encode()), token);
         }

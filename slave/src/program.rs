@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -17,6 +17,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Rlimit, Signal, WaitId, WaitIdOptions};
 
 use crate::account::Account;
+use crate::helper::Equipment;
+use crate::sftp;
 use crate::subsystem;
 use crate::sys::{self, Birth};
 
@@ -42,6 +44,8 @@ pub(crate) struct Program {
     pub(crate) stdout: OwnedFd,
     /// `None` where standard error is dropped.
     pub(crate) stderr: Option<OwnedFd>,
+    /// What a helper has beyond that.
+    pub(crate) equipment: Option<Equipment>,
 }
 
 /// What every program of this slave gets.
@@ -75,14 +79,48 @@ impl Launcher {
     /// # Errors
     /// What the master is to be told.
     pub(crate) fn start(&self, spawn: &Spawn) -> Result<Program, Refusal> {
+        match &spawn.program {
+            ProgramKind::Helper(helper) => return self.start_helper(helper, &spawn.environment),
+            ProgramKind::Connection { host, port } => return self.start_connection(host, *port),
+            ProgramKind::Subsystem(name) if subsystem::is_ours(name) => {
+                let started = self.start_sftp(&spawn.environment);
+                return started.map_err(|error| refusal(&error, "the SFTP server", 0));
+            }
+            _ => {}
+        }
         let (mut command, len) = self.command(&spawn.program)?;
+        self.prepare(&mut command, &spawn.environment);
+        let is_subsystem = matches!(spawn.program, ProgramKind::Subsystem(_));
+        launch(command, is_subsystem).map_err(|error| {
+            let shell = self.account.shell().to_string_lossy();
+            refusal(&error, &format!("the login shell {shell}"), len)
+        })
+    }
+
+    /// Gives a program the login's environment with these variables, and all else that every
+    /// program gets.
+    pub(crate) fn prepare(&self, command: &mut Command, variables: &[(Vec<u8>, Vec<u8>)]) {
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
-        for (name, value) in spawn.environment.iter().filter(|(name, value)| may_set(name, value)) {
+        for (name, value) in variables.iter().filter(|(name, value)| may_set(name, value)) {
             command.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
         }
-        let is_subsystem = matches!(spawn.program, ProgramKind::Subsystem(_));
-        sys::prepare_child(&mut command, self.birth.clone());
-        self.launch(command, is_subsystem).map_err(|error| self.refusal(&error, len))
+        sys::prepare_child(command, self.birth.clone());
+    }
+
+    /// The value of a variable in the login's environment.
+    pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
+        let (_, value) = self.environment.iter().find(|(other, _)| other == name)?;
+        Some(value)
+    }
+
+    /// The account's home directory.
+    pub(crate) fn home(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.account.home))
+    }
+
+    /// What every program finds when it starts.
+    pub(crate) fn birth(&self) -> &Birth {
+        &self.birth
     }
 
     /// The login shell with the arguments for this program, and how long its command line is.
@@ -105,7 +143,7 @@ impl Launcher {
                 })?
                 .into_bytes(),
             ProgramKind::Helper(_) | ProgramKind::Connection { .. } | ProgramKind::Tool(_) => {
-                let message = "the slave can't start this yet".to_owned();
+                let message = "this is no command line for a shell".to_owned();
                 return Err(Refusal { reason: RefusalReason::Other, message });
             }
         };
@@ -113,56 +151,91 @@ impl Launcher {
         Ok((command, line.len()))
     }
 
-    fn launch(&self, mut command: Command, drop_stderr: bool) -> io::Result<Program> {
-        let (child_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
-        let (stdout, child_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
-        let (stderr, child_stderr) = if drop_stderr {
-            (None, Stdio::null())
-        } else {
-            let (stderr, child_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
-            (Some(stderr), Stdio::from(child_stderr))
-        };
-        // Only our ends: each end of a pipe is a description of its own.
-        for ours in [Some(&stdin), Some(&stdout), stderr.as_ref()].into_iter().flatten() {
-            rustix::fs::fcntl_setfl(ours.as_fd(), OFlags::NONBLOCK)?;
-        }
-        command.stdin(child_stdin).stdout(child_stdout).stderr(child_stderr);
-        let child = command.spawn()?;
-        let pid = Pid::from_child(&child);
-        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(pidfd) => Ok(Program { pid, pidfd: Some(pidfd), stdin, stdout, stderr }),
-            Err(Errno::NOSYS) => Ok(Program { pid, pidfd: None, stdin, stdout, stderr }),
-            Err(error) => {
-                // A program whose end we could not see would stay for ever.
-                destroy(pid);
-                Err(error.into())
-            }
-        }
+    /// Starts the slave's own SFTP server.
+    fn start_sftp(&self, variables: &[(Vec<u8>, Vec<u8>)]) -> io::Result<Program> {
+        let (child_stdin, stdin) = pipe_to_program()?;
+        let (stdout, child_stdout) = pipe_from_program()?;
+        let variables: Vec<(&OsStr, &OsStr)> = variables
+            .iter()
+            .filter(|(name, value)| may_set(name, value))
+            .map(|(name, value)| (OsStr::from_bytes(name), OsStr::from_bytes(value)))
+            .collect();
+        let pid = sftp::start(&self.account, &self.birth, &variables, child_stdin, child_stdout)?;
+        let pidfd = watch_for_end(pid)?;
+        Ok(Program { pid, pidfd, stdin, stdout, stderr: None, equipment: None })
     }
+}
 
-    /// What to tell the master of a program that did not start.
-    fn refusal(&self, error: &io::Error, len: usize) -> Refusal {
-        let shell = self.account.shell().to_string_lossy();
-        let (reason, message) = match Errno::from_io_error(error) {
-            Some(Errno::TOOBIG) => (
-                RefusalReason::Limit,
-                format!("the command of {len} bytes is longer than the target accepts"),
-            ),
-            Some(Errno::MFILE | Errno::NFILE) => (
-                RefusalReason::Limit,
-                format!("the target is at its limit of open descriptors: {error}"),
-            ),
-            Some(Errno::AGAIN | Errno::NOMEM) => (
-                RefusalReason::Limit,
-                format!("the target is at its limit of processes or memory: {error}"),
-            ),
-            Some(Errno::NOENT | Errno::NOTDIR) => {
-                (RefusalReason::NotFound, format!("can't start the login shell {shell}: {error}"))
-            }
-            _ => (RefusalReason::Other, format!("can't start the login shell {shell}: {error}")),
-        };
-        Refusal { reason, message }
+/// Starts a program with three pipes, or two.
+pub(crate) fn launch(mut command: Command, drop_stderr: bool) -> io::Result<Program> {
+    let (child_stdin, stdin) = pipe_to_program()?;
+    let (stdout, child_stdout) = pipe_from_program()?;
+    let (stderr, child_stderr) = if drop_stderr {
+        (None, Stdio::null())
+    } else {
+        let (stderr, child_stderr) = pipe_from_program()?;
+        (Some(stderr), Stdio::from(child_stderr))
+    };
+    command.stdin(child_stdin).stdout(child_stdout).stderr(child_stderr);
+    let pid = Pid::from_child(&command.spawn()?);
+    let pidfd = watch_for_end(pid)?;
+    Ok(Program { pid, pidfd, stdin, stdout, stderr, equipment: None })
+}
+
+/// A pipe for a program's input: its end, and ours. Only ours is non-blocking: each end is a
+/// description of its own.
+pub(crate) fn pipe_to_program() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK)?;
+    Ok((theirs, ours))
+}
+
+/// A pipe for a program's output: our end, which alone is non-blocking, and its.
+pub(crate) fn pipe_from_program() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK)?;
+    Ok((ours, theirs))
+}
+
+/// What becomes readable when a program that has just been started ends; `None` where the kernel
+/// has no such thing.
+///
+/// # Errors
+/// Where there are no more descriptors. A program whose end we could not see would stay for ever:
+/// it is killed.
+pub(crate) fn watch_for_end(pid: Pid) -> io::Result<Option<OwnedFd>> {
+    match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => Ok(Some(pidfd)),
+        Err(Errno::NOSYS) => Ok(None),
+        Err(error) => {
+            destroy(pid);
+            Err(error.into())
+        }
     }
+}
+
+/// What to tell the master of a program that did not start: `what` it was, and how long its
+/// command line was.
+pub(crate) fn refusal(error: &io::Error, what: &str, len: usize) -> Refusal {
+    let (reason, message) = match Errno::from_io_error(error) {
+        Some(Errno::TOOBIG) => (
+            RefusalReason::Limit,
+            format!("the command of {len} bytes is longer than the target accepts"),
+        ),
+        Some(Errno::MFILE | Errno::NFILE) => (
+            RefusalReason::Limit,
+            format!("the target is at its limit of open descriptors: {error}"),
+        ),
+        Some(Errno::AGAIN | Errno::NOMEM) => (
+            RefusalReason::Limit,
+            format!("the target is at its limit of processes or memory: {error}"),
+        ),
+        Some(Errno::NOENT | Errno::NOTDIR) => {
+            (RefusalReason::NotFound, format!("can't start {what}: {error}"))
+        }
+        _ => (RefusalReason::Other, format!("can't start {what}: {error}")),
+    };
+    Refusal { reason, message }
 }
 
 /// Our own environment, less what is ours or of this process alone. What sshd sets from the

@@ -4,7 +4,9 @@ use std::env;
 use std::io;
 use std::time::Instant;
 
-use fakessh_protocol::message::{Refusal, RefusalReason, SessionHandles, Spawn, ToMaster};
+use fakessh_protocol::message::{
+    FIRST_RAISED, ProgramKind, Refusal, RefusalReason, SessionHandles, Spawn, ToMaster,
+};
 use fakessh_protocol::mux::{Mux, MuxError};
 use fakessh_protocol::start;
 use fakessh_protocol::wire::{Handle, WireError};
@@ -21,7 +23,9 @@ use crate::inbound::Inbound;
 use crate::link::Direction;
 use crate::outbound::Outbound;
 use crate::poll::{Interest, Part, Poll, Ready, Token, Watched};
+use crate::porter::Porters;
 use crate::program::{self, Launcher};
+use crate::run::Runs;
 use crate::session::{Session, Sessions};
 use crate::sys;
 
@@ -93,7 +97,10 @@ pub(crate) struct Slave {
     pub(crate) sessions: Sessions,
     pub(crate) doomed: Doomed,
     pub(crate) clock: Clock,
-    launcher: Launcher,
+    /// What tools' own `ssh` comes back to, and what carries bytes for it.
+    pub(crate) runs: Runs,
+    pub(crate) porters: Porters,
+    pub(crate) launcher: Launcher,
     pub(crate) guardian: Guardian,
     pub(crate) scratch: Box<[u8]>,
 }
@@ -111,6 +118,8 @@ impl Slave {
             sessions: Sessions::default(),
             doomed: Doomed::default(),
             clock: Clock::default(),
+            runs: Runs::default(),
+            porters: Porters::default(),
             launcher,
             guardian,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
@@ -151,6 +160,7 @@ impl Slave {
             self.check_time(Instant::now())?;
         }
         self.send_out()?;
+        self.unmute();
         self.mute_unsent(&ready)
     }
 
@@ -163,6 +173,13 @@ impl Slave {
     }
 
     fn session_ready(&mut self, control: Handle, part: Part, ready: Ready) {
+        match part {
+            Part::Run => return self.run_ready(control),
+            Part::Door => return self.door_ready(control),
+            Part::Caller => return self.caller_ready(control),
+            _ if control.0 >= FIRST_RAISED => return self.raised_ready(control, part, ready),
+            _ => {}
+        }
         let Some(session) = self.sessions.by_control.get_mut(&control) else { return };
         let handle = session.handle(part);
         match part {
@@ -173,6 +190,9 @@ impl Slave {
             Part::Stdin if ready.ended => self.stdin_broke(handle),
             Part::Stdin if ready.writable => self.drain_stdin(handle),
             Part::Stdin => {}
+            Part::Terminal => session.serve_terminal(&self.poll),
+            Part::Shim | Part::StdinPorter | Part::StdoutPorter | Part::StderrPorter => {}
+            Part::Run | Part::Door | Part::Caller => {}
             Part::Stdout | Part::Stderr => {
                 let slot = session.output(part);
                 let Some(output) = slot else { return };
@@ -206,6 +226,11 @@ impl Slave {
             {
                 output.pipe.watch(&self.poll, Interest::Nothing)?;
             }
+            if let Token::Session(control, Part::Stdin) = one.token
+                && let Some(raised) = self.sessions.raised.get_mut(&control)
+            {
+                raised.mute_unsent(&self.poll)?;
+            }
         }
         Ok(())
     }
@@ -215,7 +240,11 @@ impl Slave {
         let handles = spawn.handles;
         self.open(control, handles)?;
         let started = if self.sessions.by_control.len() < MAX_SESSIONS {
-            self.launcher.start(spawn).and_then(|program| {
+            let started = match &spawn.program {
+                ProgramKind::Tool(tool) => self.start_tool(control, tool, &spawn.environment),
+                _ => self.launcher.start(spawn),
+            };
+            started.and_then(|program| {
                 let pid = program.pid;
                 Session::new(handles, program, &self.poll).map_err(|error| {
                     program::destroy(pid);
@@ -235,6 +264,7 @@ impl Slave {
                 self.sessions.insert(session);
             }
             Err(refusal) => {
+                self.end_run(control, &refusal.message);
                 // What is on its way to its stdin finds no session, and is thrown away.
                 self.mux.stop(handles.stdin);
                 self.mux.reset(handles.stdout);
@@ -252,7 +282,8 @@ impl Slave {
         all.sort_unstable();
         let is_twice = all.windows(2).any(|pair| pair[0] == pair[1]);
         let is_known = all.iter().any(|handle| self.sessions.knows(*handle));
-        if is_twice || is_known || handles.control != control {
+        let is_ours = all.iter().any(|handle| handle.0 >= FIRST_RAISED);
+        if is_twice || is_known || is_ours || handles.control != control {
             return Err(MuxError::OpenedTwice(handles.control));
         }
         self.mux.open_receiving(stdin)?;
@@ -278,6 +309,9 @@ impl Slave {
             self.note_exit(control);
             self.settle(control);
         }
+        for (control, part) in self.porters.running() {
+            self.porter_ready(control, part);
+        }
     }
 
     /// Looks whether a program has ended, and how.
@@ -298,6 +332,9 @@ impl Slave {
         let Some(exit) = session.exit else { return };
         let SessionHandles { stdin, stdout, stderr, .. } = session.handles;
         if self.mux.is_sending(stdout) || self.mux.is_sending(stderr) {
+            if session.is_helper && !self.mux.is_sending(stdout) {
+                self.end_helpers_stderr(control);
+            }
             return;
         }
         self.mux.stop(stdin);
@@ -309,5 +346,6 @@ impl Slave {
             program::reap(session.pid);
             self.guardian.remove(entry);
         }
+        self.leave_run(control);
     }
 }

@@ -4,15 +4,19 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 
 use fakessh_protocol::exit::ExitStatus;
-use fakessh_protocol::message::SessionHandles;
+use fakessh_protocol::message::{FIRST_RAISED, SessionHandles};
 use fakessh_protocol::wire::Handle;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
+use crate::carried::Carried;
 use crate::guardian::Entry;
+use crate::helper::Equipment;
 use crate::link::enlarge;
 use crate::poll::{Interest, Part, Poll, Token, Watched};
 use crate::program::Program;
+use crate::raised::Raised;
+use crate::terminal::Terminal;
 
 /// What a program's pipe is made to hold once it has been full. More would let fewer programs have
 /// it: an unprivileged user's pipes hold 64 MiB together before the kernel makes them small.
@@ -40,6 +44,10 @@ pub(crate) struct Session {
     pub(crate) stdin: Option<Stdin>,
     stdout: Option<Output>,
     stderr: Option<Output>,
+    /// Whether it is a helper: its end does not wait for its standard error.
+    pub(crate) is_helper: bool,
+    /// What a helper asks on. It is closed, and hung up by that, with the session.
+    pub(crate) terminal: Option<Terminal>,
     /// Its place on the guardian's list. `None` while it was hung up and what it started is in
     /// its grace: then its sentence has the place, and the reaping.
     pub(crate) entry: Option<Entry>,
@@ -59,16 +67,13 @@ impl Session {
             let mut watched = Watched::new(fd, Token::Session(handles.control, part));
             watched.watch(poll, interest).map(|()| watched)
         };
-        let output = |fd, part| {
-            watched(fd, part, Interest::Read).map(|pipe| Output {
-                pipe,
-                offered: 0,
-                ended: false,
-                enlarged: false,
-            })
-        };
+        let output = |fd, part| watched(fd, part, Interest::Read).map(Output::new);
+        let is_helper = program.equipment.is_some();
+        let Equipment { terminal, carried } = program.equipment.unwrap_or_default();
+        let interest = if carried.is_some() { Interest::Write } else { Interest::End };
         let stdin = Stdin {
-            pipe: watched(program.stdin, Part::Stdin, Interest::End)?,
+            pipe: watched(program.stdin, Part::Stdin, interest)?,
+            carried,
             buffer: VecDeque::new(),
             ending: false,
             enlarged: false,
@@ -81,6 +86,10 @@ impl Session {
             stdin: Some(stdin),
             stdout: Some(output(program.stdout, Part::Stdout)?),
             stderr: program.stderr.map(|fd| output(fd, Part::Stderr)).transpose()?,
+            is_helper,
+            terminal: terminal
+                .map(|ends| Terminal::new(ends, handles.control, poll))
+                .transpose()?,
             entry: None,
         })
     }
@@ -101,7 +110,7 @@ impl Session {
             Part::Stdin => self.handles.stdin,
             Part::Stdout => self.handles.stdout,
             Part::Stderr => self.handles.stderr,
-            Part::Exit => self.handles.control,
+            _ => self.handles.control,
         }
     }
 }
@@ -110,6 +119,8 @@ impl Session {
 #[derive(Debug)]
 pub(crate) struct Stdin {
     pub(crate) pipe: Watched,
+    /// What goes there before anything that comes. Nobody has given credit for it.
+    carried: Option<Carried>,
     /// What came while the pipe was full. Bounded by the credit of the handle.
     pub(crate) buffer: VecDeque<u8>,
     /// Whether the end follows what is in the buffer.
@@ -118,6 +129,17 @@ pub(crate) struct Stdin {
 }
 
 impl Stdin {
+    /// For what is written to a descriptor that is not the slave's own pipe: it stays as large as
+    /// it is.
+    pub(crate) fn new(pipe: Watched) -> Stdin {
+        Stdin { pipe, carried: None, buffer: VecDeque::new(), ending: false, enlarged: true }
+    }
+
+    /// Whether all that there is for the program is in its pipe.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.buffer.is_empty() && self.carried.is_none()
+    }
+
     /// Gives the program what the pipe takes of `bytes`, and keeps the rest. Returns how much the
     /// pipe took.
     ///
@@ -125,7 +147,7 @@ impl Stdin {
     /// [`Errno::PIPE`] where the program reads no more, others where the pipe is of no use.
     pub(crate) fn give(&mut self, poll: &Poll, bytes: &[u8]) -> Result<usize, Errno> {
         let mut given = 0;
-        if self.buffer.is_empty() {
+        if self.is_drained() {
             while given < bytes.len() {
                 match rustix::io::write(&self.pipe, &bytes[given..]) {
                     Ok(len) => given += len,
@@ -146,11 +168,19 @@ impl Stdin {
         Ok(given)
     }
 
-    /// Gives the program what the pipe takes of the buffer. Returns how much that was.
+    /// Gives the program what the pipe takes of what it carries, and then of the buffer. Returns
+    /// how much of the buffer that was.
     ///
     /// # Errors
     /// As [`Stdin::give`].
     pub(crate) fn drain(&mut self, poll: &Poll) -> Result<usize, Errno> {
+        if let Some(carried) = &mut self.carried {
+            match carried.give(&self.pipe) {
+                Ok(()) => self.carried = None,
+                Err(Errno::AGAIN) => return Ok(0),
+                Err(error) => return Err(error),
+            }
+        }
         let mut given = 0;
         while !self.buffer.is_empty() {
             match rustix::io::write(&self.pipe, self.buffer.as_slices().0) {
@@ -188,6 +218,10 @@ pub(crate) struct Output {
 }
 
 impl Output {
+    pub(crate) fn new(pipe: Watched) -> Output {
+        Output { pipe, offered: 0, ended: false, enlarged: false }
+    }
+
     /// How many bytes are in the pipe that were not offered. They are, from here on.
     pub(crate) fn discover(&mut self) -> usize {
         let available = rustix::io::ioctl_fionread(&self.pipe).unwrap_or(0) as usize;
@@ -205,6 +239,8 @@ impl Output {
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     pub(crate) by_control: HashMap<Handle, Session>,
+    /// Those that we raise.
+    pub(crate) raised: HashMap<Handle, Raised>,
     /// Which session a handle of data belongs to, and as what.
     routes: HashMap<Handle, (Handle, Part)>,
 }
@@ -225,7 +261,8 @@ impl Sessions {
             self.routes.remove(&session.handle(part));
         }
         if self.by_control.is_empty() && self.by_control.capacity() > KEPT_SESSIONS {
-            *self = Sessions::default();
+            self.by_control = HashMap::new();
+            self.routes = HashMap::new();
         }
         Some(session)
     }
@@ -241,16 +278,23 @@ impl Sessions {
         Some((self.by_control.get_mut(&control)?, part))
     }
 
-    /// The open stdin that a handle goes to.
+    /// The open stdin that a handle goes to, or what takes its place in a raised session.
     pub(crate) fn stdin(&mut self, handle: Handle) -> Option<&mut Stdin> {
+        if handle.0 >= FIRST_RAISED {
+            return self.sink(handle)?.as_mut();
+        }
         match self.of(handle)? {
             (session, Part::Stdin) => session.stdin.as_mut(),
             _ => None,
         }
     }
 
-    /// The open stdout or stderr that a handle comes from.
+    /// The open stdout or stderr that a handle comes from, or what takes its place in a raised
+    /// session.
     pub(crate) fn output(&mut self, handle: Handle) -> Option<&mut Option<Output>> {
+        if handle.0 >= FIRST_RAISED {
+            return self.source(handle);
+        }
         match self.of(handle)? {
             (session, part @ (Part::Stdout | Part::Stderr)) => Some(session.output(part)),
             _ => None,

@@ -1,4 +1,5 @@
-//! Which program a subsystem is: what sshd would run, else where `sftp-server` usually lies.
+//! Which program a subsystem is: what sshd would run, else where `sftp-server` usually lies, else
+//! the slave itself.
 
 use std::fs::File;
 use std::io::Read;
@@ -24,6 +25,15 @@ const SFTP_SERVERS: [&str; 8] = [
     "/usr/lib/misc/sftp-server",
     "/usr/local/libexec/sftp-server",
 ];
+
+/// The subsystem that is always the slave's own SFTP server: `sftp -s fakessh-sftp`.
+const OUR_SFTP: &str = "fakessh-sftp";
+
+/// Whether the slave serves the subsystem of this name itself: SFTP, where the target has nothing
+/// for it.
+pub(crate) fn is_ours(name: &str) -> bool {
+    name == OUR_SFTP || (name == "sftp" && command(name).is_none())
+}
 
 /// The command line, for a shell, of the subsystem of this name; `None` where there is none.
 pub(crate) fn command(name: &str) -> Option<String> {
@@ -83,6 +93,12 @@ mod tests {
         assert_eq!(configured(text, "sftp").as_deref(), Some("/usr/lib/sftp-server -e"));
         assert_eq!(configured(text, "other").as_deref(), Some("\"/opt/my server\" -x"));
         assert_eq!(configured(text, "none"), None);
+    }
+
+    #[test]
+    fn our_server_can_be_asked_for_by_name() {
+        assert!(is_ours("fakessh-sftp"));
+        assert!(!is_ours("netconf"));
     }
 
     #[test]

@@ -2,15 +2,16 @@
 //! between fork and exec.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_int};
+use std::ffi::{CString, c_int, c_long, c_uint};
 use std::io;
-use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
 
 const SIG_DFL: usize = 0;
 const SIG_IGN: usize = 1;
@@ -22,7 +23,16 @@ unsafe extern "C" {
     /// fork(2), likewise.
     #[link_name = "fork"]
     fn c_fork() -> c_int;
+
+    /// syscall(2), likewise.
+    fn syscall(number: c_long, ...) -> c_long;
 }
+
+/// close_range(2), Linux 5.9, has this number everywhere.
+const CLOSE_RANGE: c_long = 436;
+
+/// More descriptors than the slave has open when it serves all the sessions that it may.
+const MAX_DESCRIPTORS: RawFd = 128 * 1024;
 
 /// The highest signal number of Linux.
 const LAST_SIGNAL: c_int = 64;
@@ -38,12 +48,12 @@ pub(crate) fn default_dispositions() {
     ignore(Signal::PIPE);
 }
 
-/// Forks this process. Returns whether this is the parent.
-pub(crate) fn fork() -> io::Result<bool> {
+/// Forks this process. Returns the child in the parent, and `None` in the child.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
     // SAFETY: this process has one thread, so the child may do whatever the parent may.
     match unsafe { c_fork() } {
         -1 => Err(io::Error::last_os_error()),
-        pid => Ok(pid != 0),
+        pid => Ok(Pid::from_raw(pid)),
     }
 }
 
@@ -119,6 +129,16 @@ pub(crate) fn close_inherited(fd: RawFd) {
     }
 }
 
+/// Closes every descriptor from `first` on, in a process that was forked to become a program and
+/// never uses what it had before.
+pub(crate) fn close_from(first: RawFd) {
+    let (from, to, flags) = (first as c_uint, c_uint::MAX, 0 as c_uint);
+    // SAFETY: three numbers are what the call takes; the caller uses none of the descriptors.
+    if unsafe { syscall(CLOSE_RANGE, from, to, flags) } != 0 {
+        (first..MAX_DESCRIPTORS).for_each(close_inherited);
+    }
+}
+
 /// What a program finds when it starts.
 #[derive(Clone, Debug)]
 pub(crate) struct Birth {
@@ -132,20 +152,85 @@ pub(crate) struct Birth {
 /// dispositions, in its directory and with its limits. It gets SIGHUP when we die first.
 pub(crate) fn prepare_child(command: &mut Command, birth: Birth) {
     let parent = rustix::process::getpid();
-    let prepare = move || -> io::Result<()> {
-        // SAFETY: signal(2) may be called between fork and exec, and sets no handler.
-        unsafe { signal(Signal::HUP.as_raw(), SIG_DFL) };
-        rustix::process::setsid()?;
-        rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
-        if rustix::process::getppid() != Some(parent) {
-            return Err(io::Error::from(rustix::io::Errno::SRCH));
-        }
-        if rustix::process::chdir(birth.directory.as_c_str()).is_err() {
-            rustix::process::chdir(c"/")?;
-        }
-        rustix::process::setrlimit(Resource::Nofile, birth.descriptors)?;
+    // SAFETY: the closure makes system calls alone; it neither allocates nor takes a lock.
+    unsafe { command.pre_exec(move || be_born(parent, &birth)) };
+}
+
+/// What a child of `parent` does first. Makes system calls alone.
+///
+/// # Errors
+/// Where a call fails that must not, or the parent is gone.
+pub(crate) fn be_born(parent: Pid, birth: &Birth) -> io::Result<()> {
+    // SAFETY: signal(2) may be called between fork and exec, and sets no handler.
+    unsafe { signal(Signal::HUP.as_raw(), SIG_DFL) };
+    rustix::process::setsid()?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
+    if rustix::process::getppid() != Some(parent) {
+        return Err(io::Error::from(rustix::io::Errno::SRCH));
+    }
+    if rustix::process::chdir(birth.directory.as_c_str()).is_err() {
+        rustix::process::chdir(c"/")?;
+    }
+    rustix::process::setrlimit(Resource::Nofile, birth.descriptors)?;
+    Ok(())
+}
+
+/// Makes the terminal that is the program's standard error its controlling terminal. Comes after
+/// [`prepare_child`], which makes it the leader of a session.
+pub(crate) fn take_terminal(command: &mut Command) {
+    let take = || -> io::Result<()> {
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stderr())?;
         Ok(())
     };
-    // SAFETY: the closure makes system calls alone; it neither allocates nor takes a lock.
-    unsafe { command.pre_exec(prepare) };
+    // SAFETY: the closure makes one system call.
+    unsafe { command.pre_exec(take) };
+}
+
+/// Gives the program a descriptor under the number that it has here. It is closed here with the
+/// command.
+pub(crate) fn inherit(command: &mut Command, fd: OwnedFd) {
+    let give = move || -> io::Result<()> {
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::empty())?;
+        Ok(())
+    };
+    // SAFETY: the closure makes one system call.
+    unsafe { command.pre_exec(give) };
+}
+
+/// The descriptors that a stream is on where the standard ones are a terminal: to be read, and to
+/// be written.
+const STREAM: [RawFd; 2] = [3, 4];
+
+/// Gives the program `incoming` as descriptor 3 and `outgoing` as 4. The two descriptors here are
+/// closed with the command.
+///
+/// # Errors
+/// Where there are no more descriptors.
+pub(crate) fn give_stream(
+    command: &mut Command,
+    incoming: OwnedFd,
+    outgoing: OwnedFd,
+) -> io::Result<()> {
+    let duplicate = |fd: &OwnedFd, from| rustix::io::fcntl_dupfd_cloexec(fd, from);
+    // None of the two may lie where the other goes. And nobody else's descriptor may: the numbers
+    // are taken in this process, so that the one over which a failed exec is reported is another.
+    let above = STREAM[1] + 1;
+    let sources = [duplicate(&incoming, above)?, duplicate(&outgoing, above)?];
+    let mut taken = Vec::new();
+    for _ in STREAM {
+        taken.push(duplicate(&incoming, STREAM[0])?);
+    }
+    let give = move || -> io::Result<()> {
+        let _ = &taken;
+        for (source, number) in sources.iter().zip(STREAM) {
+            // SAFETY: this is the child, before exec. What has the number here is open in it by
+            // an accident of the parent's alone, and is not closed by this value.
+            let mut target = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
+            rustix::io::dup2(source, &mut target)?;
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls alone.
+    unsafe { command.pre_exec(give) };
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The account that the lab's server lets in: as root a user of its own, else the caller's.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +17,14 @@ pub const PASSWORD: &str = "correct horse lab";
 
 /// [`PASSWORD`] as `crypt(3)` stores it.
 const PASSWORD_HASH: &str = "$6$fakesshlab$7KS2aZZ5qMbSOk/Wylu8/9U1xKoA57b2uBPrHw6Y//zb14vTjhccMP8611gqmiCnNFPOoWf37eWvYAkOgU7vH1";
+
+/// Keeps other labs from changing accounts. `useradd` gives up when another one holds the files;
+/// labs wait for each other instead.
+fn lock_accounts() -> File {
+    let lock = File::open("/etc").expect("opening /etc");
+    flock(&lock, FlockOperation::LockExclusive).expect("locking /etc against other labs");
+    lock
+}
 
 /// An account on the lab's target.
 #[derive(Clone, Debug)]
@@ -41,9 +50,7 @@ impl Account {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("fakessh-lab-{}-{number}", std::process::id());
         let home = homes.join(&name);
-        // useradd gives up when another one holds the files; labs wait for each other instead.
-        let lock = File::open("/etc").expect("opening /etc");
-        flock(&lock, FlockOperation::LockExclusive).expect("locking /etc against other labs");
+        let lock = lock_accounts();
         let created = Command::new("useradd")
             .args(["--no-create-home", "--user-group", "--shell", shell, "--home-dir"])
             .arg(&home)
@@ -77,6 +84,23 @@ impl Account {
         let fields: Vec<&str> = line.expect("the account's line").split(':').collect();
         let number = |field: &str| field.parse().expect("a number in /etc/passwd");
         Account { name: name.to_owned(), uid: number(fields[2]), gid: number(fields[3]), home }
+    }
+
+    /// Gives it another password than [`PASSWORD`].
+    ///
+    /// # Panics
+    /// Without root.
+    pub(crate) fn set_password(&self, password: &str) {
+        let lock = lock_accounts();
+        let mut command = Command::new("chpasswd");
+        let child = command.args(["--crypt-method", "SHA512"]).stdin(Stdio::piped()).spawn();
+        let mut child = child.expect("starting chpasswd");
+        let mut pipe = child.stdin.take().expect("chpasswd reads a pipe");
+        writeln!(pipe, "{}:{password}", self.name).expect("telling chpasswd");
+        drop(pipe);
+        let status = child.wait().expect("waiting for chpasswd");
+        drop(lock);
+        assert!(status.success(), "chpasswd for {}: {status}", self.name);
     }
 
     /// Makes this account the owner of a file or directory, where we may.

@@ -5,13 +5,16 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::account::Account;
 use crate::client_config::ClientConfig;
+use crate::etc::EtcFiles;
 use crate::guardian::Guardian;
 use crate::lab::{Inner, Lab, MARK_VARIABLE};
 use crate::log::ServerLog;
+use crate::namespaces::Namespaces;
+use crate::network::Network;
 use crate::server::lines_for_new_servers;
 
 /// What a lab is to be like.
@@ -25,6 +28,13 @@ pub struct LabBuilder {
     password: bool,
     pam: bool,
     private_mounts: Option<String>,
+    environment: Vec<(String, String)>,
+    etc: EtcFiles,
+    others: usize,
+    account_password: Option<String>,
+    network: Option<Arc<Network>>,
+    server_host: Option<String>,
+    client_host: Option<String>,
 }
 
 impl Default for LabBuilder {
@@ -39,6 +49,13 @@ impl Default for LabBuilder {
             password: false,
             pam: false,
             private_mounts: None,
+            environment: Vec::new(),
+            etc: EtcFiles::default(),
+            others: 0,
+            account_password: None,
+            network: None,
+            server_host: None,
+            client_host: None,
         }
     }
 }
@@ -93,9 +110,55 @@ impl LabBuilder {
         self
     }
 
-    /// Runs these shell commands (`mount ...`) as root in a mount namespace of the server's own,
-    /// in which it and its sessions live. `$LAB` is the lab's directory, `$ACCOUNT_HOME` the
-    /// account's home.
+    /// Sets a variable for the server's sessions. `$LAB` in the value is the lab's directory.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> LabBuilder {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Puts a file into an `/etc` that only the server and its sessions have: a copy of the
+    /// machine's, made when the lab starts. `$ACCOUNT`, `$OTHER` (the first other account) and
+    /// `$LAB` in the text are replaced. What `sudo` keeps between its runs is private as well, and
+    /// so are the places for temporary files but `/tmp`. Root only.
+    #[must_use]
+    pub fn etc(mut self, path: &str, text: &str) -> LabBuilder {
+        self.etc.add(path, text);
+        self
+    }
+
+    /// Gives the account this password instead of [`crate::account::PASSWORD`]. Root only.
+    #[must_use]
+    pub fn account_password(mut self, password: &str) -> LabBuilder {
+        self.account_password = Some(password.to_owned());
+        self
+    }
+
+    /// Makes another account, with `/bin/bash`: see [`Lab::other`]. Root only.
+    #[must_use]
+    pub fn another_account(mut self) -> LabBuilder {
+        self.others += 1;
+        self
+    }
+
+    /// Lets the server be this host of a network. Root only.
+    #[must_use]
+    pub fn at(mut self, network: &Arc<Network>, host: &str) -> LabBuilder {
+        self.network = Some(network.clone());
+        self.server_host = Some(host.to_owned());
+        self
+    }
+
+    /// Starts the lab's programs on this host of the network that [`LabBuilder::at`] named.
+    #[must_use]
+    pub fn clients_at(mut self, host: &str) -> LabBuilder {
+        self.client_host = Some(host.to_owned());
+        self
+    }
+
+    /// Runs these shell commands (`mount ...`) as root in a mount namespace of the lab's own,
+    /// in which its server and the sessions live. `$LAB` is the lab's directory, `$ACCOUNT_HOME`
+    /// the account's home.
     #[must_use]
     pub fn private_mounts(mut self, script: &str) -> LabBuilder {
         self.private_mounts = Some(script.to_owned());
@@ -118,6 +181,12 @@ impl LabBuilder {
             fs::set_permissions(dir.join(name), PermissionsExt::from_mode(mode)).unwrap();
         }
         let account = Account::create(&guardian, &dir.join("home"), &self.shell);
+        if let Some(password) = &self.account_password {
+            account.set_password(password);
+        }
+        let others: Vec<Account> = (0..self.others)
+            .map(|_| Account::create(&guardian, &dir.join("home"), "/bin/bash"))
+            .collect();
         fs::create_dir(dir.join("remote")).unwrap();
         account.give(&dir.join("remote"));
         keygen(&dir.join("server/host_key"));
@@ -125,11 +194,15 @@ impl LabBuilder {
         fs::copy(dir.join("user/key.pub"), dir.join("server/authorized_keys")).unwrap();
 
         let log = ServerLog::default();
-        let server_config = self.server_config(&dir, &mark);
-        let private_mounts = self.private_mounts.as_ref().map(|script| {
-            let home = account.home.display();
-            format!("LAB='{}'\nACCOUNT_HOME='{home}'\n{script}", dir.display())
-        });
+        let address = match (&self.network, &self.server_host) {
+            (Some(network), Some(host)) => network.address(host).to_owned(),
+            _ => "127.0.0.1".to_owned(),
+        };
+        let server_config = self.server_config(&dir, &mark, &address);
+        let mounts = self.mounts(&dir, &mark, &account, &others);
+        if let Some(mounts) = &mounts {
+            guardian.mounts(mounts.pid());
+        }
         let client_config = ClientConfig::new(dir.join("ssh_config"), client_defaults(&dir));
         let lab = Lab(Arc::new(Inner {
             dir,
@@ -138,7 +211,15 @@ impl LabBuilder {
             log,
             server: Mutex::new(None),
             server_config,
-            private_mounts,
+            others,
+            mounts,
+            address,
+            network: self.network,
+            server_host: self.server_host,
+            client_host: self.client_host,
+            containers: Mutex::new(Vec::new()),
+            docker: OnceLock::new(),
+            kept: Mutex::new(Vec::new()),
             client_config,
             guardian,
         }));
@@ -154,13 +235,36 @@ impl LabBuilder {
         lab
     }
 
-    fn server_config(&self, dir: &Path, mark: &str) -> String {
+    /// The mount namespace that was asked for, if any was.
+    fn mounts(
+        &self,
+        dir: &Path,
+        mark: &str,
+        account: &Account,
+        others: &[Account],
+    ) -> Option<Namespaces> {
+        let etc = self.etc.script(dir, account, others);
+        let own = self.private_mounts.as_deref();
+        if etc.is_none() && own.is_none() {
+            return None;
+        }
+        let script = format!(
+            "LAB='{}'\nACCOUNT_HOME='{}'\n{}\n{}",
+            dir.display(),
+            account.home.display(),
+            etc.unwrap_or_default(),
+            own.unwrap_or_default()
+        );
+        Some(Namespaces::new(&["--mount", "--propagation", "private"], &script, mark))
+    }
+
+    fn server_config(&self, dir: &Path, mark: &str, address: &str) -> String {
         let files = dir.join("server");
         let yes_no = |yes| if yes { "yes" } else { "no" };
         let keys = if self.password { "no" } else { "yes" };
         [
             self.server.join("\n"),
-            "ListenAddress 127.0.0.1".into(),
+            format!("ListenAddress {address}"),
             "PidFile none".into(),
             "LogLevel VERBOSE".into(),
             format!("HostKey {}/host_key", files.display()),
@@ -173,13 +277,25 @@ impl LabBuilder {
             "PermitRootLogin yes".into(),
             "PrintLastLog no".into(),
             "AcceptEnv LANG LC_* GIT_PROTOCOL".into(),
-            format!("SetEnv {MARK_VARIABLE}={mark}"),
+            self.variables(dir, mark),
             format!("MaxSessions {}", self.max_sessions),
             "MaxStartups 200".into(),
             lines_for_new_servers().into(),
             format!("Subsystem sftp {}\n", self.subsystem),
         ]
         .join("\n")
+    }
+}
+
+impl LabBuilder {
+    /// One line: only the first of its kind counts.
+    fn variables(&self, dir: &Path, mark: &str) -> String {
+        let mut line = format!("SetEnv {MARK_VARIABLE}={mark}");
+        for (name, value) in &self.environment {
+            let value = value.replace("$LAB", &dir.to_string_lossy());
+            line.push_str(&format!(" {name}=\"{value}\""));
+        }
+        line
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! A guardian is a small shell that reads from a pipe what there will be to remove. When the pipe
 //! closes, because the lab was dropped or because its process is gone, it kills the server, all
-//! that its sessions started and whatever carries the lab's mark, removes the account, and
-//! removes the directory. It sits in a session of its own, so that a Ctrl-C to the tests does not
-//! reach it.
+//! that its sessions started and whatever carries the lab's mark, removes the accounts and the
+//! control groups, and removes the directory. It sits in a session of its own, so that a Ctrl-C
+//! to the tests does not reach it.
 
 use std::io::Write;
 use std::path::Path;
@@ -13,17 +13,21 @@ use std::sync::Mutex;
 
 /// The guardian's program. Reads lines of `word value` until its input ends.
 ///
-/// Processes are found in three ways, because each misses some: as descendants of the server, by
-/// the lab's mark in their environment or command line, and by the account's user id.
+/// Processes are found in four ways, because each misses some: as descendants of the server, by
+/// the lab's mark in their environment or command line, by the accounts' user ids, and by the mount
+/// namespace that the lab made. Control groups of containers are known by the mark in their names.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
-mark= listener= user= uid= dir=
+mark= listener= users= uids= dir= mounts=
 while read -r word value; do
     case $word in
         mark) mark=$value ;;
         listener) listener=$value ;;
-        user) user=$value ;;
-        uid) uid=$value ;;
+        user) users="$users $value" ;;
+        uid) uids="$uids $value" ;;
+        # Held open, so that the number can't come to mean another one.
+        mounts) [ -e "/proc/$value/ns/mnt" ] && exec 8<"/proc/$value/ns/mnt" &&
+            mounts=$(readlink /proc/self/fd/8 | tr -dc 0-9) ;;
         dir) dir=$value ;;
     esac
 done
@@ -42,8 +46,11 @@ ours() {
         printf '%s\n' "$mark" | grep -lasF -f - /proc/[0-9]*/environ /proc/[0-9]*/cmdline |
             cut -d/ -f3
     fi
-    if [ -n "$uid" ]; then
+    for uid in $uids; do
         find /proc -maxdepth 1 -name '[0-9]*' -uid "$uid" 2>/dev/null | cut -d/ -f3
+    done
+    if [ -n "$mounts" ]; then
+        find /proc/[0-9]*/ns/mnt -lname "mnt:\[$mounts\]" 2>/dev/null | cut -d/ -f3
     fi
 }
 round=0
@@ -53,11 +60,21 @@ while pids=$(ours) && [ -n "$pids" ] && [ "$round" -lt 50 ]; do
     round=$((round + 1))
     [ "$round" -gt 1 ] && sleep 0.05
 done
-if [ -n "$user" ]; then
+if [ -n "$users" ]; then
     exec 9</etc
     flock 9
-    userdel -f "$user"
+    # Whoever gets the number next is not to inherit what was left by programs that were killed.
+    for uid in $uids; do
+        find /tmp /var/tmp /dev/shm -maxdepth 1 -name '.fakessh-*' -uid "$uid" \
+            -exec rm -rf {} +
+    done
+    for user in $users; do
+        userdel -f "$user"
+    done
 fi 2>/dev/null
+if [ -n "$mark" ] && [ -d /sys/fs/cgroup ]; then
+    find /sys/fs/cgroup -depth -type d -path "*$mark*" -exec rmdir {} + 2>/dev/null
+fi
 [ -z "$dir" ] || rm -rf --one-file-system "$dir"
 "#;
 
@@ -101,10 +118,15 @@ impl Guardian {
         self.tell("listener", &if pid == 0 { String::new() } else { pid.to_string() });
     }
 
-    /// This account is to be removed, and its processes are to end.
+    /// This account, too, is to be removed, and its processes are to end.
     pub fn account(&self, name: &str, uid: u32) {
         self.tell("user", name);
         self.tell("uid", &uid.to_string());
+    }
+
+    /// Processes in the mount namespace of this one, and it, are to end. The last call counts.
+    pub fn mounts(&self, pid: u32) {
+        self.tell("mounts", &pid.to_string());
     }
 
     /// This directory is to be removed.

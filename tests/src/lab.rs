@@ -1,28 +1,31 @@
 //! A lab: one server, one account, one client configuration, one directory for all of it.
 
-use std::ffi::OsStr;
+use std::any::Any;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::account::Account;
+use crate::binary;
 use crate::builder::{LabBuilder, keygen};
 use crate::client_config::ClientConfig;
+use crate::docker::Docker;
 use crate::guardian::Guardian;
-use crate::leftovers::{self, Process};
+use crate::leftovers::Process;
 use crate::log::ServerLog;
+use crate::namespaces::Namespaces;
+use crate::network::Network;
 use crate::server::{Server, ServerSetup};
-use crate::{Client, Tool, binary, privilege};
 
 /// The variable by which a lab's processes are known. Its value is in all of them that the lab
 /// started, and in all sessions of its server.
 pub const MARK_VARIABLE: &str = "FAKESSH_LAB";
 
 /// How long a process may take to end after it was told to.
-const ENDING: Duration = Duration::from_secs(20);
+pub(crate) const ENDING: Duration = Duration::from_secs(20);
 
 /// How many lines of the server's log a failing test shows.
 const SHOWN: usize = 60;
@@ -40,8 +43,19 @@ pub(crate) struct Inner {
     pub(crate) log: ServerLog,
     pub(crate) server: Mutex<Option<Server>>,
     pub(crate) server_config: String,
-    pub(crate) private_mounts: Option<String>,
+    pub(crate) others: Vec<Account>,
+    /// Where the server listens.
+    pub(crate) address: String,
+    pub(crate) server_host: Option<String>,
+    pub(crate) client_host: Option<String>,
+    pub(crate) docker: OnceLock<Result<Docker, String>>,
+    /// The first processes of the lab's containers: its own, not left behind.
+    pub(crate) containers: Mutex<Vec<Process>>,
+    /// What lives as long as the lab.
+    pub(crate) kept: Mutex<Vec<Box<dyn Any + Send>>>,
     pub(crate) client_config: ClientConfig,
+    pub(crate) mounts: Option<Namespaces>,
+    pub(crate) network: Option<Arc<Network>>,
     // Last, so that it is dropped last.
     pub(crate) guardian: Guardian,
 }
@@ -70,6 +84,21 @@ impl Lab {
     /// The account on the target.
     pub fn account(&self) -> &Account {
         &self.0.account
+    }
+
+    /// Another account on the target, with [`crate::account::PASSWORD`]: see
+    /// [`LabBuilder::another_account`].
+    pub fn other(&self) -> &Account {
+        self.0.others.first().expect("the lab was built with another account")
+    }
+
+    /// The lab's Docker, started by the first who asks.
+    ///
+    /// # Errors
+    /// Why it can't run on this machine.
+    pub fn docker(&self) -> Result<&Docker, &str> {
+        let docker = self.0.docker.get_or_init(|| Docker::start(self));
+        docker.as_ref().map_err(String::as_str)
     }
 
     /// A directory that belongs to the account, for what tests put on the target. The tests can
@@ -135,11 +164,28 @@ impl Lab {
     /// with the server's key as the name `fakessh-lab` and without the account's key.
     pub fn way_in(&self, port: u16) -> Vec<String> {
         vec![
-            "HostName 127.0.0.1".into(),
+            format!("HostName {}", self.0.address),
             format!("Port {port}"),
             format!("User {}", self.account().name),
             "HostKeyAlias fakessh-lab".into(),
         ]
+    }
+
+    /// Adds a name for the account of another lab, with its key and host key and these further
+    /// lines.
+    pub fn know(&self, name: &str, other: &Lab, more: &[&str]) {
+        let mut lines = other.way_in(other.port());
+        lines.push(format!("IdentityFile {}", other.key().display()));
+        lines.push(format!("UserKnownHostsFile {}", other.known_hosts().display()));
+        lines.extend(more.iter().map(|&line| line.to_owned()));
+        self.host(name, &lines);
+    }
+
+    /// Writes the user's configuration of fakessh.
+    pub fn configure(&self, text: &str) {
+        let dir = self.dir().join("user/.config/fakessh");
+        fs::create_dir_all(&dir).expect("creating a directory of the lab");
+        fs::write(dir.join("config.toml"), text).expect("writing the lab's config.toml");
     }
 
     /// Adds a name that leads through this port with the account's key and these further lines.
@@ -151,81 +197,6 @@ impl Lab {
     }
 }
 
-/// Starting programs.
-impl Lab {
-    /// A program in the environment of the lab's user, with no `ssh` but the system's on `PATH`.
-    pub fn program(&self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
-        Tool::new(words)
-            .env(MARK_VARIABLE, self.mark())
-            .env("FAKESSH_DIR", self.fakessh_dir())
-            .env("HOME", self.dir().join("user"))
-            .env("TMPDIR", self.dir().join("tmp"))
-            .env("LANG", "C.UTF-8")
-            .env("USER", "tester")
-            .env("LOGNAME", "tester")
-            .env("SHELL", "/bin/sh")
-            .directory(self.dir().join("user"))
-    }
-
-    /// A tool whose `ssh`, `scp` and `sftp` are this client's. Ours runs in a `fakessh run` to
-    /// `remote`.
-    pub fn tool(&self, client: Client, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
-        self.tool_to(client, "remote", words)
-    }
-
-    /// As [`Lab::tool`], where ours runs in a `fakessh run` to this name.
-    pub fn tool_to(
-        &self,
-        client: Client,
-        name: &str,
-        words: impl IntoIterator<Item = impl AsRef<OsStr>>,
-    ) -> Tool {
-        match client {
-            Client::Ssh => {
-                let bin = self.dir().join("bin");
-                self.program(words).env("PATH", format!("{}:{}", bin.display(), crate::tool::PATH))
-            }
-            Client::Fakessh => self.run([name], words),
-        }
-    }
-
-    /// A tool in a `fakessh run` with these words before the `--`: options, destination, routes.
-    pub fn run(
-        &self,
-        before: impl IntoIterator<Item = impl AsRef<OsStr>>,
-        words: impl IntoIterator<Item = impl AsRef<OsStr>>,
-    ) -> Tool {
-        let mut all: Vec<std::ffi::OsString> = vec!["run".into(), "-F".into()];
-        all.push(self.config_path().into());
-        all.extend(before.into_iter().map(|word| word.as_ref().to_owned()));
-        all.push("--".into());
-        all.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
-        self.fakessh(all)
-    }
-
-    /// The `fakessh` command with these arguments.
-    pub fn fakessh(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
-        let program = binary::fakessh().into_os_string();
-        let arguments = arguments.into_iter().map(|word| word.as_ref().to_owned());
-        self.program(std::iter::once(program).chain(arguments))
-    }
-
-    /// Writes `ssh`, `scp` and `sftp` that are OpenSSH's with the lab's configuration.
-    pub(crate) fn write_wrappers(&self) {
-        let bin = self.dir().join("bin");
-        let config = self.config_path().display().to_string();
-        let ssh = bin.join("ssh").display().to_string();
-        for (name, options) in [
-            ("ssh", format!("-F '{config}'")),
-            ("scp", format!("-F '{config}' -S '{ssh}'")),
-            ("sftp", format!("-F '{config}' -S '{ssh}'")),
-        ] {
-            let script = format!("#!/bin/sh\nexec /usr/bin/{name} {options} \"$@\"\n");
-            write_script(&bin.join(name), &script);
-        }
-    }
-}
-
 /// The server.
 impl Lab {
     pub(crate) fn start_server(&self, port: Option<u16>) {
@@ -233,11 +204,73 @@ impl Lab {
         let setup = ServerSetup {
             directory: &inner.dir.join("server"),
             config: &inner.server_config,
-            private_mounts: inner.private_mounts.as_deref(),
+            enter: &self.enter(),
             mark: &inner.mark,
         };
         let server = Server::start(&setup, port, &inner.log, &inner.guardian);
         *inner.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
+    }
+
+    /// Options of `nsenter(1)` that lead to where the server lives.
+    fn enter(&self) -> Vec<String> {
+        let inner = &self.0;
+        let mut options = Vec::new();
+        options.extend(inner.mounts.as_ref().map(|mounts| mounts.enter("mount", "mnt")));
+        if let (Some(network), Some(host)) = (&inner.network, &inner.server_host) {
+            options.push(network.enter(host));
+        }
+        options
+    }
+
+    /// A file or directory as the server and its sessions see it.
+    pub fn seen_by_target(&self, path: &str) -> PathBuf {
+        match &self.0.mounts {
+            Some(mounts) => format!("/proc/{}/root{path}", mounts.pid()).into(),
+            None => path.into(),
+        }
+    }
+
+    /// Changes a file of the `/etc` that the lab has for itself: see [`LabBuilder::etc`].
+    ///
+    /// # Panics
+    /// Where the lab has none.
+    pub fn change_etc(&self, path: &str, change: impl FnOnce(String) -> String) {
+        assert!(self.0.mounts.is_some(), "the lab has no /etc of its own");
+        let file = self.seen_by_target("/etc").join(path);
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let text = change(text)
+            .replace("$ACCOUNT", &self.account().name)
+            .replace("$LAB", &self.dir().to_string_lossy());
+        fs::write(&file, text).expect("writing a file of the lab's /etc");
+    }
+
+    /// Gives a root devices and `/proc`, as the lab's server and its sessions see it.
+    ///
+    /// # Panics
+    /// Where the lab has no mount namespace of its own.
+    pub fn furnish(&self, root: &Path) {
+        let mounts = self.0.mounts.as_ref().expect("a mount namespace of the lab's own");
+        let devices = crate::root::devices(root);
+        let script = format!("{devices}\nmount -t proc proc '{}/proc'", root.display());
+        let done = Command::new("nsenter")
+            .args([&mounts.enter("mount", "mnt"), "sh", "-e", "-c", &script])
+            .env_clear()
+            .env("PATH", crate::tool::PATH)
+            .output()
+            .expect("starting nsenter");
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "furnishing {}: {said}", root.display());
+    }
+
+    /// Lets this live as long as the lab: a container.
+    pub fn keep(&self, value: impl Any + Send) {
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(value));
+    }
+
+    /// Takes the first process of a container, and all that run in it, for the lab's own.
+    pub(crate) fn adopt(&self, pid: u32) {
+        let process = Process::open(pid).expect("the first process of a container");
+        self.0.containers.lock().unwrap_or_else(PoisonError::into_inner).push(process);
     }
 
     /// Stops the server with all its sessions, as a machine that goes down, and gives the port.
@@ -270,103 +303,6 @@ impl Lab {
         let key = fs::read_to_string(self.dir().join("server/host_key.pub")).unwrap();
         let line = format!("fakessh-lab {key}");
         fs::write(self.known_hosts(), line).expect("writing the lab's known_hosts");
-    }
-
-    /// The server's processes that serve connections, and all that they started.
-    pub fn server_processes(&self) -> Vec<Process> {
-        let server = self.0.server.lock().unwrap_or_else(PoisonError::into_inner);
-        server.as_ref().map_or_else(Vec::new, |server| leftovers::descendants(server.pid()))
-    }
-
-    /// Kills the server's processes that serve connections, but not the one that listens: what a
-    /// crash or an administrator does to sessions.
-    pub fn kill_connections(&self) {
-        for process in self.server_processes() {
-            if process.command.starts_with("sshd") {
-                process.kill();
-            }
-        }
-    }
-
-    /// The account's processes, and those with the lab's mark; not the server.
-    pub fn processes(&self) -> Vec<Process> {
-        let uid = privilege::is_root().then_some(self.account().uid);
-        let server = self.0.server.lock().unwrap_or_else(PoisonError::into_inner);
-        let listener = server.as_ref().map_or(0, Server::pid);
-        let mut found = leftovers::processes(self.mark(), uid);
-        found.retain(|process| process.pid != listener);
-        found
-    }
-
-    /// Ends the master, and then holds that no process and no file is left on either side but the
-    /// lab's own: what a user expects after `fakessh stop`.
-    ///
-    /// # Panics
-    /// Where something is left.
-    #[track_caller]
-    pub fn expect_nothing_left(&self) {
-        self.fakessh(["stop"]).run();
-        self.expect_no_processes();
-        let uid = self.account().uid;
-        let on_target = if privilege::is_root() { leftovers::temporary_files(uid) } else { vec![] };
-        assert!(on_target.is_empty(), "left on the target: {on_target:?}");
-        let mut on_client = listing(&self.dir().join("tmp"));
-        on_client.extend(self.run_directories());
-        on_client.extend(listing(&self.fakessh_dir()).into_iter().filter(|it| it == "control"));
-        assert!(on_client.is_empty(), "left on the client's side: {on_client:?}");
-    }
-
-    /// The names of the run directories that are there.
-    pub fn run_directories(&self) -> Vec<String> {
-        let mut names = listing(&self.fakessh_dir());
-        names.retain(|name| name.starts_with("run-"));
-        names
-    }
-
-    /// The master's process.
-    ///
-    /// # Panics
-    /// Where there is none, or more than one.
-    #[track_caller]
-    pub fn master(&self) -> Process {
-        let mut masters = self.processes();
-        masters.retain(|process| process.command.contains(" master --background"));
-        assert_eq!(masters.len(), 1, "not one master: {masters:?}");
-        masters.remove(0)
-    }
-
-    /// The slaves on the target, and the processes that watch over them.
-    pub fn slaves(&self) -> Vec<Process> {
-        let mut slaves = self.processes();
-        slaves.retain(|process| {
-            let program = process.command.split(' ').next().unwrap_or_default();
-            program.contains("/.fakessh-")
-        });
-        slaves
-    }
-
-    /// Waits for the end of the server's connections and of all that they started.
-    ///
-    /// # Panics
-    /// Where one does not end.
-    #[track_caller]
-    pub fn expect_no_sessions(&self) {
-        for process in self.server_processes() {
-            let ended = process.wait(ENDING);
-            assert!(ended, "still there: {} {}", process.pid, process.command);
-        }
-    }
-
-    /// Waits for the end of all processes of the lab but its server.
-    ///
-    /// # Panics
-    /// Where one does not end.
-    #[track_caller]
-    pub fn expect_no_processes(&self) {
-        for process in self.processes() {
-            let ended = process.wait(ENDING);
-            assert!(ended, "still there: {} {}", process.pid, process.command);
-        }
     }
 }
 

@@ -95,15 +95,24 @@ pub fn descendants(pid: u32) -> Vec<Process> {
 }
 
 /// The processes whose environment or command line, as they were started with, holds this mark,
-/// and those of this user. Zombies and this process are left out.
-pub fn processes(mark: &str, uid: Option<u32>) -> Vec<Process> {
+/// those of these users, and those in these mount namespaces. Zombies and this process are left out.
+pub fn processes(mark: &str, uids: &[u32], mounts: &[u64]) -> Vec<Process> {
     let entries = fs::read_dir("/proc").expect("reading /proc");
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|&pid| pid != std::process::id())
-        .filter(|&pid| is_marked(pid, mark) || uid.is_some_and(|uid| is_of_user(pid, uid)))
+        .filter(|&pid| {
+            is_marked(pid, mark)
+                || uids.iter().any(|&uid| is_of_user(pid, uid))
+                || mount_namespace(pid).is_some_and(|inode| mounts.contains(&inode))
+        })
         .filter_map(Process::open)
         .filter(|process| !process.command.is_empty())
         .collect()
+}
+
+/// The number of the mount namespace that a process lives in.
+pub fn mount_namespace(pid: u32) -> Option<u64> {
+    fs::metadata(format!("/proc/{pid}/ns/mnt")).ok().map(|metadata| metadata.ino())
 }
 
 fn is_marked(pid: u32, mark: &str) -> bool {

@@ -3,7 +3,9 @@
 //! A [`Lab`] is a real `sshd` on loopback with keys, an account and a temporary directory of its
 //! own. A [`Tool`] is a program started in it as a user would start it: with [`Client::Ssh`] its
 //! `ssh` is OpenSSH's, with [`Client::Fakessh`] it is ours, started by `fakessh run`, so that one
-//! test body holds both against the same expectation. A [`Relay`] puts a bad network between.
+//! test body holds both against the same expectation. A [`Relay`] puts a bad network between, a
+//! [`Network`] hosts that can't all reach each other, and [`Docker`], [`Lxc`] and [`Container`] are
+//! further places on the target. A [`Terminal`] and an [`Askpass`] answer what is asked.
 //! Whatever a lab started or created is gone when its last holder drops it, and also when the test
 //! process dies: see [`guardian`].
 //!
@@ -16,31 +18,47 @@
 )]
 
 pub mod account;
+pub mod askpass;
 pub mod bench;
 pub mod binary;
 pub mod builder;
 mod capture;
 pub mod client;
 pub mod client_config;
+pub mod container;
+pub mod docker;
+mod etc;
 pub mod gate;
 pub mod guardian;
 pub mod lab;
 pub mod leftovers;
 pub mod log;
+mod namespaces;
+pub mod network;
 pub mod pattern;
 pub mod privilege;
+mod programs;
 pub mod relay;
+mod remains;
+pub mod root;
 pub mod running;
 pub mod server;
+pub mod shell;
+pub mod stand_ins;
 pub mod terminal;
 pub mod tool;
 pub mod tree;
 
+pub use askpass::Askpass;
 pub use builder::LabBuilder;
 pub use client::Client;
+pub use container::{Container, Lxc};
+pub use docker::Docker;
 pub use gate::Gate;
 pub use lab::{Lab, SharedLab};
+pub use network::Network;
 pub use relay::Relay;
 pub use running::{Finished, Running};
+pub use shell::Shell;
 pub use terminal::Terminal;
 pub use tool::Tool;

@@ -1,4 +1,4 @@
-//! A real `sshd` on loopback.
+//! A real `sshd`, on loopback or in a network namespace.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ pub(crate) struct ServerSetup<'a> {
     pub(crate) directory: &'a Path,
     /// Configuration, without the port.
     pub(crate) config: &'a str,
-    /// Commands that are run before it, in a mount namespace that it then lives in.
-    pub(crate) private_mounts: Option<&'a str>,
+    /// Options of `nsenter(1)` that lead to where it lives; none for here.
+    pub(crate) enter: &'a [String],
     /// The lab's mark, for its environment.
     pub(crate) mark: &'a str,
 }
@@ -83,12 +83,11 @@ impl Server {
 
 fn spawn(setup: &ServerSetup<'_>, file: &Path) -> Child {
     let sshd = sshd_path();
-    let mut command = match setup.private_mounts {
-        None => Command::new(sshd),
-        Some(script) => {
-            let mut command = Command::new("unshare");
-            let script = format!("set -e\n{script}\nexec \"$0\" \"$@\"");
-            command.args(["--mount", "--propagation", "private", "sh", "-c", &script]).arg(sshd);
+    let mut command = match setup.enter {
+        [] => Command::new(sshd),
+        options => {
+            let mut command = Command::new("nsenter");
+            command.args(options).arg("--").arg(sshd);
             command
         }
     };

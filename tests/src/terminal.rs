@@ -1,95 +1,86 @@
-//! A terminal with a shell on it, as a person sits before one.
+//! A terminal with a person at it, as far as a test needs one: reads what is on the screen, types.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 
-use crate::{Lab, Running};
+use crate::capture::Capture;
 
-/// How long something may take to be shown. A guard against hangs only.
+/// How long [`Terminal::wait_for`] waits before the test fails.
 const GUARD: Duration = Duration::from_secs(60);
 
-/// A terminal and the shell that leads its session, with job control.
+/// A pseudo-terminal with echo, as a shell leaves it. See [`crate::Tool::on_terminal`].
 #[derive(Debug)]
 pub struct Terminal {
-    master: File,
-    /// What was shown and not yet looked for.
-    unseen: String,
-    /// Dropped after the terminal, which hangs up on it.
-    shell: Running,
+    keyboard: File,
+    terminal: File,
+    screen: Capture,
+}
+
+impl Default for Terminal {
+    fn default() -> Terminal {
+        Terminal::new()
+    }
 }
 
 impl Terminal {
-    /// Starts bash on a new terminal, in the environment of the lab's user. Its prompt is `$ `.
-    pub fn start(lab: &Lab) -> Terminal {
+    /// A new one.
+    ///
+    /// # Panics
+    /// Where the system has none to give.
+    pub fn new() -> Terminal {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = openpt(flags).expect("opening a terminal");
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let program_side = rustix::fs::open(&name, flags, Mode::empty()).unwrap();
-        let give = || -> OwnedFd { program_side.try_clone().unwrap() };
-        // The terminal becomes the controlling one of a session that bash leads.
-        let words = ["setsid", "-w", "-c", "bash", "--norc", "--noprofile", "--noediting", "-i"];
-        let shell = lab.program(words).env("PS1", "$ ").env("TERM", "xterm");
-        let shell = shell.stdin(give()).stdout(give()).stderr(give()).start();
-        let mut terminal = Terminal { master: File::from(master), unseen: String::new(), shell };
-        terminal.shows("$ ");
-        terminal
+        let master = openpt(flags).expect("opening a pseudo-terminal");
+        grantpt(&master).expect("a pseudo-terminal");
+        unlockpt(&master).expect("a pseudo-terminal");
+        let name = ptsname(&master, Vec::new()).expect("a pseudo-terminal's name");
+        let path = Path::new(name.to_str().expect("a plain name"));
+        // Not as the controlling terminal of the test, which may have none.
+        let flags =
+            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
+        let terminal = rustix::fs::open(path, flags, rustix::fs::Mode::empty());
+        let terminal = File::from(terminal.expect("opening the other side of a pseudo-terminal"));
+        let keyboard = File::from(master);
+        let screen = Capture::follow(Some(keyboard.try_clone().expect("a second descriptor")));
+        Terminal { keyboard, terminal, screen }
     }
 
-    /// Types this.
-    pub fn types(&mut self, text: &str) {
-        self.master.write_all(text.as_bytes()).expect("typing on a terminal");
+    /// The side that programs are given.
+    pub fn side_of_programs(&self) -> OwnedFd {
+        self.terminal.try_clone().expect("a second descriptor").into()
     }
 
-    /// Waits until this is shown; gives what was shown up to it and with it.
+    /// Waits until this text is on the screen, and gives all that is.
     ///
     /// # Panics
     /// After a minute.
     #[track_caller]
-    pub fn shows(&mut self, text: &str) -> String {
-        self.shows_one_of(&[text]).1
+    pub fn wait_for(&self, needle: &str) -> String {
+        let found = self.screen.wait(GUARD, |bytes, _| {
+            let text = String::from_utf8_lossy(bytes);
+            text.contains(needle).then(|| text.into_owned())
+        });
+        found.unwrap_or_else(|| panic!("no {needle:?} on the terminal:\n{}", self.text()))
     }
 
-    /// Waits until one of these is shown; gives its place among them, and what was shown up to it
-    /// and with it.
-    ///
-    /// # Panics
-    /// After a minute.
-    #[track_caller]
-    pub fn shows_one_of(&mut self, texts: &[&str]) -> (usize, String) {
-        let begin = Instant::now();
-        loop {
-            let found = texts.iter().enumerate();
-            let found = found.filter_map(|(place, text)| Some((self.unseen.find(text)?, place)));
-            if let Some((at, place)) = found.min() {
-                let rest = self.unseen.split_off(at + texts[place].len());
-                return (place, std::mem::replace(&mut self.unseen, rest));
-            }
-            let left = GUARD.saturating_sub(begin.elapsed());
-            let timeout = Timespec::try_from(left).expect("a duration that poll can take");
-            let mut fds = [PollFd::new(&self.master, PollFlags::IN)];
-            let ready = poll(&mut fds, Some(&timeout)).unwrap_or(0);
-            assert!(ready > 0, "none of {texts:?} is shown in {:?}", self.unseen);
-            let mut buffer = [0; 1024];
-            let read = self.master.read(&mut buffer);
-            let read = read.unwrap_or_else(|error| {
-                panic!("{error}: none of {texts:?} is shown in {:?}", self.unseen)
-            });
-            self.unseen.push_str(&String::from_utf8_lossy(&buffer[..read]));
-        }
+    /// All that was written to the screen so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.screen.bytes()).into_owned()
     }
 
-    /// Ends the shell, and waits for it.
-    pub fn exit(mut self) {
-        self.types("exit\n");
-        self.shell.wait();
+    /// Types a line.
+    pub fn type_line(&self, text: &str) {
+        (&self.keyboard).write_all(format!("{text}\n").as_bytes()).expect("typing");
+    }
+
+    /// Whether what is typed shows.
+    pub fn echoes(&self) -> bool {
+        let modes = tcgetattr(&self.terminal).expect("the modes of a terminal");
+        modes.local_modes.contains(LocalModes::ECHO)
     }
 }

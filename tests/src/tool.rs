@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::Terminal;
 use crate::running::{Finished, Running};
 
 /// The `PATH` that everything in a lab starts with. No directory of the caller's home is in it:
@@ -21,6 +22,9 @@ pub const GUARD: Duration = Duration::from_secs(60);
 pub struct Tool {
     command: Command,
     words: Vec<OsString>,
+    /// What starts it: `nsenter` with its options, or nothing.
+    before: Vec<OsString>,
+    on_terminal: bool,
     input: Input,
     output_taken: bool,
     error_taken: bool,
@@ -50,10 +54,12 @@ impl Tool {
         assert!(!words.is_empty(), "a tool has at least its name");
         // A session of its own, so that nothing asks whoever runs the tests, on their terminal.
         let mut command = Command::new("setsid");
-        command.args(&words).env_clear().env("PATH", PATH);
+        command.env_clear().env("PATH", PATH);
         Tool {
             command,
             words,
+            before: Vec::new(),
+            on_terminal: false,
             input: Input::Null,
             output_taken: false,
             error_taken: false,
@@ -120,6 +126,21 @@ impl Tool {
         self
     }
 
+    /// Starts it on this terminal, which is its controlling one and its standard input. Standard
+    /// output and error are captured as otherwise.
+    #[must_use]
+    pub fn on_terminal(mut self, terminal: &Terminal) -> Tool {
+        self.on_terminal = true;
+        self.stdin(terminal.side_of_programs())
+    }
+
+    /// Starts it where this option of `nsenter(1)` leads.
+    #[must_use]
+    pub(crate) fn entering(mut self, option: &str) -> Tool {
+        self.before = ["nsenter", option, "--"].map(OsString::from).to_vec();
+        self
+    }
+
     /// Kills it, and fails the test, after this time instead of [`GUARD`].
     #[must_use]
     pub fn guard(mut self, guard: Duration) -> Tool {
@@ -127,11 +148,15 @@ impl Tool {
         self
     }
 
-    /// Starts it, as the leader of a session of its own without a terminal.
+    /// Starts it, as the leader of a session of its own, without a terminal unless it was given one.
     ///
     /// # Panics
     /// Where it can't be started.
     pub fn start(mut self) -> Running {
+        if self.on_terminal {
+            self.command.arg("--ctty");
+        }
+        self.command.args(&self.before).args(&self.words);
         match self.input {
             Input::Null => _ = self.command.stdin(Stdio::null()),
             Input::Bytes(_) | Input::Open => _ = self.command.stdin(Stdio::piped()),

@@ -9,7 +9,7 @@ use std::process::Command;
 use fakessh_tests::account::PASSWORD;
 use fakessh_tests::lab::write_script;
 use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Client, Lab, Tool, both_clients};
+use fakessh_tests::{Askpass, Client, Lab, Tool, both_clients};
 
 /// `ssh NAME 'echo in'`, with a login of its own: ours would use a connection that it has.
 fn get_in(lab: &Lab, client: Client, name: &str) -> Tool {
@@ -22,40 +22,6 @@ fn get_in(lab: &Lab, client: Client, name: &str) -> Tool {
 /// A name for what a test adds to the configuration.
 fn name(what: &str, client: Client) -> String {
     format!("{what}-{client:?}").to_lowercase()
-}
-
-/// An SSH_ASKPASS that gives these answers, one a call and the last one from then on, and notes
-/// what it was asked.
-struct Askpass(PathBuf);
-
-impl Askpass {
-    fn new(lab: &Lab, what: &str, answers: &[&str]) -> Askpass {
-        let dir = lab.local_dir(what);
-        for (number, answer) in answers.iter().enumerate() {
-            fs::write(dir.join(format!("answer{}", number + 1)), format!("{answer}\n")).unwrap();
-        }
-        let script = format!(
-            "#!/bin/sh\ncd '{}'\necho \"$1\" >>asked\necho >>calls\nn=$(wc -l <calls)\n\
-             while [ ! -e answer$n ]; do n=$((n - 1)); done\ncat answer$n\n",
-            dir.display()
-        );
-        write_script(&dir.join("askpass"), &script);
-        Askpass(dir)
-    }
-
-    fn for_tool(&self, tool: Tool) -> Tool {
-        tool.env("SSH_ASKPASS", self.0.join("askpass")).env("SSH_ASKPASS_REQUIRE", "force")
-    }
-
-    /// What was asked.
-    fn asked(&self) -> String {
-        fs::read_to_string(self.0.join("asked")).unwrap_or_default()
-    }
-
-    /// How often something was asked.
-    fn count(&self) -> usize {
-        fs::read_to_string(self.0.join("calls")).unwrap_or_default().lines().count()
-    }
 }
 
 /// Makes a key with these options of ssh-keygen and lets the server know it.

@@ -31,7 +31,7 @@ fn everything_is_gone_when_a_lab_is_dropped_in_mid_session() {
     for process in processes {
         assert!(process.wait(Duration::from_secs(10)), "still there: {process:?}");
     }
-    let left = leftovers::processes(&mark, None);
+    let left = leftovers::processes(&mark, &[], &[]);
     assert!(left.is_empty(), "{left:?}");
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
     assert!(!fakessh_tests::privilege::is_root() || !passwd.contains(&account.name));

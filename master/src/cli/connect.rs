@@ -3,26 +3,32 @@
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::Request;
 use fakessh::directory::Directory;
+use fakessh::route::Names;
 
 use super::FAILURE;
 use super::destination::ConnectionOptions;
+use super::password::PasswordFile;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
     options: ConnectionOptions,
-    /// Hosts: [user@]host[:port], or aliases of ssh_config
+    #[command(flatten)]
+    password: PasswordFile,
+    /// Hosts, aliases of ssh_config, or routes: web1, bastion+web1+sudo
     #[arg(required = true, value_name = "DEST")]
     destinations: Vec<String>,
 }
 
 pub(super) fn connect(arguments: Arguments) -> anyhow::Result<u8> {
+    arguments.password.read()?;
     let directory = Directory::of_user()?;
+    let names = Names::of_user()?;
     let mut status = 0;
     for destination in &arguments.destinations {
-        let target = arguments.options.target(destination)?;
+        let route = arguments.options.route(destination, &names)?;
         // One that fails is no reason to leave out the others.
-        if let Err(error) = Client::call(&directory, &Request::Connect((&target).into()), &[]) {
+        if let Err(error) = Client::call(&directory, &Request::Connect(route), &[]) {
             super::say(&error.into());
             status = FAILURE;
         }

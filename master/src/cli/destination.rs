@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::Args;
-use fakessh::ssh_config::{Target, parse_destination};
+use fakessh::route::{Names, Options, Route};
 
 /// Options of `ssh` that say how to get to a host.
 #[derive(Args, Clone, Debug, Default)]
@@ -43,16 +43,18 @@ impl ConnectionOptions {
         words
     }
 
-    /// A destination with these options. What the destination itself says comes first, as in ssh.
-    pub(super) fn target(&self, destination: &str) -> anyhow::Result<Target> {
-        if destination.contains('+') {
-            anyhow::bail!("{destination}: routes of several hops are not supported yet");
-        }
-        let mut target = parse_destination(destination)?;
-        target.user = target.user.or_else(|| self.login.clone());
-        target.port = target.port.or(self.port);
-        target.connection = self.words();
-        Ok(target)
+    /// A route with the names in it replaced by what the user's configuration says, and these
+    /// options on the steps that they are for. What a step itself says comes first, as in ssh.
+    pub(super) fn route(&self, text: &str, names: &Names) -> anyhow::Result<Route> {
+        let options = Options {
+            config: self.config.clone(),
+            jump: self.jump.clone(),
+            login: self.login.clone(),
+            port: self.port,
+            identity: self.identity.clone(),
+            option: self.option.clone(),
+        };
+        Ok(names.expand(Route::parse(text)?)?.with_options(&options)?)
     }
 
     /// The words for hosts that are taken from command lines, with user and port among them.

@@ -6,6 +6,7 @@ mod demo;
 mod destination;
 mod ls;
 mod master;
+mod password;
 mod run;
 mod ssh;
 mod stop;
@@ -29,6 +30,8 @@ pub(crate) const FAILURE: u8 = fakessh_protocol::exit::TRANSPORT_FAILURE;
     after_help = "\
 Examples:
   fakessh run web1 -- rsync -a ./site/ remote:/srv/site/
+  fakessh run bastion+web1+sudo -- scp nginx.conf remote:/etc/nginx/
+  fakessh run --on web1 --route db=db1+sudo:postgres -- rsync -a /data/ db:/restore/
   fakessh run --route a=web1 --route b=web2 -- scp -3 a:file b:file
   fakessh run -- ansible-playbook site.yml
   fakessh ssh web1 uptime

@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 
 use anyhow::{Context as _, bail};
 use fakessh::daemon::client::{Client, say};
-use fakessh::daemon::control::{Destination, Request, RunRequest};
+use fakessh::daemon::control::{Request, RunRequest};
 use fakessh::directory::Directory;
+use fakessh::route::{Names, Route};
 use fakessh::tool::{self, RunDirectory};
+use fakessh_protocol::invocation::{self, Invocation};
+use fakessh_shim::parse::{CommandLine, Local, current_environment};
 
 use super::destination::ConnectionOptions;
+use super::password::PasswordFile;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -18,14 +23,25 @@ With DEST, every host name in CMD means DEST. With --route NAME=DEST, NAME means
 name that neither covers is refused. With neither, hosts are taken from each ssh command line and
 connected to as ssh would.
 
+DEST is [user@]host[:port], an alias of ssh_config, a name of ~/.config/fakessh/config.toml, or a
+route, whose steps are joined by +: bastion+web1+sudo, web1+docker:app, web1+su:postgres.
+
+With --on, CMD itself runs on a target, and its ssh leads back to the --route names and to nothing
+else.
+
 The exit status is that of CMD, or 128 plus the number of the signal that killed it; 127 if CMD
 does not exist, 126 if it can't be run, 255 if there is no connection.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     options: ConnectionOptions,
-    /// Where every host name leads: [user@]host[:port], or an alias of ssh_config
-    #[arg(value_name = "DEST")]
+    #[command(flatten)]
+    password: PasswordFile,
+    /// Where every host name leads
+    #[arg(value_name = "DEST", conflicts_with = "on")]
     destination: Option<String>,
+    /// Where CMD itself is to run
+    #[arg(long, value_name = "DEST")]
+    on: Option<String>,
     /// Where NAME leads; may be given several times
     #[arg(long, value_name = "NAME=DEST")]
     route: Vec<String>,
@@ -35,36 +51,93 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
+    arguments.password.read()?;
+    let request = request(&arguments)?;
+    match arguments.on {
+        Some(on) => on_target(on, request, arguments.command),
+        None => here(request, &arguments.command),
+    }
+}
+
+/// What the command line asks for.
+fn request(arguments: &Arguments) -> anyhow::Result<RunRequest> {
     let options = &arguments.options;
-    let every = arguments.destination.as_deref();
-    let every = every.map(|destination| options.target(destination)).transpose()?;
+    let names = Names::of_user()?;
+    let route = |text: &str| options.route(text, &names);
+    let every = arguments.destination.as_deref().map(route).transpose()?;
+    let on = arguments.on.as_deref().map(route).transpose()?;
     let mut routes = BTreeMap::new();
-    for route in &arguments.route {
-        let Some((name, destination)) = route.split_once('=').filter(|(name, _)| !name.is_empty())
+    for given in &arguments.route {
+        let Some((name, destination)) = given.split_once('=').filter(|(name, _)| !name.is_empty())
         else {
-            bail!("--route {route}: it has the form NAME=DEST");
+            bail!("--route {given}: it has the form NAME=DEST");
         };
-        let target = options.target(destination)?;
-        if routes.insert(name.to_owned(), Destination::from(&target)).is_some() {
+        if routes.insert(name.to_owned(), route(destination)?).is_some() {
             bail!("--route {name} is given twice");
         }
     }
-    let directory = Directory::of_user()?;
-    let run_directory = RunDirectory::create(&directory)?;
-    let (ours, masters) = tool::socket_pair()?;
-    let mapped = every.is_some() || !routes.is_empty();
-    let connection = if mapped { Vec::new() } else { options.all_words() };
-    let request = RunRequest {
-        every: every.as_ref().map(Destination::from),
+    let is_mapped = on.is_some() || every.is_some() || !routes.is_empty();
+    let connection = if is_mapped { Vec::new() } else { options.all_words() };
+    let names: BTreeMap<String, Route> =
+        if is_mapped { BTreeMap::new() } else { names.routes()? };
+    Ok(RunRequest {
+        on,
+        every,
         routes,
+        names,
         connection: connection.iter().map(|word| word.as_os_str().into()).collect(),
         real_ssh: true,
-        directory: Some(run_directory.path().to_owned()),
+        directory: None,
+    })
+}
+
+/// Runs the tool on a target: to the master it is one more session of ours.
+fn on_target(on: String, request: RunRequest, command: Vec<OsString>) -> anyhow::Result<u8> {
+    let (ours, masters) = tool::socket_pair()?;
+    let directory = Directory::of_user()?;
+    let (client, _) = Client::call(&directory, &Request::Run(request), &[masters.as_fd()])?;
+    // The run is served as long as its socket is held: as long as this process lives.
+    std::mem::forget(client);
+    drop(masters);
+    let set_env = terminal_size()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.as_bytes().to_vec(), value.to_string().into_bytes()));
+    let invocation = Invocation {
+        destination: invocation::Destination { user: None, host: on, port: None },
+        request: invocation::Request::Tool(command.into_iter().map(OsString::into_vec).collect()),
+        control: None,
+        connection: Vec::new(),
+        batch: false,
+        send_env: Vec::new(),
+        set_env: set_env.collect(),
+        environment: current_environment(),
+        directory: std::env::current_dir().unwrap_or_default().into_os_string().into_vec(),
+        unserved: None,
+        announce: false,
+        verbosity: 0,
     };
+    let line = CommandLine { invocation, local: Local::default(), argv: Vec::new() };
+    Ok(fakessh_shim::session::run(line, ours))
+}
+
+/// The size of the terminal that the tool's output is for, as programs look for it that have
+/// none.
+fn terminal_size() -> Option<[(&'static str, u16); 2]> {
+    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
+    Some([("COLUMNS", size.ws_col), ("LINES", size.ws_row)])
+}
+
+/// Runs the tool on this host.
+fn here(mut request: RunRequest, command: &[OsString]) -> anyhow::Result<u8> {
+    let directory = Directory::of_user()?;
+    let run_directory = RunDirectory::create(&directory)?;
+    let (ours, masters): (OwnedFd, OwnedFd) = tool::socket_pair()?;
+    request.directory = Some(run_directory.path().to_owned());
     let descriptors = [masters.as_fd(), run_directory.listener().as_fd()];
     let (client, _) = Client::call(&directory, &Request::Run(request), &descriptors)?;
     drop(masters);
-    let (program, words) = arguments.command.split_first().context("no command")?;
+    let (program, words) = command.split_first().context("no command")?;
     let mut tool = tool::prepare(program, &run_directory, &ours)?;
     tool.args(words);
     // Only the tool holds it from here on: the master sees when nobody does any more.

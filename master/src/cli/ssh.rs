@@ -7,20 +7,31 @@ use std::os::fd::{AsFd, OwnedFd};
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::{Request, RunRequest};
 use fakessh::directory::Directory;
+use fakessh::route::Names;
 use fakessh::tool;
 use fakessh_shim::find::{self, NotFound};
+
+use super::password::PasswordFile;
 
 /// Everything is ssh's own, `--help` too.
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
-    /// Options, destination and command, as for ssh(1)
+    /// Options, destination (or route) and command, as for ssh(1); before them all there may be
+    /// --password-file FILE
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "SSH ARGUMENT")]
     arguments: Vec<OsString>,
 }
 
 pub(super) fn ssh(arguments: Arguments) -> u8 {
+    let mut words = arguments.arguments;
+    // Our own, before all of ssh's.
+    let password = PasswordFile::take_from(&mut words).and_then(|password| password.read());
+    if let Err(error) = password {
+        super::say(&error);
+        return super::FAILURE;
+    }
     let mut args = vec![OsString::from("ssh")];
-    args.extend(arguments.arguments);
+    args.extend(words);
     fakessh_shim::ssh_over(args, |_| run_of_our_own(false))
 }
 
@@ -38,8 +49,10 @@ fn run_of_our_own(real_ssh: bool) -> Result<OwnedFd, String> {
     let run = || -> anyhow::Result<OwnedFd> {
         let (ours, masters) = tool::socket_pair()?;
         let request = RunRequest {
+            on: None,
             every: None,
             routes: BTreeMap::new(),
+            names: Names::of_user()?.routes()?,
             connection: Vec::new(),
             real_ssh,
             directory: None,

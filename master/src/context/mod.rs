@@ -1,5 +1,6 @@
 //! A context: one place where programs can be run, reached once and held.
 
+mod leg;
 mod registry;
 mod slots;
 mod variables;
@@ -11,14 +12,20 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fakessh_protocol::invocation::Invocation;
-use fakessh_protocol::message::ProgramKind;
+use fakessh_protocol::message::{self, ProgramKind, Tool};
 use thiserror::Error;
+use tokio::sync::{Mutex, mpsc};
 
+use crate::auth::Patience;
 use crate::caller::Caller;
+use crate::hop::helper::{Helper, Talk};
+use crate::hop::process::Process;
 use crate::hop::ssh::{ConnectError, SshConnection};
-use crate::link::{Keepalive, Link, LinkLost, Session};
+use crate::hop::{Kind, Start};
+use crate::link::{Keepalive, Link, LinkLost, Raised, Session, direct};
 use crate::ssh_config::{ConfigError, DestinationError, Resolved};
-use crate::start::{self, StartError};
+use crate::start::{self, StartError, Upload};
+use crate::stream::ByteStream;
 
 pub use registry::{Reached, Registry};
 pub use variables::SessionOptions;
@@ -48,9 +55,26 @@ pub enum ContextError {
     /// No connection, or no login.
     #[error(transparent)]
     Connect(Arc<ConnectError>),
-    /// No slave there.
-    #[error(transparent)]
-    Start(Arc<StartError>),
+    /// A helper did not get there, or no slave started behind it.
+    #[error("{hop}: {error}")]
+    Helper {
+        /// The hop, and where it was tried.
+        hop: String,
+        /// What it said.
+        error: Arc<StartError>,
+        /// Whether it asked something that nobody could be asked.
+        unanswered: bool,
+    },
+    /// A step needs a slave where none can run.
+    #[error("{name}: {needs} needs a slave there, and {why}")]
+    Slaveless {
+        /// Where none can run.
+        name: String,
+        /// What would need one.
+        needs: String,
+        /// Why not.
+        why: Arc<StartError>,
+    },
     /// Something of this machine.
     #[error("{0}")]
     Local(String),
@@ -59,23 +83,45 @@ pub enum ContextError {
 impl ContextError {
     /// Whether only this caller could not be asked: with another it may go well.
     fn is_unanswered(&self) -> bool {
-        matches!(self, ContextError::Connect(error) if error.is_unanswered())
+        match self {
+            ContextError::Connect(error) => error.is_unanswered(),
+            ContextError::Helper { unanswered, .. } => *unanswered,
+            _ => false,
+        }
     }
 }
 
 /// Most characters of an account's name that are believed. Linux allows 32.
 const MAX_USER: usize = 256;
 
-/// One place where programs can be run, with a slave that waits there.
+/// One place where programs can be run.
 pub struct Context {
     name: String,
     user: String,
-    resolved: Resolved,
-    link: Link,
-    connection: SshConnection,
+    /// Host and port of the nearest SSH connection; nothing where there is none.
+    address: Option<(String, u16)>,
+    serving: Serving,
+    way: Way,
+    /// Kept as long as this.
+    _base: Option<Arc<Context>>,
     since: SystemTime,
     sessions: Arc<AtomicUsize>,
     served: AtomicU64,
+}
+
+/// What starts the programs.
+enum Serving {
+    /// A slave that waits there.
+    Slave(Link),
+    /// The SSH server itself, each on a channel of its own: no slave can run there.
+    Direct(SshConnection, Arc<StartError>),
+}
+
+/// What was made to get there, and ends with it.
+enum Way {
+    Ssh(SshConnection),
+    Helper(Mutex<Helper>),
+    Process(Mutex<Process>),
 }
 
 impl fmt::Debug for Context {
@@ -85,32 +131,129 @@ impl fmt::Debug for Context {
 }
 
 impl Context {
-    /// Starts a slave at the far end of a connection.
-    async fn start(
-        name: String,
-        resolved: Resolved,
+    /// The context at the end of a connection. A slave is started there, unless it is known why
+    /// none can run; where that turns out, each session gets a channel of its own.
+    async fn at_host(
+        name: &str,
+        resolved: &Resolved,
+        base: Option<Arc<Context>>,
         connection: SshConnection,
+        known: Option<Arc<StartError>>,
     ) -> Result<Context, ContextError> {
-        let failed = |error| ContextError::Start(Arc::new(error));
-        let marker = start::marker().map_err(|error| {
-            ContextError::Local(format!("the system gives no random numbers: {error}"))
-        })?;
-        let stream = connection
-            .exec(start::command(&marker))
-            .await
-            .map_err(|error| failed(StartError::Refused(error.to_string())))?;
-        let link = start::start(stream, &marker, START_TIMEOUT, keepalive(&resolved)).await;
-        let link = link.map_err(failed)?;
-        Ok(Context {
-            name,
-            user: shown_user(&link.hello().user),
-            resolved,
-            link,
-            connection,
+        let started = match known {
+            Some(why) => Err(why),
+            None => slave_at_host(&connection, keepalive(resolved)).await?.map_err(Arc::new),
+        };
+        let (user, serving) = match started {
+            Ok(link) => (shown_user(&link.hello().user), Serving::Slave(link)),
+            Err(why) => (resolved.user.clone(), Serving::Direct(connection.clone(), why)),
+        };
+        let address = Some((resolved.hostname.clone(), resolved.port));
+        Ok(Context::new(name, user, address, serving, Way::Ssh(connection), base))
+    }
+
+    /// The context that a helper leads to: from `base`, or from this host.
+    async fn behind_helper(
+        name: &str,
+        (kind, argument): (&'static dyn Kind, &str),
+        base: Option<Arc<Context>>,
+        resolved: Option<&Resolved>,
+        caller: &Caller,
+    ) -> Result<Context, ContextError> {
+        let random = || {
+            start::marker().map_err(|error| {
+                ContextError::Local(format!("the system gives no random numbers: {error}"))
+            })
+        };
+        let marker = random()?;
+        let plan =
+            kind.plan(argument, &Start { script: start::script(&marker), marker: random()? });
+        let place = base.as_ref().map_or("this host", |base| base.name());
+        let hop = match base {
+            Some(_) => format!("{} on {place}", kind.name()),
+            None => kind.name().to_owned(),
+        };
+        let patience = Patience::new(START_TIMEOUT);
+        let keepalive = resolved.map(keepalive).unwrap_or_default();
+        let failed = |error: StartError, unanswered| ContextError::Helper {
+            hop: hop.clone(),
+            error: Arc::new(error),
+            unanswered,
+        };
+        let Some(base) = base else {
+            let (process, stream) = Process::start(&plan, caller)
+                .map_err(|error| failed(StartError::Refused(error.to_string()), false))?;
+            let link = start::start(stream, &marker, Upload::Sent, &patience, keepalive).await;
+            let link = link.map_err(|error| failed(error, false))?;
+            let user = shown_user(&link.hello().user);
+            let way = Way::Process(Mutex::new(process));
+            return Ok(Context::new(name, user, None, Serving::Slave(link), way, None));
+        };
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        let argv = plan.argv.iter().map(|word| word.as_encoded_bytes().to_vec()).collect();
+        let helper = message::Helper { argv, terminal: plan.terminal, carries: true };
+        let environment = plan.environment.iter();
+        let environment = environment.map(|(name, value)| (bytes(name), bytes(value))).collect();
+        let session = base.slave_session(ProgramKind::Helper(helper), environment, kind.name())?;
+        let who = format!("{}: {}", base.name(), kind.name());
+        let ask = patience.caller(caller).ask;
+        let (helper, stream) = Helper::start(session, Talk { prompt: plan.prompt, who, ask });
+        let link = start::start(stream, &marker, Upload::Carried, &patience, keepalive).await;
+        let link = link.map_err(|error| failed(error, helper.is_unanswered()))?;
+        helper.arrived();
+        let (user, address) = (shown_user(&link.hello().user), base.address.clone());
+        let way = Way::Helper(Mutex::new(helper));
+        Ok(Context::new(name, user, address, Serving::Slave(link), way, Some(base)))
+    }
+
+    fn new(
+        name: &str,
+        user: String,
+        address: Option<(String, u16)>,
+        serving: Serving,
+        way: Way,
+        base: Option<Arc<Context>>,
+    ) -> Context {
+        Context {
+            name: name.to_owned(),
+            user,
+            address,
+            serving,
+            way,
+            _base: base,
             since: SystemTime::now(),
             sessions: Arc::new(AtomicUsize::new(0)),
             served: AtomicU64::new(0),
-        })
+        }
+    }
+
+    /// A TCP connection that the slave opens, as a stream.
+    fn tcp(&self, host: &str, port: u16) -> Result<ByteStream, ContextError> {
+        let program = ProgramKind::Connection { host: host.to_owned(), port };
+        let session = self.slave_session(program, Vec::new(), "a connection from there")?;
+        let ask = Arc::new(crate::caller::AskNobody);
+        let (_, stream) = Helper::start(session, Talk { prompt: None, who: String::new(), ask });
+        Ok(stream)
+    }
+
+    /// A session that is part of a way, and not counted.
+    fn slave_session(
+        &self,
+        program: ProgramKind,
+        environment: Vec<(Vec<u8>, Vec<u8>)>,
+        needs: &str,
+    ) -> Result<Session, ContextError> {
+        match &self.serving {
+            Serving::Slave(link) => {
+                let opened = link.open(program, environment);
+                opened.map_err(|lost| ContextError::Local(format!("{}: {lost}", self.name)))
+            }
+            Serving::Direct(_, why) => Err(ContextError::Slaveless {
+                name: self.name.clone(),
+                needs: needs.to_owned(),
+                why: why.clone(),
+            }),
+        }
     }
 
     /// The destination as it was first asked for.
@@ -124,9 +267,17 @@ impl Context {
         &self.user
     }
 
-    /// Host name or address, and port.
-    pub fn address(&self) -> (&str, u16) {
-        (&self.resolved.hostname, self.resolved.port)
+    /// Host name or address, and port, of the nearest SSH connection; `None` where there is none.
+    pub fn address(&self) -> Option<(&str, u16)> {
+        self.address.as_ref().map(|(host, port)| (host.as_str(), *port))
+    }
+
+    /// Why each session has an SSH channel of its own; `None` where a slave serves them.
+    pub fn why_direct(&self) -> Option<&Arc<StartError>> {
+        match &self.serving {
+            Serving::Slave(_) => None,
+            Serving::Direct(_, why) => Some(why),
+        }
     }
 
     /// When the connection was made.
@@ -144,14 +295,27 @@ impl Context {
         self.served.load(Ordering::Relaxed)
     }
 
-    /// The link to the slave.
-    pub fn link(&self) -> &Link {
-        &self.link
-    }
-
     /// Whether the connection is gone. A new one is made when the destination is asked for again.
     pub fn is_lost(&self) -> bool {
-        self.link.is_lost()
+        match &self.serving {
+            Serving::Slave(link) => link.is_lost(),
+            Serving::Direct(connection, _) => connection.is_closed(),
+        }
+    }
+
+    /// Waits until the connection is gone, and says why. Cancel safe.
+    pub async fn lost(&self) -> LinkLost {
+        match &self.serving {
+            Serving::Slave(link) => link.lost().await,
+            Serving::Direct(connection, _) => LinkLost(connection.closed().await.message.into()),
+        }
+    }
+
+    /// Asks for a sign of life; where none comes in ten seconds the connection is dead.
+    pub fn probe(&self) {
+        if let Serving::Slave(link) = &self.serving {
+            link.probe();
+        }
     }
 
     /// Starts a program. Nothing is waited for: the request is on its way when this returns, and
@@ -166,18 +330,77 @@ impl Context {
         program: ProgramKind,
         environment: Vec<(Vec<u8>, Vec<u8>)>,
     ) -> Result<(Session, SessionCount), LinkLost> {
-        let session = self.link.open(program, environment)?;
-        self.served.fetch_add(1, Ordering::Relaxed);
-        self.sessions.fetch_add(1, Ordering::Relaxed);
-        Ok((session, SessionCount(self.sessions.clone())))
+        let session = match &self.serving {
+            Serving::Slave(link) => link.open(program, environment)?,
+            Serving::Direct(connection, _) => {
+                direct::open(connection.clone(), program, environment)
+            }
+        };
+        Ok((session, self.count()))
     }
 
-    /// Ends the link, all its sessions, and the connection.
-    pub async fn close(&self) {
-        self.link.close();
-        self.link.lost().await;
-        self.connection.close().await;
+    /// Starts a tool whose own `ssh` comes back as [`Raised`], until the tool's session is over.
+    ///
+    /// # Errors
+    /// Where the link is lost, or no slave can run there; one line that says why.
+    pub fn open_tool(
+        &self,
+        tool: Tool,
+        environment: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<(Session, mpsc::UnboundedReceiver<Raised>, SessionCount), String> {
+        match &self.serving {
+            Serving::Slave(link) => {
+                let opened = link.open_tool(tool, environment);
+                let (session, raised) = opened.map_err(|lost| lost.to_string())?;
+                Ok((session, raised, self.count()))
+            }
+            Serving::Direct(_, why) => {
+                Err(format!("a tool can't be run where there is no slave: {why}"))
+            }
+        }
     }
+
+    fn count(&self) -> SessionCount {
+        self.served.fetch_add(1, Ordering::Relaxed);
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+        SessionCount(self.sessions.clone())
+    }
+
+    /// Ends all sessions, and what was made to get there.
+    pub async fn close(&self) {
+        if let Serving::Slave(link) = &self.serving {
+            link.close();
+            link.lost().await;
+        }
+        match &self.way {
+            Way::Ssh(connection) => connection.close().await,
+            Way::Helper(helper) => helper.lock().await.gone().await,
+            Way::Process(process) => process.lock().await.gone().await,
+        }
+    }
+}
+
+/// Starts a slave at the far end of a connection; the inner error is that none can run there.
+async fn slave_at_host(
+    connection: &SshConnection,
+    keepalive: Keepalive,
+) -> Result<Result<Link, StartError>, ContextError> {
+    let marker = start::marker().map_err(|error| {
+        ContextError::Local(format!("the system gives no random numbers: {error}"))
+    })?;
+    let stream = match connection.exec(start::command(&marker)).await {
+        Ok(stream) => stream,
+        Err(error) => return Ok(Err(StartError::Refused(error.to_string()))),
+    };
+    let patience = Patience::new(START_TIMEOUT);
+    let started = start::start(stream, &marker, Upload::Sent, &patience, keepalive).await;
+    if let Err(error) = &started
+        && connection.is_closed()
+    {
+        let lost = connection.closed().await;
+        return Err(ContextError::Local(format!("{lost}; {error}")));
+    }
+    Ok(started)
 }
 
 /// Counts a session as running until it is dropped.

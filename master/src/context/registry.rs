@@ -1,24 +1,36 @@
 //! All contexts of a master, by what they are.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::caller::Caller;
 use crate::hop::ssh::{SshConnection, Via, WeakConnection};
-use crate::ssh_config::Target;
+use crate::route::Route;
+use crate::start::StartError;
 
+use super::leg::{self, Key, Leg, Walk};
 use super::slots::Slots;
-use super::way::{self, Host, Key};
+use super::way::Host;
 use super::{Context, ContextError, SessionOptions};
+
+/// How long it is remembered that no slave can run somewhere. Then it is tried again: whoever
+/// looks after the host may have changed that.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
+/// Where no slave can run, why, and since when that is known.
+type Slaveless = HashMap<Key, (Arc<StartError>, Instant)>;
 
 /// All contexts of a master. Clones are the same registry.
 #[derive(Clone, Debug)]
 pub struct Registry {
     contexts: Arc<Slots<Key, Arc<Context>, ContextError>>,
-    /// Connections to jump hosts, held by those that go through them.
-    jumps: Arc<Slots<Key, WeakConnection, ContextError>>,
+    /// SSH connections, held by the contexts at their ends and by those that go through them.
+    connections: Arc<Slots<Key, WeakConnection, ContextError>>,
+    slaveless: Arc<Mutex<Slaveless>>,
     /// Whether nothing new is made any more.
     closing: Arc<watch::Sender<bool>>,
 }
@@ -36,39 +48,41 @@ impl Default for Registry {
     fn default() -> Self {
         Registry {
             contexts: Arc::new(Slots::new()),
-            jumps: Arc::new(Slots::new()),
+            connections: Arc::new(Slots::new()),
+            slaveless: Arc::default(),
             closing: Arc::new(watch::Sender::new(false)),
         }
     }
 }
 
 impl Registry {
-    /// The context of a destination: the one that is held, or a new connection.
+    /// The context at the end of a route: the one that is held, or a new one. Those on the way are
+    /// held from then on, too.
     ///
     /// Questions go to `caller`. Who asks for a context that another caller is just connecting to
-    /// waits for that one. Cancelled, the attempt ends and leaves nothing.
+    /// waits for that one. Cancelled, the attempt ends and leaves nothing of the step it was at.
     ///
     /// # Errors
     /// [`ContextError`]. Those who waited for the same attempt get the same error, unless it is
     /// only that nobody could be asked: then the next one tries.
     pub async fn context(
         &self,
-        target: &Target,
+        route: impl Into<Route>,
         caller: &Caller,
     ) -> Result<Arc<Context>, ContextError> {
-        self.reach(target, caller).await.map(|reached| reached.context)
+        self.reach(&route.into(), caller).await.map(|reached| reached.context)
     }
 
     /// As [`Registry::context`], with the destination's own options for sessions.
     ///
     /// # Errors
     /// As [`Registry::context`].
-    pub async fn reach(&self, target: &Target, caller: &Caller) -> Result<Reached, ContextError> {
+    pub async fn reach(&self, route: &Route, caller: &Caller) -> Result<Reached, ContextError> {
         let mut closing = self.closing.subscribe();
         let reached = tokio::select! {
             biased;
             _ = closing.wait_for(|closing| *closing) => return Err(ContextError::Closing),
-            reached = self.find_or_connect(target, caller) => reached?,
+            reached = self.find_or_connect(route, caller) => reached?,
         };
         // Whoever closes looks at the contexts after it has said so: either it has seen this one,
         // or this is true.
@@ -79,56 +93,179 @@ impl Registry {
         Ok(reached)
     }
 
-    /// The context that a destination leads to, if it is connected. Asks nobody, connects nowhere.
+    /// The context at the end of a route, if it is connected. Asks nobody, connects nowhere.
     ///
     /// # Errors
     /// Where the configuration can't be read.
     pub async fn held(
         &self,
-        target: &Target,
+        route: &Route,
         caller: &Caller,
     ) -> Result<Option<Arc<Context>>, ContextError> {
-        let (host, before) = way::way(target, caller).await?;
-        let held = self.contexts.peek(&way::key(&before, &host));
+        let walk = Walk::along(route, caller).await?;
+        let held = self.contexts.peek(&walk.key());
         Ok(held.filter(|context| !context.is_lost()))
     }
 
     async fn find_or_connect(
         &self,
-        target: &Target,
+        route: &Route,
         caller: &Caller,
     ) -> Result<Reached, ContextError> {
-        let (host, before) = way::way(target, caller).await?;
+        let walk = Walk::along(route, caller).await?;
+        let context = self.obtain(&walk.legs, walk.is_batch(), caller).await?;
+        let options = walk.resolved().map(SessionOptions::of).unwrap_or_default();
+        Ok(Reached { context, options: Arc::new(options) })
+    }
+
+    /// The context at the end of these legs, and by the way those before it.
+    ///
+    /// Slots are taken from the longest way to the shortest, so that nobody waits for itself.
+    async fn obtain(
+        &self,
+        legs: &[(Leg, String)],
+        is_batch: bool,
+        caller: &Caller,
+    ) -> Result<Arc<Context>, ContextError> {
         let usable = |context: &Arc<Context>| !context.is_lost();
-        let shared = |error: &ContextError| is_shared(error, caller, &before, &host);
+        let shared = |error: &ContextError| is_shared(error, caller, is_batch);
+        let key = leg::key(legs);
         let make = async || {
-            let connection = self.connect(&before, &host, caller).await?;
-            let name = target.to_string();
-            let context = Context::start(name, host.resolved.clone(), connection).await?;
-            if let Some(notice) = host.resolved.unsupported_notice() {
-                caller.ask.notice(notice).await;
-            }
-            Ok(Arc::new(context))
+            let Some(((last, name), before)) = legs.split_last() else {
+                return Err(ContextError::Local("a route without a step".to_owned()));
+            };
+            let base = match before {
+                [] => None,
+                before => Some(Box::pin(self.obtain(before, is_batch, caller)).await?),
+            };
+            let made = match last {
+                Leg::Ssh(hosts) => {
+                    self.ssh_context(&key, name, base, (before, hosts), is_batch, caller).await
+                }
+                Leg::Helper(kind, argument) => {
+                    let settings = leg::resolved(before);
+                    Context::behind_helper(name, (*kind, argument), base, settings, caller).await
+                }
+            };
+            made.map(Arc::new)
         };
-        let options = Arc::new(SessionOptions::of(&host.resolved));
-        let context = self.contexts.get(&way::key(&before, &host), usable, shared, make).await?;
-        Ok(Reached { context, options })
+        self.contexts.get(&key, usable, shared, make).await
+    }
+
+    async fn ssh_context(
+        &self,
+        key: &Key,
+        name: &str,
+        base: Option<Arc<Context>>,
+        (before, hosts): (&[(Leg, String)], &[Host]),
+        is_batch: bool,
+        caller: &Caller,
+    ) -> Result<Context, ContextError> {
+        let base_key = leg::key(before);
+        let over = (base.as_ref(), &base_key);
+        let connection = self.connection(over, hosts, is_batch, caller).await?;
+        let Some(Host { resolved, .. }) = hosts.last() else {
+            return Err(ContextError::Local("a way without a host".to_owned()));
+        };
+        let known = self.why_slaveless(key);
+        let context = Context::at_host(name, resolved, base, connection, known).await?;
+        if let Some(why) = context.why_direct() {
+            self.slaveless().entry(key.clone()).or_insert_with(|| (why.clone(), Instant::now()));
+        }
+        if let Some(notice) = resolved.unsupported_notice() {
+            caller.ask.notice(notice).await;
+        }
+        Ok(context)
+    }
+
+    /// The connection to the last of these hosts, shared by all whose way begins so.
+    ///
+    /// Slots are taken from the longest way to the shortest, so that nobody waits for itself.
+    async fn connection(
+        &self,
+        base: (Option<&Arc<Context>>, &Key),
+        hosts: &[Host],
+        is_batch: bool,
+        caller: &Caller,
+    ) -> Result<SshConnection, ContextError> {
+        let Some((host, before)) = hosts.split_last() else {
+            return Err(ContextError::Local("a way without a host".to_owned()));
+        };
+        let key: Key = base.1.iter().cloned().chain(leg::parts(hosts)).collect();
+        let mut made = None;
+        let shared = |error: &ContextError| is_shared(error, caller, is_batch);
+        let make = async || {
+            let through = match before {
+                [] => None,
+                before => Some(Box::pin(self.connection(base, before, is_batch, caller)).await?),
+            };
+            let via = match (&through, base.0, &host.resolved.proxy_command) {
+                (Some(through), ..) => Via::Through(through),
+                (None, Some(base), _) => {
+                    Via::Stream(base.tcp(&host.resolved.hostname, host.resolved.port)?)
+                }
+                (None, None, Some(command)) => Via::Command(command),
+                (None, None, None) => Via::Tcp,
+            };
+            let connection = SshConnection::connect(&host.resolved, via, caller).await;
+            let connection = connection.map_err(|error| ContextError::Connect(Arc::new(error)))?;
+            let weak = connection.downgrade();
+            made = Some(connection);
+            Ok(weak)
+        };
+        let weak = self.connections.get(&key, is_usable, shared, make).await?;
+        made.or_else(|| weak.upgrade()).ok_or_else(|| {
+            let name = &host.resolved.host;
+            ContextError::Local(format!("{name}: the connection was lost at once"))
+        })
+    }
+
+    fn why_slaveless(&self, key: &Key) -> Option<Arc<StartError>> {
+        let mut slaveless = self.slaveless();
+        slaveless.retain(|_, (_, since)| since.elapsed() < REMEMBERED);
+        slaveless.get(key).map(|(why, _)| why.clone())
+    }
+
+    fn slaveless(&self) -> MutexGuard<'_, Slaveless> {
+        self.slaveless.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Contexts that are connected now, each with the index in this list of the one it hangs on;
+    /// that one comes before it.
+    pub fn tree(&self) -> Vec<(Arc<Context>, Option<usize>)> {
+        let mut keyed = self.keyed();
+        keyed.sort_by(|(a_key, a), (b_key, b)| {
+            (a_key.len(), a.name()).cmp(&(b_key.len(), b.name()))
+        });
+        let parents: Vec<Option<usize>> = keyed
+            .iter()
+            .enumerate()
+            .map(|(index, (key, _))| {
+                // Shorter keys come first, so the last that fits is the nearest.
+                (0..index).rev().find(|&other| is_behind(key, &keyed[other].0))
+            })
+            .collect();
+        keyed.into_iter().map(|(_, context)| context).zip(parents).collect()
     }
 
     /// Contexts that are connected now.
     pub fn contexts(&self) -> Vec<Arc<Context>> {
-        self.contexts.retain(|context| !context.is_lost());
-        self.jumps.retain(is_usable);
-        self.contexts.values()
+        self.keyed().into_iter().map(|(_, context)| context).collect()
     }
 
-    /// Closes contexts by name, all at the same time, and says which names there were. Cancelled,
-    /// some may stay open.
+    fn keyed(&self) -> Vec<(Key, Arc<Context>)> {
+        self.contexts.retain(|context| !context.is_lost());
+        self.connections.retain(is_usable);
+        self.contexts.entries()
+    }
+
+    /// Closes contexts by name with all that hangs on them, from the far ends inwards, and says
+    /// which of the names there were. Cancelled, some may stay open.
     pub async fn close(&self, names: &[String]) -> Vec<String> {
         self.close_those(|context| names.iter().any(|name| name == context.name())).await
     }
 
-    /// Closes all contexts, all at the same time. Cancelled, some may stay open.
+    /// Closes all contexts. Cancelled, some may stay open.
     pub async fn close_all(&self) {
         self.close_those(|_| true).await;
     }
@@ -141,61 +278,33 @@ impl Registry {
     }
 
     async fn close_those(&self, wanted: impl Fn(&Context) -> bool) -> Vec<String> {
-        let mut closed = Vec::new();
-        let mut closing = JoinSet::new();
-        for context in self.contexts().into_iter().filter(|context| wanted(context)) {
-            closed.push(context.name().to_owned());
-            closing.spawn(async move { context.close().await });
+        let keyed = self.keyed();
+        let named: Vec<&(Key, Arc<Context>)> =
+            keyed.iter().filter(|(_, context)| wanted(context)).collect();
+        let mut doomed: Vec<&(Key, Arc<Context>)> = keyed
+            .iter()
+            .filter(|(key, _)| named.iter().any(|(root, _)| key == root || is_behind(key, root)))
+            .collect();
+        doomed.sort_by_key(|(key, _)| key.len());
+        // All of one length at the same time: none of them hangs on another.
+        while let Some((last, _)) = doomed.last() {
+            let len = last.len();
+            let mut closing = JoinSet::new();
+            while let Some((_, context)) = doomed.pop_if(|(key, _)| key.len() == len) {
+                let context = context.clone();
+                closing.spawn(async move { context.close().await });
+            }
+            while closing.join_next().await.is_some() {}
         }
-        while closing.join_next().await.is_some() {}
         self.contexts.retain(|context| !context.is_lost());
-        self.jumps.retain(is_usable);
-        closed
+        self.connections.retain(is_usable);
+        named.iter().map(|(_, context)| context.name().to_owned()).collect()
     }
+}
 
-    /// Makes a connection to a host, by way of those before it.
-    async fn connect(
-        &self,
-        before: &[Host],
-        host: &Host,
-        caller: &Caller,
-    ) -> Result<SshConnection, ContextError> {
-        let through = match before.split_last() {
-            Some((jump, before)) => Some(Box::pin(self.jump(before, jump, caller)).await?),
-            None => None,
-        };
-        let via = match (&through, &host.resolved.proxy_command) {
-            (Some(through), _) => Via::Through(through),
-            (None, Some(command)) => Via::Command(command),
-            (None, None) => Via::Tcp,
-        };
-        let connection = SshConnection::connect(&host.resolved, via, caller).await;
-        connection.map_err(|error| ContextError::Connect(Arc::new(error)))
-    }
-
-    /// The connection to a jump host, shared by all whose way begins with the same hosts.
-    ///
-    /// Slots are taken from the longest way to the shortest, so that nobody waits for itself.
-    async fn jump(
-        &self,
-        before: &[Host],
-        host: &Host,
-        caller: &Caller,
-    ) -> Result<SshConnection, ContextError> {
-        let mut made = None;
-        let shared = |error: &ContextError| is_shared(error, caller, before, host);
-        let make = async || {
-            let connection = self.connect(before, host, caller).await?;
-            let weak = connection.downgrade();
-            made = Some(connection);
-            Ok(weak)
-        };
-        let weak = self.jumps.get(&way::key(before, host), is_usable, shared, make).await?;
-        made.or_else(|| weak.upgrade()).ok_or_else(|| {
-            let name = &host.resolved.host;
-            ContextError::Local(format!("{name}: the connection was lost at once"))
-        })
-    }
+/// Whether a context of the first key hangs on one of the second.
+fn is_behind(key: &Key, root: &Key) -> bool {
+    key.len() > root.len() && key.starts_with(root)
 }
 
 fn is_usable(weak: &WeakConnection) -> bool {
@@ -204,7 +313,6 @@ fn is_usable(weak: &WeakConnection) -> bool {
 
 /// Whether another caller's failure is this one's, too. It is not where that one could not be
 /// asked, and this one perhaps can.
-fn is_shared(error: &ContextError, caller: &Caller, before: &[Host], host: &Host) -> bool {
-    let batch_mode = before.iter().chain([host]).any(|host| host.resolved.batch_mode);
-    !error.is_unanswered() || batch_mode || !caller.ask.may_answer()
+fn is_shared(error: &ContextError, caller: &Caller, is_batch: bool) -> bool {
+    !error.is_unanswered() || is_batch || !caller.ask.may_answer()
 }

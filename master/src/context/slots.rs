@@ -70,14 +70,14 @@ impl<K: Clone + Eq + Hash, V: Clone, E: Clone> Slots<K, V, E> {
         state.as_ref()?.as_ref().ok().cloned()
     }
 
-    /// All values that were made.
-    pub(super) fn values(&self) -> Vec<V> {
+    /// All values that were made, with their keys.
+    pub(super) fn entries(&self) -> Vec<(K, V)> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let values = slots.values().filter_map(|slot| {
+        let entries = slots.iter().filter_map(|(key, slot)| {
             let state = slot.state.try_lock().ok()?;
-            state.as_ref()?.as_ref().ok().cloned()
+            Some((key.clone(), state.as_ref()?.as_ref().ok().cloned()?))
         });
-        values.collect()
+        entries.collect()
     }
 
     /// Forgets failures, and values for which `keep` is false, unless somebody makes one anew or is
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(get(true, 2).await, 1);
         assert_eq!(get(false, 3).await, 3);
         slots.retain(|_| false);
-        assert!(slots.values().is_empty() && slots.slots.lock().unwrap().is_empty());
+        assert!(slots.entries().is_empty() && slots.slots.lock().unwrap().is_empty());
     }
 
     /// What those get who come at once, of whom `answers` can be asked.
@@ -215,9 +215,9 @@ mod tests {
         slots.get(&1, |_| true, |()| true, async || Ok(1)).await.unwrap();
         let about_to_use = slots.slots.lock().unwrap().get(&1).cloned();
         slots.retain(|_| false);
-        assert_eq!(slots.values(), [1]);
+        assert_eq!(slots.entries(), [(1, 1)]);
         drop(about_to_use);
         slots.retain(|_| false);
-        assert!(slots.values().is_empty());
+        assert!(slots.entries().is_empty());
     }
 }

@@ -15,7 +15,7 @@ use super::ContextError;
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     pub(super) resolved: Resolved,
-    endpoint: Endpoint,
+    pub(super) endpoint: Endpoint,
 }
 
 /// What makes two connections to one host the same, given the same way to it: who logs in where,
@@ -39,31 +39,42 @@ pub(super) struct Endpoint {
     agent_keys: Vec<String>,
 }
 
-/// What makes two connections the same: each host on the way, the last one included.
-pub(super) type Key = Vec<Endpoint>;
-
-/// The key of the connection to a host by way of others, of which the nearest comes first.
-pub(super) fn key(before: &[Host], host: &Host) -> Key {
-    before.iter().chain([host]).map(|host| host.endpoint.clone()).collect()
-}
-
-/// A destination, and the hosts that `ssh_config` says its way leads through, the nearest first.
+/// The hosts that a row of `ssh` steps leads through, the nearest first. The last is where it
+/// leads; there is always one.
 ///
-/// The first host of a `ProxyJump` is reached as its own configuration says, which may name
-/// further ones; each of the others through the one before it.
+/// The first step is reached as its own configuration says, unless it is `behind` something; each
+/// of the others through the one before it.
 ///
 /// # Errors
 /// [`ContextError`]; where the way leads in a circle or through too many hosts, too.
 pub(super) async fn way(
-    target: &Target,
+    targets: &[Target],
+    behind: bool,
     caller: &Caller,
-) -> Result<(Host, Vec<Host>), ContextError> {
+) -> Result<Vec<Host>, ContextError> {
+    let mut hosts = Vec::new();
+    for (index, target) in targets.iter().enumerate() {
+        if index == 0 && !behind {
+            hosts = configured(target, caller).await?;
+        } else {
+            hosts.push(behind_another(target.clone(), caller).await?);
+        }
+    }
+    Ok(hosts)
+}
+
+/// A destination behind the hosts that `ssh_config` says its way leads through.
+///
+/// The first host of a `ProxyJump` is reached as its own configuration says, which may name
+/// further ones; each of the others through the one before it.
+async fn configured(target: &Target, caller: &Caller) -> Result<Vec<Host>, ContextError> {
     let (destination, mut jumps) = first(target.clone(), caller).await?;
     let mut names = vec![destination.resolved.host.clone()];
     let mut passed = vec![destination.asked()];
-    let mut backwards = Vec::new();
+    let mut backwards = vec![destination];
     while !jumps.is_empty() {
-        if backwards.len() + jumps.len() > MAX_JUMPS {
+        // The destination is among them, and no jump.
+        if backwards.len() - 1 + jumps.len() > MAX_JUMPS {
             return Err(ContextError::TooManyJumps(MAX_JUMPS));
         }
         let nearest = jumps.remove(0);
@@ -81,7 +92,7 @@ pub(super) async fn way(
         jumps = further;
     }
     backwards.reverse();
-    Ok((destination, backwards))
+    Ok(backwards)
 }
 
 /// A host that is reached as its own configuration says, and the hosts that this leads through.

@@ -22,7 +22,6 @@ use crate::limits;
 use crate::run::{Hosts, Run};
 use crate::session;
 use crate::socket::Socket;
-use crate::ssh_config::Target;
 
 /// How often it is looked whether the maker of a run directory has let go of it: for ten seconds.
 const ABANDONED_LOOKS: u32 = 1000;
@@ -139,17 +138,22 @@ async fn handle(
     descriptors: Vec<OwnedFd>,
 ) -> Result<Value, String> {
     match request {
-        Request::Connect(destination) => {
-            let target = Target::from(destination);
-            let context = connect(shared, &target, caller).await?;
-            to_value(&listing(&context))
+        Request::Connect(route) => {
+            let connected = shared.registry.context(&route, caller).await;
+            connected.map_err(|error| format!("{route}: {error}"))?;
+            Ok(Value::Null)
         }
         Request::Run(request) => run(shared, client, request, caller, descriptors).await,
         Request::List => {
-            let mut contexts: Vec<_> =
-                shared.registry.contexts().iter().map(|context| listing(context)).collect();
-            contexts.sort_by(|a, b| a.name.cmp(&b.name));
-            to_value(&contexts)
+            let tree = shared.registry.tree();
+            let listings: Vec<_> = tree
+                .iter()
+                .map(|(context, parent)| {
+                    let parent = parent.map(|parent| tree[parent].0.name().to_owned());
+                    listing(context, parent)
+                })
+                .collect();
+            to_value(&listings)
         }
         Request::Close(names) => {
             let closed = shared.registry.close(&names).await;
@@ -173,16 +177,6 @@ async fn handle(
     }
 }
 
-/// A context for a client.
-async fn connect(
-    shared: &Shared,
-    target: &Target,
-    caller: &Caller,
-) -> Result<Arc<Context>, String> {
-    let context = shared.registry.context(target, caller).await;
-    context.map_err(|error| format!("{}: {error}", target.host))
-}
-
 /// Serves a tool until nobody holds its descriptor any more.
 async fn run(
     shared: &Arc<Shared>,
@@ -199,17 +193,17 @@ async fn run(
     let system = |error: std::io::Error| format!("can't serve the run: {error}");
     let socket = Arc::new(Socket::new(socket).map_err(system)?);
     let listener = descriptors.next().map(Socket::new).transpose().map_err(system)?;
-    let hosts = if request.every.is_none() && request.routes.is_empty() {
-        let connection = request.connection.into_iter().map(Into::into).collect();
-        Hosts::CommandLine { connection, real_ssh: request.real_ssh }
+    let RunRequest { on, every, routes, names, connection, real_ssh, .. } = request;
+    let hosts = if on.is_none() && every.is_none() && routes.is_empty() {
+        let connection = connection.into_iter().map(Into::into).collect();
+        Hosts::CommandLine { connection, names: names.into_iter().collect(), real_ssh }
     } else {
-        let routes = request.routes.into_iter().map(|(name, to)| (name, to.into())).collect();
-        Hosts::Mapped { every: request.every.map(Into::into), routes }
+        Hosts::Mapped { on, every, routes: routes.into_iter().collect() }
     };
     let run = Run::new(hosts, shared.registry.clone(), caller.directory.clone());
     let run = Arc::new(run);
     let connected = run.connect(caller).await;
-    connected.map_err(|(target, error)| format!("{}: {error}", target.host))?;
+    connected.map_err(|(route, error)| format!("{route}: {error}"))?;
     let (client_lives, client_gone) = oneshot::channel::<()>();
     let (busy, serving) = (Busy::new(shared), socket.clone());
     tokio::spawn(async move {
@@ -244,14 +238,15 @@ impl Drop for Abandoned {
     }
 }
 
-fn listing(context: &Context) -> Listing {
-    let (host, port) = context.address();
+fn listing(context: &Context, parent: Option<String>) -> Listing {
     let since = context.since().duration_since(UNIX_EPOCH).unwrap_or_default();
     Listing {
         name: context.name().to_owned(),
+        parent,
         user: context.user().to_owned(),
-        host: host.to_owned(),
-        port,
+        host: context.address().map(|(host, _)| host.to_owned()),
+        port: context.address().map(|(_, port)| port),
+        direct: context.why_direct().map(ToString::to_string),
         connected_at: since.as_secs(),
         sessions: context.sessions(),
         served: context.served(),

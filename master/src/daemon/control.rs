@@ -12,7 +12,7 @@ use fakessh_protocol::message::{Question, QuestionKind, Secret};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::ssh_config::Target;
+use crate::route::Route;
 
 /// Bytes that are text nearly always: a string where they are UTF-8, else a list of numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,43 +55,12 @@ pub struct Envelope {
     pub request: serde_json::Value,
 }
 
-/// A destination with the options for the way there.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Destination {
-    host: String,
-    user: Option<String>,
-    port: Option<u16>,
-    connection: Vec<Text>,
-}
-
-impl From<&Target> for Destination {
-    fn from(target: &Target) -> Destination {
-        Destination {
-            host: target.host.clone(),
-            user: target.user.clone(),
-            port: target.port,
-            connection: target.connection.iter().map(|word| word.as_os_str().into()).collect(),
-        }
-    }
-}
-
-impl From<Destination> for Target {
-    fn from(destination: Destination) -> Target {
-        Target {
-            host: destination.host,
-            user: destination.user,
-            port: destination.port,
-            connection: destination.connection.into_iter().map(OsString::from).collect(),
-        }
-    }
-}
-
 /// What a client wants.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Connect to this destination, or find it connected.
-    Connect(Destination),
+    /// Connect to what this route leads to, or find it connected.
+    Connect(Route),
     /// Connect, and serve a tool. The first descriptor is the master's end of the run's socket
     /// pair, the second (where there is a directory) its listening socket. When the tool has ended,
     /// the client sends any message, and is told whether another process still holds the run.
@@ -109,10 +78,15 @@ pub enum Request {
 /// What a run may reach.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunRequest {
+    /// Where the tool itself is to run; on this host where there is none.
+    pub on: Option<Route>,
     /// Where every name leads that has no route.
-    pub every: Option<Destination>,
+    pub every: Option<Route>,
     /// Where these names lead.
-    pub routes: BTreeMap<String, Destination>,
+    pub routes: BTreeMap<String, Route>,
+    /// Where these names lead, while hosts are taken from command lines: the user's own names for
+    /// routes. Not connected to before they are used.
+    pub names: BTreeMap<String, Route>,
     /// Options for hosts that are taken from command lines, where nothing else is given.
     pub connection: Vec<Text>,
     /// Whether what we can't do is left to the real `ssh`, where hosts are taken from command
@@ -190,14 +164,18 @@ pub(crate) fn answer(bytes: &[u8]) -> Option<Secret> {
 /// One context, as `fakessh ls --json` prints it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
-    /// The destination as it was first asked for.
+    /// The route as it was first asked for.
     pub name: String,
+    /// The name of the context that this one hangs on.
+    pub parent: Option<String>,
     /// The account that programs run as.
     pub user: String,
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
+    /// Host name or address of the nearest SSH connection; none where there is none.
+    pub host: Option<String>,
+    /// Its TCP port.
+    pub port: Option<u16>,
+    /// Why no slave runs there, and each session has an SSH channel of its own.
+    pub direct: Option<String>,
     /// Seconds since 1970 at which it was connected.
     pub connected_at: u64,
     /// Sessions that run now.

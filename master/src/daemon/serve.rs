@@ -57,7 +57,7 @@ pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> 
             () = shared.stop.notified() => break,
             () = resumes.next() => {
                 tracing::info!("the clock jumped: looking whether connections still live");
-                shared.registry.contexts().iter().for_each(|context| context.link().probe());
+                shared.registry.contexts().iter().for_each(|context| context.probe());
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,

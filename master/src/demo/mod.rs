@@ -112,7 +112,7 @@ async fn served(
     server: &DemoServer,
 ) -> Result<Report, DemoError> {
     let context = registry.context(target, caller).await?;
-    let hosts = Hosts::Mapped { every: Some(target.clone()), routes: Default::default() };
+    let hosts = Hosts::Mapped { on: None, every: Some(target.into()), routes: Default::default() };
     let run = Run::new(hosts, registry.clone(), caller.directory.clone());
     let run = ServedRun::start(Arc::new(run), base)?;
     let job = Job { scratch, run: &run };

@@ -4,19 +4,61 @@
 //! is run on the host where the route is so far, and whose standard input and output are a clean
 //! byte stream to the next place. A kind of helper is one file here and one line of [`KINDS`].
 
+mod argument;
+mod chroot;
+mod doas;
+mod docker;
+mod exec;
+pub(crate) mod helper;
+mod incus;
+mod kubectl;
+mod local;
+mod lxc;
+mod machine;
+mod nsenter;
+mod openssh;
+mod podman;
+pub(crate) mod process;
+mod prompt;
 pub mod ssh;
+mod su;
+mod sudo;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use fakessh_protocol::message::HelperTerminal;
 
-/// All kinds of helpers.
-pub const KINDS: &[&dyn Kind] = &[];
+pub use argument::ArgumentError;
+pub use prompt::{Asked, Prompt};
+
+/// All kinds of helpers, in the order in which messages list them.
+pub const KINDS: &[&dyn Kind] = &[
+    &sudo::Sudo,
+    &su::Su,
+    &doas::Doas,
+    &docker::Docker,
+    &podman::Podman,
+    &kubectl::Kubectl,
+    &lxc::Lxc,
+    &incus::Incus,
+    &machine::Machine,
+    &nsenter::Nsenter,
+    &chroot::Chroot,
+    &exec::Exec,
+    &local::Local,
+    &openssh::Openssh,
+];
+
+/// The kind of this name.
+pub fn kind(name: &str) -> Option<&'static dyn Kind> {
+    KINDS.iter().copied().find(|kind| kind.name() == name)
+}
 
 /// A kind of hop that a helper takes.
 pub trait Kind: fmt::Debug + Sync {
-    /// Its name in routes: `sudo`.
+    /// Its name in routes: `sudo`. Lower case letters; no other kind has it, and none is `ssh`.
     fn name(&self) -> &'static str;
 
     /// How it is written, for messages: `sudo[:USER]`.
@@ -31,28 +73,41 @@ pub trait Kind: fmt::Debug + Sync {
     /// How to get there. Only called with an argument that [`Kind::check`] liked.
     fn plan(&self, argument: &str, start: &Start) -> Plan;
 
+    /// What an empty argument means, where it means one that could be written, too: `sudo` is
+    /// `sudo:root`. Routes hold the empty one.
+    fn default_argument(&self) -> &'static str {
+        ""
+    }
+
     /// Whether it always begins a route: it starts from the master's own host.
     fn is_first_only(&self) -> bool {
         false
     }
 }
 
-/// What is wrong with the argument of a hop.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArgumentError {
-    /// Byte of the argument where it is wrong.
-    pub at: usize,
-    /// One line that says what is expected.
-    pub message: String,
+/// Kinds are the same when their names are.
+impl PartialEq for dyn Kind {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for dyn Kind {}
+
+impl Hash for dyn Kind {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name().hash(state);
+    }
 }
 
 /// What a helper is to start at the far end, in the forms that helpers want it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
     /// A script for `/bin/sh -c`; its stream is standard input and output. It holds no single
-    /// quote, backslash, exclamation mark or newline.
+    /// quote, backslash, exclamation mark or newline, and does not begin with `-` or `+`.
     pub script: String,
-    /// Random characters that nobody else prints: for prompts.
+    /// Random characters that nobody else prints: for prompts. They are hexadecimal digits, and not
+    /// in the script: sudo prints the command that it refuses to run.
     pub marker: String,
 }
 
@@ -60,6 +115,11 @@ impl Start {
     /// The words of a command.
     pub fn words(&self) -> [OsString; 3] {
         ["/bin/sh".into(), "-c".into(), self.script.clone().into()]
+    }
+
+    /// The words of a command behind those of the helper that runs it.
+    pub fn words_behind(&self, helper: &[&str]) -> Vec<OsString> {
+        helper.iter().map(OsString::from).chain(self.words()).collect()
     }
 
     /// One line for any shell, csh and fish among them.
@@ -78,18 +138,75 @@ impl Start {
 pub struct Plan {
     /// The program and its arguments.
     pub argv: Vec<OsString>,
+    /// Variables that the helper gets on top of the environment, as name and value.
+    pub environment: &'static [(&'static str, &'static str)],
     /// Which terminal it gets.
     pub terminal: HelperTerminal,
     /// How it asks for a password, if it does.
     pub prompt: Option<Prompt>,
 }
 
-/// How a helper's prompt is known among what else it prints on its terminal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Prompt {
-    /// By these characters, wherever they stand: they are our own choice.
-    Marker(String),
-    /// A last line without an end that has one of these endings, once blanks behind it are taken
-    /// away.
-    Ending(&'static [&'static str]),
+impl Plan {
+    /// A helper that asks nothing and needs no terminal.
+    pub fn of(argv: Vec<OsString>) -> Plan {
+        Plan { argv, environment: &[], terminal: HelperTerminal::None, prompt: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the tests of all kinds start.
+    pub(super) fn start() -> Start {
+        Start { script: "cat".into(), marker: "5eed".into() }
+    }
+
+    /// A plan's words, for comparing.
+    pub(super) fn argv(kind: &dyn Kind, argument: &str) -> Vec<String> {
+        assert_eq!(kind.check(argument), Ok(()), "{argument:?}");
+        let plan = kind.plan(argument, &start());
+        plan.argv.into_iter().map(|word| word.into_string().unwrap()).collect()
+    }
+
+    /// Where a kind finds this argument wrong.
+    pub(super) fn wrong_at(kind: &dyn Kind, argument: &str) -> usize {
+        kind.check(argument).expect_err(argument).at
+    }
+
+    #[test]
+    fn kinds_have_names_that_routes_can_hold() {
+        let mut names: Vec<&str> = KINDS.iter().map(|kind| kind.name()).collect();
+        names.push("ssh");
+        for (at, name) in names.iter().enumerate() {
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase()), "{name}");
+            assert!(!names[..at].contains(name), "{name} is there twice");
+        }
+        for kind in KINDS {
+            let rest = kind.syntax().strip_prefix(kind.name()).expect("the syntax is of the kind");
+            assert!(rest.is_empty() || rest.starts_with([':', '[']), "{}", kind.syntax());
+            assert_eq!(super::kind(kind.name()), Some(*kind));
+            let default = kind.default_argument();
+            assert!(default.is_empty() || kind.check("").is_ok() && kind.check(default).is_ok());
+        }
+    }
+
+    #[test]
+    fn no_kind_takes_an_option_or_a_control_character_for_an_argument() {
+        for kind in KINDS {
+            for argument in ["-x", "-", "--help", "a\nb", "a\0", "\u{1b}[2J", "a\u{85}"] {
+                assert!(kind.check(argument).is_err(), "{}:{argument:?}", kind.name());
+            }
+            let long = "a".repeat(argument::MAX_ARGUMENT + 1);
+            assert!(kind.check(&long).is_err(), "{}", kind.name());
+        }
+    }
+
+    #[test]
+    fn the_start_is_one_line_for_a_shell() {
+        assert_eq!(start().line(), "exec /bin/sh -c 'cat'");
+        let expected = "exec /bin/sh -c 'exec <&3 >&4 3<&- 4>&-;cat'";
+        assert_eq!(start().line_over_descriptors(), expected);
+        assert_eq!(start().words_behind(&["a"]), ["a", "/bin/sh", "-c", "cat"]);
+    }
 }

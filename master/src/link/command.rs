@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fakessh_protocol::exit::ExitStatus;
-use fakessh_protocol::message::{Refusal, Spawn, ToSlave};
+use fakessh_protocol::message::{Refusal, Spawn, ToShim, ToSlave};
 use fakessh_protocol::wire::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{LinkLost, Piece};
+use super::{LinkLost, Piece, Raised};
 
 /// What sessions ask of the link's task.
 #[derive(Debug)]
 pub(super) enum Command {
     Open(Box<Open>),
     Message(Handle, ToSlave),
+    /// For the shim of a raised session; where it ends that, once the outputs are closed.
+    Tell(Handle, ToShim),
     Data(Handle, Piece),
     Finish(Handle),
     Reset(Handle),
@@ -37,6 +39,8 @@ pub(super) struct Ends {
     pub(super) stdout: mpsc::UnboundedSender<Chunk>,
     pub(super) stderr: mpsc::UnboundedSender<Chunk>,
     pub(super) outcome: oneshot::Sender<Outcome>,
+    /// Where sessions go that the program's own `ssh` raises, if it may.
+    pub(super) raised: Option<mpsc::UnboundedSender<Raised>>,
 }
 
 /// What comes on a handle.

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::command::{Chunk, Command, Open, Outcome};
+use super::raises::Raises;
 use super::{Keepalive, LinkLost, Piece};
 use crate::stream::ByteStream;
 
@@ -23,7 +24,7 @@ const BATCH: usize = MAX_DATA + HEADER_LEN;
 const WORTH_A_PIECE: usize = 4096;
 
 /// Most sessions on one link: far above what one target runs, and half of what the mux allows.
-const MAX_SESSIONS: usize = 16_384;
+pub(super) const MAX_SESSIONS: usize = 16_384;
 
 /// How long an answer to a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,9 +34,9 @@ const COMMANDS_AT_ONCE: usize = 256;
 
 /// Chunks of a handle that wait for their turn.
 #[derive(Debug)]
-struct Outbox {
-    chunks: VecDeque<Piece>,
-    underway: Arc<Semaphore>,
+pub(super) struct Outbox {
+    pub(super) chunks: VecDeque<Piece>,
+    pub(super) underway: Arc<Semaphore>,
 }
 
 impl Outbox {
@@ -79,23 +80,25 @@ impl Outbox {
 
 pub(super) struct Driver {
     stream: ByteStream,
-    mux: Mux,
+    pub(super) mux: Mux,
     commands: mpsc::UnboundedReceiver<Command>,
     keepalive: Keepalive,
     /// When a probe that was sent must have been answered.
     probe: Option<Instant>,
     /// A frame that is next, whatever else there is: the mux counts it as sent.
     frame: Option<Bytes>,
-    outboxes: HashMap<Handle, Outbox>,
-    inboxes: HashMap<Handle, mpsc::UnboundedSender<Chunk>>,
+    pub(super) outboxes: HashMap<Handle, Outbox>,
+    pub(super) inboxes: HashMap<Handle, mpsc::UnboundedSender<Chunk>>,
     /// Sessions that have not ended, by their control handle.
     sessions: HashMap<Handle, (SessionHandles, oneshot::Sender<Outcome>)>,
+    pub(super) raises: Raises,
 }
 
 impl Driver {
     pub(super) fn new(
         stream: ByteStream,
         mux: Mux,
+        own: mpsc::WeakUnboundedSender<Command>,
         commands: mpsc::UnboundedReceiver<Command>,
         keepalive: Keepalive,
     ) -> Driver {
@@ -109,6 +112,7 @@ impl Driver {
             outboxes: HashMap::new(),
             inboxes: HashMap::new(),
             sessions: HashMap::new(),
+            raises: Raises::new(own),
         }
     }
 
@@ -151,6 +155,7 @@ impl Driver {
                     Err(_) => break,
                 }
             }
+            self.tell_verdicts();
             tokio::select! {
                 biased;
                 room = has_room(&self.stream.outgoing), if self.wants_transmit() => {
@@ -234,6 +239,7 @@ impl Driver {
                     let _ = self.mux.message(handle, &message);
                 }
             }
+            Command::Tell(handle, message) => self.tell(handle, message),
             Command::Data(handle, chunk) => {
                 if let Some(outbox) = self.outboxes.get_mut(&handle) {
                     self.mux.offer(handle, chunk.len());
@@ -261,7 +267,7 @@ impl Driver {
         Ok(())
     }
 
-    fn open(&mut self, Open { spawn, ends }: Open) -> Result<(), LinkLost> {
+    fn open(&mut self, Open { spawn, mut ends }: Open) -> Result<(), LinkLost> {
         let handles = spawn.handles;
         let refusal = if self.sessions.len() >= MAX_SESSIONS {
             Some(format!("{MAX_SESSIONS} sessions run in this context already"))
@@ -286,6 +292,7 @@ impl Driver {
         self.outboxes.insert(handles.stdin, outbox);
         self.inboxes.insert(handles.stdout, ends.stdout);
         self.inboxes.insert(handles.stderr, ends.stderr);
+        self.raises.allow(handles.control, ends.raised.take());
         self.sessions.insert(handles.control, (handles, ends.outcome));
         Ok(())
     }
@@ -321,7 +328,7 @@ impl Driver {
             Event::Message(handle, payload) => {
                 let message: ToMaster =
                     wire::decode(&payload).map_err(|error| broken(error.into()))?;
-                self.message(handle, message);
+                self.message(handle, message)?;
             }
             Event::Eof(handle) => self.close_inbox(handle, Chunk::End),
             Event::Reset(handle) => self.close_inbox(handle, Chunk::Cut),
@@ -335,18 +342,27 @@ impl Driver {
         Ok(())
     }
 
-    fn close_inbox(&mut self, handle: Handle, last: Chunk) {
+    pub(super) fn close_inbox(&mut self, handle: Handle, last: Chunk) {
         if let Some(inbox) = self.inboxes.remove(&handle) {
             let _ = inbox.send(last);
         }
     }
 
-    fn message(&mut self, handle: Handle, message: ToMaster) {
-        let outcome = match message {
-            ToMaster::Exited(status) => Outcome::Exited(status),
-            ToMaster::Refused(refusal) => Outcome::Refused(refusal),
-            ToMaster::Hello(_) | ToMaster::Raise(_) | ToMaster::Said(_) | ToMaster::Gone => return,
-        };
+    fn message(&mut self, handle: Handle, message: ToMaster) -> Result<(), LinkLost> {
+        match message {
+            ToMaster::Exited(status) => self.over(handle, Outcome::Exited(status)),
+            ToMaster::Refused(refusal) => self.over(handle, Outcome::Refused(refusal)),
+            ToMaster::Raise(raise) => return self.raise(handle, *raise),
+            ToMaster::Said(message) => self.raises.said(handle, message),
+            ToMaster::Gone => self.gone(handle),
+            ToMaster::Hello(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A session is over.
+    fn over(&mut self, handle: Handle, outcome: Outcome) {
+        self.raises.forbid(handle);
         let Some((handles, sender)) = self.sessions.remove(&handle) else { return };
         // Nobody reads what is still underway to a program that is gone.
         if let Some(outbox) = self.outboxes.remove(&handles.stdin) {
@@ -397,7 +413,7 @@ async fn has_room(outgoing: &mpsc::Sender<Bytes>) -> bool {
     outgoing.reserve().await.is_ok()
 }
 
-fn broken(error: MuxError) -> LinkLost {
+pub(super) fn broken(error: MuxError) -> LinkLost {
     LinkLost(format!("the slave broke the protocol: {error}").into())
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fakessh_protocol::message::{SessionHandles, ToSlave};
+use fakessh_protocol::message::{Secret, SessionHandles, ToSlave};
 use fakessh_protocol::wire::Handle;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -33,35 +33,38 @@ pub(super) fn session(
     handles: SessionHandles,
     commands: mpsc::UnboundedSender<Command>,
 ) -> (Session, Ends) {
-    let underway = Arc::new(Semaphore::new(CHUNKS_UNDERWAY));
-    let (stdout_sender, stdout) = mpsc::unbounded_channel();
-    let (stderr_sender, stderr) = mpsc::unbounded_channel();
+    let (stdin, stdin_underway) = sender(handles.stdin, commands.clone());
+    let (stdout, stdout_chunks) = receiver(handles.stdout, commands.clone());
+    let (stderr, stderr_chunks) = receiver(handles.stderr, commands.clone());
     let (outcome_sender, outcome) = oneshot::channel();
-    let receiver =
-        |handle, chunks| Receiver { handle, chunks, commands: commands.clone(), ended: false };
-    let session = Session {
-        stdin: Sender {
-            handle: handles.stdin,
-            underway: underway.clone(),
-            commands: commands.clone(),
-            finished: false,
-        },
-        stdout: receiver(handles.stdout, stdout),
-        stderr: receiver(handles.stderr, stderr),
-        control: Control {
-            handle: handles.control,
-            outcome,
-            commands: commands.clone(),
-            over: false,
-        },
-    };
+    let control = Control { handle: handles.control, outcome, commands, over: false };
+    let session = Session { stdin, stdout, stderr, control };
     let ends = Ends {
-        stdin: underway,
-        stdout: stdout_sender,
-        stderr: stderr_sender,
+        stdin: stdin_underway,
+        stdout: stdout_chunks,
+        stderr: stderr_chunks,
         outcome: outcome_sender,
+        raised: None,
     };
     (session, ends)
+}
+
+/// A sender for a handle, and what the link's task keeps of it.
+pub(super) fn sender(
+    handle: Handle,
+    commands: mpsc::UnboundedSender<Command>,
+) -> (Sender, Arc<Semaphore>) {
+    let underway = Arc::new(Semaphore::new(CHUNKS_UNDERWAY));
+    (Sender { handle, underway: underway.clone(), commands, finished: false }, underway)
+}
+
+/// A receiver for a handle, and what the link's task keeps of it.
+pub(super) fn receiver(
+    handle: Handle,
+    commands: mpsc::UnboundedSender<Command>,
+) -> (Receiver, mpsc::UnboundedSender<Chunk>) {
+    let (chunks_sender, chunks) = mpsc::unbounded_channel();
+    (Receiver { handle, chunks, commands, ended: false }, chunks_sender)
 }
 
 /// Why bytes could not be sent.
@@ -179,6 +182,11 @@ impl Control {
     /// Somebody who can send signals while this waits for the outcome.
     pub fn signaller(&self) -> Signaller {
         Signaller { handle: self.handle, commands: self.commands.clone() }
+    }
+
+    /// Types a secret into the terminal of the session's helper, and a line feed behind it.
+    pub(crate) fn type_secret(&self, secret: Secret) {
+        let _ = self.commands.send(Command::Message(self.handle, ToSlave::Type(secret)));
     }
 
     /// How the session ended. It comes behind the last byte of output. Cancel safe.

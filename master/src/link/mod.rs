@@ -6,15 +6,18 @@
 //! dropped receiver wants no more, a dropped control hangs up.
 
 mod command;
+pub(crate) mod direct;
 mod driver;
 mod handles;
 mod piece;
+mod raised;
+mod raises;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use fakessh_protocol::message::{Hello, LinkSettings, ProgramKind, SessionHandles, Spawn};
+use fakessh_protocol::message::{Hello, LinkSettings, ProgramKind, SessionHandles, Spawn, Tool};
 use fakessh_protocol::wire::Handle;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -23,6 +26,8 @@ use crate::stream::ByteStream;
 
 pub use command::{Chunk, Outcome};
 pub use handles::{Control, Receiver, SendError, Sender, Session, Signaller};
+
+pub use raised::{Raised, RaisedShim};
 
 pub(crate) use piece::Piece;
 
@@ -100,7 +105,7 @@ impl Link {
     ) -> Link {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (lost_sender, lost) = watch::channel(None);
-        let driver = driver::Driver::new(stream, mux, receiver, keepalive);
+        let driver = driver::Driver::new(stream, mux, commands.downgrade(), receiver, keepalive);
         tokio::spawn(async move {
             let reason = driver.run(early).await;
             tracing::debug!(%reason, "link ended");
@@ -121,6 +126,26 @@ impl Link {
         program: ProgramKind,
         environment: Vec<(Vec<u8>, Vec<u8>)>,
     ) -> Result<Session, LinkLost> {
+        self.open_with(program, environment, None)
+    }
+
+    /// Starts a tool whose own `ssh` comes back as [`Raised`], until the tool's session is over.
+    pub fn open_tool(
+        &self,
+        tool: Tool,
+        environment: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<(Session, mpsc::UnboundedReceiver<Raised>), LinkLost> {
+        let (sender, raised) = mpsc::unbounded_channel();
+        let session = self.open_with(ProgramKind::Tool(tool), environment, Some(sender))?;
+        Ok((session, raised))
+    }
+
+    fn open_with(
+        &self,
+        program: ProgramKind,
+        environment: Vec<(Vec<u8>, Vec<u8>)>,
+        raised: Option<mpsc::UnboundedSender<Raised>>,
+    ) -> Result<Session, LinkLost> {
         // The upper half of the numbers is for sessions that the slave raises; 0 is the link.
         let number = self.next.fetch_add(HANDLES_PER_SESSION, Ordering::Relaxed) & (u32::MAX >> 1);
         let base = number.wrapping_add(HANDLES_PER_SESSION) & (u32::MAX >> 1);
@@ -132,7 +157,8 @@ impl Link {
             stderr: Handle(base + 3),
         };
         let spawn = Spawn { handles, program, environment };
-        let (session, ends) = handles::session(handles, self.commands.clone());
+        let (session, mut ends) = handles::session(handles, self.commands.clone());
+        ends.raised = raised;
         self.commands
             .send(Command::Open(Box::new(Open { spawn, ends })))
             .map_err(|_| self.why_lost())?;

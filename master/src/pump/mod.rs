@@ -51,18 +51,45 @@ pub(crate) enum Received {
     Failed(io::Error),
 }
 
-/// Reads a descriptor to its end and sends what it gives; the end is sent, too.
+/// Where an invoker's input comes from.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// A descriptor that a local shim handed over, where it can be read.
+    Descriptor(io::Result<Source>),
+    /// A handle of a slave whose tool called `ssh`.
+    Handle(Receiver),
+}
+
+/// Where a program's output goes.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// A descriptor that a local shim handed over, where it can be written.
+    Descriptor(io::Result<Sink>),
+    /// A handle of a slave whose tool called `ssh`.
+    Handle(Sender),
+}
+
+/// Sends an invoker's input to its end; the end is sent, too.
 ///
-/// Stops early where the program wants no more; the descriptor is closed then, so that whoever
-/// writes to it learns of it. It reads ahead of the program, so a descriptor that can't be read
-/// (a directory, a broken file) fails also where the program would never have looked at it: a
-/// failure that was taken for the end would leave a truncated copy that counts as complete.
-/// Cancelled, it cuts the stream.
-pub(crate) async fn send(source: io::Result<Source>, sender: Sender) -> Sent {
-    let mut source = match source {
-        Ok(source) => source,
-        Err(error) => return Sent::Failed(error),
-    };
+/// Stops early where the program wants no more; the input is closed then, so that whoever writes
+/// to it learns of it. It reads ahead of the program, so a descriptor that can't be read (a
+/// directory, a broken file) fails also where the program would never have looked at it: a failure
+/// that was taken for the end would leave a truncated copy that counts as complete. Cancelled, it
+/// cuts the stream.
+pub(crate) async fn send(input: Input, sender: Sender) -> Sent {
+    match input {
+        Input::Descriptor(Ok(source)) => send_source(source, sender).await,
+        Input::Descriptor(Err(error)) => Sent::Failed(error),
+        Input::Handle(receiver) => match pass(receiver, sender).await {
+            Received::Whole => Sent::Whole,
+            Received::Unwanted => Sent::Unwanted,
+            Received::Cut => Sent::Failed(io::ErrorKind::UnexpectedEof.into()),
+            Received::Failed(error) => Sent::Failed(error),
+        },
+    }
+}
+
+async fn send_source(mut source: Source, sender: Sender) -> Sent {
     loop {
         if sender.ready().await.is_err() {
             return Sent::Unwanted;
@@ -87,22 +114,23 @@ pub(crate) async fn send(source: io::Result<Source>, sender: Sender) -> Sent {
     }
 }
 
-/// Writes what a handle gives to a descriptor, and closes it at the end.
+/// Writes what a handle gives to an output, and closes it at the end.
 ///
-/// Where the descriptor's reader is gone, or writing fails, the program is told to stop, and gets
+/// Where the output's reader is gone, or writing fails, the program is told to stop, and gets
 /// SIGPIPE or EPIPE as it would without us. A descriptor that can't be written counts as failed
 /// only when there is something to write. Cancelled, it tells the program to stop.
-pub(crate) async fn receive(mut receiver: Receiver, sink: io::Result<Sink>) -> Received {
-    let mut sink = match sink {
-        Ok(sink) => sink,
-        Err(error) if reader_left(&error) => return Received::Unwanted,
-        Err(error) => {
+pub(crate) async fn receive(mut receiver: Receiver, output: Output) -> Received {
+    let mut sink = match output {
+        Output::Descriptor(Ok(sink)) => sink,
+        Output::Descriptor(Err(error)) if reader_left(&error) => return Received::Unwanted,
+        Output::Descriptor(Err(error)) => {
             return match receiver.receive().await {
                 Chunk::Data(_) => Received::Failed(error),
                 Chunk::End => Received::Whole,
                 Chunk::Cut => Received::Cut,
             };
         }
+        Output::Handle(sender) => return pass(receiver, sender).await,
     };
     loop {
         match receiver.receive().await {
@@ -115,6 +143,34 @@ pub(crate) async fn receive(mut receiver: Receiver, sink: io::Result<Sink>) -> R
                 }
             }
             Chunk::End => return Received::Whole,
+            Chunk::Cut => return Received::Cut,
+        }
+    }
+}
+
+/// Joins two handles, perhaps of two links: what one gives the other sends, with its end.
+///
+/// Bytes count as consumed when the other link has taken them, so that each holds no more than its
+/// credit. Cancelled, it tells the one to stop and cuts the other.
+async fn pass(mut receiver: Receiver, sender: Sender) -> Received {
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            chunk = receiver.receive() => chunk,
+            () = sender.stopped() => return Received::Unwanted,
+        };
+        match chunk {
+            Chunk::Data(bytes) => {
+                let len = bytes.len();
+                if sender.send(bytes).await.is_err() {
+                    return Received::Unwanted;
+                }
+                receiver.consumed(len);
+            }
+            Chunk::End => {
+                sender.finish();
+                return Received::Whole;
+            }
             Chunk::Cut => return Received::Cut,
         }
     }

@@ -1,6 +1,7 @@
 //! Sessions: joins a shim's descriptors to a program at the end of a link.
 
 mod ask;
+mod raised;
 mod serve;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,46 +9,137 @@ use std::sync::{Arc, OnceLock};
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::invocation::{ControlCommand, Invocation, Request};
-use fakessh_protocol::message::{FromShim, ProgramKind, ToShim};
+use fakessh_protocol::message::{
+    FromShim, Handoff, ProgramKind, Refusal, RefusalReason, ToShim, Tool,
+};
+use tokio::sync::mpsc;
 
 use crate::caller::{Ask, Caller};
-use crate::context::{Context, ContextError, Reached};
+use crate::context::{Context, Reached};
 use crate::limits;
-use crate::link::{Outcome, Signaller};
-use crate::pump::{self, Received, Sent, Sink, Source};
+use crate::link::{Outcome, RaisedShim, Session, Signaller};
+use crate::pump::{self, Input, Output, Received, Sent, Sink, Source};
 use crate::run::{Choice, Run};
 use crate::socket::Socket;
 
 use ask::ShimAsk;
+use raised::serve_raised;
 use serve::Admitted;
 pub(crate) use serve::serve;
 
-/// Standard input, output and error of a shim.
-type Stdio = [OwnedFd; 3];
+/// Where a session's bytes come from and go to.
+enum Stdio {
+    /// What a local shim handed over: standard input, output and error.
+    Descriptors([OwnedFd; 3]),
+    /// The handles of a slave whose tool called `ssh`.
+    Handles(Box<Streams>),
+}
 
-/// Serves one handoff to its end.
+/// What a program's input comes from, and its output and errors go to.
+type Streams = (Input, Output, Output);
+
+impl Stdio {
+    /// Gets ready to move bytes, before anything is started.
+    ///
+    /// # Errors
+    /// One line where there are too few descriptors for it. What else can't be used is a fault of
+    /// its stream, and shows there.
+    fn open(self) -> Result<Streams, String> {
+        let [stdin, stdout, stderr] = match self {
+            Stdio::Descriptors(descriptors) => descriptors,
+            Stdio::Handles(handles) => return Ok(*handles),
+        };
+        let source = Source::new(stdin);
+        let (stdout, stderr) = Sink::pair(stdout, stderr);
+        let failures = [source.as_ref().err(), stdout.as_ref().err(), stderr.as_ref().err()];
+        if failures.into_iter().flatten().any(limits::is_reached) {
+            return Err(limits::refusal());
+        }
+        Ok((Input::Descriptor(source), Output::Descriptor(stdout), Output::Descriptor(stderr)))
+    }
+}
+
+/// Who waits for a session's end.
+enum Invoker {
+    /// A shim on this host.
+    Local(Arc<Socket>),
+    /// One on a target.
+    Raised(RaisedShim),
+}
+
+impl Invoker {
+    /// Tells it something. One that is gone is noticed elsewhere.
+    async fn tell(&self, message: ToShim) {
+        match self {
+            Invoker::Local(socket) => {
+                let _ = socket.send_message(&message, &[]).await;
+            }
+            Invoker::Raised(shim) => shim.tell(message),
+        }
+    }
+}
+
+/// What the invoker of a session says while it runs.
+enum Said {
+    Local(Arc<Socket>),
+    Raised(mpsc::Receiver<FromShim>),
+}
+
+impl Said {
+    /// The next message; `None` when the invoker is gone. Cancel safe.
+    async fn next(&mut self) -> Option<FromShim> {
+        match self {
+            Said::Local(socket) => {
+                let received = socket.receive_message::<FromShim>().await;
+                received.ok().flatten().map(|(message, _)| message)
+            }
+            Said::Raised(said) => said.recv().await,
+        }
+    }
+}
+
+/// Serves one handoff of a local shim to its end.
 ///
 /// Never fails: what goes wrong is said to the shim. When the shim goes away, or this is
 /// cancelled, the session is hung up.
 async fn handoff(run: Arc<Run>, admitted: Admitted) {
     let Admitted { handoff, stdio, socket } = admitted;
     let socket = Arc::new(socket);
-    let signaller = OnceLock::new();
     let (ask, answers) = ShimAsk::new(socket.clone());
+    let ask: Arc<dyn Ask> =
+        if handoff.invocation.batch { Arc::new(crate::caller::AskNobody) } else { Arc::new(ask) };
+    let caller = Caller::of_invocation(&handoff.invocation, ask);
+    let stdio = Stdio::Descriptors(stdio);
+    let invoker = Invoker::Local(socket.clone());
+    serve_one(run, handoff, stdio, (invoker, Said::Local(socket)), caller, Some(answers)).await;
+}
+
+/// Serves one session to its end, whoever its invoker is.
+async fn serve_one(
+    run: Arc<Run>,
+    handoff: Handoff,
+    stdio: Stdio,
+    (invoker, mut said): (Invoker, Said),
+    caller: Caller,
+    answers: Option<mpsc::Sender<Option<fakessh_protocol::message::Secret>>>,
+) {
+    let signaller = OnceLock::new();
     let listen = async {
-        while let Ok(Some((message, _))) = socket.receive_message::<FromShim>().await {
+        while let Some(message) = said.next().await {
             match message {
                 FromShim::Signal(number) => {
                     signaller.get().inspect(|signaller: &&Signaller| signaller.signal(number));
                 }
-                FromShim::Answer(answer) => drop(answers.try_send(answer)),
+                FromShim::Answer(answer) => {
+                    answers.as_ref().map(|answers| answers.try_send(answer));
+                }
             }
         }
     };
     let work = async {
         let (verdict, returned) = if handoff.version == crate::VERSION {
-            let shim = Shim { socket: &socket, signaller: &signaller };
-            verdict(run, handoff.invocation, stdio, shim, ask).await
+            let shim = Shim { invoker: &invoker, signaller: &signaller };
+            verdict(run, handoff.invocation, stdio, shim, caller).await
         } else {
             let text = format!(
                 "this shim is of version {}, and the master of {}; start the tool again",
@@ -56,8 +148,13 @@ async fn handoff(run: Arc<Run>, admitted: Admitted) {
             );
             (ToShim::Failed(text), None)
         };
-        let returned = returned.as_ref().map(|stdio| stdio.each_ref().map(AsFd::as_fd));
-        let _ = socket.send_message(&verdict, returned.as_ref().map_or(&[], |fds| fds)).await;
+        match (&invoker, returned) {
+            (Invoker::Local(socket), Some(stdio)) => {
+                let stdio = stdio.each_ref().map(AsFd::as_fd);
+                let _ = socket.send_message(&verdict, &stdio).await;
+            }
+            _ => invoker.tell(verdict).await,
+        }
     };
     tokio::select! {
         () = work => {}
@@ -68,7 +165,7 @@ async fn handoff(run: Arc<Run>, admitted: Admitted) {
 
 /// The shim of a session, as long as the session runs.
 struct Shim<'a> {
-    socket: &'a Socket,
+    invoker: &'a Invoker,
     /// Where its signals go, once there is a program.
     signaller: &'a OnceLock<Signaller>,
 }
@@ -80,58 +177,73 @@ async fn verdict(
     invocation: Invocation,
     stdio: Stdio,
     shim: Shim<'_>,
-    ask: ShimAsk,
-) -> (ToShim, Option<Stdio>) {
-    let target = match run.choose(&invocation) {
-        Ok(Choice::Target(target)) => target,
-        Ok(Choice::RealSsh(why)) => return (ToShim::RealSsh(why), Some(stdio)),
+    caller: Caller,
+) -> (ToShim, Option<[OwnedFd; 3]>) {
+    let is_local = matches!(shim.invoker, Invoker::Local(_));
+    if !is_local && matches!(invocation.request, Request::Tool(_)) {
+        return (ToShim::Failed("only the run itself starts its tool".to_owned()), None);
+    }
+    let route = match run.choose(&invocation) {
+        Ok(Choice::Route(route)) => route,
+        Ok(Choice::RealSsh(why)) => {
+            return match stdio {
+                Stdio::Descriptors(stdio) => (ToShim::RealSsh(why), Some(stdio)),
+                Stdio::Handles(_) => (ToShim::Failed(why), None),
+            };
+        }
         Err(why) => return (ToShim::Failed(why), None),
     };
-    let ask: Arc<dyn Ask> =
-        if invocation.batch { Arc::new(crate::caller::AskNobody) } else { Arc::new(ask) };
-    let caller = Caller::of_invocation(&invocation, ask);
     if let Some(command) = invocation.control {
-        let held = run.held(&target, &caller).await;
-        return (control(&run, &target.host, command, held, &shim).await, None);
+        let held = run.held(&route, &caller).await;
+        return (control(&run, &route.to_string(), command, held, &shim).await, None);
     }
-    let Reached { context, options } = match run.reach(&target, &caller).await {
+    let Reached { context, options } = match run.reach(&route, &caller).await {
         Ok(reached) => reached,
-        // No slave can be started there: a forced command, no shell. ssh needs none.
-        Err(error @ ContextError::Start(_)) if run.leaves_to_real_ssh() => {
-            return (ToShim::RealSsh(error.to_string()), Some(stdio));
-        }
-        Err(error) => return (ToShim::Failed(format!("{}: {error}", target.host)), None),
+        Err(error) => return (ToShim::Failed(format!("{route}: {error}")), None),
     };
     if let Err(why) = run.check_user(&invocation, &context) {
         return (ToShim::Failed(why), None);
     }
-    let verdict = match program(&invocation.request) {
-        Some(program) => {
-            let start = Start { program, variables: options.variables(&invocation) };
-            join(&context, start, &invocation, stdio, shim).await
-        }
-        None => {
-            // A caller that reads our output to its end goes on: nothing will come.
-            drop(stdio);
-            keep(&run, &context, &invocation, shim).await
-        }
+    let Some(program) = program(&invocation.request) else {
+        // A caller that reads our output to its end goes on: nothing will come.
+        drop(stdio);
+        return (keep(&run, &context, &invocation, shim).await, None);
+    };
+    let streams = match stdio.open() {
+        Ok(streams) => streams,
+        Err(why) => return (ToShim::Failed(why), None),
+    };
+    let variables = options.variables(&invocation);
+    let verdict = match program {
+        Program::Kind(program) => match context.open(program, variables) {
+            Ok((session, _running)) => join(&context, session, &invocation, streams, shim).await,
+            Err(lost) => ToShim::Failed(format!("{}: {lost}", context.name())),
+        },
+        Program::Tool(tool) => match context.open_tool(tool, variables) {
+            Ok((session, raised, _running)) => tokio::select! {
+                verdict = join(&context, session, &invocation, streams, shim) => verdict,
+                never = serve_raised(run.clone(), raised, caller) => match never {},
+            },
+            Err(why) => ToShim::Failed(format!("{}: {why}", context.name())),
+        },
     };
     (verdict, None)
 }
 
-/// What to start, with the variables that go along.
-struct Start {
-    program: ProgramKind,
-    variables: Vec<(Vec<u8>, Vec<u8>)>,
+/// What to start.
+enum Program {
+    Kind(ProgramKind),
+    Tool(Tool),
 }
 
-fn program(request: &Request) -> Option<ProgramKind> {
-    match request {
-        Request::Login => Some(ProgramKind::Login),
-        Request::Command(command) => Some(ProgramKind::Shell(command.clone())),
-        Request::Subsystem(name) => Some(ProgramKind::Subsystem(name.clone())),
-        Request::Nothing => None,
-    }
+fn program(request: &Request) -> Option<Program> {
+    Some(Program::Kind(match request {
+        Request::Login => ProgramKind::Login,
+        Request::Command(command) => ProgramKind::Shell(command.clone()),
+        Request::Subsystem(name) => ProgramKind::Subsystem(name.clone()),
+        Request::Tool(argv) => return Some(Program::Tool(Tool { argv: argv.clone() })),
+        Request::Nothing => return None,
+    }))
 }
 
 /// `-O`: says what `ssh -O` would.
@@ -148,7 +260,7 @@ async fn control(
     match command {
         ControlCommand::Check => {
             let text = format!("master running (pid={})", std::process::id());
-            let _ = shim.socket.send_message(&ToShim::Notice(text), &[]).await;
+            shim.invoker.tell(ToShim::Notice(text)).await;
         }
         // The connection is not the tool's to end: it may serve others. What the tool started
         // to keep it (`-N`) ends.
@@ -168,37 +280,25 @@ async fn keep(
     // Whoever was told that the session runs may release it at once.
     let released = notify.notified();
     if invocation.announce {
-        let _ = shim.socket.send_message(&ToShim::Started, &[]).await;
+        shim.invoker.tell(ToShim::Started).await;
     }
     tokio::select! {
-        lost = context.link().lost() => ToShim::Failed(format!("{}: {lost}", context.name())),
+        lost = context.lost() => ToShim::Failed(format!("{}: {lost}", context.name())),
         () = released => ToShim::Exited(ExitStatus::Code(0)),
     }
 }
 
-/// Runs a program, joined to the shim's descriptors.
+/// Joins a program to its invoker, until it has ended.
 async fn join(
     context: &Context,
-    start: Start,
+    session: Session,
     invocation: &Invocation,
-    stdio: Stdio,
+    (stdin, stdout, stderr): Streams,
     shim: Shim<'_>,
 ) -> ToShim {
     let name = context.name();
-    let [stdin, stdout, stderr] = stdio;
-    let source = Source::new(stdin);
-    let (stdout, stderr) = Sink::pair(stdout, stderr);
-    // Before anything is started: what can't be had is no fault of a stream.
-    let failures = [source.as_ref().err(), stdout.as_ref().err(), stderr.as_ref().err()];
-    if failures.into_iter().flatten().any(limits::is_reached) {
-        return ToShim::Failed(limits::refusal());
-    }
-    let (session, _running) = match context.open(start.program, start.variables) {
-        Ok(session) => session,
-        Err(lost) => return ToShim::Failed(format!("{name}: {lost}")),
-    };
     if invocation.announce {
-        let _ = shim.socket.send_message(&ToShim::Started, &[]).await;
+        shim.invoker.tell(ToShim::Started).await;
     }
     let mut control = session.control;
     let _ = shim.signaller.set(control.signaller());
@@ -211,7 +311,7 @@ async fn join(
     };
     // Input goes on as long as there is output, and ends with it.
     let input = async {
-        match pump::send(source, session.stdin).await {
+        match pump::send(stdin, session.stdin).await {
             Sent::Whole | Sent::Unwanted => std::future::pending().await,
             Sent::Failed(error) => error,
         }
@@ -224,8 +324,27 @@ async fn join(
     };
     match outcome {
         Outcome::Exited(status) => exited(name, status, stdout, stderr),
-        Outcome::Refused(refusal) => ToShim::Failed(format!("{name}: {}", refusal.message)),
+        Outcome::Refused(refusal) => {
+            let text = format!("{name}: {}", refusal.message);
+            match status_of_refusal(invocation, &refusal) {
+                Some(status) => {
+                    shim.invoker.tell(ToShim::Notice(text)).await;
+                    ToShim::Exited(status)
+                }
+                None => ToShim::Failed(text),
+            }
+        }
         Outcome::Lost(lost) => ToShim::Failed(format!("{name}: {lost}")),
+    }
+}
+
+/// What a shell would say of a tool that could not be started; ssh has no such thing.
+fn status_of_refusal(invocation: &Invocation, refusal: &Refusal) -> Option<ExitStatus> {
+    let Request::Tool(_) = invocation.request else { return None };
+    match refusal.reason {
+        RefusalReason::NotFound => Some(ExitStatus::Code(127)),
+        RefusalReason::Other => Some(ExitStatus::Code(126)),
+        RefusalReason::Limit => None,
     }
 }
 

@@ -9,7 +9,6 @@ use rustix::net::SocketType;
 use rustix::net::sockopt::socket_type;
 use tokio::task::JoinSet;
 
-use super::Stdio;
 use crate::limits;
 use crate::run::Run;
 use crate::socket::Socket;
@@ -67,7 +66,8 @@ async fn receive(socket: &Socket) -> Option<Result<Admitted, ()>> {
 /// A handoff that is whole, and for which there is room.
 pub(super) struct Admitted {
     pub(super) handoff: Handoff,
-    pub(super) stdio: Stdio,
+    /// Standard input, output and error.
+    pub(super) stdio: [OwnedFd; 3],
     /// The shim's own socket.
     pub(super) socket: Socket,
 }
@@ -84,7 +84,7 @@ fn admit(handoff: Option<Handoff>, descriptors: Vec<OwnedFd>) -> Result<Admitted
     let whole = || {
         let handoff = handoff.ok_or_else(limits::refusal)?;
         limits::check()?;
-        match Stdio::try_from(descriptors.collect::<Vec<_>>()) {
+        match <[OwnedFd; 3]>::try_from(descriptors.collect::<Vec<_>>()) {
             Ok(stdio) => Ok((handoff, stdio)),
             Err(_) => Err("standard input, output and error did not all reach the master".into()),
         }
@@ -120,6 +120,7 @@ async fn accept(listener: Option<&Socket>) -> Option<Socket> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
     use std::os::fd::BorrowedFd;
 
     use fakessh_protocol::invocation::{Destination, Invocation, Request};

@@ -1,27 +1,9 @@
-//! What a tool finds in its environment.
+//! What a tool on this host finds in its environment: what it would have had, and the way to us.
 
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-
-use fakessh_shim::find;
-
-/// The lowest number of the inherited descriptor. Scripts use 3 to 9 for themselves, and shells
-/// from 10 on.
-const LOWEST_DESCRIPTOR: i32 = 100;
-
-/// Variables that tell programs where ssh is which do not look on `PATH`: set only where the user
-/// has not.
-const PROGRAM_VARIABLES: [&str; 1] = ["AUTOSSH_PATH"];
-
-/// The same, for programs that want the directory.
-const DIRECTORY_VARIABLES: [&str; 1] = ["MUTAGEN_SSH_PATH"];
-
-/// Variables that keep programs from asking for what we can't do yet and they can do without, set
-/// only where the user has not. Ansible asks for a terminal, so that what it runs ends with its
-/// ssh: with ours it does so anyway.
-const SETTINGS: [(&str, &str); 1] = [("ANSIBLE_SSH_USETTY", "false")];
 
 /// A copy of a run's socket that a tool can inherit: with a number that scripts leave alone, and
 /// still close-on-exec in this process.
@@ -29,9 +11,7 @@ const SETTINGS: [(&str, &str); 1] = [("ANSIBLE_SSH_USETTY", "false")];
 /// # Errors
 /// As fcntl(2).
 pub fn descriptor_for_tool(socket: &OwnedFd) -> io::Result<OwnedFd> {
-    let high = rustix::io::fcntl_dupfd_cloexec(socket, LOWEST_DESCRIPTOR);
-    // A small limit of open files leaves no high number.
-    Ok(high.or_else(|_| rustix::io::fcntl_dupfd_cloexec(socket, 3))?)
+    fakessh_shim::environment::descriptor_for_tool(socket.as_fd())
 }
 
 /// Variables to set for a tool: `PATH` with the run directory first, and the ways in which a shim
@@ -40,25 +20,6 @@ pub fn descriptor_for_tool(socket: &OwnedFd) -> io::Result<OwnedFd> {
 /// # Errors
 /// As fstat(2) of the descriptor.
 pub fn environment(directory: &Path, socket: &OwnedFd) -> io::Result<Vec<(OsString, OsString)>> {
-    let mut path = directory.as_os_str().to_owned();
-    // Without PATH, execvp looks in these (confstr(3), _CS_PATH).
-    let old = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    path.push(":");
-    path.push(old);
-    let mut variables = vec![
-        ("PATH".into(), path),
-        (find::FD_VARIABLE.into(), find::describe(socket.as_fd())?.into()),
-        (find::SOCKET_VARIABLE.into(), directory.join(find::SOCKET_NAME).into()),
-    ];
-    let programs = PROGRAM_VARIABLES.iter().map(|name| (*name, directory.join("ssh").into()));
-    let directories = DIRECTORY_VARIABLES.iter().map(|name| (*name, directory.into()));
-    let settings = SETTINGS.iter().map(|(name, value)| (*name, value.into()));
-    let unless_set: [Vec<(&str, OsString)>; 3] =
-        [programs.collect(), directories.collect(), settings.collect()];
-    for (name, value) in unless_set.into_iter().flatten() {
-        if std::env::var_os(name).is_none() {
-            variables.push((name.into(), value));
-        }
-    }
-    Ok(variables)
+    let ours = |name: &str| std::env::var_os(name);
+    fakessh_shim::environment::for_tool(directory, socket.as_fd(), ours)
 }

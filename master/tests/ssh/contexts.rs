@@ -22,7 +22,7 @@ async fn many_who_ask_at_once_share_one_login() {
     let tasks = (0..20).map(|number| {
         let (registry, target, caller) = (registry.clone(), target.clone(), lab.caller());
         tokio::spawn(async move {
-            let context = registry.context(&target, &caller).await.unwrap();
+            let context = registry.context(&*target, &caller).await.unwrap();
             context.command(format!("echo {number}; exit {number}")).output().await.unwrap()
         })
     });

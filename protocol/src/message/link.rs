@@ -145,6 +145,10 @@ pub enum ToSlave {
 /// new session's control handle, a number from [`FIRST_RAISED`].
 ///
 /// The slave sends on `stdin`, the master on `stdout` and `stderr`. Bytes may follow at once.
+///
+/// It may come after [`ToMaster::Exited`] of the tool's session: what the tool has left behind
+/// can call `ssh` as long as it holds the run. The master serves it or tells it that the run is
+/// over; the slave sends none after a hangup of the tool's session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Raise {
     /// The control handle of the tool's own session: the run it belongs to, and all that it may

@@ -102,6 +102,8 @@ pub struct Mux {
     receiving: HashMap<Handle, Receiving>,
     /// Encoded control frames, in order.
     control: VecDeque<Vec<u8>>,
+    /// How many bytes they have together.
+    queued: usize,
     /// Handles with something to send and the credit for it, in the order of their turns.
     turns: Line,
     /// Receiving handles with credit to grant.
@@ -131,6 +133,7 @@ impl Mux {
             sending: HashMap::new(),
             receiving: HashMap::new(),
             control: VecDeque::new(),
+            queued: 0,
             turns: VecDeque::new(),
             grants: VecDeque::new(),
             serial: 0,
@@ -193,6 +196,12 @@ impl Mux {
         Ok(())
     }
 
+    /// Bytes of control frames that wait to be sent. Whoever takes in what is to be passed on as
+    /// messages waits while they are many.
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
     /// Whether the sending side of this handle is open: its end, or a reset, is not yet out.
     pub fn is_sending(&self, handle: Handle) -> bool {
         self.sending.contains_key(&handle)
@@ -223,7 +232,9 @@ impl Mux {
     }
 
     fn control_frame(&mut self, kind: Kind, handle: Handle, payload: &[u8]) {
-        self.control.push_back(frame(kind, handle, payload));
+        let frame = frame(kind, handle, payload);
+        self.queued += frame.len();
+        self.control.push_back(frame);
     }
 }
 

@@ -75,6 +75,7 @@ impl Mux {
     /// The next frame, if there is one. The driver sends it whole before it asks again.
     pub fn transmit(&mut self) -> Option<Transmit> {
         if let Some(frame) = self.control.pop_front() {
+            self.queued -= frame.len();
             return Some(Transmit::Control(frame));
         }
         if let Some((kind, nonce)) = self.liveness.transmit() {

@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::ProgramKind;
 
-use crate::master::{MARKER, Master, command};
+use crate::account::{Directory, root_for};
+use crate::master::{MARKER, Master, command, copy_slave};
 
 #[test]
 fn the_environment_is_the_logins_and_what_was_given() {
@@ -110,7 +111,7 @@ fn the_slave_takes_itself_off_the_disk() {
     let directory = std::env::temp_dir().join(format!("fakessh-slave-{}-self", std::process::id()));
     fs::create_dir(&directory).unwrap();
     let copy = directory.join("slave");
-    fs::copy(env!("CARGO_BIN_EXE_fakessh-slave"), &copy).unwrap();
+    copy_slave(&copy);
     let mut command = Command::new(&copy);
     command.args([MARKER, "022"]).arg(&directory).stderr(Stdio::null());
     let mut master = Master::start_with(command);
@@ -158,7 +159,7 @@ fn the_link_may_be_pipes_of_another_user() {
     }
     // Behind sudo the pipes belong to whoever called it, and can't be opened anew.
     let copy = std::env::temp_dir().join(format!("fakessh-slave-{}-other", std::process::id()));
-    fs::copy(env!("CARGO_BIN_EXE_fakessh-slave"), &copy).unwrap();
+    copy_slave(&copy);
     let mut command = Command::new("setpriv");
     command.args(["--reuid=64999", "--regid=64999", "--clear-groups"]).arg(&copy);
     // An account that no database knows has the shell that the environment names.
@@ -169,6 +170,32 @@ fn the_link_may_be_pipes_of_another_user() {
     let input = vec![b'x'; 5_000_000];
     let (status, stdout, _) = master.run("cat", &input);
     assert_eq!((status, stdout.len()), (ExitStatus::Code(0), input.len()));
+}
+
+#[test]
+fn the_link_may_be_pipes_that_somebody_made_non_blocking() {
+    let uid = if root_for("pipes of another user") { "64999" } else { "" };
+    let directory = Directory::new();
+    let copy = directory.0.join("slave");
+    copy_slave(&copy);
+    let mut command = Command::new(if uid.is_empty() { "env" } else { "setpriv" });
+    if !uid.is_empty() {
+        command.args(["--reuid", uid, "--regid", uid, "--clear-groups"]);
+    }
+    command.arg(&copy).args([MARKER, "022", "-"]).env("SHELL", "/bin/sh");
+    let (theirs_in, ours_in) = rustix::pipe::pipe().unwrap();
+    let (ours_out, theirs_out) = rustix::pipe::pipe().unwrap();
+    for theirs in [&theirs_in, &theirs_out] {
+        rustix::io::ioctl_fionbio(theirs, true).unwrap();
+    }
+    let child = command.stdin(theirs_in).stdout(theirs_out).spawn().unwrap();
+    drop(command);
+    let mut master = Master::over(child, ours_in, ours_out);
+    master.until_the_slave_sleeps();
+    let input = vec![b'x'; 5_000_000];
+    let (status, stdout, _) = master.run("cat", &input);
+    assert_eq!((status, stdout.len()), (ExitStatus::Code(0), input.len()));
+    assert_eq!(master.run("echo one", b"").1, "one\n");
 }
 
 #[test]

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::{
-    Hello, LinkSettings, ProgramKind, Refusal, SessionHandles, Spawn, ToMaster, ToSlave,
+    FromShim, Hello, LinkSettings, ProgramKind, Raise, Refusal, SessionHandles, Spawn, ToMaster,
+    ToSlave,
 };
 use fakessh_protocol::mux::{Event, Expecting, Mux, Transmit};
 use fakessh_protocol::start::{Found, Scanner};
@@ -42,6 +43,11 @@ impl Received {
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
+
+    /// Gives credit back from here on.
+    pub(crate) fn release(&mut self) {
+        self.hold = false;
+    }
 }
 
 /// Continues a sum over a stream; the order of bytes counts.
@@ -62,8 +68,16 @@ pub(crate) struct Master {
     pub(crate) exits: HashMap<Handle, ExitStatus>,
     pub(crate) refusals: HashMap<Handle, Refusal>,
     pub(crate) stopped: Vec<Handle>,
+    /// Sessions that the slave has raised, and that no test has looked at.
+    pub(crate) raised: VecDeque<Raise>,
+    /// What their shims said.
+    pub(crate) said: Vec<(Handle, FromShim)>,
+    /// Those whose shim has gone.
+    pub(crate) gone: Vec<Handle>,
     /// The slave closed the link.
     pub(crate) closed: bool,
+    /// Something else that ends a wait when it can be read.
+    pub(crate) also: Option<OwnedFd>,
     next: u32,
 }
 
@@ -79,6 +93,14 @@ pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fakessh-slave"));
     command.args([MARKER, "022", "-"]).stderr(Stdio::null());
     command
+}
+
+/// Copies the slave's program, to be run from there. Another process does it: a file that is open
+/// for writing here is so in whatever other tests fork meanwhile, and can't be run (ETXTBSY).
+pub(crate) fn copy_slave(to: &std::path::Path) {
+    let mut cp = Command::new("cp");
+    let status = cp.arg(env!("CARGO_BIN_EXE_fakessh-slave")).arg(to).status().unwrap();
+    assert!(status.success());
 }
 
 impl Master {
@@ -111,7 +133,11 @@ impl Master {
             exits: HashMap::new(),
             refusals: HashMap::new(),
             stopped: Vec::new(),
+            raised: VecDeque::new(),
+            said: Vec::new(),
+            gone: Vec::new(),
             closed: false,
+            also: None,
             next: 1,
         };
         let mut scanner = Scanner::new(MARKER);
@@ -297,11 +323,13 @@ impl Master {
         if write && let Some(fd) = &self.to_slave {
             fds.push(PollFd::new(fd, PollFlags::OUT));
         }
+        let asked = fds.len();
+        fds.extend(self.also.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
         let left = deadline.saturating_duration_since(Instant::now());
         assert!(!left.is_zero(), "hangs");
         let left = rustix::time::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: 0 };
         poll(&mut fds, Some(&left)).unwrap();
-        (!fds[0].revents().is_empty(), fds.get(1).is_some_and(|fd| !fd.revents().is_empty()))
+        (!fds[0].revents().is_empty(), asked > 1 && !fds[1].revents().is_empty())
     }
 
     fn take_apart(&mut self) {
@@ -343,6 +371,15 @@ impl Master {
                     ToMaster::Refused(refusal) => {
                         self.refusals.insert(handle, refusal);
                     }
+                    ToMaster::Raise(raise) => {
+                        assert_eq!(raise.handles.control, handle);
+                        self.mux.open_receiving(raise.handles.stdin).unwrap();
+                        self.mux.open_sending(raise.handles.stdout).unwrap();
+                        self.mux.open_sending(raise.handles.stderr).unwrap();
+                        self.raised.push_back(*raise);
+                    }
+                    ToMaster::Said(message) => self.said.push((handle, message)),
+                    ToMaster::Gone => self.gone.push(handle),
                 },
             }
         }

@@ -5,6 +5,7 @@ use super::order::{Answer, Direction, Order, Program};
 use super::rounds::{Rounds, median};
 use super::row::{Against, Row};
 use super::site::{Contender, Site, program_on_target, rivals_of, tell};
+use crate::Lab;
 
 /// Bytes of one transfer.
 const FULL: u64 = 1 << 30;
@@ -24,6 +25,27 @@ pub(super) fn down(bench: &Bench) -> Vec<Row> {
     let bytes = bench.either(FULL, SHORT);
     let command = format!("{} --produce {bytes}", program_on_target(site.lab()));
     transfers(bench, &site, Direction::Down, &command)
+}
+
+/// T3: through `+sudo`, against a ControlMaster that stays at the host.
+pub(super) fn behind_sudo(bench: &Bench) -> Vec<Row> {
+    let lab = lab_with_sudo();
+    let site = Site::behind(&lab, "remote", "remote+sudo", bench.cipher());
+    let command = format!("{} --produce {}", program_on_target(&lab), bench.either(FULL, SHORT));
+    let up = transfers(bench, &site, Direction::Up, "cat >/dev/null");
+    let down = transfers(bench, &site, Direction::Down, &command);
+    let rows = up.into_iter().chain(down).filter(|row| row.against == Against::ControlMaster);
+    rows.map(|row| {
+        let what = format!("{} through +sudo", row.what);
+        Row { what, ..row }.target(Against::ControlMaster, 1.0, None)
+    })
+    .collect()
+}
+
+/// A server whose account may become root, on a terminal.
+pub(super) fn lab_with_sudo() -> Lab {
+    let rules = "Defaults requiretty\n$ACCOUNT ALL=(ALL) NOPASSWD: ALL\n";
+    Lab::builder().etc("sudoers.d/lab", rules).start()
 }
 
 fn transfers(bench: &Bench, site: &Site, direction: Direction, command: &str) -> Vec<Row> {

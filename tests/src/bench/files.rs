@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::Bench;
+use super::bulk::lab_with_sudo;
 use super::order::Program;
-use super::rounds::Rounds;
+use super::rounds::{Rounds, median};
 use super::row::{Against, Row};
 use super::site::{Contender, Site};
 use crate::tree;
@@ -21,20 +22,47 @@ type Work<'a> = dyn Fn(Contender, &Path) -> Program + 'a;
 /// F1: the three tools.
 pub(super) fn tools(bench: &Bench) -> Vec<Row> {
     let site = Site::open(bench);
-    vec![rsync(bench, &site), git(bench, &site), sftp(bench, &site)]
+    vec![rsync(bench, &site), git(bench, &site), sftp(bench, &site), rsync_behind_sudo(bench)]
+}
+
+/// Files that rsync copies.
+fn rsync_files(bench: &Bench) -> usize {
+    bench.either(10_000, 300)
 }
 
 fn rsync(bench: &Bench, site: &Site) -> Row {
-    let count = bench.either(10_000, 300);
     let tree = site.lab().local_dir("bench-rsync").join("tree");
-    tree::make(&tree, count);
+    tree::make(&tree, rsync_files(bench));
     let place = place_on_target(site, "bench-rsync");
-    let work = |contender, copy: &Path| {
-        let shell = site.ssh_words(contender).join(" ");
-        let to = format!("{}:{}", site.host(), copy.display());
-        Program::new(["rsync", "-a", "-e", &shell, &format!("{}/", tree.display()), &to])
-    };
-    row(bench, site, &format!("rsync of {count} small files"), &place, &work)
+    let work = |contender, copy: &Path| copy_tree(site, contender, &tree, copy);
+    row(bench, site, &format!("rsync of {} small files", rsync_files(bench)), &place, &work)
+}
+
+fn copy_tree(site: &Site, contender: Contender, tree: &Path, copy: &Path) -> Program {
+    let shell = site.ssh_words(contender).join(" ");
+    let to = format!("{}:{}", site.host(), copy.display());
+    Program::new(["rsync", "-a", "-e", &shell, &format!("{}/", tree.display()), &to])
+}
+
+/// The same through `+sudo`, over the time of the plain context.
+fn rsync_behind_sudo(bench: &Bench) -> Row {
+    let lab = lab_with_sudo();
+    let plain = Site::of(&lab, "remote", bench.cipher());
+    let behind = Site::behind(&lab, "remote", "remote+sudo", bench.cipher());
+    let tree = lab.local_dir("bench-sudo").join("tree");
+    tree::make(&tree, rsync_files(bench));
+    let copy = place_on_target(&plain, "bench-sudo").join("copy");
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..bench.either(6, 1) {
+        for (site, times) in [&plain, &behind].into_iter().zip(&mut times) {
+            times.push(site.time(Contender::Ours, copy_tree(site, Contender::Ours, &tree, &copy)));
+            fs::remove_dir_all(&copy).expect("removing a copy");
+        }
+    }
+    let [plain, behind] = times.map(|times| median(&times).expect("at least one round"));
+    let what = format!("rsync of {} small files through +sudo, over plain", rsync_files(bench));
+    let note = format!("{behind:.0} ms through +sudo, {plain:.0} ms plain");
+    Row::new(what, "x", behind / plain).target(Against::Nothing, 1.3, None).note(note)
 }
 
 fn git(bench: &Bench, site: &Site) -> Row {

@@ -20,6 +20,7 @@ pub(super) const ALL: &[Measure] = &[
     Measure { id: "C1", title: "sessions at once on one connection", take: sessions::at_once },
     Measure { id: "T1", title: "bulk up", take: bulk::up },
     Measure { id: "T2", title: "bulk down", take: bulk::down },
+    Measure { id: "T3", title: "bulk through +sudo", take: bulk::behind_sudo },
     Measure { id: "F1", title: "rsync, git clone, sftp", take: files::tools },
     Measure { id: "K1", title: "login and first command", take: login::cold },
     Measure { id: "M1", title: "memory of a further context", take: contexts::memory },

@@ -45,6 +45,11 @@ impl Site {
 
     /// Connects to a host of a lab.
     pub(super) fn of(lab: &Lab, host: &str, cipher: &str) -> Site {
+        Site::behind(lab, host, host, cipher)
+    }
+
+    /// Connects to a host of a lab, where ours goes on along a route: the rivals stay at the host.
+    pub(super) fn behind(lab: &Lab, host: &str, route: &str, cipher: &str) -> Site {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let site = Site {
@@ -52,7 +57,7 @@ impl Site {
             host: host.to_owned(),
             cipher: cipher.to_owned(),
             control: lab.dir().join(format!("user/control-{number}")),
-            ours: RefCell::new(lab.run([host], driver()).input_open().guard(GUARD).start()),
+            ours: RefCell::new(lab.run([route], driver()).input_open().guard(GUARD).start()),
             rivals: RefCell::new(rivals_of(lab)),
         };
         site.start_control_master();

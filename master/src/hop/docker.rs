@@ -1,0 +1,53 @@
+//! `docker`: inside a running Docker container.
+
+use super::argument::{check_user_and_container, user_and_container};
+use super::{ArgumentError, Kind, Plan, Start};
+
+/// `docker exec -i [-u USER] CONTAINER COMMAND`. Never `-t`: a terminal would change the bytes.
+#[derive(Debug)]
+pub(super) struct Docker;
+
+impl Kind for Docker {
+    fn name(&self) -> &'static str {
+        "docker"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "docker:[USER@]CONTAINER"
+    }
+
+    fn check(&self, argument: &str) -> Result<(), ArgumentError> {
+        check_user_and_container(argument)
+    }
+
+    fn plan(&self, argument: &str, start: &Start) -> Plan {
+        let mut words = vec!["docker", "exec", "-i"];
+        let (user, container) = user_and_container(argument);
+        if let Some(user) = user {
+            words.extend(["-u", user]);
+        }
+        words.push(container);
+        Plan::of(start.words_behind(&words))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{argv, wrong_at};
+    use super::*;
+
+    #[test]
+    fn docker_runs_as_the_container_does_or_as_who_is_named() {
+        let plain = ["docker", "exec", "-i", "app", "/bin/sh", "-c", "cat"];
+        assert_eq!(argv(&Docker, "app"), plain);
+        let user = ["docker", "exec", "-i", "-u", "0:0", "app", "/bin/sh", "-c", "cat"];
+        assert_eq!(argv(&Docker, "0:0@app"), user);
+    }
+
+    #[test]
+    fn a_container_needs_a_name() {
+        assert_eq!(wrong_at(&Docker, ""), 0);
+        assert_eq!(wrong_at(&Docker, "bob@"), 4);
+        assert_eq!(wrong_at(&Docker, "bob@--privileged"), 4);
+    }
+}

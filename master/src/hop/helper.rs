@@ -1,0 +1,240 @@
+//! A helper at work: its standard input and output become a stream, and what it prints on its
+//! terminal is listened to until the far end has answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::message::Question;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::{Asked, Prompt};
+use crate::caller::Ask;
+use crate::link::{Chunk, Control, Outcome, Receiver, Sender, Session};
+use crate::stream::{ByteStream, Diagnostics, INCOMING_CHUNKS, OUTGOING_CHUNKS};
+
+/// How long a helper whose stream has ended may take to end itself, and to say why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Most of what a helper prints that is looked through for a question: a lecture fits.
+const MAX_PRINTED: usize = 16 * 1024;
+
+/// Somebody who answers a helper's questions.
+pub(crate) struct Talk {
+    /// How it asks, if it does.
+    pub(crate) prompt: Option<Prompt>,
+    /// What is shown before the helper's own words: who asks, and where.
+    pub(crate) who: String,
+    /// Whom to ask.
+    pub(crate) ask: Arc<dyn Ask>,
+}
+
+/// A helper that runs.
+#[derive(Debug)]
+pub(crate) struct Helper {
+    arrived: Arc<AtomicBool>,
+    unanswered: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Helper {
+    /// Makes a stream of a session whose program is a helper. When both ends of the stream are
+    /// dropped, so is the session.
+    pub(crate) fn start(session: Session, talk: Talk) -> (Helper, ByteStream) {
+        let (incoming_sender, incoming) = mpsc::channel(INCOMING_CHUNKS);
+        let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING_CHUNKS);
+        let diagnostics = Diagnostics::default();
+        let (arrived, unanswered) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let conversation = Conversation {
+            talk,
+            printed: String::new(),
+            diagnostics: diagnostics.clone(),
+            arrived: arrived.clone(),
+            unanswered: Arc::clone(&unanswered),
+        };
+        let task = tokio::spawn(run(session, outgoing_receiver, incoming_sender, conversation));
+        (Helper { arrived, unanswered, task }, ByteStream { incoming, outgoing, diagnostics })
+    }
+
+    /// The far end has answered: what is printed from here on asks nothing.
+    pub(crate) fn arrived(&self) {
+        self.arrived.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it asked something that nobody answered.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.unanswered.load(Ordering::Relaxed)
+    }
+
+    /// Waits until a helper is gone whose stream was given up. Cancel safe.
+    pub(crate) async fn gone(&mut self) {
+        // A helper that does not end is killed by the slave that runs it.
+        let _ = timeout(2 * LAST_WORDS, &mut self.task).await;
+    }
+}
+
+async fn run(
+    session: Session,
+    outgoing: mpsc::Receiver<Bytes>,
+    incoming: mpsc::Sender<Bytes>,
+    mut conversation: Conversation,
+) {
+    let Session { stdin, stdout, stderr, mut control } = session;
+    let diagnostics = conversation.diagnostics.clone();
+    let heard = {
+        let (write, read) = (write(outgoing, stdin), read(stdout, &incoming));
+        let talk = conversation.hold(stderr, &control);
+        tokio::pin!(write, read, talk);
+        let (mut writes, mut talks, mut heard) = (true, true, Heard::All);
+        loop {
+            tokio::select! {
+                () = &mut write, if writes => writes = false,
+                () = &mut read => break,
+                all = &mut talk, if talks => {
+                    (talks, heard) = (false, all);
+                    if heard == Heard::Nobody {
+                        break;
+                    }
+                }
+            }
+        }
+        if heard == Heard::All {
+            let _ = timeout(LAST_WORDS, async {
+                // Where both ends were dropped, the end of what we send is the end for the slave
+                // at the far side, too.
+                if writes && incoming.is_closed() {
+                    write.await;
+                }
+                if talks {
+                    talk.await;
+                }
+            })
+            .await;
+        }
+        heard
+    };
+    conversation.set_down();
+    if heard == Heard::All
+        && let Ok(outcome) = timeout(LAST_WORDS, control.outcome()).await
+        && let Some(line) = remark(&conversation.talk.who, &outcome)
+    {
+        diagnostics.add(format!("\n{line}\n").as_bytes());
+    }
+}
+
+/// What is said of a helper's end; nothing of a good one.
+fn remark(who: &str, outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Exited(ExitStatus::Code(0)) => None,
+        Outcome::Exited(ExitStatus::Code(code)) => Some(format!("it ended with status {code}")),
+        Outcome::Exited(ExitStatus::Signal(number)) => {
+            Some(format!("it was killed by signal {number}"))
+        }
+        Outcome::Refused(refusal) => Some(refusal.message.clone()),
+        Outcome::Lost(lost) => Some(format!("{who}: {lost}")),
+    }
+}
+
+async fn write(mut outgoing: mpsc::Receiver<Bytes>, stdin: Sender) {
+    while let Some(bytes) = outgoing.recv().await {
+        if stdin.send(bytes).await.is_err() {
+            return;
+        }
+    }
+    stdin.finish();
+}
+
+async fn read(mut stdout: Receiver, incoming: &mpsc::Sender<Bytes>) {
+    loop {
+        let chunk = tokio::select! {
+            chunk = stdout.receive() => chunk,
+            () = incoming.closed() => return,
+        };
+        let Chunk::Data(bytes) = chunk else { return };
+        let len = bytes.len();
+        if incoming.send(bytes).await.is_err() {
+            return;
+        }
+        stdout.consumed(len);
+    }
+}
+
+/// How listening to a helper ended.
+#[derive(PartialEq, Eq)]
+enum Heard {
+    /// It prints no more.
+    All,
+    /// It asked, and there is nobody to answer.
+    Nobody,
+}
+
+struct Conversation {
+    talk: Talk,
+    /// What was printed since the last answer.
+    printed: String,
+    diagnostics: Diagnostics,
+    arrived: Arc<AtomicBool>,
+    unanswered: Arc<AtomicBool>,
+}
+
+impl Conversation {
+    /// Listens to what the helper prints, and answers what it asks.
+    async fn hold(&mut self, mut stderr: Receiver, control: &Control) -> Heard {
+        let mut answered = false;
+        loop {
+            let Chunk::Data(bytes) = stderr.receive().await else { return Heard::All };
+            stderr.consumed(bytes.len());
+            let text = String::from_utf8_lossy(&bytes);
+            if self.arrived.load(Ordering::Relaxed) {
+                self.diagnostics.add(text.as_bytes());
+                continue;
+            }
+            self.printed.push_str(&text);
+            let Some(asked) = self.asked() else { continue };
+            self.set_down();
+            if answered {
+                // Why the last answer was no good, in the helper's words.
+                let said = self.diagnostics.text();
+                if !said.is_empty() {
+                    self.talk.ask.notice(said).await;
+                }
+            }
+            self.diagnostics.clear();
+            let text = match asked.text.as_str() {
+                "" => format!("{} asks for a password: ", self.talk.who),
+                words => format!("{}: {words} ", self.talk.who),
+            };
+            let Some(secret) = self.talk.ask.ask(Question { kind: asked.kind, text }).await else {
+                self.unanswered.store(true, Ordering::Relaxed);
+                let said = "it asks for a password, and there is nobody to ask: there is no \
+                            terminal; see --password-file";
+                self.diagnostics.add(said.as_bytes());
+                return Heard::Nobody;
+            };
+            control.type_secret(secret);
+            answered = true;
+        }
+    }
+
+    fn asked(&mut self) -> Option<Asked> {
+        let asked = self.talk.prompt.as_ref().and_then(|prompt| prompt.asked(&self.printed));
+        if asked.is_none() && self.printed.len() > MAX_PRINTED {
+            self.set_down();
+        }
+        asked
+    }
+
+    /// Keeps what was printed for messages, without our own marker.
+    fn set_down(&mut self) {
+        let printed = std::mem::take(&mut self.printed);
+        let printed = match &self.talk.prompt {
+            Some(Prompt::Marker(marker)) => printed.replace(marker.as_str(), ""),
+            _ => printed,
+        };
+        self.diagnostics.add(printed.as_bytes());
+    }
+}

@@ -1,0 +1,51 @@
+//! `incus`: inside a running instance of Incus.
+
+use super::argument::check_name;
+use super::{ArgumentError, Kind, Plan, Start};
+
+/// `incus exec --mode=non-interactive [REMOTE:]NAME -- COMMAND`.
+///
+/// The mode keeps incus from making a terminal, whatever its own descriptors are.
+#[derive(Debug)]
+pub(super) struct Incus;
+
+impl Kind for Incus {
+    fn name(&self) -> &'static str {
+        "incus"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "incus:[REMOTE:]NAME"
+    }
+
+    fn check(&self, argument: &str) -> Result<(), ArgumentError> {
+        check_name(argument, "the instance's name")?;
+        if argument.ends_with(':') {
+            let message = "the instance's name is missing behind that of the remote";
+            return Err(ArgumentError::new(argument.len(), message));
+        }
+        Ok(())
+    }
+
+    fn plan(&self, argument: &str, start: &Start) -> Plan {
+        let words = ["incus", "exec", "--mode=non-interactive", argument, "--"];
+        Plan::of(start.words_behind(&words))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{argv, wrong_at};
+    use super::*;
+
+    #[test]
+    fn incus_makes_no_terminal() {
+        let words = |name| {
+            ["incus", "exec", "--mode=non-interactive", name, "--", "/bin/sh", "-c", "cat"].to_vec()
+        };
+        assert_eq!(argv(&Incus, "box"), words("box"));
+        assert_eq!(argv(&Incus, "lab:box"), words("lab:box"));
+        assert_eq!(wrong_at(&Incus, "lab:"), 4);
+        assert_eq!(wrong_at(&Incus, "--project"), 0);
+    }
+}

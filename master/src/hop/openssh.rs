@@ -1,0 +1,137 @@
+//! `openssh`: a host by way of the system's own `ssh`, for what it alone can do: Kerberos, tokens,
+//! odd configurations.
+
+use std::path::Path;
+
+use fakessh_protocol::message::HelperTerminal;
+
+use super::argument::check_word;
+use super::{ArgumentError, Kind, Plan, Prompt, Start};
+use crate::ssh_config::{DestinationError, parse_destination};
+
+/// Where `ssh` is looked for first: the one on `PATH` may be ours.
+const USUAL_SSH: &str = "/usr/bin/ssh";
+
+/// Its own connection, not one of the user's shared ones, and nothing on it but our stream:
+/// whatever the configuration says of commands, forwards and agents.
+const OPTIONS: &[&str] = &[
+    "-T",
+    "-a",
+    "-x",
+    "-e",
+    "none",
+    "-o",
+    "ControlPath=none",
+    "-o",
+    "RemoteCommand=none",
+    "-o",
+    "ClearAllForwardings=yes",
+];
+
+/// ssh prints each question in one piece, and a server may word its own as it likes.
+const SECRET: &[&str] = &[":"];
+
+/// Host keys that are not known.
+const LINE: &[&str] = &["?", "or the fingerprint:"];
+
+/// `ssh OPTIONS [-p PORT] [-l USER] -- HOST LINE`, with a terminal on which it asks for itself.
+#[derive(Debug)]
+pub(super) struct Openssh;
+
+impl Kind for Openssh {
+    fn name(&self) -> &'static str {
+        "openssh"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "openssh:[USER@]HOST[:PORT]"
+    }
+
+    fn check(&self, argument: &str) -> Result<(), ArgumentError> {
+        check_word(argument, "the host")?;
+        let error = match parse_destination(argument) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        let (DestinationError::BadHost(part)
+        | DestinationError::BadUser(part)
+        | DestinationError::BadPort(part)
+        | DestinationError::Path(part)) = &error;
+        let at = argument.rfind(part.as_str()).unwrap_or(0);
+        Err(ArgumentError::new(at, error.to_string()))
+    }
+
+    fn plan(&self, argument: &str, start: &Start) -> Plan {
+        let program = if Path::new(USUAL_SSH).is_file() { USUAL_SSH } else { "ssh" };
+        let mut argv: Vec<String> = vec![program.to_owned()];
+        argv.extend(OPTIONS.iter().map(|&word| word.to_owned()));
+        if let Ok(target) = parse_destination(argument) {
+            argv.extend(target.port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
+            argv.extend(target.user.into_iter().flat_map(|user| ["-l".to_owned(), user]));
+            argv.extend(["--".to_owned(), target.host]);
+        }
+        argv.push(start.line());
+        Plan {
+            terminal: HelperTerminal::Controlling,
+            prompt: Some(Prompt::Endings { secret: SECRET, line: LINE }),
+            ..Plan::of(argv.into_iter().map(Into::into).collect())
+        }
+    }
+
+    fn is_first_only(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fakessh_protocol::message::QuestionKind;
+
+    use super::super::tests::{argv, start, wrong_at};
+    use super::*;
+
+    #[test]
+    fn the_host_stands_behind_all_options() {
+        let words = argv(&Openssh, "alice@[fe80::1]:2222");
+        assert!(words[0] == USUAL_SSH || words[0] == "ssh");
+        let rest = words[1..].join(" ");
+        let expected = "-T -a -x -e none -o ControlPath=none -o RemoteCommand=none -o \
+                        ClearAllForwardings=yes -p 2222 -l alice -- fe80::1 exec /bin/sh -c 'cat'";
+        assert_eq!(rest, expected);
+        let words = argv(&Openssh, "web1");
+        assert_eq!(words[words.len() - 3..], ["--", "web1", "exec /bin/sh -c 'cat'"]);
+    }
+
+    #[test]
+    fn a_bad_destination_is_shown_where_it_is_bad() {
+        assert_eq!(wrong_at(&Openssh, ""), 0);
+        assert_eq!(wrong_at(&Openssh, "web1:x"), 5);
+        assert_eq!(wrong_at(&Openssh, "a@-web1"), 2);
+        assert_eq!(wrong_at(&Openssh, "-oProxyCommand=id"), 0);
+    }
+
+    #[test]
+    fn questions_of_ssh_are_known() {
+        let plan = Openssh.plan("web1", &start());
+        assert_eq!(plan.terminal, HelperTerminal::Controlling);
+        let prompt = plan.prompt.unwrap();
+        let kind = |printed: &str| prompt.asked(printed).map(|asked| asked.kind);
+        let secret = [
+            "alice@web1's password: ",
+            "Enter passphrase for key '/home/a/.ssh/id': ",
+            "(alice@web1) Verification code: ",
+            "Enter PIN for ECDSA-SK key /home/a/.ssh/id_sk: ",
+        ];
+        for printed in secret {
+            assert_eq!(kind(printed), Some(QuestionKind::HopSecret), "{printed:?}");
+        }
+        let line = [
+            "Are you sure you want to continue connecting (yes/no/[fingerprint])? ",
+            "Please type 'yes', 'no' or the fingerprint: ",
+        ];
+        for printed in line {
+            assert_eq!(kind(printed), Some(QuestionKind::Line), "{printed:?}");
+        }
+        assert_eq!(kind("Permission denied, please try again.\r\n"), None);
+    }
+}

@@ -1,0 +1,51 @@
+//! `podman`: inside a running Podman container.
+
+use super::argument::{check_user_and_container, user_and_container};
+use super::{ArgumentError, Kind, Plan, Start};
+
+/// `podman exec -i --detach-keys= [-u USER] CONTAINER COMMAND`.
+///
+/// Podman looks for its detach keys (Ctrl-P, Ctrl-Q) in any input, also in one that is no terminal:
+/// it would hold a lone byte 0x10 back, and end at 0x10 0x11. No keys, no looking.
+#[derive(Debug)]
+pub(super) struct Podman;
+
+impl Kind for Podman {
+    fn name(&self) -> &'static str {
+        "podman"
+    }
+
+    fn syntax(&self) -> &'static str {
+        "podman:[USER@]CONTAINER"
+    }
+
+    fn check(&self, argument: &str) -> Result<(), ArgumentError> {
+        check_user_and_container(argument)
+    }
+
+    fn plan(&self, argument: &str, start: &Start) -> Plan {
+        let mut words = vec!["podman", "exec", "-i", "--detach-keys="];
+        let (user, container) = user_and_container(argument);
+        if let Some(user) = user {
+            words.extend(["-u", user]);
+        }
+        words.push(container);
+        Plan::of(start.words_behind(&words))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{argv, wrong_at};
+    use super::*;
+
+    #[test]
+    fn podman_is_kept_from_looking_for_keys_in_the_stream() {
+        let plain = ["podman", "exec", "-i", "--detach-keys=", "app", "/bin/sh", "-c", "cat"];
+        assert_eq!(argv(&Podman, "app"), plain);
+        let user =
+            ["podman", "exec", "-i", "--detach-keys=", "-u", "bob", "app", "/bin/sh", "-c", "cat"];
+        assert_eq!(argv(&Podman, "bob@app"), user);
+        assert_eq!(wrong_at(&Podman, "bob@"), 4);
+    }
+}

@@ -1,0 +1,82 @@
+//! How a helper's questions are known among what else it prints on its terminal.
+
+use fakessh_protocol::message::QuestionKind;
+
+/// How a helper asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prompt {
+    /// By these characters, wherever they stand: they are our own choice, and stand for a password.
+    Marker(String),
+    /// By how the last line ends that has no end of its own, once blanks behind it are taken away.
+    Endings {
+        /// What asks for a password.
+        secret: &'static [&'static str],
+        /// What asks for something that may be seen; looked for first.
+        line: &'static [&'static str],
+    },
+}
+
+/// What a helper asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// [`QuestionKind::HopSecret`] or [`QuestionKind::Line`].
+    pub kind: QuestionKind,
+    /// The helper's own words, without control characters; empty where they are our marker.
+    pub text: String,
+}
+
+impl Prompt {
+    /// What is asked at the end of what the helper has printed since it was last answered.
+    pub fn asked(&self, printed: &str) -> Option<Asked> {
+        match self {
+            Prompt::Marker(marker) => {
+                let asked = Asked { kind: QuestionKind::HopSecret, text: String::new() };
+                printed.contains(marker.as_str()).then_some(asked)
+            }
+            Prompt::Endings { secret, line } => {
+                // A line feed ends a line, and what ends it with a carriage return starts anew.
+                let last = printed.rsplit(['\n', '\r']).next().unwrap_or_default().trim_end();
+                let ends = |endings: &[&str]| endings.iter().any(|ending| last.ends_with(ending));
+                let kind = match () {
+                    () if ends(line) => QuestionKind::Line,
+                    () if ends(secret) => QuestionKind::HopSecret,
+                    () => return None,
+                };
+                Some(Asked { kind, text: last.replace(char::is_control, "").trim().to_owned() })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENDINGS: Prompt = Prompt::Endings { secret: &["assword:"], line: &["(yes/no)?"] };
+
+    fn text(printed: &str) -> Option<String> {
+        ENDINGS.asked(printed).map(|asked| asked.text)
+    }
+
+    #[test]
+    fn only_a_line_that_waits_asks() {
+        assert_eq!(text("Password: ").as_deref(), Some("Password:"));
+        assert_eq!(text("hello\r\nPassword:").as_deref(), Some("Password:"));
+        assert_eq!(text("\rdoas (a@b) password: ").as_deref(), Some("doas (a@b) password:"));
+        for printed in ["", "Password:\n", "Password: \r\n", "su: ", "your password: is", "Passwor"]
+        {
+            assert_eq!(text(printed), None, "{printed:?}");
+        }
+        let asked = ENDINGS.asked("Continue (yes/no)? ").unwrap();
+        assert_eq!(asked.kind, QuestionKind::Line);
+    }
+
+    #[test]
+    fn a_marker_asks_wherever_it_stands_and_in_any_frame() {
+        let prompt = Prompt::Marker("5eed".into());
+        for printed in ["5eed", "[sudo: 5eed] Password: ", "lecture\n5eed", "Sorry.\r\n5eed\n"] {
+            assert_eq!(prompt.asked(printed).unwrap().text, "", "{printed:?}");
+        }
+        assert_eq!(prompt.asked("Password: "), None);
+    }
+}

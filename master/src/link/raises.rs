@@ -1,0 +1,151 @@
+//! The link's side of sessions that its slave raises.
+//!
+//! The slave may do so for a tool that the master has started there, and for nothing else. What
+//! it claims is held against that; what breaks the protocol ends the link.
+
+use std::collections::{HashMap, VecDeque};
+
+use fakessh_protocol::message::{FIRST_RAISED, FromShim, Raise, SessionHandles, ToShim, ToSlave};
+use fakessh_protocol::mux::MuxError;
+use fakessh_protocol::wire::Handle;
+use tokio::sync::mpsc;
+
+use super::LinkLost;
+use super::command::{Chunk, Command};
+use super::driver::{Driver, MAX_SESSIONS, Outbox, broken};
+use super::handles::{receiver, sender};
+use super::raised::{Raised, RaisedShim, WAITING, ends_session};
+
+/// What the link's task keeps of raised sessions.
+pub(super) struct Raises {
+    /// Where we are reached.
+    own: mpsc::WeakUnboundedSender<Command>,
+    /// The tools that may raise sessions, by their control handle.
+    tools: HashMap<Handle, mpsc::UnboundedSender<Raised>>,
+    open: HashMap<Handle, Open>,
+    /// Those that have a verdict which waits for the ends of their outputs.
+    judged: Vec<Handle>,
+}
+
+struct Open {
+    handles: SessionHandles,
+    said: mpsc::Sender<FromShim>,
+    verdict: Option<ToShim>,
+}
+
+impl Raises {
+    pub(super) fn new(own: mpsc::WeakUnboundedSender<Command>) -> Raises {
+        Raises { own, tools: HashMap::new(), open: HashMap::new(), judged: Vec::new() }
+    }
+
+    /// A session that was just opened may raise others, where somebody takes them.
+    pub(super) fn allow(&mut self, tool: Handle, to: Option<mpsc::UnboundedSender<Raised>>) {
+        if let Some(to) = to {
+            self.tools.insert(tool, to);
+        }
+    }
+
+    /// A session is over: nothing is raised for it any more.
+    pub(super) fn forbid(&mut self, tool: Handle) {
+        self.tools.remove(&tool);
+    }
+
+    pub(super) fn said(&self, handle: Handle, message: FromShim) {
+        if let Some(open) = self.open.get(&handle) {
+            // One that says more than anybody listens to is not heard.
+            let _ = open.said.try_send(message);
+        }
+    }
+}
+
+impl Driver {
+    /// The slave raises a session.
+    pub(super) fn raise(&mut self, control: Handle, raise: Raise) -> Result<(), LinkLost> {
+        let Raise { tool, handles, handoff } = raise;
+        let SessionHandles { stdin, stdout, stderr, .. } = handles;
+        let mut all = [handles.control, stdin, stdout, stderr];
+        all.sort_unstable();
+        let is_twice = all.windows(2).any(|pair| pair[0] == pair[1]);
+        let is_open = self.raises.open.contains_key(&control);
+        if is_twice || is_open || handles.control != control || all[0].0 < FIRST_RAISED {
+            return Err(broken(MuxError::OpenedTwice(control)));
+        }
+        self.mux.open_receiving(stdin).map_err(broken)?;
+        self.mux.open_sending(stdout).map_err(broken)?;
+        self.mux.open_sending(stderr).map_err(broken)?;
+        let refusal = if self.raises.open.len() >= MAX_SESSIONS {
+            format!("{MAX_SESSIONS} sessions of tools run in this context already")
+        } else if let (Some(to), Some(own)) =
+            (self.raises.tools.get(&tool), self.raises.own.upgrade())
+        {
+            let (sender_of_said, said) = mpsc::channel(WAITING);
+            let shim = RaisedShim::new(control, own.clone());
+            let (stdin_receiver, chunks) = receiver(stdin, own.clone());
+            let (stdout_sender, stdout_underway) = sender(stdout, own.clone());
+            let (stderr_sender, stderr_underway) = sender(stderr, own);
+            self.inboxes.insert(stdin, chunks);
+            for (handle, underway) in [(stdout, stdout_underway), (stderr, stderr_underway)] {
+                self.outboxes.insert(handle, Outbox { chunks: VecDeque::new(), underway });
+            }
+            self.raises.open.insert(control, Open { handles, said: sender_of_said, verdict: None });
+            let (stdin, stdout, stderr) = (stdin_receiver, stdout_sender, stderr_sender);
+            // Where nobody takes it, dropping it tells the shim so.
+            let _ = to.send(Raised { handoff, stdin, stdout, stderr, said, shim });
+            return Ok(());
+        } else {
+            "the run that this ssh belongs to is over; start the tool again with `fakessh run`"
+                .to_owned()
+        };
+        self.mux.stop(stdin);
+        self.mux.reset(stdout);
+        self.mux.reset(stderr);
+        let _ = self.mux.message(control, &ToSlave::Tell(ToShim::Failed(refusal)));
+        Ok(())
+    }
+
+    /// The shim of a raised session is gone.
+    pub(super) fn gone(&mut self, control: Handle) {
+        let Some(open) = self.raises.open.remove(&control) else { return };
+        let SessionHandles { stdin, stdout, stderr, .. } = open.handles;
+        self.close_inbox(stdin, Chunk::Cut);
+        self.mux.stop(stdin);
+        for handle in [stdout, stderr] {
+            if let Some(outbox) = self.outboxes.remove(&handle) {
+                outbox.underway.close();
+            }
+            self.mux.reset(handle);
+        }
+    }
+
+    /// Something for the shim of a raised session.
+    pub(super) fn tell(&mut self, control: Handle, message: ToShim) {
+        let Some(open) = self.raises.open.get_mut(&control) else { return };
+        if ends_session(&message) {
+            open.verdict = Some(message);
+            self.raises.judged.push(control);
+        } else {
+            // What is too long to be told is not needed to go on.
+            let _ = self.mux.message(control, &ToSlave::Tell(message));
+        }
+    }
+
+    /// Sends the verdicts of sessions whose outputs are out: messages overtake bulk.
+    pub(super) fn tell_verdicts(&mut self) {
+        let Driver { mux, raises, .. } = self;
+        raises.judged.retain(|control| {
+            let Some(open) = raises.open.get_mut(control) else { return false };
+            let SessionHandles { stdout, stderr, .. } = open.handles;
+            if mux.is_sending(stdout) || mux.is_sending(stderr) {
+                return true;
+            }
+            if let Some(verdict) = open.verdict.take()
+                && mux.message(*control, &ToSlave::Tell(verdict)).is_err()
+            {
+                let text = "the reason is too long to be told".to_owned();
+                let _ = mux.message(*control, &ToSlave::Tell(ToShim::Failed(text)));
+            }
+            raises.open.remove(control);
+            false
+        });
+    }
+}

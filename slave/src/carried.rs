@@ -1,0 +1,53 @@
+//! What a helper carries: this program itself, for a slave at the far end. Nothing crosses the
+//! network again.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+use rustix::io::Errno;
+
+/// The file that we run from. It can be read although its name is gone from the disk.
+const OURSELVES: &str = "/proc/self/exe";
+
+/// Bytes that are read and written at once: what an empty pipe takes.
+const PIECE: usize = 64 * 1024;
+
+/// Our own program on its way into a pipe. No more than a piece of it is ever in memory.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    file: File,
+    given: u64,
+}
+
+impl Carried {
+    /// From its first byte.
+    ///
+    /// # Errors
+    /// Where the target has no `/proc`, or does not let us read our own program.
+    pub(crate) fn open() -> io::Result<Carried> {
+        Ok(Carried { file: File::open(OURSELVES)?, given: 0 })
+    }
+
+    /// Gives a non-blocking pipe what it takes. All of it is there when this returns.
+    ///
+    /// # Errors
+    /// [`Errno::AGAIN`] where the pipe is full before that, others where it is of no use.
+    pub(crate) fn give(&mut self, pipe: impl AsFd) -> Result<(), Errno> {
+        let mut piece = vec![0; PIECE];
+        loop {
+            let len = match self.file.read_at(&mut piece, self.given) {
+                Ok(0) => return Ok(()),
+                Ok(len) => len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+            };
+            match rustix::io::write(&pipe, &piece[..len]) {
+                Ok(written) => self.given += written as u64,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Runs: what a tool's `ssh` comes back to. Each has a directory, a socket that the tool inherits,
+//! and one in the directory for those who have lost the inherited one.
+//!
+//! A run begins with its tool. Handoffs are passed to the master for as long as somebody can send
+//! one, also after the tool's session is over: whether they are still served is the master's to
+//! say, and the directory stays that long, so that what calls `ssh` from there never gets another
+//! `ssh` instead. It ends when the session is over, nobody holds the socket, and no session that
+//! it raised is left; with a hangup of the tool's session; and with the link.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use fakessh_protocol::message::{FIRST_RAISED, Handoff, Refusal, RefusalReason, Tool};
+use fakessh_protocol::wire::Handle;
+use fakessh_shim::datagram;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, socketpair};
+
+use crate::directory::RunDirectory;
+use crate::guardian::Left;
+use crate::poll::{Interest, Part, Poll, Token, Watched};
+use crate::program::Program;
+use crate::reserve::Reserve;
+use crate::serve::Slave;
+
+/// Handoffs, or messages of one shim, that are taken before others have their turn.
+pub(crate) const TURN: usize = 16;
+
+/// Bytes of messages that may wait for the link. With more, nothing is taken in that would make
+/// them more still; the link's own traffic is far below that.
+pub(crate) const BACKLOG: usize = 256 * 1024;
+
+/// Connections at once that have not yet handed over. A shim does so at once; whoever only
+/// connects keeps others out for as long, in the runs of this account alone.
+const MAX_CALLERS: usize = 1024;
+
+/// The numbers of a session's handles lie together: control, stdin, stdout, stderr.
+pub(crate) const HANDLES: u32 = 4;
+
+/// A run.
+#[derive(Debug)]
+struct Run {
+    directory: RunDirectory,
+    /// Its place on the guardian's list.
+    left: Left,
+    /// Our end of what the tool inherited. `None` when nobody holds the other one.
+    socket: Option<Watched>,
+    door: Watched,
+    /// Whether the tool's session is over.
+    is_left: bool,
+}
+
+/// A connection from which no handoff has come.
+#[derive(Debug)]
+struct Caller {
+    tool: Handle,
+    socket: Watched,
+}
+
+/// All runs, by the control handle of their tool.
+#[derive(Debug)]
+pub(crate) struct Runs {
+    by_tool: HashMap<Handle, Run>,
+    callers: HashMap<Handle, Caller>,
+    next: u32,
+    reserve: Reserve,
+    /// Who is not listened to before the link has taken what there is.
+    pub(crate) muted: Vec<Token>,
+}
+
+impl Default for Runs {
+    fn default() -> Runs {
+        Runs {
+            by_tool: HashMap::new(),
+            callers: HashMap::new(),
+            next: FIRST_RAISED,
+            reserve: Reserve::default(),
+            muted: Vec::new(),
+        }
+    }
+}
+
+impl Run {
+    fn watch(
+        tool: Handle,
+        (directory, left, door): (RunDirectory, Left, OwnedFd),
+        socket: OwnedFd,
+        poll: &Poll,
+    ) -> io::Result<Run> {
+        let watched = |fd, part| {
+            let mut watched = Watched::new(fd, Token::Session(tool, part));
+            watched.watch(poll, Interest::Read).map(|()| watched)
+        };
+        let socket = Some(watched(socket, Part::Run)?);
+        Ok(Run { directory, left, socket, door: watched(door, Part::Door)?, is_left: false })
+    }
+}
+
+impl Slave {
+    /// Starts a tool, and the run that its `ssh` comes back to.
+    ///
+    /// # Errors
+    /// What the master is to be told. There is no run then.
+    pub(crate) fn start_tool(
+        &mut self,
+        control: Handle,
+        tool: &Tool,
+        variables: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<Program, Refusal> {
+        let limit = |error: io::Error| Refusal {
+            reason: RefusalReason::Limit,
+            message: format!("can't make a run for the tool on the target: {error}"),
+        };
+        self.runs.reserve.fill().map_err(|error| limit(error.into()))?;
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+            .map_err(|error| limit(error.into()))?;
+        let made = RunDirectory::create(&self.launcher.places(), &mut self.guardian)?;
+        let run = Run::watch(control, made, ours, &self.poll).map_err(limit)?;
+        let path = run.directory.path().to_owned();
+        self.runs.by_tool.insert(control, run);
+        let started = self.launcher.start_tool(tool, variables, &path, &theirs);
+        started.inspect_err(|_| self.end_run(control, ""))
+    }
+
+    /// The tool's session is over. What it has left behind may hold the run.
+    pub(crate) fn leave_run(&mut self, tool: Handle) {
+        if let Some(run) = self.runs.by_tool.get_mut(&tool) {
+            run.is_left = true;
+            self.end_unused_run(tool);
+        }
+    }
+
+    /// Ends a run that nobody uses any more.
+    pub(crate) fn end_unused_run(&mut self, tool: Handle) {
+        let Some(run) = self.runs.by_tool.get(&tool) else { return };
+        if run.is_left && run.socket.is_none() && !self.sessions.has_raised(tool) {
+            self.end_run(tool, "");
+        }
+    }
+
+    /// Ends a run, if this is a tool's: its sessions are over for this reason, and its directory
+    /// is removed.
+    pub(crate) fn end_run(&mut self, tool: Handle, reason: &str) {
+        let Some(run) = self.runs.by_tool.remove(&tool) else { return };
+        self.runs.callers.retain(|_, caller| caller.tool != tool);
+        drop(run.directory);
+        self.guardian.remove_directory(run.left);
+        for control in self.sessions.raised_by(tool) {
+            self.give_up(control, reason);
+        }
+    }
+
+    /// The link has ended, and all runs with it.
+    pub(crate) fn end_runs(&mut self) {
+        let tools: Vec<Handle> = self.runs.by_tool.keys().copied().collect();
+        for tool in tools {
+            self.end_run(tool, "the connection to this host was closed or lost");
+        }
+        self.porters.abandon();
+    }
+
+    /// Something came over a run's inherited socket, or nobody holds it any more.
+    pub(crate) fn run_ready(&mut self, tool: Handle) {
+        for _ in 0..TURN {
+            if self.is_backlogged() {
+                return self.mute(Token::Session(tool, Part::Run));
+            }
+            let Runs { by_tool, reserve, .. } = &mut self.runs;
+            let Some(run) = by_tool.get_mut(&tool) else { return };
+            let Some(socket) = &run.socket else { return };
+            match receive(socket, reserve) {
+                Received::Handoff(handoff, descriptors, may_begin) => {
+                    self.raise(tool, *handoff, descriptors, may_begin);
+                }
+                Received::Other => {}
+                Received::Nothing => return,
+                Received::End => {
+                    run.socket = None;
+                    return self.end_unused_run(tool);
+                }
+            }
+        }
+    }
+
+    /// Somebody connected to the socket in a run's directory.
+    pub(crate) fn door_ready(&mut self, tool: Handle) {
+        for _ in 0..TURN {
+            let Some(run) = self.runs.by_tool.get_mut(&tool) else { return };
+            let is_full = self.runs.callers.len() >= MAX_CALLERS;
+            // One more than the reserve leaves would be one that can't hand over.
+            if is_full || self.runs.reserve.fill().is_err() {
+                return self.mute(Token::Session(tool, Part::Door));
+            }
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            match accept_with(&run.door, flags) {
+                Ok(socket) if is_ours(&socket) => {
+                    let number = self.pick();
+                    let mut socket = Watched::new(socket, Token::Session(number, Part::Caller));
+                    if socket.watch(&self.poll, Interest::Read).is_ok() {
+                        self.runs.callers.insert(number, Caller { tool, socket });
+                    }
+                }
+                Ok(_) | Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::AGAIN) => return,
+                Err(_) => return self.mute(Token::Session(tool, Part::Door)),
+            }
+        }
+    }
+
+    /// A connection hands over, or has gone. It serves one session.
+    pub(crate) fn caller_ready(&mut self, number: Handle) {
+        if self.is_backlogged() {
+            return self.mute(Token::Session(number, Part::Caller));
+        }
+        let Runs { callers, reserve, .. } = &mut self.runs;
+        let Some(caller) = callers.get(&number) else { return };
+        let tool = caller.tool;
+        match receive(&caller.socket, reserve) {
+            Received::Nothing => {}
+            Received::Other | Received::End => drop(callers.remove(&number)),
+            Received::Handoff(handoff, descriptors, may_begin) => {
+                callers.remove(&number);
+                self.raise(tool, *handoff, descriptors, may_begin);
+            }
+        }
+    }
+
+    /// A number that nothing here has, and nothing had for long, with those of a session's other
+    /// handles behind it.
+    pub(crate) fn pick(&mut self) -> Handle {
+        loop {
+            let first = self.runs.next;
+            self.runs.next = first.checked_add(HANDLES).unwrap_or(FIRST_RAISED);
+            let is_free = (first..=first + (HANDLES - 1))
+                .map(Handle)
+                .all(|handle| !self.mux.is_sending(handle) && !self.mux.is_receiving(handle));
+            let handle = Handle(first);
+            if is_free
+                && !self.sessions.raised.contains_key(&handle)
+                && !self.runs.callers.contains_key(&handle)
+                && !self.porters.serve(handle)
+            {
+                return handle;
+            }
+        }
+    }
+
+    /// Whether what was taken in waits for the link already.
+    pub(crate) fn is_backlogged(&self) -> bool {
+        self.mux.queued() >= BACKLOG
+    }
+
+    /// Listens to somebody no more, before [`Slave::unmute`].
+    pub(crate) fn mute(&mut self, token: Token) {
+        if self.listen(token, Interest::Nothing) {
+            self.runs.muted.push(token);
+        }
+    }
+
+    /// Listens again to those who were muted, where that is of use.
+    pub(crate) fn unmute(&mut self) {
+        if self.runs.muted.is_empty() || self.is_backlogged() {
+            return;
+        }
+        let is_open = self.runs.callers.len() < MAX_CALLERS && self.runs.reserve.fill().is_ok();
+        for token in std::mem::take(&mut self.runs.muted) {
+            if !is_open && matches!(token, Token::Session(_, Part::Door)) {
+                self.runs.muted.push(token);
+            } else {
+                self.listen(token, Interest::Read);
+            }
+        }
+    }
+
+    /// Says whether there is such a one.
+    fn listen(&mut self, token: Token, interest: Interest) -> bool {
+        let Token::Session(handle, part) = token else { return false };
+        let watched = match part {
+            Part::Run => self.runs.by_tool.get_mut(&handle).and_then(|run| run.socket.as_mut()),
+            Part::Door => self.runs.by_tool.get_mut(&handle).map(|run| &mut run.door),
+            Part::Caller => self.runs.callers.get_mut(&handle).map(|caller| &mut caller.socket),
+            _ => return self.sessions.listen_to_shim(handle, interest, &self.poll),
+        };
+        watched.is_some_and(|watched| watched.watch(&self.poll, interest).is_ok())
+    }
+}
+
+/// What came over a socket on which handoffs are expected.
+enum Received {
+    /// A handoff with its descriptors, and whether there are descriptors left to begin anything.
+    Handoff(Box<Handoff>, Vec<OwnedFd>, bool),
+    /// Something that is no handoff.
+    Other,
+    Nothing,
+    /// Nobody can send anything any more.
+    End,
+}
+
+fn receive(socket: &Watched, reserve: &mut Reserve) -> Received {
+    let (received, may_begin) =
+        reserve.lend(|| datagram::try_receive_message::<Handoff>(socket.as_fd()));
+    match received {
+        Ok(Some((handoff, descriptors))) => {
+            Received::Handoff(Box::new(handoff), descriptors, may_begin)
+        }
+        // An empty datagram looks like the end.
+        Ok(None) if has_hung_up(socket) => Received::End,
+        Ok(None) => Received::Other,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Received::Nothing,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Received::Other,
+        Err(_) => Received::End,
+    }
+}
+
+/// Whether nobody is at the other end of a socket any more.
+pub(crate) fn has_hung_up(socket: impl AsFd) -> bool {
+    let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut asked = [PollFd::new(&socket, PollFlags::empty())];
+    let _ = poll(&mut asked, Some(&now));
+    asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+}
+
+/// Whether a connection is this account's, or root's, who may do everything anyway.
+fn is_ours(socket: &OwnedFd) -> bool {
+    rustix::net::sockopt::socket_peercred(socket)
+        .is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid())
+}

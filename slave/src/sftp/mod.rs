@@ -1,0 +1,46 @@
+//! SFTP for targets that have no `sftp-server`: containers, slim hosts.
+//!
+//! Version 3 of the protocol (draft-ietf-secsh-filexfer-02) as OpenSSH's `sftp-server` speaks it,
+//! its extensions, its status codes and its oddities included, for that is what clients were
+//! tried with. Where this text says "OpenSSH", it means that program.
+//!
+//! The server is a process of its own (`process`) and may block: one loop (`stream`) takes all
+//! requests that are there, and writes all their replies at once. `wire` takes packets apart and
+//! composes replies, `server` knows which request is done where: `file`, `directory`, `entry`,
+//! `extension`. Nothing that comes from the client is believed before it is bounded.
+
+mod attributes;
+mod copy;
+mod directory;
+mod entry;
+mod extension;
+mod file;
+mod handles;
+mod long_name;
+mod names;
+mod packet;
+mod path;
+mod process;
+mod server;
+mod status;
+mod stream;
+mod sys;
+mod wire;
+
+use std::io;
+
+use crate::account::Account;
+
+pub(crate) use process::start;
+
+/// Serves whoever is at our standard input and output, as this account, until they are done.
+/// Returns the exit status, the same as OpenSSH's.
+pub(crate) fn serve(account: Account) -> u8 {
+    match stream::serve(&io::stdin(), &io::stdout(), account) {
+        Ok(()) => 0,
+        Err(end) => {
+            crate::complain(&format!("sftp: {end}"));
+            end.exit_status()
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Starts the server as a session's program.
+//!
+//! It is forked and executes nothing: the slave's file is gone from the disk by now, `/proc` need
+//! not be there (a chroot), and what an emulator shows as `/proc/self/exe` may be itself. It has
+//! what any program has: a session of its own, the home directory, the login's limits and mask,
+//! the invocation's variables, and no descriptor but three.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Pid;
+
+use crate::account::Account;
+use crate::sys::{self, Birth};
+
+/// What it is called in lists of processes.
+const NAME: &[u8] = b"fakessh-sftp";
+
+/// Its status where it could not begin: as any that ends without an answer.
+const FAILED: i32 = 255;
+
+/// Starts a server that reads from `input` and writes to `output`, both blocking. When this
+/// returns, it leads its session and holds nothing of ours.
+///
+/// # Errors
+/// Where there is no descriptor, process or memory left.
+pub(crate) fn start(
+    account: &Account,
+    birth: &Birth,
+    variables: &[(&OsStr, &OsStr)],
+    input: OwnedFd,
+    output: OwnedFd,
+) -> io::Result<Pid> {
+    let (settled, settling) = pipe_with(PipeFlags::CLOEXEC)?;
+    let parent = rustix::process::getpid();
+    if let Some(pid) = sys::fork()? {
+        drop(settling);
+        // It ends when the server closes all that it has inherited, or is gone.
+        while let Err(rustix::io::Errno::INTR) = rustix::io::read(&settled, &mut [0; 1]) {}
+        return Ok(pid);
+    }
+    // Nothing may unwind from here into the slave that this process is a copy of.
+    let served = catch_unwind(AssertUnwindSafe(|| {
+        sys::be_born(parent, birth)?;
+        take_stdio(&input, &output)?;
+        sys::close_from(3);
+        super::sys::set_variables(variables);
+        // Without /proc it keeps the slave's name.
+        let _ = std::fs::write("/proc/self/comm", NAME);
+        Ok::<_, io::Error>(i32::from(super::serve(account.clone())))
+    }));
+    std::process::exit(served.map_or(FAILED, |status| status.unwrap_or(FAILED)))
+}
+
+/// Makes these standard input and output. Standard error of a subsystem is dropped.
+fn take_stdio(input: &OwnedFd, output: &OwnedFd) -> io::Result<()> {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    rustix::stdio::dup2_stdin(input)?;
+    rustix::stdio::dup2_stdout(output)?;
+    // A bare root may have no devices. What we have then is the login's, and a closed one would
+    // become a file of the client's.
+    null.map_or(Ok(()), rustix::stdio::dup2_stderr)?;
+    Ok(())
+}

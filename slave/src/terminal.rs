@@ -1,0 +1,278 @@
+//! The terminal of a helper: a pseudo-terminal that it asks for a password on, and whose data
+//! stream it is not.
+//!
+//! What is written on it goes into a pipe, whose other end is the session's standard error like
+//! any program's: so it has credit, and an end that we choose.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use fakessh_protocol::message::Secret;
+use fakessh_protocol::wire::Handle;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::pty::OpenptFlags;
+use rustix::termios::{OptionalActions, Winsize};
+
+use crate::poll::{Interest, Part, Poll, Token, Watched};
+
+/// The size that a terminal has where nobody says another.
+const SIZE: Winsize = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+
+/// Most bytes that are moved at once. A pipe that says it has room takes so many whole (pipe(7):
+/// PIPE_BUF).
+const PIECE: usize = 4096;
+
+/// Most pieces that are moved before others have their turn.
+const TURN: usize = 16;
+
+/// Most secrets that wait to be typed. A helper asks for one at a time.
+const MAX_TYPED: usize = 16;
+
+/// A pseudo-terminal that is raw and without echo.
+#[derive(Debug)]
+pub(crate) struct Pty {
+    /// Our end, non-blocking.
+    pub(crate) master: OwnedFd,
+    /// The end that programs have.
+    pub(crate) side: OwnedFd,
+}
+
+impl Pty {
+    /// Opens one. It does not become ours.
+    ///
+    /// # Errors
+    /// Where the target has none to give: no devpts, its limit, a sandbox.
+    pub(crate) fn open() -> Result<Pty, Errno> {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = rustix::pty::openpt(flags)?;
+        rustix::pty::grantpt(&master)?;
+        rustix::pty::unlockpt(&master)?;
+        // By the descriptor: in a container its name may lead elsewhere. Linux has that since 4.13.
+        let side = rustix::pty::ioctl_tiocgptpeer(&master, flags).or_else(|_| {
+            let name = rustix::pty::ptsname(&master, Vec::new())?;
+            let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+            rustix::fs::open(name, flags, Mode::empty())
+        })?;
+        let mut modes = rustix::termios::tcgetattr(&side)?;
+        modes.make_raw();
+        rustix::termios::tcsetattr(&side, OptionalActions::Now, &modes)?;
+        rustix::termios::tcsetwinsize(&side, SIZE)?;
+        rustix::fs::fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK)?;
+        Ok(Pty { master, side })
+    }
+}
+
+/// What we keep of a terminal when its helper runs.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    master: OwnedFd,
+    said: OwnedFd,
+}
+
+impl Ends {
+    /// What is written on the terminal of `master` goes into the pipe `said`.
+    ///
+    /// # Errors
+    /// Where the pipe can't be made non-blocking.
+    pub(crate) fn new(master: OwnedFd, said: OwnedFd) -> io::Result<Ends> {
+        rustix::fs::fcntl_setfl(&said, OFlags::NONBLOCK)?;
+        Ok(Ends { master, said })
+    }
+}
+
+/// A terminal at work.
+#[derive(Debug)]
+pub(crate) struct Terminal {
+    master: Watched,
+    /// Where what is written on it goes. `None` where nobody wants it any more: it is thrown away
+    /// then, so that the helper goes on.
+    said: Option<Watched>,
+    /// What is to be typed, and how much of the first is.
+    typed: VecDeque<Secret>,
+    entered: usize,
+    /// Whether nothing moves any more. It still stays open: closing it would hang up.
+    over: bool,
+}
+
+impl Terminal {
+    /// A terminal of this session, watched.
+    ///
+    /// # Errors
+    /// Where the kernel watches no more descriptors.
+    pub(crate) fn new(ends: Ends, control: Handle, poll: &Poll) -> io::Result<Terminal> {
+        let token = Token::Session(control, Part::Terminal);
+        let mut master = Watched::new(ends.master, token);
+        master.watch(poll, Interest::Read)?;
+        let said = Some(Watched::new(ends.said, token));
+        Ok(Terminal { master, said, typed: VecDeque::new(), entered: 0, over: false })
+    }
+
+    /// Types a secret, and a line feed behind it. It is zeroed when it has been typed.
+    pub(crate) fn enter(&mut self, secret: &str, poll: &Poll) {
+        if self.over || self.typed.len() >= MAX_TYPED {
+            return;
+        }
+        // In one piece: some who ask read once. And without growing, which would leave a copy.
+        let mut line = Secret(String::with_capacity(secret.len() + 1));
+        line.0.push_str(secret);
+        line.0.push('\n');
+        self.typed.push_back(line);
+        self.serve(poll);
+    }
+
+    /// Moves what can be moved, both ways.
+    pub(crate) fn serve(&mut self, poll: &Poll) {
+        if self.over {
+            return;
+        }
+        let moved = self.type_in().and_then(|()| self.show());
+        let is_full = match moved {
+            Ok(is_full) => is_full,
+            // EIO: all who had the terminal open have closed it.
+            Err(_) => return self.stop(poll),
+        };
+        let is_typing = !self.typed.is_empty();
+        let interest = match (is_full, is_typing) {
+            (false, false) => Interest::Read,
+            (false, true) => Interest::Both,
+            (true, true) => Interest::Write,
+            (true, false) => Interest::Nothing,
+        };
+        let for_room = if is_full { Interest::Write } else { Interest::Nothing };
+        let said = self.said.as_mut().map_or(Ok(()), |said| said.watch(poll, for_room));
+        if said.and(self.master.watch(poll, interest)).is_err() {
+            self.stop(poll);
+        }
+    }
+
+    fn type_in(&mut self) -> Result<(), Errno> {
+        while let Some(line) = self.typed.front() {
+            match rustix::io::write(&self.master, &line.0.as_bytes()[self.entered..]) {
+                Ok(len) => self.entered += len,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(error) => return Err(error),
+            }
+            if self.entered == line.0.len() {
+                self.entered = 0;
+                self.typed.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves what was written on the terminal into the pipe. Returns whether that is full.
+    fn show(&mut self) -> Result<bool, Errno> {
+        let mut piece = [0; PIECE];
+        for _ in 0..TURN {
+            if self.said.as_ref().is_some_and(|said| !has_room(said)) {
+                return Ok(true);
+            }
+            let len = match rustix::io::read(&self.master, &mut piece) {
+                Ok(0) => return Err(Errno::IO),
+                Ok(len) => len,
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => break,
+                Err(error) => return Err(error),
+            };
+            if let Some(said) = &self.said
+                && rustix::io::write(said, &piece[..len]).is_err()
+            {
+                self.said = None;
+            }
+        }
+        Ok(false)
+    }
+
+    /// What was written until now is all: whoever still has the terminal has outlived the helper.
+    pub(crate) fn end(&mut self, poll: &Poll) {
+        self.serve(poll);
+        self.stop(poll);
+    }
+
+    fn stop(&mut self, poll: &Poll) {
+        self.over = true;
+        self.typed.clear();
+        self.said = None;
+        // Where it can't be taken out it is not in there.
+        let _ = self.master.watch(poll, Interest::Nothing);
+    }
+}
+
+/// Whether a pipe takes a piece without blocking, and whole. So it says, too, where nobody reads.
+fn has_room(pipe: &Watched) -> bool {
+    let mut asked = [PollFd::new(pipe, PollFlags::OUT)];
+    let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut asked, Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn control() -> Handle {
+        Handle(1)
+    }
+
+    #[test]
+    fn what_is_written_goes_into_the_pipe_and_is_not_echoed_or_changed() {
+        let poll = Poll::new().unwrap();
+        let Pty { master, side } = Pty::open().unwrap();
+        let (shown, said) = rustix::pipe::pipe().unwrap();
+        let ends = Ends::new(master, said).unwrap();
+        let mut terminal = Terminal::new(ends, control(), &poll).unwrap();
+        let all: Vec<u8> = (0..=255).collect();
+        rustix::io::write(&side, &all).unwrap();
+        terminal.serve(&poll);
+        let mut read = [0; 512];
+        assert_eq!(rustix::io::read(&shown, &mut read).unwrap(), 256);
+        assert_eq!(read[..256], all);
+
+        terminal.enter("päss wörd", &poll);
+        let len = rustix::io::read(&side, &mut read).unwrap();
+        assert_eq!(&read[..len], "päss wörd\n".as_bytes());
+        assert!(terminal.typed.is_empty());
+        drop(side);
+        terminal.serve(&poll);
+        assert!(terminal.over);
+        // Nothing more: no echo.
+        assert_eq!(rustix::io::read(&shown, &mut read).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_full_pipe_stops_the_terminal_and_loses_nothing() {
+        let poll = Poll::new().unwrap();
+        let Pty { master, side } = Pty::open().unwrap();
+        let (shown, said) = rustix::pipe::pipe().unwrap();
+        let ends = Ends::new(master, said).unwrap();
+        let mut terminal = Terminal::new(ends, control(), &poll).unwrap();
+        rustix::fs::fcntl_setfl(&side, OFlags::RDWR | OFlags::NONBLOCK).unwrap();
+        rustix::fs::fcntl_setfl(&shown, OFlags::NONBLOCK).unwrap();
+        let mut written = 0;
+        let mut stuck = 0;
+        // Until nothing moves: the pipe is full, and then the terminal.
+        while stuck < 100 {
+            stuck += 1;
+            if let Ok(len) = rustix::io::write(&side, &[b'x'; 1000]) {
+                written += len;
+                stuck = 0;
+            }
+            terminal.serve(&poll);
+        }
+        assert!(written > 64 * 1024, "{written}");
+        drop(side);
+        let mut seen = 0;
+        let mut piece = [0; 4096];
+        loop {
+            match rustix::io::read(&shown, &mut piece) {
+                Ok(0) => break,
+                Ok(len) => seen += len,
+                Err(_) => terminal.serve(&poll),
+            }
+        }
+        assert_eq!(seen, written);
+    }
+}

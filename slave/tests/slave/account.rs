@@ -1,0 +1,105 @@
+//! Accounts and rules for sudo that a test makes and removes, and how a test without root says
+//! that it was skipped.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{FlockOperation, flock};
+
+/// The password of every account: with what a shell or a terminal might take for its own.
+pub(crate) const PASSWORD: &str = "correct \"hörse'  $lab\\ \u{20ac}";
+
+/// Whether the calling test can run. Without root, one line names it and what it needs.
+pub(crate) fn root_for(what: &str) -> bool {
+    if rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: needs root for {what}");
+    false
+}
+
+fn unique(name: &str) -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(1);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("fakessh-{name}-{}-{number}", std::process::id())
+}
+
+/// useradd and its kin give up when another one holds the files.
+fn change_accounts(command: &mut Command, input: &str) {
+    let lock = File::open("/etc").unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+}
+
+/// An account with a home and [`PASSWORD`].
+pub(crate) struct Account {
+    pub(crate) name: String,
+    home: PathBuf,
+}
+
+impl Account {
+    pub(crate) fn new() -> Account {
+        let name = unique("u");
+        let home = std::env::temp_dir().join(&name);
+        let mut useradd = Command::new("useradd");
+        useradd.args(["--create-home", "--user-group", "--shell", "/bin/sh", "--home-dir"]);
+        change_accounts(useradd.arg(&home).arg(&name), "");
+        let account = Account { name, home };
+        let line = format!("{}:{PASSWORD}\n", account.name);
+        change_accounts(&mut Command::new("chpasswd"), &line);
+        account
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        change_accounts(Command::new("userdel").args(["-f", "-r"]).arg(&self.name), "");
+        assert!(!self.home.exists());
+    }
+}
+
+/// Rules for sudo, in a file of their own.
+pub(crate) struct Sudoers(PathBuf);
+
+impl Sudoers {
+    pub(crate) fn new(rules: &str) -> Sudoers {
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = PathBuf::from("/etc/sudoers.d").join(unique("sudo"));
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o440).open(&path).unwrap();
+        file.write_all(rules.as_bytes()).unwrap();
+        Sudoers(path)
+    }
+}
+
+impl Drop for Sudoers {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A directory of a test's own.
+pub(crate) struct Directory(pub(crate) PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Directory {
+        let path = std::env::temp_dir().join(unique("d"));
+        fs::create_dir(&path).unwrap();
+        Directory(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,187 @@
+//! TCP connections that the slave opens.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread::JoinHandle;
+
+use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::message::{ProgramKind, SessionHandles, ToSlave};
+
+use crate::master::Master;
+
+/// A server for one connection, and its port.
+fn server<T: Send + 'static>(
+    serve: impl FnOnce(TcpStream) -> T + Send + 'static,
+) -> (u16, JoinHandle<T>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (port, std::thread::spawn(move || serve(listener.accept().unwrap().0)))
+}
+
+fn connect(master: &mut Master, host: &str, port: u16) -> SessionHandles {
+    master.spawn(ProgramKind::Connection { host: host.to_owned(), port }, &[])
+}
+
+#[test]
+fn each_direction_ends_by_itself() {
+    let (port, served) = server(|mut socket| {
+        socket.write_all(b"hello ").unwrap();
+        let mut read = Vec::new();
+        socket.read_to_end(&mut read).unwrap();
+        // The other side has finished, and hears on.
+        socket.write_all(b"bye").unwrap();
+        read
+    });
+    let mut master = Master::start();
+    let handles = connect(&mut master, "127.0.0.1", port);
+    master.until("a greeting", |master| master.text(handles.stdout) == "hello ");
+    master.send(handles.stdin, b"all of it");
+    master.mux.finish(handles.stdin);
+    assert_eq!(master.exit(handles), ExitStatus::Code(0));
+    assert_eq!(master.text(handles.stdout), "hello bye");
+    assert_eq!(master.text(handles.stderr), "");
+    assert_eq!(served.join().unwrap(), b"all of it");
+}
+
+#[test]
+fn a_peer_that_has_finished_still_hears() {
+    let (port, served) = server(|mut socket| {
+        socket.write_all(b"first").unwrap();
+        socket.shutdown(Shutdown::Write).unwrap();
+        let mut read = Vec::new();
+        socket.read_to_end(&mut read).unwrap();
+        read
+    });
+    let mut master = Master::start();
+    let handles = connect(&mut master, "localhost", port);
+    master.until("the peer's end", |master| master.of(handles.stdout).ended);
+    assert_eq!(master.text(handles.stdout), "first");
+    master.send(handles.stdin, b"second");
+    master.mux.finish(handles.stdin);
+    assert_eq!(master.exit(handles), ExitStatus::Code(0));
+    assert_eq!(served.join().unwrap(), b"second");
+}
+
+#[test]
+fn bulk_goes_both_ways_at_once() {
+    let (port, served) = server(|mut socket| {
+        let mut writer = socket.try_clone().unwrap();
+        let sender = std::thread::spawn(move || {
+            let bytes: Vec<u8> = (0..=255).cycle().take(30_000_000).collect();
+            writer.write_all(&bytes).unwrap();
+            writer.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut read = Vec::new();
+        socket.read_to_end(&mut read).unwrap();
+        sender.join().unwrap();
+        read
+    });
+    let mut master = Master::start();
+    let handles = connect(&mut master, "127.0.0.1", port);
+    let input: Vec<u8> = (0..=250).cycle().take(20_000_000).collect();
+    master.send(handles.stdin, &input);
+    master.mux.finish(handles.stdin);
+    assert_eq!(master.exit(handles), ExitStatus::Code(0));
+    assert!(served.join().unwrap() == input, "bytes were changed");
+    let expected: Vec<u8> = (0..=255).cycle().take(30_000_000).collect();
+    assert!(master.of(handles.stdout).bytes == expected, "bytes were changed");
+}
+
+#[test]
+fn a_refused_connection_says_so_in_one_line() {
+    let mut master = Master::start();
+    // A port that nobody has: it was just given up.
+    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let handles = connect(&mut master, "127.0.0.1", port);
+    assert_eq!(master.exit(handles), ExitStatus::Code(1));
+    assert_eq!(master.text(handles.stderr), format!("127.0.0.1:{port}: Connection refused\n"));
+    assert_eq!(master.text(handles.stdout), "");
+}
+
+#[test]
+fn a_name_that_nobody_knows_says_so_in_one_line() {
+    let mut master = Master::start();
+    let handles = connect(&mut master, "no-such-host.invalid", 22);
+    assert_eq!(master.exit(handles), ExitStatus::Code(1));
+    let expected = "no-such-host.invalid:22: Name or service not known\n";
+    assert_eq!(master.text(handles.stderr), expected);
+}
+
+#[test]
+fn a_target_without_getent_says_so() {
+    let mut command = crate::master::command();
+    command.env("PATH", "/nonexistent");
+    let mut master = Master::start_with(command);
+    let handles = connect(&mut master, "no-such-host.invalid", 22);
+    assert_eq!(master.exit(handles), ExitStatus::Code(1));
+    let said = master.text(handles.stderr);
+    assert!(said.contains("no getent") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn a_reset_is_a_failure() {
+    let (port, served) = server(|socket| {
+        // Bytes that it never reads make its end a reset.
+        socket.peek(&mut [0; 1]).unwrap();
+        drop(socket);
+    });
+    let mut master = Master::start();
+    let handles = connect(&mut master, "127.0.0.1", port);
+    master.send(handles.stdin, b"unread");
+    assert_eq!(master.exit(handles), ExitStatus::Code(1));
+    let expected = format!("127.0.0.1:{port}: Connection reset by peer\n");
+    assert_eq!(master.text(handles.stderr), expected);
+    served.join().unwrap();
+}
+
+#[test]
+fn a_hangup_closes_the_connection() {
+    let (port, served) = server(|mut socket| {
+        socket.write_all(b"x").unwrap();
+        let _ = socket.read_to_end(&mut Vec::new());
+    });
+    let mut master = Master::start();
+    let handles = connect(&mut master, "127.0.0.1", port);
+    master.until("a byte", |master| master.of(handles.stdout).len == 1);
+    master.message(handles, &ToSlave::Hangup);
+    assert_eq!(master.exit(handles), ExitStatus::Signal(1));
+    served.join().unwrap();
+}
+
+#[test]
+fn an_output_that_nobody_wants_ends_the_connection() {
+    let (port, served) = server(|mut socket| {
+        socket.write_all(b"x").unwrap();
+        let _ = socket.read_to_end(&mut Vec::new());
+    });
+    let mut master = Master::start();
+    let handles = connect(&mut master, "127.0.0.1", port);
+    master.until("a byte", |master| master.of(handles.stdout).len == 1);
+    master.mux.stop(handles.stdout);
+    assert_eq!(master.exit(handles), ExitStatus::Code(0));
+    served.join().unwrap();
+}
+
+#[test]
+fn an_idle_connection_keeps_nobody_awake() {
+    let (port, served) = server(|mut socket| {
+        socket.write_all(b"x").unwrap();
+        socket.shutdown(Shutdown::Write).unwrap();
+        let _ = socket.read_to_end(&mut Vec::new());
+    });
+    let mut master = Master::start();
+    let handles = connect(&mut master, "127.0.0.1", port);
+    master.until("the peer's end", |master| master.of(handles.stdout).ended);
+    let children = format!("/proc/{0}/task/{0}/children", master.child.id());
+    let children = std::fs::read_to_string(children).unwrap();
+    for child in children.split_whitespace() {
+        let path = format!("/proc/{child}/status");
+        while !std::fs::read_to_string(&path).unwrap().contains("S (sleeping)") {
+            std::thread::yield_now();
+        }
+    }
+    master.until_the_slave_sleeps();
+    master.mux.finish(handles.stdin);
+    assert_eq!(master.exit(handles), ExitStatus::Code(0));
+    served.join().unwrap();
+}

@@ -1,0 +1,118 @@
+//! Starting programs in a lab, as its user does.
+
+use std::ffi::OsStr;
+
+use crate::lab::{MARK_VARIABLE, write_script};
+use crate::{Client, Lab, Tool, binary};
+
+impl Lab {
+    /// A program in the environment of the lab's user, with no `ssh` but the system's on `PATH`.
+    pub fn program(&self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
+        let tool = match (&self.0.network, &self.0.client_host) {
+            (Some(network), Some(host)) => Tool::new(words).entering(&network.enter(host)),
+            _ => Tool::new(words),
+        };
+        tool.env(MARK_VARIABLE, self.mark())
+            .env("FAKESSH_DIR", self.fakessh_dir())
+            .env("HOME", self.dir().join("user"))
+            .env("TMPDIR", self.dir().join("tmp"))
+            .env("LANG", "C.UTF-8")
+            .env("USER", "tester")
+            .env("LOGNAME", "tester")
+            .env("SHELL", "/bin/sh")
+            .directory(self.dir().join("user"))
+    }
+
+    /// As [`Lab::program`], where the server's mounts are: with the `/etc` that the lab has for
+    /// itself.
+    ///
+    /// # Panics
+    /// Where the lab has none.
+    pub fn program_at_server(&self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
+        let mounts = self.0.mounts.as_ref().expect("a mount namespace of the lab's own");
+        self.program(words).entering(&mounts.enter("mount", "mnt"))
+    }
+
+    /// A tool whose `ssh`, `scp` and `sftp` are this client's. Ours runs in a `fakessh run` to
+    /// `remote`.
+    pub fn tool(&self, client: Client, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
+        self.tool_to(client, "remote", words)
+    }
+
+    /// As [`Lab::tool`], where ours runs in a `fakessh run` to this name.
+    pub fn tool_to(
+        &self,
+        client: Client,
+        name: &str,
+        words: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Tool {
+        match client {
+            Client::Ssh => {
+                let bin = self.dir().join("bin");
+                self.program(words).env("PATH", format!("{}:{}", bin.display(), crate::tool::PATH))
+            }
+            Client::Fakessh => self.run([name], words),
+        }
+    }
+
+    /// A tool in a `fakessh run` with these words before the `--`: options, destination, routes.
+    pub fn run(
+        &self,
+        before: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        words: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Tool {
+        let mut all: Vec<std::ffi::OsString> = vec!["run".into(), "-F".into()];
+        all.push(self.config_path().into());
+        all.extend(before.into_iter().map(|word| word.as_ref().to_owned()));
+        all.push("--".into());
+        all.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
+        self.fakessh(all)
+    }
+
+    /// The `fakessh` command with these arguments.
+    pub fn fakessh(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
+        let program = binary::fakessh().into_os_string();
+        let arguments = arguments.into_iter().map(|word| word.as_ref().to_owned());
+        self.program(std::iter::once(program).chain(arguments))
+    }
+
+    /// What `fakessh ls --json` lists.
+    ///
+    /// # Panics
+    /// Where it is no list.
+    #[track_caller]
+    pub fn list(&self) -> Vec<serde_json::Value> {
+        let listed = self.fakessh(["ls", "--json"]).run().expect_status(0);
+        serde_json::from_slice(&listed.stdout).expect("a list as JSON")
+    }
+
+    /// The names of the contexts that are held, in order.
+    #[track_caller]
+    pub fn held(&self) -> Vec<String> {
+        let name = |entry: &serde_json::Value| entry["name"].as_str().unwrap_or("?").to_owned();
+        let mut names: Vec<String> = self.list().iter().map(name).collect();
+        names.sort();
+        names
+    }
+
+    /// Closes all contexts, so that the next run has its own login.
+    #[track_caller]
+    pub fn close_all(&self) {
+        self.fakessh(["close", "--all"]).run().expect_status(0);
+    }
+
+    /// Writes `ssh`, `scp` and `sftp` that are OpenSSH's with the lab's configuration.
+    pub(crate) fn write_wrappers(&self) {
+        let bin = self.dir().join("bin");
+        let config = self.config_path().display().to_string();
+        let ssh = bin.join("ssh").display().to_string();
+        for (name, options) in [
+            ("ssh", format!("-F '{config}'")),
+            ("scp", format!("-F '{config}' -S '{ssh}'")),
+            ("sftp", format!("-F '{config}' -S '{ssh}'")),
+        ] {
+            let script = format!("#!/bin/sh\nexec /usr/bin/{name} {options} \"$@\"\n");
+            write_script(&bin.join(name), &script);
+        }
+    }
+}
