@@ -137,8 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_handoff_that_lacks_descriptors_is_refused_and_the_next_one_is_served() {
-        let hosts =
-            Hosts::Mapped { every: None, routes: [("h".into(), Default::default())].into() };
+        let hosts = Hosts::Mapped { on: None, every: None, routes: HashMap::new() };
         let run = Arc::new(Run::new(hosts, Registry::default(), "/".into()));
         let (tools, ours) = pair();
         let serving = serve(run, Arc::new(Socket::new(ours).unwrap()), None);
