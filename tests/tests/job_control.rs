@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use fakessh_tests::leftovers::Process;
-use fakessh_tests::{Client, Gate, Lab, SharedLab, ShellTerminal, binary, both_clients};
+use fakessh_tests::{Client, Gate, Lab, SharedLab, Shell, binary, both_clients};
 use rustix::process::Signal;
 
 static LAB: SharedLab = SharedLab::new(Lab::start);
@@ -27,7 +27,7 @@ fn python(lab: &Lab, name: &str, text: &str) -> String {
 }
 
 /// The process whose id is shown next, as `name=ID;`.
-fn process(terminal: &mut ShellTerminal, name: &str) -> Process {
+fn process(terminal: &mut Shell, name: &str) -> Process {
     terminal.shows(&format!("{name}="));
     let shown = terminal.shows(";");
     let pid = shown.trim_end_matches(';').parse();
@@ -37,7 +37,7 @@ fn process(terminal: &mut ShellTerminal, name: &str) -> Process {
 both_clients! {
     fn sftp_goes_on_after_it_was_stopped(client) {
         let lab = LAB.get();
-        let mut terminal = ShellTerminal::start(&lab);
+        let mut terminal = Shell::start(&lab);
         let sftp = match client {
             Client::Ssh => format!("{}/bin/sftp -q remote", lab.dir().display()),
             Client::Fakessh => run(&lab, "sftp -q remote"),
@@ -80,7 +80,7 @@ sys.stdin.readline()
 print("over", flush=True)
 "#;
     let tool = format!("{} {}", python(&lab, "slow", text), gate.path());
-    let mut terminal = ShellTerminal::start(&lab);
+    let mut terminal = Shell::start(&lab);
     terminal.types(&format!("{}; echo status=$?\n", run(&lab, &tool)));
     terminal.shows("up");
     terminal.types("\x1a");
@@ -113,7 +113,7 @@ os.write(1, b"parent=%d;" % os.getppid())
 for line in sys.stdin:
     os.write(1, b"count %d\n" % count)
 "#;
-    let mut terminal = ShellTerminal::start(&lab);
+    let mut terminal = Shell::start(&lab);
     terminal.types(&format!("{}\n", run(&lab, &python(&lab, "counts", text))));
     let fakessh = process(&mut terminal, "parent");
     terminal.types("\x03");

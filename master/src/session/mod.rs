@@ -32,14 +32,21 @@ enum Stdio {
     /// What a local shim handed over: standard input, output and error.
     Descriptors([OwnedFd; 3]),
     /// The handles of a slave whose tool called `ssh`.
-    Handles(Box<(Input, Output, Output)>),
+    Handles(Box<Streams>),
 }
 
+/// What a program's input comes from, and its output and errors go to.
+type Streams = (Input, Output, Output);
+
 impl Stdio {
-    /// What is read and written of them.
-    fn ends(self) -> Result<(Input, Output, Output), String> {
+    /// Gets ready to move bytes, before anything is started.
+    ///
+    /// # Errors
+    /// One line where there are too few descriptors for it. What else can't be used is a fault of
+    /// its stream, and shows there.
+    fn open(self) -> Result<Streams, String> {
         let [stdin, stdout, stderr] = match self {
-            Stdio::Descriptors(stdio) => stdio,
+            Stdio::Descriptors(descriptors) => descriptors,
             Stdio::Handles(handles) => return Ok(*handles),
         };
         let source = Source::new(stdin);
@@ -197,25 +204,24 @@ async fn verdict(
     if let Err(why) = run.check_user(&invocation, &context) {
         return (ToShim::Failed(why), None);
     }
-    let variables = options.variables(&invocation);
     let Some(program) = program(&invocation.request) else {
         // A caller that reads our output to its end goes on: nothing will come.
         drop(stdio);
         return (keep(&run, &context, &invocation, shim).await, None);
     };
-    // Before anything is started: what can't be had is no fault of a stream.
-    let ends = match stdio.ends() {
-        Ok(ends) => ends,
+    let streams = match stdio.open() {
+        Ok(streams) => streams,
         Err(why) => return (ToShim::Failed(why), None),
     };
+    let variables = options.variables(&invocation);
     let verdict = match program {
         Program::Kind(program) => match context.open(program, variables) {
-            Ok((session, _running)) => join(&context, session, &invocation, ends, shim).await,
+            Ok((session, _running)) => join(&context, session, &invocation, streams, shim).await,
             Err(lost) => ToShim::Failed(format!("{}: {lost}", context.name())),
         },
         Program::Tool(tool) => match context.open_tool(tool, variables) {
             Ok((session, raised, _running)) => tokio::select! {
-                verdict = join(&context, session, &invocation, ends, shim) => verdict,
+                verdict = join(&context, session, &invocation, streams, shim) => verdict,
                 never = serve_raised(run.clone(), raised, caller) => match never {},
             },
             Err(why) => ToShim::Failed(format!("{}: {why}", context.name())),
@@ -287,7 +293,7 @@ async fn join(
     context: &Context,
     session: Session,
     invocation: &Invocation,
-    (stdin, stdout, stderr): (Input, Output, Output),
+    (stdin, stdout, stderr): Streams,
     shim: Shim<'_>,
 ) -> ToShim {
     let name = context.name();

@@ -66,7 +66,7 @@ async fn receive(socket: &Socket) -> Option<Result<Admitted, ()>> {
 /// A handoff that is whole, and for which there is room.
 pub(super) struct Admitted {
     pub(super) handoff: Handoff,
-    /// Standard input, output and error of the shim.
+    /// Standard input, output and error.
     pub(super) stdio: [OwnedFd; 3],
     /// The shim's own socket.
     pub(super) socket: Socket,
@@ -120,6 +120,7 @@ async fn accept(listener: Option<&Socket>) -> Option<Socket> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
     use std::os::fd::BorrowedFd;
 
     use fakessh_protocol::invocation::{Destination, Invocation, Request};
@@ -136,8 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_handoff_that_lacks_descriptors_is_refused_and_the_next_one_is_served() {
-        let routes = [("h".to_owned(), crate::route::Route::parse("h").unwrap())].into();
-        let hosts = Hosts::Mapped { on: None, every: None, routes };
+        let hosts = Hosts::Mapped { on: None, every: None, routes: HashMap::new() };
         let run = Arc::new(Run::new(hosts, Registry::default(), "/".into()));
         let (tools, ours) = pair();
         let serving = serve(run, Arc::new(Socket::new(ours).unwrap()), None);

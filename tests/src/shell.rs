@@ -16,17 +16,17 @@ const GUARD: Duration = Duration::from_secs(60);
 
 /// A terminal and the shell that leads its session, with job control.
 #[derive(Debug)]
-pub struct ShellTerminal {
+pub struct Shell {
     master: File,
     /// What was shown and not yet looked for.
     unseen: String,
     /// Dropped after the terminal, which hangs up on it.
-    shell: Running,
+    bash: Running,
 }
 
-impl ShellTerminal {
+impl Shell {
     /// Starts bash on a new terminal, in the environment of the lab's user. Its prompt is `$ `.
-    pub fn start(lab: &Lab) -> ShellTerminal {
+    pub fn start(lab: &Lab) -> Shell {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = openpt(flags).expect("opening a terminal");
         grantpt(&master).unwrap();
@@ -37,12 +37,11 @@ impl ShellTerminal {
         let give = || -> OwnedFd { program_side.try_clone().unwrap() };
         // The terminal becomes the controlling one of a session that bash leads.
         let words = ["setsid", "-w", "-c", "bash", "--norc", "--noprofile", "--noediting", "-i"];
-        let shell = lab.program(words).env("PS1", "$ ").env("TERM", "xterm");
-        let shell = shell.stdin(give()).stdout(give()).stderr(give()).start();
-        let mut terminal =
-            ShellTerminal { master: File::from(master), unseen: String::new(), shell };
-        terminal.shows("$ ");
-        terminal
+        let bash = lab.program(words).env("PS1", "$ ").env("TERM", "xterm");
+        let bash = bash.stdin(give()).stdout(give()).stderr(give()).start();
+        let mut shell = Shell { master: File::from(master), unseen: String::new(), bash };
+        shell.shows("$ ");
+        shell
     }
 
     /// Types this.
@@ -91,6 +90,6 @@ impl ShellTerminal {
     /// Ends the shell, and waits for it.
     pub fn exit(mut self) {
         self.types("exit\n");
-        self.shell.wait();
+        self.bash.wait();
     }
 }
