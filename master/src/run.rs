@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::caller::Caller;
 use crate::context::{Context, ContextError, Reached, Registry};
-use crate::route::{Options, Route};
+use crate::route::{Options, Route, Step};
 use crate::ssh_config::Target;
 
 /// Where the hosts of a run's command lines lead.
@@ -129,15 +129,16 @@ impl Run {
                         Err(format!("{host}: {why}"))
                     };
                 }
-                if let Some(route) = named {
-                    return Ok(Choice::Route(route.clone()));
-                }
                 let words = invocation.connection.iter().cloned().map(OsString::from_vec);
+                let words: Vec<OsString> = words.chain(connection.iter().cloned()).collect();
+                if let Some(route) = named {
+                    return with_words(route.clone(), &words).map(Choice::Route);
+                }
                 let target = Target {
                     host: host.clone(),
                     user: destination.user.clone(),
                     port: destination.port,
-                    connection: words.chain(connection.iter().cloned()).collect(),
+                    connection: words,
                 };
                 // No host's name holds a plus.
                 if host.contains('+') {
@@ -227,16 +228,28 @@ impl Run {
 fn written_out(target: Target) -> Result<Route, String> {
     let Target { host, user, port, connection } = target;
     let text = user.map_or(host.clone(), |user| format!("{user}@{host}"));
-    let mut options = Options { port, ..Options::default() };
-    for pair in connection.chunks_exact(2) {
+    let route = Route::parse(&text).map_err(|error| error.to_string())?;
+    let port = Options { port, ..Options::default() };
+    let route = route.with_options(&port).map_err(|error| error.to_string())?;
+    with_words(route, &connection)
+}
+
+/// A route with options as `ssh -G` takes them. Those that none of its steps could have are of no
+/// account: they come with every command line of the run.
+fn with_words(route: Route, words: &[OsString]) -> Result<Route, String> {
+    if !route.steps().iter().any(|step| matches!(step, Step::Ssh(_))) {
+        return Ok(route);
+    }
+    let mut options = Options::default();
+    for pair in words.chunks_exact(2) {
         let value = pair[1].clone();
         match pair[0].as_encoded_bytes() {
             b"-F" => options.config = options.config.or(Some(value)),
-            b"-J" => options.jump = options.jump.or(Some(value)),
+            b"-J" if !route.starts_here() => options.jump = options.jump.or(Some(value)),
+            b"-J" => {}
             b"-i" => options.identity.push(value),
             _ => options.option.push(value),
         }
     }
-    let route = Route::parse(&text).map_err(|error| error.to_string())?;
     route.with_options(&options).map_err(|error| error.to_string())
 }

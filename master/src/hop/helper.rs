@@ -210,8 +210,12 @@ impl Conversation {
             };
             let Some(secret) = self.talk.ask.ask(Question { kind: asked.kind, text }).await else {
                 self.unanswered.store(true, Ordering::Relaxed);
-                let said = "it asks for a password, and there is nobody to ask: there is no \
-                            terminal; see --password-file";
+                let said = if answered {
+                    "it did not accept the password, and there is no other"
+                } else {
+                    "it asks for a password, and there is nobody to ask: there is no terminal; \
+                     see --password-file"
+                };
                 self.diagnostics.add(said.as_bytes());
                 return Heard::Nobody;
             };
