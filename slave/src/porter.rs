@@ -271,12 +271,15 @@ mod tests {
         theirs.set_nonblocking(true).unwrap();
         let (read, write) = rustix::pipe::pipe().unwrap();
         let carrying = std::thread::spawn(move || carry(theirs.as_fd(), write.as_fd()));
-        let mut ours = ours;
-        ours.write_all(&[7; 300_000]).unwrap_or_else(|error| panic!("{error}"));
-        drop(ours);
+        // More than socket and pipe hold together: it is written while it is read.
+        let writing = std::thread::spawn(move || {
+            let mut ours = ours;
+            ours.write_all(&[7; 300_000])
+        });
         let mut bytes = Vec::new();
         std::fs::File::from(read).read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes, vec![7; 300_000]);
+        writing.join().unwrap().unwrap();
         carrying.join().unwrap().unwrap();
     }
 }
