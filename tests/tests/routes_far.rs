@@ -172,7 +172,7 @@ fn names_for_routes_stand_in_the_configuration() {
     let done = bastion.run([""; 0], ["ssh", "far", "id -un"]).run();
     done.expect_status(0).expect_out(&format!("{}\n", db.account().name));
     assert_eq!((bastion.logins(), db.logins()), (1, 1));
-    assert_eq!(bastion.held(), ["remote", "remote+db", "remote+db+sudo"]);
+    assert_eq!(bastion.held(), ["remote+db", "remote+db+sudo"]);
 }
 
 #[test]
