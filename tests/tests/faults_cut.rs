@@ -47,7 +47,8 @@ fn cut_rsync(lab: &Lab, client: Client, done: &Finished) {
     assert!(!lab.remote_dir().join("big").exists());
     if client == Client::Fakessh {
         let ours = done.err().lines().filter(|line| line.starts_with("fakessh:")).count();
-        assert_eq!(ours, 1, "{}", done.shown());
+        // An rsync that can't write any more (10) ends its ssh, which may not have spoken yet.
+        assert!(ours == 1 || ours == 0 && done.code() == 10, "{}", done.shown());
     }
 }
 
