@@ -4,6 +4,9 @@
 //! copied behind its header and goes out with its neighbours in one call; bulk is moved by the
 //! kernel from the program's pipe into the link's.
 
+use std::thread;
+use std::time::Duration;
+
 use fakessh_protocol::mux::Transmit;
 use fakessh_protocol::wire::{HEADER_LEN, Handle, Header, Kind};
 use rustix::io::Errno;
@@ -19,6 +22,12 @@ const GATHERED: usize = 16 * 1024;
 
 /// Most bytes sent before the link is read again.
 const BUDGET: usize = 1024 * 1024;
+
+/// How long a link that is full of bulk is left alone before it is looked at again.
+///
+/// Waiting for room would wake us, and cost sshd the waking, for each packet that sshd takes. In
+/// this time a fast one takes many, and the link's pipe does not run empty.
+const PAUSE: Duration = Duration::from_micros(200);
 
 /// What is on its way out.
 #[derive(Debug, Default)]
@@ -42,6 +51,7 @@ impl Slave {
     /// Sends what there is to send, until the link is full or a budget used up.
     pub(crate) fn send_out(&mut self) -> Result<(), LinkEnd> {
         let mut budget = BUDGET;
+        let mut paused = false;
         let interest = loop {
             if self.outbound.payload.is_none() && self.outbound.buffer.is_empty() {
                 self.gather();
@@ -55,6 +65,10 @@ impl Slave {
             };
             match step {
                 Ok(len) if len < budget => budget -= len,
+                Err(Errno::AGAIN) if self.outbound.payload.is_some() && !paused => {
+                    paused = true;
+                    thread::sleep(PAUSE);
+                }
                 Ok(_) | Err(Errno::AGAIN) => break Interest::Write,
                 Err(Errno::INTR) => {}
                 Err(Errno::PIPE | Errno::CONNRESET) => return Err(LinkEnd::Closed),

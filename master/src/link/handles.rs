@@ -64,7 +64,7 @@ pub(super) fn receiver(
     commands: mpsc::UnboundedSender<Command>,
 ) -> (Receiver, mpsc::UnboundedSender<Chunk>) {
     let (chunks_sender, chunks) = mpsc::unbounded_channel();
-    (Receiver { handle, chunks, commands, ended: false }, chunks_sender)
+    (Receiver { handle, chunks, end: None, commands, ended: false }, chunks_sender)
 }
 
 /// Why bytes could not be sent.
@@ -142,6 +142,8 @@ impl Drop for Sender {
 pub struct Receiver {
     handle: Handle,
     chunks: mpsc::UnboundedReceiver<Chunk>,
+    /// How the stream ended, where that was met behind bytes.
+    end: Option<Chunk>,
     commands: mpsc::UnboundedSender<Command>,
     ended: bool,
 }
@@ -150,9 +152,28 @@ impl Receiver {
     /// The next bytes, or how the stream ended; `Cut` also where the link is lost. Say
     /// [`Receiver::consumed`] when they are out of the way. Cancel safe.
     pub async fn receive(&mut self) -> Chunk {
+        if let Some(end) = self.end.take() {
+            return end;
+        }
         let chunk = self.chunks.recv().await.unwrap_or(Chunk::Cut);
         self.ended = !matches!(chunk, Chunk::Data(_));
         chunk
+    }
+
+    /// The next bytes, where they have come already.
+    pub(crate) fn more(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        match self.chunks.try_recv() {
+            Ok(Chunk::Data(bytes)) => Some(bytes),
+            Ok(end) => {
+                self.ended = true;
+                self.end = Some(end);
+                None
+            }
+            Err(_) => None,
+        }
     }
 
     /// `len` received bytes are out of the way, and the sender may send as many again.

@@ -83,14 +83,14 @@ impl WaitlessFile {
     }
 
     /// Writes all of `bytes`. What is cancelled may be written yet.
-    pub(super) async fn write(&mut self, bytes: &mut Bytes) -> io::Result<()> {
+    pub(super) async fn write(&mut self, mut bytes: Bytes) -> io::Result<()> {
         let turn = self.turn.clone().lock_owned().await;
         while !bytes.is_empty() {
             let written = match self.at_once {
-                AtOnce::Always => rustix::io::write(&*self.file, bytes),
+                AtOnce::Always => rustix::io::write(&*self.file, &bytes),
                 AtOnce::Asked => {
                     let here = u64::MAX;
-                    let pieces = [io::IoSlice::new(bytes)];
+                    let pieces = [io::IoSlice::new(&bytes)];
                     rustix::io::pwritev2(&*self.file, &pieces, here, ReadWriteFlags::NOWAIT)
                 }
                 AtOnce::Never => break,
@@ -108,9 +108,9 @@ impl WaitlessFile {
         if bytes.is_empty() {
             return Ok(());
         }
-        let (file, piece) = (self.file.clone(), std::mem::take(bytes));
+        let file = self.file.clone();
         let write = tokio::task::spawn_blocking(move || {
-            let written = (&*file).write_all(&piece);
+            let written = (&*file).write_all(&bytes);
             drop(turn);
             written
         });

@@ -8,18 +8,20 @@
 
 mod descriptor;
 mod file;
+mod gathered;
 mod shared;
 mod sink;
 mod source;
 #[cfg(test)]
 mod tests;
 
+pub use gathered::Gathered;
 pub use sink::Sink;
 pub use source::Source;
 
 use std::io;
 
-use bytes::Bytes;
+use bytes::Buf;
 
 use crate::link::{Chunk, Receiver, Sender};
 
@@ -135,8 +137,14 @@ pub(crate) async fn receive(mut receiver: Receiver, output: Output) -> Received 
     loop {
         match receiver.receive().await {
             Chunk::Data(bytes) => {
-                let len = bytes.len();
-                match write(&mut sink, bytes).await {
+                let mut gathered = Gathered::from(bytes);
+                while gathered.remaining() < gathered::MOST
+                    && let Some(bytes) = receiver.more()
+                {
+                    gathered.push(bytes);
+                }
+                let len = gathered.remaining();
+                match write(&mut sink, gathered).await {
                     Ok(()) => receiver.consumed(len),
                     Err(error) if reader_left(&error) => return Received::Unwanted,
                     Err(error) => return Received::Failed(error),
@@ -181,8 +189,8 @@ fn reader_left(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
-async fn write(sink: &mut Sink, mut bytes: Bytes) -> io::Result<()> {
-    while !bytes.is_empty() {
+async fn write(sink: &mut Sink, mut bytes: Gathered) -> io::Result<()> {
+    while bytes.has_remaining() {
         sink.write(&mut bytes).await?;
     }
     Ok(())

@@ -91,7 +91,7 @@ impl Shared {
 
     /// Writes some of `bytes` and says how many, at least one. Cancel safe for pipes; a device may
     /// be written after it was cancelled.
-    pub(super) async fn write(&mut self, bytes: &Bytes) -> io::Result<usize> {
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Some(own) = &self.own {
             let write = self.fd.async_io(Interest::WRITABLE, |fd| Ok(own.write(fd, bytes)?)).await;
             match write {
@@ -99,7 +99,7 @@ impl Shared {
                 write => return write,
             }
         }
-        let piece = bytes.slice(..bytes.len().min(self.safe_write));
+        let piece = Bytes::copy_from_slice(&bytes[..bytes.len().min(self.safe_write)]);
         loop {
             self.ready(Interest::WRITABLE, PollFlags::OUT).await?;
             let (fd, piece) = (self.pooled.clone(), piece.clone());

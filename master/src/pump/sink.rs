@@ -1,14 +1,18 @@
 //! A descriptor that is written.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use rustix::fs::OFlags;
-use rustix::net::SendFlags;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tokio::io::Interest;
 
 use super::descriptor::Descriptor;
+use super::gathered::Gathered;
+
+/// Most pieces that one call writes.
+const PIECES: usize = 16;
 
 /// A descriptor that is written.
 #[derive(Debug)]
@@ -48,18 +52,27 @@ impl Sink {
     ///
     /// # Errors
     /// As write(2); never SIGPIPE.
-    pub async fn write(&mut self, bytes: &mut Bytes) -> io::Result<()> {
+    pub async fn write(&mut self, bytes: &mut Gathered) -> io::Result<()> {
+        let mut slices = [IoSlice::new(&[]); PIECES];
+        let count = bytes.chunks_vectored(&mut slices);
+        let slices = &slices[..count];
         let written = match &mut self.0 {
             Descriptor::Reopened(fd) => {
-                fd.async_io(Interest::WRITABLE, |fd| Ok(rustix::io::write(fd, bytes)?)).await?
+                fd.async_io(Interest::WRITABLE, |fd| Ok(rustix::io::writev(fd, slices)?)).await?
             }
             Descriptor::Socket(fd) => {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-                fd.async_io(Interest::WRITABLE, |fd| Ok(rustix::net::send(fd, bytes, flags)?))
+                let nothing = &mut SendAncillaryBuffer::default();
+                fd.async_io(Interest::WRITABLE, |fd| Ok(sendmsg(fd, slices, nothing, flags)?))
                     .await?
             }
-            Descriptor::Shared(shared) => shared.write(bytes).await?,
-            Descriptor::File(file) => return file.write(bytes).await,
+            Descriptor::Shared(shared) => shared.write(bytes.chunk()).await?,
+            Descriptor::File(file) => {
+                return match bytes.pop() {
+                    Some(piece) => file.write(piece).await,
+                    None => Ok(()),
+                };
+            }
         };
         bytes.advance(written);
         Ok(())

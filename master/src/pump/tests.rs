@@ -4,11 +4,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use super::{Sink, Source};
+use super::{Gathered, Sink, Source};
 
 /// A test that takes longer hangs. It is no measure of speed.
 const HANG: Duration = Duration::from_secs(60);
@@ -37,8 +37,14 @@ async fn read_all(source: &mut Source) -> Vec<u8> {
 }
 
 async fn write_all(sink: &mut Sink, bytes: Vec<u8>) -> std::io::Result<()> {
-    let mut bytes = Bytes::from(bytes);
-    while !bytes.is_empty() {
+    // Small pieces and large ones, more than one call takes.
+    let mut rest = Bytes::from(bytes);
+    let mut bytes = Gathered::default();
+    for len in (1..200).chain([100_000]) {
+        bytes.push(rest.split_to(len.min(rest.len())));
+    }
+    bytes.push(rest);
+    while bytes.has_remaining() {
         tokio::time::timeout(HANG, sink.write(&mut bytes)).await.expect("it hangs")?;
     }
     Ok(())
@@ -123,7 +129,7 @@ async fn many_blocked_pipes_leave_the_blocking_pool_alone() {
         let mut source = Source::shared(input.try_clone().unwrap().into()).unwrap();
         let mut sink = Sink::shared(full.try_clone().unwrap().into()).unwrap();
         tokio::spawn(async move {
-            let mut bytes = Bytes::from_static(b"more");
+            let mut bytes = Gathered::from(Bytes::from_static(b"more"));
             tokio::select! {
                 _ = source.read(1) => {}
                 _ = sink.write(&mut bytes) => {}
