@@ -4,12 +4,16 @@
 //! kernel from the link into the program's pipe; while that pipe is full it is kept here, within
 //! the credit of its handle, so that one program that does not read never stops the link.
 
+use std::thread;
+use std::time::Duration;
+
 use fakessh_protocol::message::ToSlave;
 use fakessh_protocol::mux::{Event, Expecting};
 use fakessh_protocol::wire::{self, Handle};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use zeroize::Zeroize;
 
+use crate::outbound::PAUSE;
 use crate::poll::Part;
 use crate::serve::{LinkEnd, SCRATCH, Slave};
 
@@ -53,25 +57,26 @@ enum Step {
     Took(usize),
     /// Nothing is there.
     Empty,
-    /// A program was started. That takes long enough for others to wait.
-    Started,
+    /// What was done takes long enough for others to wait.
+    Enough,
 }
 
 impl Slave {
     /// Takes in what the link has, up to a budget.
     pub(crate) fn take_in(&mut self) -> Result<(), LinkEnd> {
         let mut budget = BUDGET;
+        let mut patience = Some(PAUSE);
         loop {
             let step = match self.mux.expecting() {
                 Expecting::Control(len) => self.take_frames(len)?,
                 Expecting::Data(handle, len) if self.inbound.is_pending() => {
                     self.take_read_ahead(handle, len)
                 }
-                Expecting::Data(handle, len) => self.take_payload(handle, len)?,
+                Expecting::Data(handle, len) => self.take_payload(handle, len, &mut patience)?,
             };
             match step {
                 Step::Took(len) if len < budget => budget -= len,
-                Step::Took(_) | Step::Started | Step::Empty => return Ok(()),
+                Step::Took(_) | Step::Enough | Step::Empty => return Ok(()),
             }
         }
     }
@@ -116,21 +121,43 @@ impl Slave {
         Step::Took(len)
     }
 
-    /// Payload that is still in the link.
-    fn take_payload(&mut self, handle: Handle, len: usize) -> Result<Step, LinkEnd> {
-        if let Some(stdin) = self.sessions.stdin(handle).filter(|stdin| stdin.is_drained()) {
-            match self.link_in.splice_into(&stdin.pipe, len) {
-                Ok(Some(0)) => return Err(LinkEnd::Closed),
-                Ok(Some(moved)) => {
-                    self.clock.heard();
-                    self.mux.took(moved);
-                    self.mux.consumed(handle, moved);
-                    return Ok(Step::Took(moved));
+    /// Payload that is still in the link. For a program whose pipe is full it waits a moment where
+    /// there is patience left: one that reads as fast as bytes come will have made room, and to
+    /// copy them costs more.
+    fn take_payload(
+        &mut self,
+        handle: Handle,
+        len: usize,
+        patience: &mut Option<Duration>,
+    ) -> Result<Step, LinkEnd> {
+        while let Some(stdin) = self.sessions.stdin(handle) {
+            if stdin.is_drained() {
+                match self.link_in.splice_into(&stdin.pipe, len) {
+                    Ok(Some(0)) => return Err(LinkEnd::Closed),
+                    Ok(Some(moved)) => {
+                        self.clock.heard();
+                        self.mux.took(moved);
+                        self.mux.consumed(handle, moved);
+                        return Ok(Step::Took(moved));
+                    }
+                    Err(Errno::INTR) => continue,
+                    Err(Errno::AGAIN) => {}
+                    Ok(None) => break,
+                    Err(_) => {
+                        self.stdin_broke(handle);
+                        break;
+                    }
                 }
-                // The link is empty or the pipe is full: reading tells which.
-                Ok(None) | Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(_) => self.stdin_broke(handle),
             }
+            if ioctl_fionread(&self.link_in.watched)? == 0 {
+                break;
+            }
+            let Some(pause) = patience.take() else {
+                self.keep_payload(handle, len)?;
+                return Ok(Step::Enough);
+            };
+            thread::sleep(pause);
+            self.drain_stdin(handle);
         }
         self.keep_payload(handle, len)
     }
@@ -165,7 +192,7 @@ impl Slave {
             Event::Message(control, mut payload) => match wire::decode(&payload)? {
                 ToSlave::Spawn(spawn) => {
                     self.spawn(control, &spawn)?;
-                    return Ok(Step::Started);
+                    return Ok(Step::Enough);
                 }
                 ToSlave::Signal(number) => self.signal(control, number),
                 ToSlave::Hangup => self.hang_up(control),

@@ -23,11 +23,11 @@ const GATHERED: usize = 16 * 1024;
 /// Most bytes sent before the link is read again.
 const BUDGET: usize = 1024 * 1024;
 
-/// How long a link that is full of bulk is left alone before it is looked at again.
+/// How long a pipe that is full of bulk is left alone before it is looked at again.
 ///
-/// Waiting for room would wake us, and cost sshd the waking, for each packet that sshd takes. In
-/// this time a fast one takes many, and the link's pipe does not run empty.
-const PAUSE: Duration = Duration::from_micros(200);
+/// Waiting for room would wake us, and cost the reader the waking, with each piece that it takes.
+/// In this time a fast one takes many, and its pipe does not run empty.
+pub(crate) const PAUSE: Duration = Duration::from_micros(200);
 
 /// What is on its way out.
 #[derive(Debug, Default)]

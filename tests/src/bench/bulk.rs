@@ -51,7 +51,7 @@ pub(super) fn lab_with_sudo() -> Lab {
 fn transfers(bench: &Bench, site: &Site, direction: Direction, command: &str) -> Vec<Row> {
     let bytes = bench.either(FULL, SHORT);
     let turns = [(Contender::Ours, 1), (Contender::ControlMaster, 1), (Contender::Ssh, 1)];
-    let rounds = Rounds::take(bench.either(5, 1), &turns, |contender| {
+    let rounds = Rounds::take(bench.either(11, 1), &turns, |contender| {
         site.throughput(contender, site.ssh(contender, command), direction, bytes)
     });
     let name = if direction == Direction::Up { "up" } else { "down" };
