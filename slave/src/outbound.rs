@@ -156,22 +156,23 @@ impl Slave {
         let buffer = &mut self.outbound.buffer;
         let from = buffer.len();
         buffer.resize(from + len, 0);
-        let Some(slot) = self.sessions.output(handle) else { return };
-        let Some(output) = slot else { return };
         let mut filled = 0;
-        while filled < len {
-            match rustix::io::read(&output.pipe, &mut buffer[from + filled..]) {
-                Err(Errno::INTR) => {}
-                Ok(0) | Err(_) => break,
-                Ok(len) => filled += len,
+        if let Some(output) = self.sessions.output(handle).and_then(Option::as_mut) {
+            while filled < len {
+                match rustix::io::read(&output.pipe, &mut buffer[from + filled..]) {
+                    Err(Errno::INTR) => {}
+                    Ok(0) | Err(_) => break,
+                    Ok(len) => filled += len,
+                }
             }
         }
-        if filled < len {
-            *slot = None;
-            self.mux.reset(handle);
-        } else {
-            self.sent(handle, len);
+        if filled == len {
+            return self.sent(handle, len);
         }
+        if let Some(slot) = self.sessions.output(handle) {
+            *slot = None;
+        }
+        self.mux.reset(handle);
     }
 
     /// So many bytes have left a program's pipe.
