@@ -201,10 +201,7 @@ pub(crate) fn inline_bytes<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
 }
 
 fn encode<T: Serialize>(message: &T) -> io::Result<Zeroizing<Vec<u8>>> {
-    match wire::encode(message) {
-        Ok(bytes) => Ok(Zeroizing::new(bytes)),
-        Err(error) => Err(io::Error::new(io::ErrorKind::InvalidInput, error)),
-    }
+    wire::encode(message).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
 fn decode<T: DeserializeOwned>(datagram: Datagram) -> io::Result<(T, Vec<OwnedFd>)> {
