@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::{ToShim, ToSlave};
+use rustix::process::{Pid, Resource, Rlimit};
 
 use crate::master::{Fifo, Master, Witness, command};
 use crate::raised::Scratch;
@@ -283,4 +284,22 @@ fn at_the_limit_of_descriptors_a_shim_is_told_so() {
             !master.raised.is_empty() || master.exits.contains_key(&tool.control)
         });
     }
+}
+
+#[test]
+fn who_comes_by_the_door_at_the_limit_is_told_so_too() {
+    let mut master = Master::start();
+    let tool = master.tool_shell("read go; env -u FAKESSH_FD ssh far x </dev/null; echo $?");
+    master.until("sent", |master| master.is_flushed() && !master.mux.wants_transmit());
+    assert_eq!(master.run("echo between", b"").1, "between\n");
+    // Not one is left but the reserve.
+    let open = format!("/proc/{}/fd", master.child.id());
+    let limit = (0..).find(|fd| std::fs::read_link(format!("{open}/{fd}")).is_err());
+    let limit = Rlimit { current: limit, maximum: limit };
+    let slave = Some(Pid::from_child(&master.child));
+    rustix::process::prlimit(slave, Resource::Nofile, limit).unwrap();
+    master.send(tool.stdin, b"go\n");
+    assert_eq!(master.tool_succeeds(tool), "255\n");
+    let said = master.text(tool.stderr);
+    assert!(said.contains("limit of open descriptors"), "{said}");
 }
