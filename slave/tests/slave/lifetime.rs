@@ -187,6 +187,30 @@ fn no_child_and_no_descriptor_is_left_of_a_session() {
 }
 
 #[test]
+fn no_porter_is_left_of_a_session_that_failed() {
+    let mut master = Master::start();
+    // Somebody who never reads.
+    let fifo = Fifo::new("failed");
+    let path = fifo.path.display();
+    let line = format!("sleep 1000 <{path} & ssh far x >{path}; echo $?; read go; kill $!");
+    let tool = master.tool_shell(&line);
+    let handles = master.next_raised().handles;
+    master.send(handles.stdout, &[b'x'; 200_000]);
+    master.until("all is sent", |master| master.unsent(handles.stdout) == 0);
+    master.mux.reset(handles.stdout);
+    master.mux.reset(handles.stderr);
+    master.verdict(handles, ToShim::Failed("it was lost".into()));
+    master.until("the shim's end", |master| master.text(tool.stdout) == "255\n");
+    let begun = Instant::now();
+    while master.children() > 2 {
+        assert!(begun.elapsed() < HANG, "more than the guardian and the tool");
+        assert_eq!(master.run("true", b"").0, ExitStatus::Code(0));
+    }
+    master.send(tool.stdin, b"go\n");
+    master.tool_succeeds(tool);
+}
+
+#[test]
 fn garbage_on_a_runs_sockets_harms_nobody() {
     let mut master = Master::start();
     let script = "import array, os, socket, struct, sys
