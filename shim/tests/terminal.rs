@@ -107,6 +107,20 @@ fn input_of_a_terminal_is_relayed_up_to_its_end() {
 }
 
 #[test]
+fn what_is_typed_before_the_real_ssh_runs_is_the_real_ones() {
+    let lab = Lab::new();
+    let bin = lab.script("ssh", "read line; echo \"got $line\" >&2");
+    let script = format!("PATH={}:$PATH; export PATH; exec $SSH h", bin.display());
+    let mut terminal = Terminal::run(&lab, &script);
+    let mut session = lab.accept();
+    terminal.type_in("early\n");
+    terminal.shows("early");
+    session.leave_to_real_ssh();
+    terminal.shows("got early");
+    assert!(terminal.child.wait().unwrap().success());
+}
+
+#[test]
 fn a_program_that_reads_nothing_stops_nothing() {
     let lab = Lab::new();
     let mut terminal = Terminal::run(&lab, "exec $SSH h x");
