@@ -5,10 +5,12 @@ mod cli;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use fakessh_shim::Program;
+
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    if args.first().is_some_and(|name| fakessh_shim::is_shim(name)) {
-        return cli::as_shim(args).into();
+    if let Some(program) = args.first().and_then(|name| Program::named(name)) {
+        return cli::as_shim(program, args).into();
     }
     cli::main(args)
 }

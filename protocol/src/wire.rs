@@ -3,8 +3,11 @@
 //! Control frames carry bincode, bulk is raw bytes. Every length is bounded before it is believed.
 //! This is the only file that names bincode.
 
+use bincode::enc::write::SizeWriter;
+use bincode::error::EncodeError;
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 /// Bytes of a frame's header: kind (1), payload length (3, little endian), handle (4, little
 /// endian).
@@ -127,14 +130,43 @@ impl Header {
     }
 }
 
-/// Encodes a message.
+/// Encodes a message. There may be a secret in it, so it is zeroed when it is dropped, and no copy
+/// of it is left elsewhere.
 ///
 /// # Errors
 /// [`WireError::TooLarge`] where it would be more than [`MAX_MESSAGE`] bytes.
-pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, WireError> {
-    let bytes = bincode::serde::encode_to_vec(message, bincode::config::standard())
-        .map_err(|error| WireError::BadMessage(error.to_string()))?;
-    if bytes.len() > MAX_MESSAGE { Err(WireError::TooLarge) } else { Ok(bytes) }
+pub fn encode<T: Serialize>(message: &T) -> Result<Zeroizing<Vec<u8>>, WireError> {
+    encode_behind(0, message)
+}
+
+/// Encodes a message as a whole frame, likewise.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_frame<T: Serialize>(
+    handle: Handle,
+    message: &T,
+) -> Result<Zeroizing<Vec<u8>>, WireError> {
+    let mut frame = encode_behind(HEADER_LEN, message)?;
+    let len = frame.len() - HEADER_LEN;
+    let header = Header { kind: Kind::Message, len, handle }.encode();
+    frame[..HEADER_LEN].copy_from_slice(&header);
+    Ok(frame)
+}
+
+/// Encodes a message behind so many free bytes. Its length comes first: a vector that grows leaves
+/// copies behind.
+fn encode_behind<T: Serialize>(free: usize, message: &T) -> Result<Zeroizing<Vec<u8>>, WireError> {
+    let config = bincode::config::standard();
+    let bad = |error: EncodeError| WireError::BadMessage(error.to_string());
+    let mut size = SizeWriter::default();
+    bincode::serde::encode_into_writer(message, &mut size, config).map_err(bad)?;
+    if size.bytes_written > MAX_MESSAGE {
+        return Err(WireError::TooLarge);
+    }
+    let mut bytes = Zeroizing::new(vec![0; free + size.bytes_written]);
+    bincode::serde::encode_into_slice(message, &mut bytes[free..], config).map_err(bad)?;
+    Ok(bytes)
 }
 
 /// What bincode may believe while it decodes a message: it counts a number by its size in memory,

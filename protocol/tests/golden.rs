@@ -20,7 +20,7 @@ use serde::{Serialize, de::DeserializeOwned};
 #[track_caller]
 fn golden<T: Serialize + DeserializeOwned + PartialEq + Debug>(message: T, bytes: &[&[u8]]) {
     let bytes = bytes.concat();
-    assert_eq!(wire::encode(&message).unwrap(), bytes, "{message:?}");
+    assert_eq!(*wire::encode(&message).unwrap(), bytes, "{message:?}");
     assert_eq!(wire::decode::<T>(&bytes).unwrap(), message);
     for cut in 0..bytes.len() {
         wire::decode::<T>(&bytes[..cut]).expect_err("a message that is cut is none");
@@ -62,7 +62,7 @@ fn frames_as_the_mux_sends_them() {
     mux.consumed(down, 131_072);
     mux.offer(up, 3);
     mux.finish(up);
-    let control = |bytes: &[u8]| Some(Transmit::Control(bytes.to_vec()));
+    let control = |bytes: &[u8]| Some(Transmit::Control(bytes.to_vec().into()));
     assert_eq!(mux.transmit(), control(&[7, 1, 0, 0, 4, 0, 0, 0, 3]));
     assert_eq!(mux.transmit(), control(&[9, 8, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]));
     assert_eq!(mux.transmit(), control(&[8, 8, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]));

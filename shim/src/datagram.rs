@@ -21,7 +21,7 @@ use rustix::net::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use fakessh_protocol::wire;
 
@@ -201,10 +201,7 @@ pub(crate) fn inline_bytes<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
 }
 
 fn encode<T: Serialize>(message: &T) -> io::Result<Zeroizing<Vec<u8>>> {
-    match wire::encode(message) {
-        Ok(bytes) => Ok(Zeroizing::new(bytes)),
-        Err(error) => Err(io::Error::new(io::ErrorKind::InvalidInput, error)),
-    }
+    wire::encode(message).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
 fn decode<T: DeserializeOwned>(datagram: Datagram) -> io::Result<(T, Vec<OwnedFd>)> {
@@ -255,12 +252,13 @@ fn transmit_parts(
 
 /// Receives one datagram with the flags given.
 fn accept(socket: BorrowedFd<'_>, flags: RecvFlags) -> io::Result<Option<Datagram>> {
+    let mut form = [0];
     // Zeroed memory fresh from the kernel: pages that no datagram touches are never resident.
-    let mut buffer = vec![0; 1 + MAX_INLINE];
+    let mut inline = vec![0; MAX_INLINE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS + 1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
-        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let mut parts = [IoSliceMut::new(&mut form), IoSliceMut::new(&mut inline)];
         match recvmsg(socket, &mut parts, &mut control, flags) {
             Err(Errno::INTR) => {}
             // A peer that died with our datagrams unread resets: the end, too.
@@ -283,13 +281,15 @@ fn accept(socket: BorrowedFd<'_>, flags: RecvFlags) -> io::Result<Option<Datagra
     if received.flags.intersects(ReturnFlags::CTRUNC) && descriptors.len() <= MAX_DESCRIPTORS {
         return Err(io::Error::new(io::ErrorKind::InvalidData, CutShort { descriptors }));
     }
-    buffer.truncate(received.bytes);
-    let payload = match buffer[0] {
-        INLINE => {
-            buffer.remove(0);
-            buffer
+    let payload = match form {
+        [INLINE] => {
+            // What came and no more: it is zeroed after use, and that would touch all of the rest.
+            let came = &mut inline[..received.bytes - form.len()];
+            let payload = came.to_vec();
+            came.zeroize();
+            payload
         }
-        IN_MEMORY_FILE if received.bytes == 1 => match descriptors.pop() {
+        [IN_MEMORY_FILE] if received.bytes == form.len() => match descriptors.pop() {
             Some(file) => memory::open(file)?,
             None => return Err(malformed("its memory file is missing")),
         },

@@ -25,28 +25,51 @@ pub mod session;
 mod sys;
 mod tool;
 
-/// Whether a program called by this name is the shim.
-pub fn is_shim(argv0: &OsStr) -> bool {
-    matches!(name(argv0), b"ssh" | b"scp" | b"sftp")
+/// One of the programs that the shim is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// `ssh`.
+    Ssh,
+    /// `scp`.
+    Scp,
+    /// `sftp`.
+    Sftp,
 }
 
-/// Is `ssh`, `scp` or `sftp`, whichever `args[0]` names, and returns the status to exit with.
+impl Program {
+    /// The one that has this path, or name.
+    pub fn named(path: &OsStr) -> Option<Program> {
+        match Path::new(path).file_name().unwrap_or_default().as_bytes() {
+            b"ssh" => Some(Program::Ssh),
+            b"scp" => Some(Program::Scp),
+            b"sftp" => Some(Program::Sftp),
+            _ => None,
+        }
+    }
+
+    /// The one that this process was started as: by its `argv[0]`, else by the path that was
+    /// executed (`exec -a` renames), else by what that leads to: tools link to `ssh`.
+    pub fn started(argv0: Option<&OsStr>) -> Option<Program> {
+        let named = argv0.and_then(Program::named);
+        named.or_else(|| place::executed().find_map(|path| Program::named(path.as_os_str())))
+    }
+}
+
+/// Is this program, and returns the status to exit with.
 ///
 /// The process is the shim's from here on: see [`session::run`].
-pub fn main(args: Vec<OsString>) -> u8 {
+pub fn main(program: Program, args: Vec<OsString>) -> u8 {
     if let Err(error) = session::hold_standard_descriptors() {
         diagnostics::say(&format!("cannot open /dev/null: {error}"));
         return TRANSPORT_FAILURE;
     }
-    match args.first().map_or(&b"ssh"[..], |argv0| name(argv0)) {
-        b"scp" => tool::run("scp", &args),
-        b"sftp" => tool::run("sftp", &args),
-        _ => ssh_over(args, |argv0| find::find(argv0).map_err(|error| error.to_string())),
+    match program {
+        Program::Ssh => {
+            ssh_over(args, |argv0| find::find(argv0).map_err(|error| error.to_string()))
+        }
+        Program::Scp => tool::run("scp", &args),
+        Program::Sftp => tool::run("sftp", &args),
     }
-}
-
-fn name(argv0: &OsStr) -> &[u8] {
-    Path::new(argv0).file_name().unwrap_or_default().as_bytes()
 }
 
 /// Is `ssh`, with a connection to the master that `connect` makes once the command line is

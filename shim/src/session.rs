@@ -100,10 +100,11 @@ fn hand_over(command_line: CommandLine, socket: OwnedFd) -> Result<Session, Stri
 
     let (relay, input) = if local.null_stdin {
         (None, null.try_clone().map_err(failed)?)
-    } else if stdin().is_terminal() {
+    } else if stdin().is_terminal() && invocation.unserved.is_none() {
         let (relay, input) = Relay::new(stdin()).map_err(failed)?;
         (Some(relay), input)
     } else {
+        // What is not served may come back for the real ssh, with all that was typed meanwhile.
         (None, stdin().try_clone_to_owned().map_err(failed)?)
     };
 
@@ -209,7 +210,6 @@ impl Session {
             diagnostics.failed("the master did not give our descriptors back");
             return TRANSPORT_FAILURE;
         };
-        let input = self.relay.map_or(input, Relay::into_terminal);
         let back = dup2_stdin(&input)
             .and_then(|()| dup2_stdout(&output))
             .and_then(|()| dup2_stderr(&error));

@@ -4,6 +4,7 @@
 mod lab;
 
 use std::io::Write as _;
+use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
 use lab::Lab;
@@ -72,6 +73,24 @@ fn scp_and_sftp_are_the_real_ones_with_our_ssh() {
         // Found by PATH alone, too, where argv[0] has no slash.
         let output = lab.shell(&format!("PATH={path} exec {name} -r 'a b' h:")).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+    }
+}
+
+#[test]
+fn what_is_renamed_or_linked_to_is_what_was_executed() {
+    let lab = Lab::new();
+    let bin = lab.script("scp", SHOW);
+    let (scp, ours) = (lab.directory.join("scp"), lab.directory.join("ssh"));
+    // Two links, the second of them relative.
+    symlink(&scp, bin.join("copy")).unwrap();
+    symlink("bin/copy", lab.directory.join("other")).unwrap();
+    let expected = format!("[{}/scp][-S][{}][f][h:]", bin.display(), ours.display());
+    for script in ["exec -a renamed \"$0\"/scp f h:", "\"$0\"/other f h:"] {
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", script]).arg(&lab.directory).env_clear();
+        let output = command.env("PATH", format!("{}:/bin", bin.display())).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{script}");
+        assert_eq!(output.status.code(), Some(42));
     }
 }
 

@@ -107,6 +107,20 @@ fn input_of_a_terminal_is_relayed_up_to_its_end() {
 }
 
 #[test]
+fn what_is_typed_before_the_real_ssh_runs_is_the_real_ones() {
+    let lab = Lab::new();
+    let bin = lab.script("ssh", "read line; echo \"got $line\" >&2");
+    let script = format!("PATH={}:$PATH; export PATH; exec $SSH h", bin.display());
+    let mut terminal = Terminal::run(&lab, &script);
+    let mut session = lab.accept();
+    terminal.type_in("early\n");
+    terminal.shows("early");
+    session.leave_to_real_ssh();
+    terminal.shows("got early");
+    assert!(terminal.child.wait().unwrap().success());
+}
+
+#[test]
 fn a_program_that_reads_nothing_stops_nothing() {
     let lab = Lab::new();
     let mut terminal = Terminal::run(&lab, "exec $SSH h x");
@@ -198,6 +212,59 @@ fn a_stop_during_a_question_brings_the_echo_back_until_it_is_continued() {
     terminal.type_in("\x1a");
     terminal.shows("stopped");
     // Continued by the shell's fg: asked again, without echo again.
+    terminal.shows("Password: ");
+    assert!(!terminal.echoes());
+    terminal.type_in("hidden\n");
+    assert_eq!(answer(&session).as_deref(), Some("hidden"));
+    session.exit(0);
+    assert!(terminal.child.wait().unwrap().success());
+    assert!(terminal.echoes());
+}
+
+#[test]
+fn a_question_in_the_background_waits_for_the_foreground_and_its_modes() {
+    let lab = Lab::new();
+    // The shell edits its line meanwhile.
+    let script = "set -m; stty -icanon -icrnl; $SSH -n h x & \
+                  until grep -q '^State:.T' /proc/$!/status; do :; done; \
+                  stty icanon icrnl; echo stopped >&2; fg >&2; exit 0";
+    let mut terminal = Terminal::run(&lab, script);
+    let session = lab.accept();
+    ask(&session, QuestionKind::Secret, "Password: ");
+    terminal.shows("stopped");
+    terminal.shows("Password: ");
+    assert!(!terminal.echoes());
+    terminal.type_in("hidden\r");
+    assert_eq!(answer(&session).as_deref(), Some("hidden"));
+    session.exit(0);
+    assert!(terminal.child.wait().unwrap().success());
+    assert!(terminal.echoes());
+}
+
+#[test]
+fn a_question_that_is_continued_in_the_background_leaves_the_modes_alone() {
+    let lab = Lab::new();
+    let script = "set -m; $SSH -n h x; stty -icanon; echo stopped >&2; read line; \
+                  bg >&2; echo continued >&2; read line; stty icanon; fg >&2; exit 0";
+    let mut terminal = Terminal::run(&lab, script);
+    let session = lab.accept();
+    let shim = rustix::net::sockopt::socket_peercred(&session.socket).unwrap().pid;
+    ask(&session, QuestionKind::Secret, "Password: ");
+    terminal.shows("Password: ");
+    terminal.type_in("\x1a");
+    terminal.shows("stopped");
+    terminal.type_in("on\n");
+    terminal.shows("continued");
+    // It wants to read, and is stopped for it.
+    let stat = format!("/proc/{}/stat", shim.as_raw_nonzero());
+    let begin = std::time::Instant::now();
+    while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+        assert!(begin.elapsed() < lab::GUARD, "it goes on in the background");
+        std::thread::yield_now();
+    }
+    let modes = tcgetattr(&terminal.slave).unwrap().local_modes;
+    assert!(modes.contains(LocalModes::ECHO) && !modes.contains(LocalModes::ICANON), "{modes:?}");
+    terminal.type_in("on\n");
     terminal.shows("Password: ");
     assert!(!terminal.echoes());
     terminal.type_in("hidden\n");

@@ -2,7 +2,6 @@
 //! started it.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -44,7 +43,7 @@ impl Arrival {
         }
         rustix::process::umask(Mode::from_raw_mode(self.umask));
         sys::default_dispositions();
-        close_inherited();
+        sys::close_from(3);
         leave_session();
         // Nobody's directory is kept busy by us.
         let _ = rustix::process::chdir(c"/");
@@ -68,19 +67,6 @@ fn remove_ourselves(directory: &Path, program: Option<&OsStr>) {
         }
     }
     let _ = std::fs::remove_dir(directory);
-}
-
-/// Closes what whoever started us left open: a pipe that stays open in here is an end of file that
-/// never comes somewhere else. Returns whether it is known what was open.
-pub(crate) fn close_inherited() -> bool {
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return false };
-    let open: Vec<i32> = entries
-        .flatten()
-        .filter_map(|entry| std::str::from_utf8(entry.file_name().as_bytes()).ok()?.parse().ok())
-        .collect();
-    // The directory's own descriptor is closed by now, and its number may be in the list.
-    open.into_iter().filter(|fd| *fd > 2).for_each(sys::close_inherited);
-    true
 }
 
 /// Moves into a session of our own, so that a terminal that goes away does not take us along.

@@ -7,9 +7,8 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use fakessh_protocol::message::Refusal;
-use rustix::process::{Resource, getpid, getrlimit};
+use rustix::process::getpid;
 
-use crate::arrival;
 use crate::program::{self, Launcher, Program};
 use crate::relay::relay;
 use crate::resolve;
@@ -18,10 +17,6 @@ use crate::sys;
 /// How long an address may take to answer where there is another to try: one family of addresses
 /// often leads nowhere. The last one has as long as the kernel gives it, or as whoever waits.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Descriptors that are looked at where the kernel does not list the open ones: more than a slave
-/// without `/proc` is likely to have.
-const MOST_DESCRIPTORS: u64 = 16 * 1024;
 
 /// Status of a connection that failed.
 const FAILED: i32 = 1;
@@ -65,11 +60,7 @@ pub(crate) fn settle([stdin, stdout, stderr]: &[OwnedFd; 3]) -> io::Result<()> {
     rustix::stdio::dup2_stdin(stdin)?;
     rustix::stdio::dup2_stdout(stdout)?;
     rustix::stdio::dup2_stderr(stderr)?;
-    if !arrival::close_inherited() {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(MOST_DESCRIPTORS);
-        let numbers = 3..i32::try_from(limit.min(MOST_DESCRIPTORS)).unwrap_or(i32::MAX);
-        numbers.for_each(sys::close_inherited);
-    }
+    sys::close_from(3);
     Ok(())
 }
 

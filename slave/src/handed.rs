@@ -2,7 +2,8 @@
 //! none that may block is touched by the loop.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 
 use fakessh_protocol::wire::Handle;
 use rustix::fs::{FileType, OFlags};
@@ -13,9 +14,6 @@ use crate::poll::{Interest, Part, Token, Watched};
 use crate::program;
 use crate::serve::Slave;
 use crate::session::{Output, Stdin};
-
-/// What `fstatfs(2)` says of pipes that have no name.
-const PIPEFS: i64 = 0x5049_5045;
 
 /// The device number of `/dev/null`.
 const NULL_DEVICE: (u32, u32) = (1, 3);
@@ -50,7 +48,7 @@ impl Slave {
     fn make_source(&mut self, control: Handle, fd: OwnedFd) -> io::Result<Option<Output>> {
         let mode = rustix::fs::fcntl_getfl(&fd)? & OFlags::ACCMODE;
         // nohup(1) makes a standard input that can't be read. It has nothing to give.
-        if mode == OFlags::WRONLY || is_null(&fd) {
+        if mode == OFlags::WRONLY || kind(&fd) == Kind::Null {
             return Ok(None);
         }
         let (ours, theirs) = program::pipe_from_program()?;
@@ -63,11 +61,12 @@ impl Slave {
     /// A sink for `fd`.
     fn make_sink(&mut self, control: Handle, part: Part, fd: OwnedFd) -> io::Result<Option<Stdin>> {
         let token = Token::Session(control, part);
-        if is_null(&fd) {
+        let kind = kind(&fd);
+        if kind == Kind::Null {
             // It takes everything, always, and can't be waited for.
             return Ok(Some(Stdin::new(Watched::new(fd, token))));
         }
-        if is_nameless_pipe(&fd)
+        if kind == Kind::NamelessPipe
             && let Ok(own) = reopen(fd.as_fd(), OFlags::WRONLY)
         {
             let mut pipe = Watched::new(own, token);
@@ -87,13 +86,31 @@ fn porter_of(part: Part) -> Part {
     if part == Part::Stderr { Part::StderrPorter } else { Part::StdoutPorter }
 }
 
-/// The shim's own socket, which stands at one end of the list.
+/// The shim's own socket, which comes first.
 pub(crate) fn take_shims_socket(descriptors: &mut Vec<OwnedFd>) -> Option<OwnedFd> {
-    let is_it = |fd: &OwnedFd| socket_type(fd) == Ok(SocketType::SEQPACKET);
-    if descriptors.first().is_some_and(is_it) {
-        return Some(descriptors.remove(0));
+    let is_it = descriptors.first().is_some_and(|fd| socket_type(fd) == Ok(SocketType::SEQPACKET));
+    is_it.then(|| descriptors.remove(0))
+}
+
+/// What the loop makes of a descriptor.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    /// `/dev/null`.
+    Null,
+    /// A pipe that can be opened anew whoever is at its other end.
+    NamelessPipe,
+    /// What may block, whatever is asked of it.
+    Other,
+}
+
+/// Goes by the name in `/proc`: a file system that is asked may hang, and the loop with it.
+fn kind(fd: &OwnedFd) -> Kind {
+    let name = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap_or_default();
+    match name.as_os_str().as_bytes() {
+        b"/dev/null" if is_null(fd) => Kind::Null,
+        name if name.starts_with(b"pipe:[") => Kind::NamelessPipe,
+        _ => Kind::Other,
     }
-    descriptors.pop().filter(is_it)
 }
 
 fn is_null(fd: &OwnedFd) -> bool {
@@ -103,9 +120,17 @@ fn is_null(fd: &OwnedFd) -> bool {
     })
 }
 
-/// Whether this is a pipe that can be opened anew whoever is at its other end.
-fn is_nameless_pipe(fd: &OwnedFd) -> bool {
-    #[allow(clippy::useless_conversion, reason = "the type differs between architectures")]
-    let is_pipefs = |kind| i64::from(kind) == PIPEFS;
-    rustix::fs::fstatfs(fd).is_ok_and(|found| is_pipefs(found.f_type))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_nothing_and_pipes_without_a_name_are_the_loops() {
+        let open = |path| OwnedFd::from(std::fs::File::open(path).unwrap());
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        assert_eq!((kind(&read), kind(&write)), (Kind::NamelessPipe, Kind::NamelessPipe));
+        assert_eq!(kind(&open("/dev/null")), Kind::Null);
+        assert_eq!(kind(&open("/dev/zero")), Kind::Other);
+        assert_eq!(kind(&open("/")), Kind::Other);
+    }
 }

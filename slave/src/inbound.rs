@@ -45,9 +45,11 @@ impl Inbound {
         self.start < self.end
     }
 
-    /// Zeroes what is taken apart: there was a secret in it.
+    /// Zeroes what is taken apart: there was a secret in it. It may have begun in an earlier read,
+    /// of which something is left behind the end of the last.
     fn wipe(&mut self) {
         self.buffer[..self.start].zeroize();
+        self.buffer[self.end..].zeroize();
     }
 }
 
@@ -189,7 +191,7 @@ impl Slave {
                     self.clock.set(settings, std::time::Instant::now());
                 }
             }
-            Event::Message(control, mut payload) => match wire::decode(&payload)? {
+            Event::Message(control, payload) => match wire::decode(&payload)? {
                 ToSlave::Spawn(spawn) => {
                     self.spawn(control, &spawn)?;
                     return Ok(Step::Enough);
@@ -198,7 +200,6 @@ impl Slave {
                 ToSlave::Hangup => self.hang_up(control),
                 ToSlave::Type(secret) => {
                     self.type_secret(control, &secret.0);
-                    payload.zeroize();
                     self.inbound.wipe();
                 }
                 ToSlave::Tell(message) => self.tell(control, message),
@@ -268,5 +269,19 @@ impl Slave {
             self.settle(control);
         }
         self.close_source(handle);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_came_in_two_reads_is_wiped() {
+        let buffer = vec![b's'; READ_AHEAD].into_boxed_slice();
+        let mut inbound = Inbound { buffer, start: 10, end: 12, bulk: false };
+        inbound.wipe();
+        let left: Vec<usize> = (0..READ_AHEAD).filter(|at| inbound.buffer[*at] != 0).collect();
+        assert_eq!(left, [10, 11], "what is pending stays");
     }
 }

@@ -46,9 +46,9 @@ mod tool;
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
 
 use fakessh_protocol::exit::TRANSPORT_FAILURE;
+use fakessh_shim::Program;
 
 use crate::account::Account;
 use crate::arrival::Arrival;
@@ -58,13 +58,13 @@ const USAGE: u8 = 2;
 
 /// Runs the program that `args` name and returns its exit status.
 ///
-/// `args` is the whole argument vector. Its first word chooses between shim (`ssh`, `scp`,
-/// `sftp`) and slave; a slave takes `MARKER UMASK DIR`, or `check`, which proves that the file
+/// `args` is the whole argument vector. Its first word, or the path that was executed, chooses
+/// between shim (`ssh`, `scp`, `sftp`) and slave; a slave takes `MARKER UMASK DIR`, or `check`, which proves that the file
 /// can be executed here and does nothing, or `sftp`, which serves SFTP on standard input and
 /// output (`sftp -D`, or a `Subsystem` of sshd).
 pub fn run(args: Vec<OsString>) -> u8 {
-    if args.first().is_some_and(|name| fakessh_shim::is_shim(name)) || was_run_as_shim() {
-        return fakessh_shim::main(args);
+    if let Some(program) = Program::started(args.first().map(OsString::as_os_str)) {
+        return fakessh_shim::main(program, args);
     }
     if args.len() == 2 && args[1] == "check" {
         return 0;
@@ -83,12 +83,6 @@ pub fn run(args: Vec<OsString>) -> u8 {
             TRANSPORT_FAILURE
         }
     }
-}
-
-/// Whether the file that was executed is a shim's, whatever `argv[0]` says: `exec -a` renames.
-fn was_run_as_shim() -> bool {
-    let path = rustix::param::linux_execfn().to_bytes();
-    fakessh_shim::is_shim(std::ffi::OsStr::from_bytes(path))
 }
 
 /// Writes one line to standard error. Nobody may be there to read it; that is no reason to fail.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use fakessh_protocol::mux::Transmit;
 use fakessh_protocol::wire::{HEADER_LEN, Handle, Header, Kind};
 use rustix::io::Errno;
+use zeroize::Zeroize;
 
 use crate::poll::Interest;
 use crate::serve::{LinkEnd, Slave};
@@ -30,14 +31,24 @@ const BUDGET: usize = 1024 * 1024;
 pub(crate) const PAUSE: Duration = Duration::from_micros(200);
 
 /// What is on its way out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbound {
     /// Whole frames, and at the end perhaps the header of [`Outbound::payload`].
     buffer: Vec<u8>,
+    /// Whether one of them is a message: there may be a secret in it.
+    has_message: bool,
     /// How much of the buffer is written.
     written: usize,
     /// The frame whose bytes go out of a program's pipe: its handle, and how many are missing.
     payload: Option<(Handle, usize)>,
+}
+
+impl Default for Outbound {
+    fn default() -> Outbound {
+        // A buffer that grows leaves a copy behind: a secret finds room.
+        let buffer = Vec::with_capacity(GATHERED + 2 * COPIED);
+        Outbound { buffer, has_message: false, written: 0, payload: None }
+    }
 }
 
 impl Outbound {
@@ -85,7 +96,7 @@ impl Slave {
                 None => return,
                 Some(Transmit::Control(frame)) => {
                     self.outbound.buffer.extend_from_slice(&frame);
-                    self.note_end(&frame);
+                    self.note(&frame);
                 }
                 Some(Transmit::Data { header, handle, len }) => {
                     self.outbound.buffer.extend_from_slice(&header);
@@ -99,12 +110,13 @@ impl Slave {
         }
     }
 
-    /// Where this frame ends an output, the session may be over with it.
-    fn note_end(&mut self, frame: &[u8]) {
+    /// Looks at what goes out: where this frame ends an output, the session may be over with it.
+    fn note(&mut self, frame: &[u8]) {
         let Some(Ok(header)) = frame.first_chunk::<HEADER_LEN>().map(|&head| Header::decode(head))
         else {
             return;
         };
+        self.outbound.has_message |= header.kind == Kind::Message;
         if matches!(header.kind, Kind::Eof | Kind::Reset)
             && let Some((session, _)) = self.sessions.of(header.handle)
         {
@@ -114,10 +126,13 @@ impl Slave {
     }
 
     fn write_buffer(&mut self) -> Result<usize, Errno> {
-        let Outbound { buffer, written, .. } = &mut self.outbound;
+        let Outbound { buffer, written, has_message, .. } = &mut self.outbound;
         let len = self.link_out.write(&buffer[*written..])?;
         *written += len;
         if *written == buffer.len() {
+            if std::mem::take(has_message) {
+                buffer.as_mut_slice().zeroize();
+            }
             buffer.clear();
             *written = 0;
         }
@@ -156,22 +171,23 @@ impl Slave {
         let buffer = &mut self.outbound.buffer;
         let from = buffer.len();
         buffer.resize(from + len, 0);
-        let Some(slot) = self.sessions.output(handle) else { return };
-        let Some(output) = slot else { return };
         let mut filled = 0;
-        while filled < len {
-            match rustix::io::read(&output.pipe, &mut buffer[from + filled..]) {
-                Err(Errno::INTR) => {}
-                Ok(0) | Err(_) => break,
-                Ok(len) => filled += len,
+        if let Some(output) = self.sessions.output(handle).and_then(Option::as_mut) {
+            while filled < len {
+                match rustix::io::read(&output.pipe, &mut buffer[from + filled..]) {
+                    Err(Errno::INTR) => {}
+                    Ok(0) | Err(_) => break,
+                    Ok(len) => filled += len,
+                }
             }
         }
-        if filled < len {
-            *slot = None;
-            self.mux.reset(handle);
-        } else {
-            self.sent(handle, len);
+        if filled == len {
+            return self.sent(handle, len);
         }
+        if let Some(slot) = self.sessions.output(handle) {
+            *slot = None;
+        }
+        self.mux.reset(handle);
     }
 
     /// So many bytes have left a program's pipe.

@@ -16,9 +16,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, sockopt::socket_domain};
 use rustix::pipe::SpliceFlags;
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, getppid, kill_process,
-};
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 
 use crate::connection;
 use crate::poll::{Interest, Part, Poll, Token, Watched};
@@ -71,19 +69,12 @@ impl Porters {
         let Some(pid) = sys::fork()? else {
             std::process::exit(i32::from(serve(parent, from, to)));
         };
-        let watch = || -> io::Result<Option<Watched>> {
-            let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-                Err(Errno::NOSYS) => return Ok(None),
-                pidfd => pidfd?,
-            };
+        let pidfd = program::watch_for_end(pid)?.map(|pidfd| {
             let mut watched = Watched::new(pidfd, Token::Session(control, part));
-            watched.watch(poll, Interest::Read)?;
-            Ok(Some(watched))
-        };
-        let pidfd = watch().inspect_err(|_| {
-            let _ = kill_process(pid, Signal::KILL);
-            let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
-        })?;
+            let is_watched = watched.watch(poll, Interest::Read);
+            is_watched.map(|()| watched).inspect_err(|_| program::destroy(pid))
+        });
+        let pidfd = pidfd.transpose()?;
         self.running.insert((control, part), Porter { pid, _pidfd: pidfd });
         Ok(())
     }

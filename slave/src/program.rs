@@ -284,8 +284,10 @@ pub(crate) fn look_for_end(pid: Pid) -> Option<ExitStatus> {
     })
 }
 
-/// Kills a program that has just been started, and waits until it is gone.
+/// Kills a program that has just been started, and waits until it is gone. What was forked alone
+/// may not lead a group yet, so the process is killed as well.
 pub(crate) fn destroy(pid: Pid) {
+    let _ = rustix::process::kill_process(pid, Signal::KILL);
     let _ = rustix::process::kill_process_group(pid, Signal::KILL);
     let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
 }
@@ -307,5 +309,23 @@ mod tests {
             assert!(!may_set(name, b"x"), "{name:?}");
         }
         assert!(!may_set(b"A", b"nul\0"));
+    }
+
+    #[test]
+    fn a_program_that_leads_no_group_is_destroyed_too() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let input = child.stdin.take();
+        let (done, is_done) = std::sync::mpsc::channel();
+        let destroying = std::thread::spawn(move || {
+            destroy(pid);
+            let _ = done.send(());
+        });
+        // It hangs for as long as there may be input.
+        let guard = std::time::Duration::from_secs(60);
+        assert!(is_done.recv_timeout(guard).is_ok(), "it hangs");
+        destroying.join().unwrap();
+        drop(input);
+        assert!(child.wait().is_err(), "it is reaped");
     }
 }

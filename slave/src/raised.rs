@@ -360,7 +360,10 @@ impl Slave {
         match &raised.verdict {
             None => return,
             // What failed is not improved by waiting for a reader that may never read.
-            Some(ToShim::Failed(_)) => raised.sinks = [None, None],
+            Some(ToShim::Failed(_)) => {
+                raised.sinks = [None, None];
+                self.porters.kill_session(control);
+            }
             Some(_) if !is_written => return,
             Some(_) => {}
         }

@@ -63,9 +63,11 @@ fn literal(text: &str, port: u16) -> Option<SocketAddr> {
 
 /// The number of an interface.
 fn interface(name: &str) -> Option<u32> {
-    let is_plain = !name.is_empty() && !name.contains('/') && !name.starts_with('.');
-    let path = format!("/sys/class/net/{name}/ifindex");
-    std::fs::read_to_string(path).ok().filter(|_| is_plain)?.trim().parse().ok()
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return None;
+    }
+    let index = std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex"));
+    index.ok()?.trim().parse().ok()
 }
 
 /// All addresses that hosts(5) gives a name.
@@ -132,6 +134,20 @@ mod tests {
         let Some(SocketAddr::V6(local)) = literal("fe80::1%7", 22) else { panic!() };
         assert_eq!(local.scope_id(), 7);
         assert_eq!(literal("fe80::1%no-such-interface", 22), None);
+    }
+
+    #[test]
+    fn a_zone_is_the_name_of_an_interface_and_no_path() {
+        let place = std::env::temp_dir().join(format!("fakessh-slave-{}-zone", std::process::id()));
+        std::fs::create_dir(&place).unwrap();
+        // Whoever opens this waits for ever.
+        let fifo = place.join("ifindex");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let address = format!("fe80::1%../../..{}", place.display());
+        let (answer, answered) = std::sync::mpsc::channel();
+        std::thread::spawn(move || answer.send(literal(&address, 22)));
+        assert_eq!(answered.recv_timeout(std::time::Duration::from_secs(60)), Ok(None));
+        std::fs::remove_dir_all(place).unwrap();
     }
 
     #[test]

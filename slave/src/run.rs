@@ -188,14 +188,19 @@ impl Slave {
     /// Somebody connected to the socket in a run's directory.
     pub(crate) fn door_ready(&mut self, tool: Handle) {
         for _ in 0..TURN {
-            let Some(run) = self.runs.by_tool.get_mut(&tool) else { return };
-            let is_full = self.runs.callers.len() >= MAX_CALLERS;
+            let Runs { by_tool, callers, reserve, .. } = &mut self.runs;
+            let Some(run) = by_tool.get(&tool) else { return };
             // One more than the reserve leaves would be one that can't hand over.
-            if is_full || self.runs.reserve.fill().is_err() {
+            if callers.len() >= MAX_CALLERS || reserve.fill().is_err() {
                 return self.mute(Token::Session(tool, Part::Door));
             }
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            match accept_with(&run.door, flags) {
+            let accept = || accept_with(&run.door, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+            let accepted = match accept() {
+                // One comes in by the reserve, and is told why it is the last.
+                Err(Errno::MFILE) => reserve.lend(accept).0,
+                accepted => accepted,
+            };
+            match accepted {
                 Ok(socket) if is_ours(&socket) => {
                     let number = self.pick();
                     let mut socket = Watched::new(socket, Token::Session(number, Part::Caller));

@@ -118,24 +118,42 @@ pub(crate) fn signal_from_number(number: u8) -> Option<Signal> {
     Some(unsafe { Signal::from_raw_unchecked(c_int::from(number)) })
 }
 
-/// Closes a descriptor that was inherited and that nothing in this process owns, if it is open.
-pub(crate) fn close_inherited(fd: RawFd) {
-    // SAFETY: called at start, for descriptors above standard error, before anything of ours is
-    // opened that could have the number; nothing closes it in between.
-    unsafe {
-        if rustix::io::fcntl_getfd(BorrowedFd::borrow_raw(fd)).is_ok() {
-            rustix::io::close(fd);
+/// Closes every descriptor from `first` on: a pipe that stays open in here is an end of file that
+/// never comes somewhere else. For a process that owns none of them: one that has just been
+/// started, or one that was forked and never uses what it had before.
+pub(crate) fn close_from(first: RawFd) {
+    let (from, to, flags) = (first as c_uint, c_uint::MAX, 0 as c_uint);
+    // SAFETY: three numbers are what the call takes; the caller uses none of the descriptors.
+    if unsafe { syscall(CLOSE_RANGE, from, to, flags) } == 0 {
+        return;
+    }
+    // An older kernel, or a sandbox.
+    match open_descriptors() {
+        Some(open) => open.into_iter().filter(|fd| *fd >= first).for_each(close_if_open),
+        None => {
+            // The soft limit may be lower by now than when they were opened.
+            let limit = rustix::process::getrlimit(Resource::Nofile).maximum;
+            let limit = limit.and_then(|limit| RawFd::try_from(limit).ok());
+            let end = limit.map_or(MAX_DESCRIPTORS, |limit| limit.min(MAX_DESCRIPTORS));
+            (first..end).for_each(close_if_open);
         }
     }
 }
 
-/// Closes every descriptor from `first` on, in a process that was forked to become a program and
-/// never uses what it had before.
-pub(crate) fn close_from(first: RawFd) {
-    let (from, to, flags) = (first as c_uint, c_uint::MAX, 0 as c_uint);
-    // SAFETY: three numbers are what the call takes; the caller uses none of the descriptors.
-    if unsafe { syscall(CLOSE_RANGE, from, to, flags) } != 0 {
-        (first..MAX_DESCRIPTORS).for_each(close_inherited);
+/// The descriptors that are open, as `/proc` lists them. The one that it was read over is among
+/// them, and closed.
+fn open_descriptors() -> Option<Vec<RawFd>> {
+    let entries = std::fs::read_dir("/proc/self/fd").ok()?;
+    let names = entries.flatten().map(|entry| entry.file_name());
+    Some(names.filter_map(|name| name.to_str()?.parse().ok()).collect())
+}
+
+fn close_if_open(fd: RawFd) {
+    // SAFETY: nothing in this process owns the descriptor, as `close_from` demands.
+    unsafe {
+        if rustix::io::fcntl_getfd(BorrowedFd::borrow_raw(fd)).is_ok() {
+            rustix::io::close(fd);
+        }
     }
 }
 

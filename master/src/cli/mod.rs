@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use fakessh::daemon::client::ClientError;
+use fakessh_shim::Program;
 
 /// The status for everything that is ours or the transport's.
 pub(crate) const FAILURE: u8 = fakessh_protocol::exit::TRANSPORT_FAILURE;
@@ -105,12 +106,11 @@ pub(crate) fn is_no_master(error: &ClientError) -> bool {
     matches!(error, ClientError::NoMaster)
 }
 
-/// Is the program that `args[0]` names: what a user's own link to this program is for.
-pub(crate) fn as_shim(args: Vec<OsString>) -> u8 {
-    let name = args.first().map(std::path::Path::new).and_then(std::path::Path::file_name);
-    if name.is_some_and(|name| name == "ssh") {
-        return ssh::as_ssh(args);
+/// Is what this program is called as: what a user's own link to it is for.
+pub(crate) fn as_shim(program: Program, args: Vec<OsString>) -> u8 {
+    match program {
+        Program::Ssh => ssh::as_ssh(args),
+        // They are the real ones with our ssh, which is the link beside this one.
+        Program::Scp | Program::Sftp => fakessh_shim::main(program, args),
     }
-    // scp and sftp are the real ones with our ssh, which is the link beside this one.
-    fakessh_shim::main(args)
 }

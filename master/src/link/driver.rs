@@ -87,6 +87,9 @@ pub(super) struct Driver {
     probe: Option<Instant>,
     /// A frame that is next, whatever else there is: the mux counts it as sent.
     frame: Option<Bytes>,
+    /// Frames with a secret, which go by themselves: nothing of them is copied, and they are zeroed
+    /// when they are out.
+    secrets: VecDeque<Bytes>,
     pub(super) outboxes: HashMap<Handle, Outbox>,
     pub(super) inboxes: HashMap<Handle, mpsc::UnboundedSender<Chunk>>,
     /// Sessions that have not ended, by their control handle.
@@ -109,6 +112,7 @@ impl Driver {
             keepalive,
             probe: None,
             frame: None,
+            secrets: VecDeque::new(),
             outboxes: HashMap::new(),
             inboxes: HashMap::new(),
             sessions: HashMap::new(),
@@ -184,14 +188,14 @@ impl Driver {
     }
 
     fn wants_transmit(&self) -> bool {
-        self.frame.is_some() || self.mux.wants_transmit()
+        self.frame.is_some() || !self.secrets.is_empty() || self.mux.wants_transmit()
     }
 
     /// Gives the stream as much as fits in one piece.
     fn transmit(&mut self) -> Result<(), LinkLost> {
         // This task alone sends: the room that was there still is.
         let Ok(permit) = self.stream.outgoing.try_reserve() else { return Ok(()) };
-        if let Some(frame) = self.frame.take() {
+        if let Some(frame) = self.frame.take().or_else(|| self.secrets.pop_front()) {
             permit.send(frame);
             return Ok(());
         }
@@ -235,7 +239,14 @@ impl Driver {
         match command {
             Command::Open(open) => self.open(*open)?,
             Command::Message(handle, message) => {
-                if self.sessions.contains_key(&handle) {
+                if !self.sessions.contains_key(&handle) {
+                    return Ok(());
+                }
+                if let ToSlave::Type(_) = message {
+                    // It overtakes no Spawn: the helper has asked for it.
+                    let frame = wire::encode_frame(handle, &message);
+                    self.secrets.extend(frame.map(Bytes::from_owner));
+                } else {
                     let _ = self.mux.message(handle, &message);
                 }
             }

@@ -106,7 +106,7 @@ mod tests {
 
         async fn flush(&mut self) {
             while let Some(Transmit::Control(frame)) = self.mux.transmit() {
-                let _ = self.to_master.send(frame.into()).await;
+                let _ = self.to_master.send(Bytes::from_owner(frame)).await;
             }
         }
 

@@ -1,8 +1,10 @@
 //! What comes in: headers and control frames are the mux's, payload is the driver's.
 
+use zeroize::Zeroizing;
+
 use crate::wire::{HEADER_LEN, Handle, Header, Kind};
 
-use super::{Event, MAX_WIDENED, Mux, MuxError};
+use super::{Event, MAX_WIDENED, Mux, MuxError, frame};
 
 /// Whose the next bytes of the link are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +14,10 @@ pub enum Expecting {
     /// Payload of this handle, this many bytes. The driver moves them and says [`Mux::took`].
     Data(Handle, usize),
 }
+
+/// Bytes of a control frame that are reserved ahead of them. Above those of the longest secret: an
+/// answer of 4096 bytes.
+const RESERVED: usize = 8192;
 
 #[derive(Debug)]
 pub(super) struct Inbound {
@@ -23,7 +29,7 @@ pub(super) struct Inbound {
 #[derive(Debug)]
 enum State {
     Header,
-    Control(Header, Vec<u8>),
+    Control(Header, Zeroizing<Vec<u8>>),
     Data(Handle, usize),
 }
 
@@ -122,7 +128,7 @@ impl Mux {
                 })
             }
             Kind::Stop => Ok(self.sending.remove(&handle).map(|_| {
-                self.control_frame(Kind::Reset, handle, &[]);
+                self.queue(frame(Kind::Reset, handle, &[]));
                 Event::Stopped(handle)
             })),
             Kind::Blocked => {
@@ -131,7 +137,8 @@ impl Mux {
             }
             Kind::Credit | Kind::Message | Kind::Ping | Kind::Pong => {
                 // The length is bounded by Header::decode; what is reserved ahead is bounded here.
-                let payload = Vec::with_capacity(header.len.min(4096));
+                // No secret is longer, so it is in one place.
+                let payload = Zeroizing::new(Vec::with_capacity(header.len.min(RESERVED)));
                 self.inbound.state = State::Control(header, payload);
                 Ok(None)
             }
@@ -139,7 +146,11 @@ impl Mux {
     }
 
     /// A control frame with a payload is complete.
-    fn control(&mut self, header: Header, payload: Vec<u8>) -> Result<Option<Event>, MuxError> {
+    fn control(
+        &mut self,
+        header: Header,
+        payload: Zeroizing<Vec<u8>>,
+    ) -> Result<Option<Event>, MuxError> {
         match header.kind {
             Kind::Message => Ok(Some(Event::Message(header.handle, payload))),
             Kind::Credit => {

@@ -31,6 +31,7 @@ mod sending;
 use std::collections::{HashMap, VecDeque};
 
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::wire::{self, Handle, Header, Kind, WireError};
 
@@ -82,8 +83,8 @@ pub enum MuxError {
 /// Something that the peer did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A message on this handle.
-    Message(Handle, Vec<u8>),
+    /// A message on this handle. There may be a secret in it.
+    Message(Handle, Zeroizing<Vec<u8>>),
     /// The handle's stream is complete. It is closed.
     Eof(Handle),
     /// The handle's stream is cut short. It is closed.
@@ -101,7 +102,7 @@ pub struct Mux {
     sending: HashMap<Handle, Sending>,
     receiving: HashMap<Handle, Receiving>,
     /// Encoded control frames, in order.
-    control: VecDeque<Vec<u8>>,
+    control: VecDeque<Zeroizing<Vec<u8>>>,
     /// How many bytes they have together.
     queued: usize,
     /// Handles with something to send and the credit for it, in the order of their turns.
@@ -191,8 +192,7 @@ impl Mux {
         handle: Handle,
         message: &T,
     ) -> Result<(), WireError> {
-        let payload = wire::encode(message)?;
-        self.control_frame(Kind::Message, handle, &payload);
+        self.queue(wire::encode_frame(handle, message)?);
         Ok(())
     }
 
@@ -231,17 +231,14 @@ impl Mux {
         Some(receiving)
     }
 
-    fn control_frame(&mut self, kind: Kind, handle: Handle, payload: &[u8]) {
-        let frame = frame(kind, handle, payload);
+    fn queue(&mut self, frame: Zeroizing<Vec<u8>>) {
         self.queued += frame.len();
         self.control.push_back(frame);
     }
 }
 
-fn frame(kind: Kind, handle: Handle, payload: &[u8]) -> Vec<u8> {
+/// A control frame that is no message.
+fn frame(kind: Kind, handle: Handle, payload: &[u8]) -> Zeroizing<Vec<u8>> {
     let header = Header { kind, len: payload.len(), handle }.encode();
-    let mut frame = Vec::with_capacity(header.len() + payload.len());
-    frame.extend_from_slice(&header);
-    frame.extend_from_slice(payload);
-    frame
+    Zeroizing::new([&header[..], payload].concat())
 }

@@ -1,5 +1,7 @@
 //! What goes out, and in which order.
 
+use zeroize::Zeroizing;
+
 use crate::wire::{HEADER_LEN, Handle, Header, Kind};
 
 use super::sending::Turn;
@@ -8,8 +10,8 @@ use super::{Mux, frame};
 /// The next frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transmit {
-    /// These bytes, as they are.
-    Control(Vec<u8>),
+    /// These bytes, as they are. There may be a secret in a message.
+    Control(Zeroizing<Vec<u8>>),
     /// This header, and behind it the next `len` bytes that the driver offered on `handle`.
     Data {
         /// The encoded header.
@@ -42,7 +44,7 @@ impl Mux {
     /// Gives up the stream of this handle; what was offered is forgotten, and the handle closed.
     pub fn reset(&mut self, handle: Handle) {
         if self.sending.remove(&handle).is_some() {
-            self.control_frame(Kind::Reset, handle, &[]);
+            self.queue(frame(Kind::Reset, handle, &[]));
         }
     }
 
@@ -53,7 +55,7 @@ impl Mux {
             && !receiving.stopped
         {
             receiving.stopped = true;
-            self.control_frame(Kind::Stop, handle, &[]);
+            self.queue(frame(Kind::Stop, handle, &[]));
         }
     }
 
@@ -95,7 +97,7 @@ impl Mux {
     }
 
     /// The credit frame of a handle whose turn has come.
-    fn grant(&mut self, handle: Handle, serial: u64) -> Option<Vec<u8>> {
+    fn grant(&mut self, handle: Handle, serial: u64) -> Option<Zeroizing<Vec<u8>>> {
         let receiving = self.receiving.get_mut(&handle).filter(|open| open.serial == serial)?;
         receiving.queued = false;
         let granted = receiving.grant() as u32;

@@ -279,7 +279,7 @@ impl Peer {
                     }
                     _ => {}
                 }
-                self.pipe.extend(frame);
+                self.pipe.extend(frame.iter());
             }
             Transmit::Data { header, handle, len } => {
                 assert_eq!(self.unsent_messages, 0, "bulk went before a message");

@@ -121,7 +121,7 @@ fn a_sender_out_of_credit_says_so_once_and_goes_on_with_credit() {
     assert_eq!(mux.transmit(), None, "a grant of nothing is no news");
     mux.receive(&frame(Kind::Credit, &11u32.to_le_bytes())).unwrap();
     assert!(matches!(mux.transmit(), Some(Transmit::Data { len: 11, .. })));
-    assert_eq!(mux.transmit(), Some(Transmit::Control(frame(Kind::Eof, &[]))));
+    assert_eq!(mux.transmit(), Some(Transmit::Control(frame(Kind::Eof, &[]).into())));
 }
 
 #[test]

@@ -101,9 +101,4 @@ impl Relay {
             Err(_) => Wake::Ended,
         }
     }
-
-    /// Gives the terminal back.
-    pub(super) fn into_terminal(self) -> OwnedFd {
-        self.terminal
-    }
 }

@@ -82,9 +82,60 @@ pub(super) fn disposition(number: i32) -> libc::sighandler_t {
     }
 }
 
-/// Signals that are held back while a handler runs: other deaths, so that the first one counts,
-/// and the one that would stop us for changing a terminal in whose foreground we are not.
-const HELD: [i32; 5] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGTTOU];
+/// Signals of job control, which stop us.
+pub(super) const STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+
+/// Signals that are held back while a handler of ours runs: it has no other inside of it.
+fn held() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for number in Signal::ALL.map(Signal::number).into_iter().chain(STOPS) {
+            libc::sigaddset(set.as_mut_ptr(), number);
+        }
+        set.assume_init()
+    }
+}
+
+/// The same signals are held back in this thread while this lives.
+pub(super) struct Held {
+    before: libc::sigset_t,
+}
+
+impl Held {
+    pub(super) fn begin() -> Held {
+        let mut before = MaybeUninit::uninit();
+        // SAFETY: both sets are whole, one of them once the call has filled it in, which can't
+        // fail with these arguments.
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_BLOCK, &held(), before.as_mut_ptr());
+            Held { before: before.assume_init() }
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // SAFETY: the set is whole.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, ptr::null_mut()) };
+    }
+}
+
+/// Lets a signal of [`STOPS`] that is held back stop us, and returns when we are continued.
+/// Async-signal-safe.
+pub(super) fn stop_now(number: i32) {
+    // SAFETY: the set is initialised by sigemptyset; all calls are async-signal-safe.
+    unsafe {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), number);
+        libc::raise(number);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
+        // Here it stops.
+        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), ptr::null_mut());
+    }
+}
 
 /// Installs a handler.
 pub(super) fn install(number: i32, handler: extern "C" fn(i32)) {
@@ -97,15 +148,12 @@ pub(super) fn reset(number: i32) {
 }
 
 fn set(number: i32, handler: libc::sighandler_t) {
-    // SAFETY: all zeros is a valid sigaction; the sets are initialised by sigemptyset; handlers
-    // passed in call async-signal-safe functions only. No SA_RESTART: a prompt's read ends.
+    // SAFETY: all zeros is a valid sigaction; handlers passed in call async-signal-safe functions
+    // only. No SA_RESTART: a prompt's read ends.
     unsafe {
         let mut action = MaybeUninit::<libc::sigaction>::zeroed().assume_init();
         action.sa_sigaction = handler;
-        libc::sigemptyset(&mut action.sa_mask);
-        for signal in HELD {
-            libc::sigaddset(&mut action.sa_mask, signal);
-        }
+        action.sa_mask = held();
         libc::sigaction(number, &action, ptr::null_mut());
     }
 }

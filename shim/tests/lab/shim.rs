@@ -1,7 +1,12 @@
 //! The shim alone, for its tests: called by a link whose name is `ssh`, `scp` or `sftp`.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
+use fakessh_shim::Program;
+
 fn main() -> ExitCode {
-    ExitCode::from(fakessh_shim::main(std::env::args_os().collect()))
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let program = Program::started(args.first().map(OsString::as_os_str));
+    program.map_or(ExitCode::FAILURE, |program| fakessh_shim::main(program, args).into())
 }

@@ -68,6 +68,23 @@ fn descriptors_that_the_slave_inherited_do_not_leak() {
 }
 
 #[test]
+fn what_the_slave_inherited_is_closed_without_proc_too() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let mut shell = Command::new("unshare");
+    shell.args(["-m", "sh", "-c", "mount -t tmpfs none /proc && exec 7</etc && exec \"$@\"", "sh"]);
+    shell.args([env!("CARGO_BIN_EXE_fakessh-slave"), MARKER, "022", "-"]);
+    let master = Master::start_with(shell);
+    let open = fs::read_dir(format!("/proc/{}/fd", master.child.id())).unwrap();
+    let inherited = open.filter(|entry| {
+        let name = fs::read_link(entry.as_ref().unwrap().path()).unwrap();
+        name.as_os_str() == "/etc"
+    });
+    assert_eq!(inherited.count(), 0);
+}
+
+#[test]
 fn limits_and_umask_are_those_of_the_login() {
     let mut shell = Command::new("sh");
     shell.args(["-c", "ulimit -Sn 300; umask 077; exec \"$@\"", "sh"]);

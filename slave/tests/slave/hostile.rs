@@ -63,7 +63,7 @@ fn a_session_whose_handles_are_taken_ends_the_link() {
     let spawn = ToSlave::Spawn(Spawn { handles, program, environment: Vec::new() });
     let payload = wire::encode(&spawn).unwrap();
     let mut bytes = frame(Kind::Message, payload.len(), 50);
-    bytes.extend(payload);
+    bytes.extend_from_slice(&payload);
     ends_the_link(&bytes);
 }
 

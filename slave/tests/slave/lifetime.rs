@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::{ToShim, ToSlave};
+use rustix::process::{Pid, Resource, Rlimit};
 
 use crate::master::{Fifo, Master, Witness, command};
 use crate::raised::Scratch;
@@ -186,6 +187,30 @@ fn no_child_and_no_descriptor_is_left_of_a_session() {
 }
 
 #[test]
+fn no_porter_is_left_of_a_session_that_failed() {
+    let mut master = Master::start();
+    // Somebody who never reads.
+    let fifo = Fifo::new("failed");
+    let path = fifo.path.display();
+    let line = format!("sleep 1000 <{path} & ssh far x >{path}; echo $?; read go; kill $!");
+    let tool = master.tool_shell(&line);
+    let handles = master.next_raised().handles;
+    master.send(handles.stdout, &[b'x'; 200_000]);
+    master.until("all is sent", |master| master.unsent(handles.stdout) == 0);
+    master.mux.reset(handles.stdout);
+    master.mux.reset(handles.stderr);
+    master.verdict(handles, ToShim::Failed("it was lost".into()));
+    master.until("the shim's end", |master| master.text(tool.stdout) == "255\n");
+    let begun = Instant::now();
+    while master.children() > 2 {
+        assert!(begun.elapsed() < HANG, "more than the guardian and the tool");
+        assert_eq!(master.run("true", b"").0, ExitStatus::Code(0));
+    }
+    master.send(tool.stdin, b"go\n");
+    master.tool_succeeds(tool);
+}
+
+#[test]
 fn garbage_on_a_runs_sockets_harms_nobody() {
     let mut master = Master::start();
     let script = "import array, os, socket, struct, sys
@@ -283,4 +308,22 @@ fn at_the_limit_of_descriptors_a_shim_is_told_so() {
             !master.raised.is_empty() || master.exits.contains_key(&tool.control)
         });
     }
+}
+
+#[test]
+fn who_comes_by_the_door_at_the_limit_is_told_so_too() {
+    let mut master = Master::start();
+    let tool = master.tool_shell("read go; env -u FAKESSH_FD ssh far x </dev/null; echo $?");
+    master.until("sent", |master| master.is_flushed() && !master.mux.wants_transmit());
+    assert_eq!(master.run("echo between", b"").1, "between\n");
+    // Not one is left but the reserve.
+    let open = format!("/proc/{}/fd", master.child.id());
+    let limit = (0..).find(|fd| std::fs::read_link(format!("{open}/{fd}")).is_err());
+    let limit = Rlimit { current: limit, maximum: limit };
+    let slave = Some(Pid::from_child(&master.child));
+    rustix::process::prlimit(slave, Resource::Nofile, limit).unwrap();
+    master.send(tool.stdin, b"go\n");
+    assert_eq!(master.tool_succeeds(tool), "255\n");
+    let said = master.text(tool.stderr);
+    assert!(said.contains("limit of open descriptors"), "{said}");
 }

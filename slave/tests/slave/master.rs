@@ -309,7 +309,7 @@ impl Master {
         while self.out.len() < 128 * 1024 {
             match self.mux.transmit() {
                 None => return,
-                Some(Transmit::Control(frame)) => self.out.extend(frame),
+                Some(Transmit::Control(frame)) => self.out.extend(frame.iter()),
                 Some(Transmit::Data { header, handle, len }) => {
                     self.out.extend(header);
                     self.out.extend(self.sources.get_mut(&handle).unwrap().drain(..len));

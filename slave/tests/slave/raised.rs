@@ -1,6 +1,7 @@
 //! Plays the part of the master for sessions that tools raise, and tests what passes over them.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::invocation::Request;
@@ -78,7 +79,9 @@ pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
     pub(crate) fn new(name: &str) -> Scratch {
-        let name = format!("fakessh-slave-{}-{name}", std::process::id());
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("fakessh-slave-{}-{count}-{name}", std::process::id());
         Scratch(std::env::temp_dir().join(name))
     }
 
