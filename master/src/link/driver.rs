@@ -227,7 +227,12 @@ impl Driver {
                     format!("no answer for {seconds:.0} s: the connection is dead").into(),
                 ))
             }
-            _ => Ok(()),
+            Liveness::Silent(_) => Ok(()),
+            Liveness::Alive => {
+                // That was the probe's answer, too: nobody sees it a second time.
+                self.probe = None;
+                Ok(())
+            }
         }
     }
 
@@ -432,3 +437,6 @@ async fn tick(ticks: &mut Option<tokio::time::Interval>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
