@@ -1,6 +1,8 @@
 //! `--password-file`: passwords of hops for programs that run without a person.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -55,12 +57,13 @@ impl PasswordFile {
     pub(super) fn read(&self) -> anyhow::Result<()> {
         let Some(path) = &self.password_file else { return Ok(()) };
         let failed = || format!("--password-file {}", path.display());
-        let password = if path.as_os_str() == "-" {
-            prompt::read_password(std::io::stdin().lock(), MAX_PASSWORD)
+        let file = if path.as_os_str() == "-" {
+            // Without the buffer of `stdin()`: what follows the line is the tool's.
+            std::io::stdin().as_fd().try_clone_to_owned().map(File::from)
         } else {
-            let file = std::fs::File::open(path).with_context(failed)?;
-            prompt::read_password(file, MAX_PASSWORD)
+            File::open(path)
         };
+        let password = prompt::read_password(file.with_context(failed)?, MAX_PASSWORD);
         prompt::answer_hops_with(password.with_context(failed)?);
         Ok(())
     }
