@@ -20,7 +20,7 @@ use crate::stream::ByteStream;
 /// small ones around it.
 const BATCH: usize = MAX_DATA + HEADER_LEN;
 
-/// Bytes from which a frame is not copied to others, but goes out by itself.
+/// Bytes from which a frame is not copied, but goes out by itself, and comes in as it is.
 const WORTH_A_PIECE: usize = 4096;
 
 /// Most sessions on one link: far above what one target runs, and half of what the mux allows.
@@ -307,8 +307,13 @@ impl Driver {
         while !bytes.is_empty() {
             match self.mux.expecting() {
                 Expecting::Data(handle, len) => {
-                    let piece = bytes.split_to(len.min(bytes.len()));
+                    let mut piece = bytes.split_to(len.min(bytes.len()));
                     let len = piece.len();
+                    if len < WORTH_A_PIECE {
+                        // Else a few bytes would keep all that came with them, which no credit
+                        // counts, for as long as their reader waits.
+                        piece = Bytes::copy_from_slice(&piece);
+                    }
                     self.mux.took(len);
                     let inbox = self.inboxes.get(&handle);
                     if inbox.is_none_or(|inbox| inbox.send(Chunk::Data(piece)).is_err()) {
