@@ -364,7 +364,7 @@ impl Driver {
             ToMaster::Refused(refusal) => self.over(handle, Outcome::Refused(refusal)),
             ToMaster::Raise(raise) => return self.raise(handle, *raise),
             ToMaster::Said(message) => self.raises.said(handle, message),
-            ToMaster::Gone => self.gone(handle),
+            ToMaster::Gone => return self.gone(handle),
             ToMaster::Hello(_) => {}
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use fakessh_protocol::message::{FIRST_RAISED, FromShim, Raise, SessionHandles, ToShim, ToSlave};
 use fakessh_protocol::mux::MuxError;
-use fakessh_protocol::wire::Handle;
+use fakessh_protocol::wire::{Handle, MAX_MESSAGE};
 use tokio::sync::mpsc;
 
 use super::LinkLost;
@@ -15,6 +15,11 @@ use super::command::{Chunk, Command};
 use super::driver::{Driver, MAX_SESSIONS, Outbox, broken};
 use super::handles::{receiver, sender};
 use super::raised::{Raised, RaisedShim, WAITING, ends_session};
+
+/// Bytes of control frames that may wait where answers to raised sessions are added to them: some
+/// of the longest messages, and far more than answers of a slave that reads. Nothing else bounds
+/// what a slave that reads nothing can make us say.
+const UNTAKEN: usize = 4 * MAX_MESSAGE;
 
 /// What the link's task keeps of raised sessions.
 pub(super) struct Raises {
@@ -100,12 +105,19 @@ impl Driver {
         self.mux.reset(stdout);
         self.mux.reset(stderr);
         let _ = self.mux.message(control, &ToSlave::Tell(ToShim::Failed(refusal)));
+        self.answers_are_taken()
+    }
+
+    fn answers_are_taken(&self) -> Result<(), LinkLost> {
+        if self.mux.queued() > UNTAKEN {
+            return Err(LinkLost("the slave raises sessions and takes no answer".into()));
+        }
         Ok(())
     }
 
     /// The shim of a raised session is gone.
-    pub(super) fn gone(&mut self, control: Handle) {
-        let Some(open) = self.raises.open.remove(&control) else { return };
+    pub(super) fn gone(&mut self, control: Handle) -> Result<(), LinkLost> {
+        let Some(open) = self.raises.open.remove(&control) else { return Ok(()) };
         let SessionHandles { stdin, stdout, stderr, .. } = open.handles;
         self.close_inbox(stdin, Chunk::Cut);
         self.mux.stop(stdin);
@@ -115,6 +127,7 @@ impl Driver {
             }
             self.mux.reset(handle);
         }
+        self.answers_are_taken()
     }
 
     /// Something for the shim of a raised session.

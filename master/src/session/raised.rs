@@ -227,6 +227,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_slave_that_takes_no_answer_ends_its_link() {
+        let (link, mut liar) = Liar::start();
+        let handles = handles(FIRST_RAISED);
+        let lie = raise(Handle(4), handles, invocation("db", Request::Login));
+        let lies = async {
+            while !link.is_lost() {
+                liar.raise(handles.control, handles, &lie).await;
+                liar.mux.reset(handles.stdin);
+                liar.flush().await;
+            }
+        };
+        guarded(lies).await;
+        let lost = guarded(link.lost()).await;
+        assert!(lost.to_string().contains("takes no answer"), "{lost}");
+    }
+
+    #[tokio::test]
     async fn a_hostile_slave_gets_no_context_that_its_run_does_not_name() {
         let (link, mut liar) = Liar::start();
         let tool = Tool { argv: vec![b"x".to_vec()] };
