@@ -338,7 +338,7 @@ impl Driver {
             Event::Message(handle, payload) => {
                 let message: ToMaster =
                     wire::decode(&payload).map_err(|error| broken(error.into()))?;
-                self.message(handle, message)?;
+                self.message(handle, message, payload.len())?;
             }
             Event::Eof(handle) => self.close_inbox(handle, Chunk::End),
             Event::Reset(handle) => self.close_inbox(handle, Chunk::Cut),
@@ -358,11 +358,12 @@ impl Driver {
         }
     }
 
-    fn message(&mut self, handle: Handle, message: ToMaster) -> Result<(), LinkLost> {
+    /// Takes a message that came in so many bytes.
+    fn message(&mut self, handle: Handle, message: ToMaster, len: usize) -> Result<(), LinkLost> {
         match message {
             ToMaster::Exited(status) => self.over(handle, Outcome::Exited(status)),
             ToMaster::Refused(refusal) => self.over(handle, Outcome::Refused(refusal)),
-            ToMaster::Raise(raise) => return self.raise(handle, *raise),
+            ToMaster::Raise(raise) => return self.raise(handle, *raise, len),
             ToMaster::Said(message) => self.raises.said(handle, message),
             ToMaster::Gone => return self.gone(handle),
             ToMaster::Hello(_) => {}

@@ -244,6 +244,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_raised_sessions_bring_is_bounded_all_together() {
+        let (link, mut liar) = Liar::start();
+        let tool = Tool { argv: vec![b"x".to_vec()] };
+        let (_session, mut raised) = link.open_tool(tool, Vec::new()).unwrap();
+        let lie = |handles| {
+            let command = Request::Command(vec![b'x'; 4_000_000]);
+            raise(Handle(4), handles, invocation("nowhere", command))
+        };
+        let mut held = Vec::new();
+        for number in 0..16 {
+            let handles = handles(FIRST_RAISED + 8 * number);
+            liar.raise(handles.control, handles, &lie(handles)).await;
+            held.push(guarded(raised.recv()).await.unwrap());
+        }
+        let last = handles(FIRST_RAISED + 8 * 16);
+        liar.raise(last.control, last, &lie(last)).await;
+        let (handle, told) = guarded(liar.told()).await.unwrap();
+        assert_eq!(handle, last.control);
+        assert!(matches!(&told, ToShim::Failed(why) if why.contains("64 MiB")), "{told:?}");
+        // The end of one makes room for another.
+        held.pop();
+        let next = handles(FIRST_RAISED + 8 * 17);
+        liar.raise(next.control, next, &lie(next)).await;
+        assert_eq!(guarded(raised.recv()).await.unwrap().handoff, held[0].handoff);
+    }
+
+    #[tokio::test]
     async fn a_hostile_slave_gets_no_context_that_its_run_does_not_name() {
         let (link, mut liar) = Liar::start();
         let tool = Tool { argv: vec![b"x".to_vec()] };
