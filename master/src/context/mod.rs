@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::auth::Patience;
-use crate::caller::Caller;
+use crate::caller::{AskForNow, Caller};
 use crate::hop::helper::{Helper, Talk};
 use crate::hop::process::Process;
 use crate::hop::ssh::{ConnectError, SshConnection};
@@ -196,11 +196,13 @@ impl Context {
         let environment = environment.map(|(name, value)| (bytes(name), bytes(value))).collect();
         let session = base.slave_session(ProgramKind::Helper(helper), environment, kind.name())?;
         let who = format!("{}: {}", base.name(), kind.name());
-        let ask = patience.caller(caller).ask;
-        let (helper, stream) = Helper::start(session, Talk { prompt: plan.prompt, who, ask });
+        let asked = Arc::new(AskForNow::new(patience.caller(caller).ask));
+        let talk = Talk { prompt: plan.prompt, who, ask: asked.clone() };
+        let (helper, stream) = Helper::start(session, talk);
         let link = start::start(stream, &marker, Upload::Carried, &patience, keepalive).await;
         let link = link.map_err(|error| failed(error, helper.is_unanswered()))?;
         helper.arrived();
+        asked.over();
         let (user, address) = (shown_user(&link.hello().user), base.address.clone());
         let way = Way::Helper(Mutex::new(helper));
         Ok(Context::new(name, user, address, Serving::Slave(link), way, Some(base)))
