@@ -27,7 +27,7 @@ use crate::ssh_config::{ConfigError, DestinationError, Resolved};
 use crate::start::{self, StartError, Upload};
 use crate::stream::ByteStream;
 
-pub use registry::{Reached, Registry};
+pub use registry::{Branch, Reached, Registry};
 pub use variables::SessionOptions;
 
 /// How long a slave may take to start. `ConnectTimeout` ends with the exchange of keys (ssh_config(5)):

@@ -168,6 +168,10 @@ pub struct Listing {
     pub name: String,
     /// The name of the context that this one hangs on.
     pub parent: Option<String>,
+    /// The place of that one in the list, from 0, before this one: names may be there twice.
+    pub parent_index: Option<usize>,
+    /// How many contexts this one hangs on.
+    pub depth: usize,
     /// The account that programs run as.
     pub user: String,
     /// Host name or address of the nearest SSH connection; none where there is none.
