@@ -22,7 +22,7 @@ use crate::hop::helper::{Helper, Talk};
 use crate::hop::process::Process;
 use crate::hop::ssh::{ConnectError, SshConnection};
 use crate::hop::{Kind, Start};
-use crate::link::{Keepalive, Link, LinkLost, Raised, Session, direct};
+use crate::link::{Keepalive, Link, LinkLost, PROBE_TIMEOUT, Raised, Session, direct};
 use crate::ssh_config::{ConfigError, DestinationError, Resolved};
 use crate::start::{self, StartError, Upload};
 use crate::stream::ByteStream;
@@ -313,10 +313,17 @@ impl Context {
         }
     }
 
-    /// Asks for a sign of life; where none comes in ten seconds the connection is dead.
+    /// Asks for a sign of life; where none comes in ten seconds the connection is dead. Must be
+    /// called in a tokio runtime.
     pub fn probe(&self) {
-        if let Serving::Slave(link) = &self.serving {
-            link.probe();
+        match &self.serving {
+            Serving::Slave(link) => link.probe(),
+            // A session whose reader has stopped holds up the answer: the keepalive has to do.
+            Serving::Direct(..) if self.sessions() > 0 => {}
+            Serving::Direct(connection, _) => {
+                let connection = connection.clone();
+                tokio::spawn(async move { connection.probe(PROBE_TIMEOUT).await });
+            }
         }
     }
 

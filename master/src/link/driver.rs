@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use fakessh_protocol::message::{Refusal, RefusalReason, SessionHandles, ToMaster, ToSlave};
@@ -13,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::command::{Chunk, Command, Open, Outcome};
 use super::raises::Raises;
-use super::{Keepalive, LinkLost, Piece};
+use super::{Keepalive, LinkLost, PROBE_TIMEOUT, Piece};
 use crate::stream::ByteStream;
 
 /// Bytes that go to the stream in one piece, if so many are ready: one full data frame and the
@@ -25,9 +24,6 @@ const WORTH_A_PIECE: usize = 4096;
 
 /// Most sessions on one link: far above what one target runs, and half of what the mux allows.
 pub(super) const MAX_SESSIONS: usize = 16_384;
-
-/// How long an answer to a probe may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Commands that are taken before the stream is looked at again.
 const COMMANDS_AT_ONCE: usize = 256;
