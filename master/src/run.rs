@@ -31,8 +31,9 @@ pub enum Hosts {
     CommandLine {
         /// Words for `ssh -G`, behind those of the command line.
         connection: Vec<OsString>,
-        /// Names that lead elsewhere: those of the user's configuration of routes.
-        names: HashMap<String, Route>,
+        /// Names that lead elsewhere: those of the user's configuration of routes. A reason is
+        /// what becomes of one that leads nowhere.
+        names: HashMap<String, Result<Route, String>>,
         /// Whether what we can't do is left to the real `ssh`; else it is refused.
         real_ssh: bool,
     },
@@ -139,7 +140,8 @@ impl Run {
                 let words = invocation.connection.iter().cloned().map(OsString::from_vec);
                 let words: Vec<OsString> = words.chain(connection.iter().cloned()).collect();
                 if let Some(route) = named {
-                    return with_words(route.clone(), &words).map(Choice::Route);
+                    let route = route.clone().map_err(|why| format!("{host}: {why}"))?;
+                    return with_words(route, &words).map(Choice::Route);
                 }
                 let target = Target {
                     host: host.clone(),

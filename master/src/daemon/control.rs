@@ -85,8 +85,8 @@ pub struct RunRequest {
     /// Where these names lead.
     pub routes: BTreeMap<String, Route>,
     /// Where these names lead, while hosts are taken from command lines: the user's own names for
-    /// routes. Not connected to before they are used.
-    pub names: BTreeMap<String, Route>,
+    /// routes, or why they lead nowhere. Not connected to before they are used.
+    pub names: BTreeMap<String, Result<Route, String>>,
     /// Options for hosts that are taken from command lines, where nothing else is given.
     pub connection: Vec<Text>,
     /// Whether what we can't do is left to the real `ssh`, where hosts are taken from command
