@@ -22,6 +22,7 @@ mod settings;
 
 pub use command_line::{CommandLine, Level, Local};
 use letter::Next;
+pub use letter::takes_value;
 pub use pattern::matches_pattern;
 use settings::Settings;
 

@@ -6,13 +6,11 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use fakessh_shim::parse::takes_value;
 use fakessh_shim::prompt;
 
 /// Most bytes of a password file's first line.
 const MAX_PASSWORD: usize = 4096;
-
-/// Options of ssh(1) that take a value.
-const WITH_VALUE: &str = "BbcDEeFIiJLlmOoPpQRSWw";
 
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct PasswordFile {
@@ -47,7 +45,7 @@ impl PasswordFile {
                 break;
             };
             // A letter that takes a value ends the word, or has it in the next one.
-            let takes = letters.find(|letter| WITH_VALUE.contains(letter));
+            let takes = letters.bytes().position(takes_value);
             at += if takes.is_some_and(|place| place + 1 == letters.len()) { 2 } else { 1 };
         }
         Ok(PasswordFile::default())

@@ -4,8 +4,6 @@
 //! [`Reply::Done`] or [`Reply::Failed`]. A run's connection stays open as long as its tool runs.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use fakessh_protocol::message::{Question, QuestionKind, Secret};
@@ -13,34 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::route::Route;
-
-/// Bytes that are text nearly always: a string where they are UTF-8, else a list of numbers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Text {
-    /// UTF-8.
-    Text(String),
-    /// Anything else.
-    Bytes(Vec<u8>),
-}
-
-impl From<&OsStr> for Text {
-    fn from(text: &OsStr) -> Text {
-        match text.to_str() {
-            Some(text) => Text::Text(text.to_owned()),
-            None => Text::Bytes(text.as_bytes().to_vec()),
-        }
-    }
-}
-
-impl From<Text> for OsString {
-    fn from(text: Text) -> OsString {
-        match text {
-            Text::Text(text) => text.into(),
-            Text::Bytes(bytes) => OsString::from_vec(bytes),
-        }
-    }
-}
+use crate::text::Text;
 
 /// A request with what every request brings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
