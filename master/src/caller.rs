@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use fakessh_protocol::message::{Question, Secret};
@@ -43,6 +43,42 @@ impl Ask for AskNobody {
 
     fn may_answer(&self) -> bool {
         false
+    }
+}
+
+/// Somebody who can be asked until that is over: then nothing of them is held, as the socket to
+/// whoever opened a context that lasts.
+pub(crate) struct AskForNow(Mutex<Option<Arc<dyn Ask>>>);
+
+impl AskForNow {
+    pub(crate) fn new(ask: Arc<dyn Ask>) -> AskForNow {
+        AskForNow(Mutex::new(Some(ask)))
+    }
+
+    /// From here on there is nobody.
+    pub(crate) fn over(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn now(&self) -> Option<Arc<dyn Ask>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[async_trait]
+impl Ask for AskForNow {
+    async fn ask(&self, question: Question) -> Option<Secret> {
+        self.now()?.ask(question).await
+    }
+
+    fn may_answer(&self) -> bool {
+        self.now().is_some_and(|ask| ask.may_answer())
+    }
+
+    async fn notice(&self, text: String) {
+        if let Some(ask) = self.now() {
+            ask.notice(text).await;
+        }
     }
 }
 
@@ -85,5 +121,20 @@ impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The environment may hold secrets.
         f.debug_struct("Caller").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_is_held_who_is_not_asked_any_more() {
+        let person = Arc::new(AskNobody);
+        let for_now = AskForNow::new(person.clone());
+        assert_eq!(Arc::strong_count(&person), 2);
+        for_now.over();
+        assert_eq!(Arc::strong_count(&person), 1);
+        assert!(!for_now.may_answer());
     }
 }

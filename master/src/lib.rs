@@ -46,6 +46,7 @@ pub mod ssh_config;
 mod start;
 pub mod stream;
 mod sys;
+pub mod text;
 pub mod tool;
 
 /// The version of this program. Shims and clients of another one are refused.

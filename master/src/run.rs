@@ -31,8 +31,9 @@ pub enum Hosts {
     CommandLine {
         /// Words for `ssh -G`, behind those of the command line.
         connection: Vec<OsString>,
-        /// Names that lead elsewhere: those of the user's configuration of routes.
-        names: HashMap<String, Route>,
+        /// Names that lead elsewhere: those of the user's configuration of routes. A reason is
+        /// what becomes of one that leads nowhere.
+        names: HashMap<String, Result<Route, String>>,
         /// Whether what we can't do is left to the real `ssh`; else it is refused.
         real_ssh: bool,
     },
@@ -47,6 +48,13 @@ pub(crate) enum Choice {
     RealSsh(String),
 }
 
+/// Variables of a caller that decide which account of a host its command line leads to: whose keys
+/// and whose configuration.
+const DECIDING: [&str; 2] = ["SSH_AUTH_SOCK", "HOME"];
+
+/// A destination as it is meant: by its route, from a directory, with the deciding variables.
+type Meant = (Route, PathBuf, [Option<OsString>; DECIDING.len()]);
+
 /// A run. Who holds its descriptor may start sessions in its contexts; nothing else.
 #[derive(Debug)]
 pub struct Run {
@@ -55,7 +63,7 @@ pub struct Run {
     /// Where relative paths in the options of mapped destinations are meant from.
     directory: PathBuf,
     /// What was used, so that a session need not look at any configuration.
-    used: Mutex<HashMap<(Route, PathBuf), Reached>>,
+    used: Mutex<HashMap<Meant, Reached>>,
     /// Where sessions of this run wait that only keep a context.
     kept: Mutex<Vec<(Weak<Context>, Arc<Notify>)>>,
 }
@@ -132,7 +140,8 @@ impl Run {
                 let words = invocation.connection.iter().cloned().map(OsString::from_vec);
                 let words: Vec<OsString> = words.chain(connection.iter().cloned()).collect();
                 if let Some(route) = named {
-                    return with_words(route.clone(), &words).map(Choice::Route);
+                    let route = route.clone().map_err(|why| format!("{host}: {why}"))?;
+                    return with_words(route, &words).map(Choice::Route);
                 }
                 let target = Target {
                     host: host.clone(),
@@ -156,13 +165,21 @@ impl Run {
         caller: &Caller,
     ) -> Result<Reached, ContextError> {
         let caller = self.at_home(caller);
-        let key = (route.clone(), caller.directory.clone());
+        let key = (route.clone(), caller.directory.clone(), self.deciding(&caller));
         if let Some(reached) = self.used().get(&key).filter(|it| !it.context.is_lost()) {
             return Ok(reached.clone());
         }
         let reached = self.registry.reach(route, &caller).await?;
         self.used().insert(key, reached.clone());
         Ok(reached)
+    }
+
+    /// The variables that decide; of no account for a name that the run has settled.
+    fn deciding(&self, caller: &Caller) -> [Option<OsString>; DECIDING.len()] {
+        match &self.hosts {
+            Hosts::CommandLine { .. } => DECIDING.map(|name| caller.variable(name).map(Into::into)),
+            Hosts::Mapped { .. } => Default::default(),
+        }
     }
 
     /// The context of a destination, if it is connected.
@@ -219,7 +236,7 @@ impl Run {
         notify
     }
 
-    fn used(&self) -> MutexGuard<'_, HashMap<(Route, PathBuf), Reached>> {
+    fn used(&self) -> MutexGuard<'_, HashMap<Meant, Reached>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

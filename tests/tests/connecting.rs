@@ -91,6 +91,29 @@ both_clients! {
         tool.run().expect_status(0).expect_out("in\n");
     }
 
+    fn the_agent_is_that_of_each_command(client) {
+        let lab = Lab::start();
+        let name = name("agents", client);
+        let key = authorized_key(&lab, &name, &["-t", "ed25519", "-N", ""]);
+        let mut lines = lab.way_in(lab.port());
+        lines.push("IdentitiesOnly no".into());
+        lab.host(&name, &lines);
+        let run = match client {
+            Client::Ssh => String::new(),
+            Client::Fakessh => {
+                let (program, config) = (fakessh_tests::binary::fakessh(), lab.config_path());
+                format!("{} run -F {} -- ", program.display(), config.display())
+            }
+        };
+        let script = format!(
+            "ssh-add -q {} && mv {0} {0}.away && {run} sh -c 'ssh {name} \"echo in\"; \
+             SSH_AUTH_SOCK=/none ssh -o BatchMode=yes {name} \"echo again\"; echo $?'",
+            key.display()
+        );
+        let tool = lab.tool(Client::Ssh, ["ssh-agent", "sh", "-c", &script]);
+        tool.run().expect_status(0).expect_out("in\n255\n");
+    }
+
     fn a_jump_host_is_passed(client) {
         let lab = Lab::start();
         let name = name("jumped", client);

@@ -75,6 +75,10 @@ fn routes_that_lead_in_circles_are_refused() {
         assert!(said.contains(name), "no {name} in\n{said}");
     }
     assert_eq!(lab.logins(), 0);
+    // They are no matter for who names none of them, and lead to no host of that name.
+    lab.run([""; 0], ["ssh", "remote", "echo in"]).run().expect_status(0).expect_out("in\n");
+    let done = lab.run([""; 0], ["ssh", "aa", "true"]).run();
+    done.expect_fault(255, &["aa", "circle", "config.toml"]);
 }
 
 #[test]

@@ -62,6 +62,35 @@ fn routes_that_begin_alike_take_one_login_and_ls_shows_the_tree() {
 }
 
 #[test]
+fn ls_shows_what_hangs_on_two_of_one_name_once() {
+    if !root_for("rules of sudo") {
+        return;
+    }
+    let (lab, _) = lab_with_a_root();
+    let copy = lab.dir().join("known_hosts_too");
+    fs::copy(lab.known_hosts(), &copy).unwrap();
+    let config = lab.config_path().display().to_string();
+    let other = format!("UserKnownHostsFile={}", copy.display());
+    for options in [&[][..], &["-o", &other]] {
+        let words = [&["connect", "-F", &config], options, &["remote+sudo"]].concat();
+        lab.fakessh(words).run().expect_status(0);
+    }
+    assert_eq!(lab.logins(), 2);
+    let fields = ["name", "parent", "parent_index", "depth"];
+    let seen: Vec<_> = lab.list().iter().map(|it| fields.map(|field| it[field].clone())).collect();
+    let expected = serde_json::json!([
+        ["remote", null, null, 0],
+        ["remote+sudo", "remote", 0, 1],
+        ["remote", null, null, 0],
+        ["remote+sudo", "remote", 2, 1],
+    ]);
+    assert_eq!(serde_json::json!(seen), expected);
+    let tree = lab.fakessh(["ls"]).run().expect_status(0).out();
+    assert_eq!(tree.lines().count(), 5, "{tree}");
+    lab.expect_nothing_left();
+}
+
+#[test]
 fn a_hundred_sessions_at_once_ask_for_one_hop() {
     if !root_for("rules of sudo") {
         return;

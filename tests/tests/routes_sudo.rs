@@ -240,8 +240,11 @@ fn a_password_file_answers() {
     let expect = |done: Finished| done.expect_status(0).expect_out("root\n").expect_err("");
     expect(alone(&lab, &["--password-file", path, "remote+sudo"]).run());
     lab.close_all();
-    let input = format!("{PASSWORD}\n");
-    expect(alone(&lab, &["--password-file", "-", "remote+sudo"]).input(input).run());
+    // Only the line is taken: what follows is for the tool.
+    let input = format!("{PASSWORD}\nfor the tool\n");
+    let words = ["ssh", "remote", "id -un; cat"];
+    let tool = lab.run(["--password-file", "-", "remote+sudo"], words);
+    tool.input(input).run().expect_status(0).expect_out("root\nfor the tool\n").expect_err("");
     lab.close_all();
     let config = lab.config_path().display().to_string();
     let fakessh = fakessh_tests::binary::fakessh().display().to_string();

@@ -1,9 +1,10 @@
 //! Destinations and the options for the way there, as ssh spells them.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use clap::Args;
-use fakessh::route::{Names, Options, Route};
+use fakessh::route::{Names, NamesError, Options, Route};
 
 /// Options of `ssh` that say how to get to a host.
 #[derive(Args, Clone, Debug, Default)]
@@ -26,6 +27,14 @@ pub(super) struct ConnectionOptions {
     /// Option in the form of ssh_config(5), as Key=value; may be given several times
     #[arg(short = 'o', value_name = "OPTION")]
     option: Vec<OsString>,
+}
+
+/// The user's names for routes, as a run takes them.
+pub(super) fn named(names: &Names) -> BTreeMap<String, Result<Route, String>> {
+    let named = |(name, route): (_, Result<Route, NamesError>)| {
+        (name, route.map_err(|error| error.to_string()))
+    };
+    names.routes().into_iter().map(named).collect()
 }
 
 impl ConnectionOptions {

@@ -9,8 +9,8 @@ use fakessh::directory::Directory;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
-    /// Print JSON: a list of objects with name, parent, user, host, port, direct, connected_at,
-    /// sessions, served
+    /// Print JSON: a list of objects with name, parent, parent_index, depth, user, host, port,
+    /// direct, connected_at, sessions, served
     #[arg(long)]
     json: bool,
 }
@@ -32,12 +32,10 @@ pub(super) fn ls(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     let mut rows =
         vec![["NAME", "USER", "ADDRESS", "OPEN FOR", "SESSIONS", "SERVED"].map(str::to_owned)];
-    let mut order = Vec::new();
-    branches(&listings, None, 0, &mut order);
-    rows.extend(order.iter().map(|(depth, listing)| {
+    rows.extend(listings.iter().map(|listing| {
         let address = listing.host.as_ref().zip(listing.port);
         [
-            format!("{}{}", "  ".repeat(*depth), listing.name),
+            format!("{}{}", "  ".repeat(listing.depth), listing.name),
             listing.user.clone(),
             address.map_or("-".to_owned(), |(host, port)| format!("{host}:{port}")),
             age(listing.connected_at),
@@ -58,22 +56,6 @@ pub(super) fn ls(arguments: &Arguments) -> anyhow::Result<u8> {
         }
     }
     Ok(0)
-}
-
-/// What hangs on a context, and on that, in the order of a tree, each with its depth.
-fn branches<'a>(
-    all: &'a [Listing],
-    parent: Option<&str>,
-    depth: usize,
-    order: &mut Vec<(usize, &'a Listing)>,
-) {
-    for listing in all.iter().filter(|listing| listing.parent.as_deref() == parent) {
-        order.push((depth, listing));
-        // A name hangs on a shorter one; a listing that says otherwise is not followed.
-        if parent.is_none_or(|parent| parent.len() < listing.name.len()) {
-            branches(all, Some(&listing.name), depth + 1, order);
-        }
-    }
 }
 
 fn age(connected_at: u64) -> String {

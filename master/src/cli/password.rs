@@ -1,16 +1,16 @@
 //! `--password-file`: passwords of hops for programs that run without a person.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use fakessh_shim::parse::takes_value;
 use fakessh_shim::prompt;
 
 /// Most bytes of a password file's first line.
 const MAX_PASSWORD: usize = 4096;
-
-/// Options of ssh(1) that take a value.
-const WITH_VALUE: &str = "BbcDEeFIiJLlmOoPpQRSWw";
 
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct PasswordFile {
@@ -45,7 +45,7 @@ impl PasswordFile {
                 break;
             };
             // A letter that takes a value ends the word, or has it in the next one.
-            let takes = letters.find(|letter| WITH_VALUE.contains(letter));
+            let takes = letters.bytes().position(takes_value);
             at += if takes.is_some_and(|place| place + 1 == letters.len()) { 2 } else { 1 };
         }
         Ok(PasswordFile::default())
@@ -55,12 +55,13 @@ impl PasswordFile {
     pub(super) fn read(&self) -> anyhow::Result<()> {
         let Some(path) = &self.password_file else { return Ok(()) };
         let failed = || format!("--password-file {}", path.display());
-        let password = if path.as_os_str() == "-" {
-            prompt::read_password(std::io::stdin().lock(), MAX_PASSWORD)
+        let file = if path.as_os_str() == "-" {
+            // Without the buffer of `stdin()`: what follows the line is the tool's.
+            std::io::stdin().as_fd().try_clone_to_owned().map(File::from)
         } else {
-            let file = std::fs::File::open(path).with_context(failed)?;
-            prompt::read_password(file, MAX_PASSWORD)
+            File::open(path)
         };
+        let password = prompt::read_password(file.with_context(failed)?, MAX_PASSWORD);
         prompt::answer_hops_with(password.with_context(failed)?);
         Ok(())
     }

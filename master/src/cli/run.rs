@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use fakessh::daemon::client::{Client, say};
 use fakessh::daemon::control::{Request, RunRequest};
 use fakessh::directory::Directory;
-use fakessh::route::{Names, Route};
+use fakessh::route::Names;
 use fakessh::tool::{self, RunDirectory};
 use fakessh_protocol::invocation::{self, Invocation};
 use fakessh_shim::parse::{CommandLine, Local, current_environment};
@@ -78,8 +78,7 @@ fn request(arguments: &Arguments) -> anyhow::Result<RunRequest> {
     }
     let is_mapped = on.is_some() || every.is_some() || !routes.is_empty();
     let connection = if is_mapped { Vec::new() } else { options.all_words() };
-    let names: BTreeMap<String, Route> =
-        if is_mapped { BTreeMap::new() } else { names.routes()? };
+    let names = if is_mapped { BTreeMap::new() } else { super::destination::named(&names) };
     Ok(RunRequest {
         on,
         every,

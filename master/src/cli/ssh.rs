@@ -52,7 +52,7 @@ fn run_of_our_own(real_ssh: bool) -> Result<OwnedFd, String> {
             on: None,
             every: None,
             routes: BTreeMap::new(),
-            names: Names::of_user()?.routes()?,
+            names: super::destination::named(&Names::of_user()?),
             connection: Vec::new(),
             real_ssh,
             directory: None,

@@ -17,17 +17,17 @@ use thiserror::Error;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::auth::Patience;
-use crate::caller::Caller;
+use crate::caller::{AskForNow, Caller};
 use crate::hop::helper::{Helper, Talk};
 use crate::hop::process::Process;
 use crate::hop::ssh::{ConnectError, SshConnection};
 use crate::hop::{Kind, Start};
-use crate::link::{Keepalive, Link, LinkLost, Raised, Session, direct};
+use crate::link::{Keepalive, Link, LinkLost, PROBE_TIMEOUT, Raised, Session, direct};
 use crate::ssh_config::{ConfigError, DestinationError, Resolved};
 use crate::start::{self, StartError, Upload};
 use crate::stream::ByteStream;
 
-pub use registry::{Reached, Registry};
+pub use registry::{Branch, Reached, Registry};
 pub use variables::SessionOptions;
 
 /// How long a slave may take to start. `ConnectTimeout` ends with the exchange of keys (ssh_config(5)):
@@ -196,11 +196,13 @@ impl Context {
         let environment = environment.map(|(name, value)| (bytes(name), bytes(value))).collect();
         let session = base.slave_session(ProgramKind::Helper(helper), environment, kind.name())?;
         let who = format!("{}: {}", base.name(), kind.name());
-        let ask = patience.caller(caller).ask;
-        let (helper, stream) = Helper::start(session, Talk { prompt: plan.prompt, who, ask });
+        let asked = Arc::new(AskForNow::new(patience.caller(caller).ask));
+        let talk = Talk { prompt: plan.prompt, who, ask: asked.clone() };
+        let (helper, stream) = Helper::start(session, talk);
         let link = start::start(stream, &marker, Upload::Carried, &patience, keepalive).await;
         let link = link.map_err(|error| failed(error, helper.is_unanswered()))?;
         helper.arrived();
+        asked.over();
         let (user, address) = (shown_user(&link.hello().user), base.address.clone());
         let way = Way::Helper(Mutex::new(helper));
         Ok(Context::new(name, user, address, Serving::Slave(link), way, Some(base)))
@@ -311,10 +313,17 @@ impl Context {
         }
     }
 
-    /// Asks for a sign of life; where none comes in ten seconds the connection is dead.
+    /// Asks for a sign of life; where none comes in ten seconds the connection is dead. Must be
+    /// called in a tokio runtime.
     pub fn probe(&self) {
-        if let Serving::Slave(link) = &self.serving {
-            link.probe();
+        match &self.serving {
+            Serving::Slave(link) => link.probe(),
+            // A session whose reader has stopped holds up the answer: the keepalive has to do.
+            Serving::Direct(..) if self.sessions() > 0 => {}
+            Serving::Direct(connection, _) => {
+                let connection = connection.clone();
+                tokio::spawn(async move { connection.probe(PROBE_TIMEOUT).await });
+            }
         }
     }
 

@@ -44,6 +44,17 @@ pub struct Reached {
     pub options: Arc<SessionOptions>,
 }
 
+/// A context in the tree of all.
+#[derive(Clone, Debug)]
+pub struct Branch {
+    /// The context.
+    pub context: Arc<Context>,
+    /// The place in the tree of the one that it hangs on: another one may have the same name.
+    pub parent: Option<usize>,
+    /// How many it hangs on.
+    pub depth: usize,
+}
+
 impl Default for Registry {
     fn default() -> Self {
         Registry {
@@ -230,22 +241,29 @@ impl Registry {
         self.slaveless.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Contexts that are connected now, each with the index in this list of the one it hangs on;
-    /// that one comes before it.
-    pub fn tree(&self) -> Vec<(Arc<Context>, Option<usize>)> {
+    /// Contexts that are connected now. What hangs on one follows it at once.
+    pub fn tree(&self) -> Vec<Branch> {
         let mut keyed = self.keyed();
         keyed.sort_by(|(a_key, a), (b_key, b)| {
             (a_key.len(), a.name()).cmp(&(b_key.len(), b.name()))
         });
-        let parents: Vec<Option<usize>> = keyed
-            .iter()
-            .enumerate()
-            .map(|(index, (key, _))| {
-                // Shorter keys come first, so the last that fits is the nearest.
-                (0..index).rev().find(|&other| is_behind(key, &keyed[other].0))
-            })
-            .collect();
-        keyed.into_iter().map(|(_, context)| context).zip(parents).collect()
+        let mut children = vec![Vec::new(); keyed.len()];
+        let mut next = Vec::new();
+        // From the last to the first, since the first is to be taken first.
+        for (index, (key, _)) in keyed.iter().enumerate().rev() {
+            // Shorter keys come first, so the last that fits is the nearest.
+            match (0..index).rev().find(|&other| is_behind(key, &keyed[other].0)) {
+                Some(parent) => children[parent].push(index),
+                None => next.push((index, None, 0)),
+            }
+        }
+        let mut tree = Vec::with_capacity(keyed.len());
+        while let Some((index, parent, depth)) = next.pop() {
+            let place = tree.len();
+            tree.push(Branch { context: keyed[index].1.clone(), parent, depth });
+            next.extend(children[index].iter().map(|&child| (child, Some(place), depth + 1)));
+        }
+        tree
     }
 
     /// Contexts that are connected now.

@@ -1,6 +1,7 @@
 //! Which variables of the caller's environment a session gets (`SendEnv`, `SetEnv`).
 
 use fakessh_protocol::invocation::Invocation;
+use fakessh_shim::parse::matches_pattern;
 
 use crate::ssh_config::Resolved;
 
@@ -32,14 +33,15 @@ fn variables(resolved: &SessionOptions, invocation: &Invocation) -> Variables {
     for pattern in invocation.send_env.iter().chain(&resolved.send_env) {
         // A leading `-` takes away what was named before (ssh_config(5), SendEnv).
         match pattern.strip_prefix('-') {
-            Some(away) => patterns.retain(|known| !matches(away.as_bytes(), known.as_bytes())),
+            Some(away) => {
+                patterns.retain(|known| !matches_pattern(away.as_bytes(), known.as_bytes()))
+            }
             None => patterns.push(pattern),
         }
     }
-    let sent = invocation
-        .environment
-        .iter()
-        .filter(|(name, _)| patterns.iter().any(|pattern| matches(pattern.as_bytes(), name)));
+    let sent = invocation.environment.iter().filter(|(name, _)| {
+        patterns.iter().any(|pattern| matches_pattern(pattern.as_bytes(), name))
+    });
     let mut variables: Variables = sent.cloned().collect();
     let configured =
         resolved.set_env.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
@@ -53,31 +55,4 @@ fn variables(resolved: &SessionOptions, invocation: &Invocation) -> Variables {
         }
     }
     variables
-}
-
-/// `*` and `?` as in ssh_config(5), PATTERNS.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern.split_first(), text.split_first()) {
-        (None, None) => true,
-        (Some((b'*', rest)), _) => {
-            matches(rest, text)
-                || text.split_first().is_some_and(|(_, tail)| matches(pattern, tail))
-        }
-        (Some((b'?', rest)), Some((_, tail))) => matches(rest, tail),
-        (Some((expected, rest)), Some((found, tail))) => expected == found && matches(rest, tail),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_match_as_in_ssh_config() {
-        assert!(matches(b"LC_*", b"LC_ALL") && matches(b"LANG", b"LANG"));
-        assert!(matches(b"*", b"") && matches(b"A?C", b"ABC"));
-        assert!(!matches(b"LC_*", b"LANG") && !matches(b"LANG", b"LANGUAGE"));
-        assert!(!matches(b"A?C", b"AC") && !matches(b"", b"A"));
-    }
 }

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::control::{self, Envelope, Listing, Reply, Request, RunRequest};
 use super::shared::{Busy, Shared};
 use crate::caller::{Ask, Caller};
-use crate::context::Context;
+use crate::context::Branch;
 use crate::limits;
 use crate::run::{Hosts, Run};
 use crate::session;
@@ -146,14 +146,7 @@ async fn handle(
         Request::Run(request) => run(shared, client, request, caller, descriptors).await,
         Request::List => {
             let tree = shared.registry.tree();
-            let listings: Vec<_> = tree
-                .iter()
-                .map(|(context, parent)| {
-                    let parent = parent.map(|parent| tree[parent].0.name().to_owned());
-                    listing(context, parent)
-                })
-                .collect();
-            to_value(&listings)
+            to_value(&tree.iter().map(|branch| listing(branch, &tree)).collect::<Vec<_>>())
         }
         Request::Close(names) => {
             let closed = shared.registry.close(&names).await;
@@ -238,11 +231,13 @@ impl Drop for Abandoned {
     }
 }
 
-fn listing(context: &Context, parent: Option<String>) -> Listing {
+fn listing(Branch { context, parent, depth }: &Branch, tree: &[Branch]) -> Listing {
     let since = context.since().duration_since(UNIX_EPOCH).unwrap_or_default();
     Listing {
         name: context.name().to_owned(),
-        parent,
+        parent: parent.map(|parent| tree[parent].context.name().to_owned()),
+        parent_index: *parent,
+        depth: *depth,
         user: context.user().to_owned(),
         host: context.address().map(|(host, _)| host.to_owned()),
         port: context.address().map(|(_, port)| port),

@@ -4,8 +4,6 @@
 //! [`Reply::Done`] or [`Reply::Failed`]. A run's connection stays open as long as its tool runs.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use fakessh_protocol::message::{Question, QuestionKind, Secret};
@@ -13,34 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::route::Route;
-
-/// Bytes that are text nearly always: a string where they are UTF-8, else a list of numbers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Text {
-    /// UTF-8.
-    Text(String),
-    /// Anything else.
-    Bytes(Vec<u8>),
-}
-
-impl From<&OsStr> for Text {
-    fn from(text: &OsStr) -> Text {
-        match text.to_str() {
-            Some(text) => Text::Text(text.to_owned()),
-            None => Text::Bytes(text.as_bytes().to_vec()),
-        }
-    }
-}
-
-impl From<Text> for OsString {
-    fn from(text: Text) -> OsString {
-        match text {
-            Text::Text(text) => text.into(),
-            Text::Bytes(bytes) => OsString::from_vec(bytes),
-        }
-    }
-}
+use crate::text::Text;
 
 /// A request with what every request brings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -85,8 +56,8 @@ pub struct RunRequest {
     /// Where these names lead.
     pub routes: BTreeMap<String, Route>,
     /// Where these names lead, while hosts are taken from command lines: the user's own names for
-    /// routes. Not connected to before they are used.
-    pub names: BTreeMap<String, Route>,
+    /// routes, or why they lead nowhere. Not connected to before they are used.
+    pub names: BTreeMap<String, Result<Route, String>>,
     /// Options for hosts that are taken from command lines, where nothing else is given.
     pub connection: Vec<Text>,
     /// Whether what we can't do is left to the real `ssh`, where hosts are taken from command
@@ -168,6 +139,10 @@ pub struct Listing {
     pub name: String,
     /// The name of the context that this one hangs on.
     pub parent: Option<String>,
+    /// The place of that one in the list, from 0, before this one: names may be there twice.
+    pub parent_index: Option<usize>,
+    /// How many contexts this one hangs on.
+    pub depth: usize,
     /// The account that programs run as.
     pub user: String,
     /// Host name or address of the nearest SSH connection; none where there is none.

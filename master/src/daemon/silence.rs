@@ -10,8 +10,9 @@ use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 
 use super::client::{Client, say};
-use super::control::{Envelope, Request, Text};
+use super::control::{Envelope, Request};
 use crate::directory::Directory;
+use crate::text::Text;
 
 /// Silence after which the master is looked at for the first time.
 const FIRST_LOOK: Duration = Duration::from_secs(2);

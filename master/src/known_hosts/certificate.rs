@@ -3,9 +3,8 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use fakessh_shim::parse::matches_pattern;
 use russh::keys::{Certificate, HashAlg};
-
-use super::line::matches;
 
 /// Why a host certificate is not to be trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +56,9 @@ pub(super) fn problem(
         return Some(CertificateProblem::Expired);
     }
     let principals = certificate.valid_principals();
-    let named =
-        |principal: &String| matches(principal.to_ascii_lowercase().as_bytes(), host.as_bytes());
+    let named = |principal: &String| {
+        matches_pattern(principal.to_ascii_lowercase().as_bytes(), host.as_bytes())
+    };
     if !principals.is_empty() && !principals.iter().any(named) {
         return Some(CertificateProblem::OtherHost(principals.to_vec()));
     }

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use fakessh_protocol::message::{Refusal, RefusalReason, SessionHandles, ToMaster, ToSlave};
@@ -13,21 +12,18 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::command::{Chunk, Command, Open, Outcome};
 use super::raises::Raises;
-use super::{Keepalive, LinkLost, Piece};
+use super::{Keepalive, LinkLost, PROBE_TIMEOUT, Piece};
 use crate::stream::ByteStream;
 
 /// Bytes that go to the stream in one piece, if so many are ready: one full data frame and the
 /// small ones around it.
 const BATCH: usize = MAX_DATA + HEADER_LEN;
 
-/// Bytes from which a frame is not copied to others, but goes out by itself.
+/// Bytes from which a frame is not copied, but goes out by itself, and comes in as it is.
 const WORTH_A_PIECE: usize = 4096;
 
 /// Most sessions on one link: far above what one target runs, and half of what the mux allows.
 pub(super) const MAX_SESSIONS: usize = 16_384;
-
-/// How long an answer to a probe may take.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Commands that are taken before the stream is looked at again.
 const COMMANDS_AT_ONCE: usize = 256;
@@ -231,7 +227,12 @@ impl Driver {
                     format!("no answer for {seconds:.0} s: the connection is dead").into(),
                 ))
             }
-            _ => Ok(()),
+            Liveness::Silent(_) => Ok(()),
+            Liveness::Alive => {
+                // That was the probe's answer, too: nobody sees it a second time.
+                self.probe = None;
+                Ok(())
+            }
         }
     }
 
@@ -313,8 +314,13 @@ impl Driver {
         while !bytes.is_empty() {
             match self.mux.expecting() {
                 Expecting::Data(handle, len) => {
-                    let piece = bytes.split_to(len.min(bytes.len()));
+                    let mut piece = bytes.split_to(len.min(bytes.len()));
                     let len = piece.len();
+                    if len < WORTH_A_PIECE {
+                        // Else a few bytes would keep all that came with them, which no credit
+                        // counts, for as long as their reader waits.
+                        piece = Bytes::copy_from_slice(&piece);
+                    }
                     self.mux.took(len);
                     let inbox = self.inboxes.get(&handle);
                     if inbox.is_none_or(|inbox| inbox.send(Chunk::Data(piece)).is_err()) {
@@ -339,7 +345,7 @@ impl Driver {
             Event::Message(handle, payload) => {
                 let message: ToMaster =
                     wire::decode(&payload).map_err(|error| broken(error.into()))?;
-                self.message(handle, message)?;
+                self.message(handle, message, payload.len())?;
             }
             Event::Eof(handle) => self.close_inbox(handle, Chunk::End),
             Event::Reset(handle) => self.close_inbox(handle, Chunk::Cut),
@@ -359,13 +365,14 @@ impl Driver {
         }
     }
 
-    fn message(&mut self, handle: Handle, message: ToMaster) -> Result<(), LinkLost> {
+    /// Takes a message that came in so many bytes.
+    fn message(&mut self, handle: Handle, message: ToMaster, len: usize) -> Result<(), LinkLost> {
         match message {
             ToMaster::Exited(status) => self.over(handle, Outcome::Exited(status)),
             ToMaster::Refused(refusal) => self.over(handle, Outcome::Refused(refusal)),
-            ToMaster::Raise(raise) => return self.raise(handle, *raise),
+            ToMaster::Raise(raise) => return self.raise(handle, *raise, len),
             ToMaster::Said(message) => self.raises.said(handle, message),
-            ToMaster::Gone => self.gone(handle),
+            ToMaster::Gone => return self.gone(handle),
             ToMaster::Hello(_) => {}
         }
         Ok(())
@@ -443,3 +450,6 @@ async fn tick(ticks: &mut Option<tokio::time::Interval>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,9 @@ pub const DEFAULT_SILENT_LOOKS: u32 = 3;
 /// so that a laptop may sleep for a while and find its sessions alive.
 pub const DEFAULT_SILENCE: Duration = Duration::from_secs(15 * 60);
 
+/// How long an answer to a probe may take.
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Numbers that one session takes: four handles.
 const HANDLES_PER_SESSION: u32 = 4;
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fakessh_protocol::message::{FromShim, Handoff, ToShim};
 use fakessh_protocol::wire::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::command::Command;
 use super::{Receiver, Sender};
@@ -37,11 +37,17 @@ pub struct RaisedShim {
     handle: Handle,
     commands: mpsc::UnboundedSender<Command>,
     over: AtomicBool,
+    /// What the handoff takes of the link's bound.
+    _room: OwnedSemaphorePermit,
 }
 
 impl RaisedShim {
-    pub(super) fn new(handle: Handle, commands: mpsc::UnboundedSender<Command>) -> RaisedShim {
-        RaisedShim { handle, commands, over: AtomicBool::new(false) }
+    pub(super) fn new(
+        handle: Handle,
+        commands: mpsc::UnboundedSender<Command>,
+        room: OwnedSemaphorePermit,
+    ) -> RaisedShim {
+        RaisedShim { handle, commands, over: AtomicBool::new(false), _room: room }
     }
 
     /// Tells the shim something. What ends the session arrives when both outputs are closed.

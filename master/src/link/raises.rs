@@ -4,17 +4,27 @@
 //! it claims is held against that; what breaks the protocol ends the link.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use fakessh_protocol::message::{FIRST_RAISED, FromShim, Raise, SessionHandles, ToShim, ToSlave};
 use fakessh_protocol::mux::MuxError;
-use fakessh_protocol::wire::Handle;
-use tokio::sync::mpsc;
+use fakessh_protocol::wire::{Handle, MAX_MESSAGE};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::LinkLost;
 use super::command::{Chunk, Command};
 use super::driver::{Driver, MAX_SESSIONS, Outbox, broken};
 use super::handles::{receiver, sender};
 use super::raised::{Raised, RaisedShim, WAITING, ends_session};
+
+/// Bytes of control frames that may wait where answers to raised sessions are added to them: some
+/// of the longest messages, and far more than answers of a slave that reads. Nothing else bounds
+/// what a slave that reads nothing can make us say.
+const UNTAKEN: usize = 4 * MAX_MESSAGE;
+
+/// Bytes that the handoffs of all sessions together may have which a slave has raised: sixteen of
+/// the longest, and thousands of usual ones.
+const HANDOFFS: usize = 16 * MAX_MESSAGE;
 
 /// What the link's task keeps of raised sessions.
 pub(super) struct Raises {
@@ -25,7 +35,13 @@ pub(super) struct Raises {
     open: HashMap<Handle, Open>,
     /// Those that have a verdict which waits for the ends of their outputs.
     judged: Vec<Handle>,
+    /// Bytes of handoffs for which there is room.
+    room: Arc<Semaphore>,
 }
+
+/// Where an admitted session goes, where we are reached, and the room that its handoff takes.
+type Admitted =
+    (mpsc::UnboundedSender<Raised>, mpsc::UnboundedSender<Command>, OwnedSemaphorePermit);
 
 struct Open {
     handles: SessionHandles,
@@ -35,7 +51,13 @@ struct Open {
 
 impl Raises {
     pub(super) fn new(own: mpsc::WeakUnboundedSender<Command>) -> Raises {
-        Raises { own, tools: HashMap::new(), open: HashMap::new(), judged: Vec::new() }
+        Raises {
+            own,
+            tools: HashMap::new(),
+            open: HashMap::new(),
+            judged: Vec::new(),
+            room: Arc::new(Semaphore::new(HANDOFFS)),
+        }
     }
 
     /// A session that was just opened may raise others, where somebody takes them.
@@ -50,6 +72,27 @@ impl Raises {
         self.tools.remove(&tool);
     }
 
+    /// Admits a session of this tool, with a handoff of `len` bytes.
+    fn admit(&self, tool: Handle, len: usize) -> Result<Admitted, String> {
+        if self.open.len() >= MAX_SESSIONS {
+            return Err(format!("{MAX_SESSIONS} sessions of tools run in this context already"));
+        }
+        let (Some(to), Some(own)) = (self.tools.get(&tool), self.own.upgrade()) else {
+            return Err("the run that this ssh belongs to is over; start the tool again with \
+                        `fakessh run`"
+                .to_owned());
+        };
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        match self.room.clone().try_acquire_many_owned(len) {
+            Ok(room) => Ok((to.clone(), own, room)),
+            Err(_) => Err(format!(
+                "the commands and environments of the sessions of tools in this context have \
+                 more than {} MiB already",
+                HANDOFFS >> 20
+            )),
+        }
+    }
+
     pub(super) fn said(&self, handle: Handle, message: FromShim) {
         if let Some(open) = self.open.get(&handle) {
             // One that says more than anybody listens to is not heard.
@@ -59,8 +102,13 @@ impl Raises {
 }
 
 impl Driver {
-    /// The slave raises a session.
-    pub(super) fn raise(&mut self, control: Handle, raise: Raise) -> Result<(), LinkLost> {
+    /// The slave raises a session, in a message of `len` bytes.
+    pub(super) fn raise(
+        &mut self,
+        control: Handle,
+        raise: Raise,
+        len: usize,
+    ) -> Result<(), LinkLost> {
         let Raise { tool, handles, handoff } = raise;
         let SessionHandles { stdin, stdout, stderr, .. } = handles;
         let mut all = [handles.control, stdin, stdout, stderr];
@@ -73,39 +121,45 @@ impl Driver {
         self.mux.open_receiving(stdin).map_err(broken)?;
         self.mux.open_sending(stdout).map_err(broken)?;
         self.mux.open_sending(stderr).map_err(broken)?;
-        let refusal = if self.raises.open.len() >= MAX_SESSIONS {
-            format!("{MAX_SESSIONS} sessions of tools run in this context already")
-        } else if let (Some(to), Some(own)) =
-            (self.raises.tools.get(&tool), self.raises.own.upgrade())
-        {
-            let (sender_of_said, said) = mpsc::channel(WAITING);
-            let shim = RaisedShim::new(control, own.clone());
-            let (stdin_receiver, chunks) = receiver(stdin, own.clone());
-            let (stdout_sender, stdout_underway) = sender(stdout, own.clone());
-            let (stderr_sender, stderr_underway) = sender(stderr, own);
-            self.inboxes.insert(stdin, chunks);
-            for (handle, underway) in [(stdout, stdout_underway), (stderr, stderr_underway)] {
-                self.outboxes.insert(handle, Outbox { chunks: VecDeque::new(), underway });
+        match self.raises.admit(tool, len) {
+            Ok((to, own, room)) => {
+                let (sender_of_said, said) = mpsc::channel(WAITING);
+                let shim = RaisedShim::new(control, own.clone(), room);
+                let (stdin_receiver, chunks) = receiver(stdin, own.clone());
+                let (stdout_sender, stdout_underway) = sender(stdout, own.clone());
+                let (stderr_sender, stderr_underway) = sender(stderr, own);
+                self.inboxes.insert(stdin, chunks);
+                for (handle, underway) in [(stdout, stdout_underway), (stderr, stderr_underway)] {
+                    self.outboxes.insert(handle, Outbox { chunks: VecDeque::new(), underway });
+                }
+                self.raises
+                    .open
+                    .insert(control, Open { handles, said: sender_of_said, verdict: None });
+                let (stdin, stdout, stderr) = (stdin_receiver, stdout_sender, stderr_sender);
+                // Where nobody takes it, dropping it tells the shim so.
+                let _ = to.send(Raised { handoff, stdin, stdout, stderr, said, shim });
+                Ok(())
             }
-            self.raises.open.insert(control, Open { handles, said: sender_of_said, verdict: None });
-            let (stdin, stdout, stderr) = (stdin_receiver, stdout_sender, stderr_sender);
-            // Where nobody takes it, dropping it tells the shim so.
-            let _ = to.send(Raised { handoff, stdin, stdout, stderr, said, shim });
-            return Ok(());
-        } else {
-            "the run that this ssh belongs to is over; start the tool again with `fakessh run`"
-                .to_owned()
-        };
-        self.mux.stop(stdin);
-        self.mux.reset(stdout);
-        self.mux.reset(stderr);
-        let _ = self.mux.message(control, &ToSlave::Tell(ToShim::Failed(refusal)));
+            Err(refusal) => {
+                self.mux.stop(stdin);
+                self.mux.reset(stdout);
+                self.mux.reset(stderr);
+                let _ = self.mux.message(control, &ToSlave::Tell(ToShim::Failed(refusal)));
+                self.answers_are_taken()
+            }
+        }
+    }
+
+    fn answers_are_taken(&self) -> Result<(), LinkLost> {
+        if self.mux.queued() > UNTAKEN {
+            return Err(LinkLost("the slave raises sessions and takes no answer".into()));
+        }
         Ok(())
     }
 
     /// The shim of a raised session is gone.
-    pub(super) fn gone(&mut self, control: Handle) {
-        let Some(open) = self.raises.open.remove(&control) else { return };
+    pub(super) fn gone(&mut self, control: Handle) -> Result<(), LinkLost> {
+        let Some(open) = self.raises.open.remove(&control) else { return Ok(()) };
         let SessionHandles { stdin, stdout, stderr, .. } = open.handles;
         self.close_inbox(stdin, Chunk::Cut);
         self.mux.stop(stdin);
@@ -115,6 +169,7 @@ impl Driver {
             }
             self.mux.reset(handle);
         }
+        self.answers_are_taken()
     }
 
     /// Something for the shim of a raised session.

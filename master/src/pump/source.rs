@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, sockopt::socket_domain};
 use tokio::io::Interest;
@@ -18,6 +18,10 @@ use crate::link::Piece;
 pub struct Source {
     /// `None` where it is not open for reading.
     descriptor: Option<Descriptor>,
+    /// Whether it is a pipe that was never found empty with a writer. It is read before it is waited
+    /// for: one with a name that has no writer when it is opened anew never reports its end
+    /// (poll(2)).
+    untried: bool,
 }
 
 impl Source {
@@ -28,10 +32,11 @@ impl Source {
     /// # Errors
     /// Failures of the system. Must be called in a tokio runtime.
     pub fn new(fd: OwnedFd) -> io::Result<Source> {
+        let untried = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) == FileType::Fifo;
         match Descriptor::new(fd, OFlags::RDONLY, Interest::READABLE) {
-            Ok(descriptor) => Ok(Source { descriptor: Some(descriptor) }),
+            Ok(descriptor) => Ok(Source { descriptor: Some(descriptor), untried }),
             Err(error) if Errno::from_io_error(&error) == Some(Errno::BADF) => {
-                Ok(Source { descriptor: None })
+                Ok(Source { descriptor: None, untried: false })
             }
             Err(error) => Err(error),
         }
@@ -40,7 +45,8 @@ impl Source {
     /// One that is used as it is, though it may be such as could be opened anew.
     #[cfg(test)]
     pub(super) fn shared(fd: OwnedFd) -> io::Result<Source> {
-        Ok(Source { descriptor: Some(Descriptor::shared(fd, Interest::READABLE)?) })
+        let descriptor = Descriptor::shared(fd, Interest::READABLE)?;
+        Ok(Source { descriptor: Some(descriptor), untried: false })
     }
 
     /// Reads up to `most` bytes; none is the end.
@@ -61,13 +67,21 @@ impl Source {
         let Some(descriptor) = &mut self.descriptor else { return Ok(nothing()) };
         match descriptor {
             Descriptor::Reopened(fd) => {
-                let read = fd.async_io(Interest::READABLE, |fd| {
+                let read = |fd: &OwnedFd| -> io::Result<Piece> {
                     Piece::read(most, |piece| {
                         rustix::io::read(fd, spare_capacity(piece))?;
                         Ok(())
                     })
-                });
-                match read.await {
+                };
+                if self.untried {
+                    match read(fd.get_ref()) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            self.untried = false;
+                        }
+                        read => return read,
+                    }
+                }
+                match fd.async_io(Interest::READABLE, read).await {
                     // A terminal that hung up has no more to give.
                     Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => Ok(nothing()),
                     read => read,

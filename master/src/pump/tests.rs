@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, mknodat};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use super::{Gathered, Sink, Source};
@@ -116,6 +116,32 @@ async fn a_read_that_is_given_up_takes_nothing_from_a_shared_pipe() {
     let mut got = String::new();
     input.read_to_string(&mut got).unwrap();
     assert_eq!(got, "for the next");
+}
+
+#[tokio::test]
+async fn a_named_pipe_ends_though_its_writers_were_gone_before_it_was_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pipe");
+    mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    for written in ["", "left behind"] {
+        let both = File::options().read(true).write(true).open(&path).unwrap();
+        let input = File::open(&path).unwrap();
+        (&both).write_all(written.as_bytes()).unwrap();
+        drop(both);
+        let mut source = Source::new(input.try_clone().unwrap().into()).unwrap();
+        assert_eq!(read_all(&mut source).await, written.as_bytes());
+    }
+    // While there is one, it is waited for.
+    let mut writer = File::options().read(true).write(true).open(&path).unwrap();
+    let mut source = Source::new(File::open(&path).unwrap().into()).unwrap();
+    tokio::select! {
+        biased;
+        _ = source.read(100) => panic!("nothing is there"),
+        () = tokio::task::yield_now() => {}
+    }
+    writer.write_all(b"late").unwrap();
+    drop(writer);
+    assert_eq!(read_all(&mut source).await, b"late");
 }
 
 /// A thread each would be more than the blocking pool has.

@@ -183,16 +183,11 @@ impl Names {
         Ok(Names { path: path.to_owned(), names })
     }
 
-    /// All names, with the routes that they lead to.
-    ///
-    /// # Errors
-    /// As [`Names::expand`].
-    pub fn routes(&self) -> Result<BTreeMap<String, Route>, NamesError> {
-        let routes = self
-            .names
-            .iter()
-            .map(|(name, named)| Ok((name.clone(), self.expand(named.route.clone())?)));
-        routes.collect()
+    /// All names, each with the route that it leads to, or why it leads to none: that is of no
+    /// account for who uses another one.
+    pub fn routes(&self) -> BTreeMap<String, Result<Route, NamesError>> {
+        let routes = self.names.iter();
+        routes.map(|(name, named)| (name.clone(), self.expand(named.route.clone()))).collect()
     }
 
     /// A route with each name replaced by the steps that it stands for: a step that is one bare

@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Route, Step};
-use crate::daemon::control::Text;
+use crate::text::Text;
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]

@@ -174,7 +174,7 @@ struct Shim<'a> {
 /// descriptors that go back to it.
 async fn verdict(
     run: Arc<Run>,
-    invocation: Invocation,
+    mut invocation: Invocation,
     stdio: Stdio,
     shim: Shim<'_>,
     caller: Caller,
@@ -214,6 +214,9 @@ async fn verdict(
         Err(why) => return (ToShim::Failed(why), None),
     };
     let variables = options.variables(&invocation);
+    // Nobody looks at these again, and the session may last.
+    (invocation.send_env, invocation.set_env) = Default::default();
+    invocation.environment = Vec::new();
     let verdict = match program {
         Program::Kind(program) => match context.open(program, variables) {
             Ok((session, _running)) => join(&context, session, &invocation, streams, shim).await,

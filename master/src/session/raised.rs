@@ -5,7 +5,8 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use fakessh_protocol::message::Handoff;
+use fakessh_protocol::invocation::Invocation;
+use fakessh_protocol::message::{Handoff, ToShim};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -14,6 +15,16 @@ use crate::caller::Caller;
 use crate::link::Raised;
 use crate::pump::{Input, Output};
 use crate::run::Run;
+
+/// Most patterns of `SendEnv`, and most variables of `SetEnv`: many times what anybody writes.
+const MOST_NAMED: usize = 256;
+
+/// Most variables of an environment: many times what anybody has.
+const MOST_VARIABLES: usize = 4096;
+
+/// Most pairs of a byte of a pattern and one of a variable's name, which is the time that it takes
+/// to hold them against each other: some hundredths of a second for a slave that means harm.
+const MOST_COMPARED: usize = 16 << 20;
 
 /// Serves what a tool raises. Questions go to who started the tool. Dropped, it ends them all.
 pub(super) async fn serve_raised(
@@ -41,8 +52,12 @@ fn serve_it(
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let Raised { handoff, stdin, stdout, stderr, said, shim } = raised;
     let Handoff { version, mut invocation } = handoff;
+    if let Some(why) = excess(&invocation) {
+        shim.tell(ToShim::Failed(why));
+        return Box::pin(std::future::ready(()));
+    }
     // These would be read here, and are files of another host.
-    invocation.connection.clear();
+    invocation.connection = Vec::new();
     let handoff = Handoff { version, invocation };
     let ends = (Input::Handle(stdin), Output::Handle(stdout), Output::Handle(stderr));
     let stdio = Stdio::Handles(Box::new(ends));
@@ -50,14 +65,30 @@ fn serve_it(
     Box::pin(serve_one(run, handoff, stdio, ends, caller, None))
 }
 
+/// Why an invocation is too much to be looked at, if it is: it is a slave's word.
+fn excess(invocation: &Invocation) -> Option<String> {
+    let Invocation { send_env, set_env, environment, .. } = invocation;
+    if send_env.len() > MOST_NAMED || set_env.len() > MOST_NAMED {
+        return Some(format!("more than {MOST_NAMED} values of SendEnv or SetEnv"));
+    }
+    if environment.len() > MOST_VARIABLES {
+        return Some(format!("more than {MOST_VARIABLES} variables in the environment"));
+    }
+    let patterns: usize = send_env.iter().map(String::len).sum();
+    let names: usize = environment.iter().map(|(name, _)| name.len()).sum();
+    // Patterns are held against names, and those that take away against the others, too.
+    (patterns.saturating_mul(patterns + names) > MOST_COMPARED)
+        .then(|| "the patterns of SendEnv and the names of variables are too long".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use fakessh_protocol::invocation::{Destination, Invocation, Request};
+    use fakessh_protocol::invocation::{Destination, Request};
     use fakessh_protocol::message::{
-        FIRST_RAISED, FromShim, Hello, Raise, SessionHandles, ToMaster, ToShim, ToSlave, Tool,
+        FIRST_RAISED, FromShim, Hello, Raise, SessionHandles, ToMaster, ToSlave, Tool,
     };
     use fakessh_protocol::mux::{Event, Expecting, Mux, Transmit};
     use fakessh_protocol::wire::{self, Handle};
@@ -134,8 +165,8 @@ mod tests {
         SessionHandles { control, stdin, stdout, stderr }
     }
 
-    fn raise(tool: Handle, handles: SessionHandles, host: &str, request: Request) -> ToMaster {
-        let invocation = Invocation {
+    fn invocation(host: &str, request: Request) -> Invocation {
+        Invocation {
             destination: Destination { host: host.into(), ..Destination::default() },
             request,
             control: None,
@@ -148,7 +179,10 @@ mod tests {
             unserved: None,
             announce: false,
             verbosity: 0,
-        };
+        }
+    }
+
+    fn raise(tool: Handle, handles: SessionHandles, invocation: Invocation) -> ToMaster {
         let handoff = Handoff { version: crate::VERSION.to_owned(), invocation };
         ToMaster::Raise(Box::new(Raise { tool, handles, handoff }))
     }
@@ -163,7 +197,7 @@ mod tests {
         let plain = link.open(fakessh_protocol::message::ProgramKind::Login, Vec::new()).unwrap();
         for (number, tool) in [Handle(4), Handle(0), Handle(FIRST_RAISED)].into_iter().enumerate() {
             let handles = handles(FIRST_RAISED + 8 * number as u32);
-            let lie = raise(tool, handles, "db", Request::Login);
+            let lie = raise(tool, handles, invocation("db", Request::Login));
             liar.raise(handles.control, handles, &lie).await;
             let (handle, told) = guarded(liar.told()).await.unwrap();
             assert_eq!(handle, handles.control);
@@ -185,11 +219,55 @@ mod tests {
             let (link, mut liar) = Liar::start();
             let (_session, _raised) =
                 link.open_tool(Tool { argv: vec![b"x".to_vec()] }, Vec::new()).unwrap();
-            let lie = raise(Handle(4), handles, "db", Request::Login);
+            let lie = raise(Handle(4), handles, invocation("db", Request::Login));
             liar.raise(control, handles, &lie).await;
             let lost = guarded(link.lost()).await;
             assert!(lost.to_string().contains("broke the protocol"), "{lost}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_slave_that_takes_no_answer_ends_its_link() {
+        let (link, mut liar) = Liar::start();
+        let handles = handles(FIRST_RAISED);
+        let lie = raise(Handle(4), handles, invocation("db", Request::Login));
+        let lies = async {
+            while !link.is_lost() {
+                liar.raise(handles.control, handles, &lie).await;
+                liar.mux.reset(handles.stdin);
+                liar.flush().await;
+            }
+        };
+        guarded(lies).await;
+        let lost = guarded(link.lost()).await;
+        assert!(lost.to_string().contains("takes no answer"), "{lost}");
+    }
+
+    #[tokio::test]
+    async fn what_raised_sessions_bring_is_bounded_all_together() {
+        let (link, mut liar) = Liar::start();
+        let tool = Tool { argv: vec![b"x".to_vec()] };
+        let (_session, mut raised) = link.open_tool(tool, Vec::new()).unwrap();
+        let lie = |handles| {
+            let command = Request::Command(vec![b'x'; 4_000_000]);
+            raise(Handle(4), handles, invocation("nowhere", command))
+        };
+        let mut held = Vec::new();
+        for number in 0..16 {
+            let handles = handles(FIRST_RAISED + 8 * number);
+            liar.raise(handles.control, handles, &lie(handles)).await;
+            held.push(guarded(raised.recv()).await.unwrap());
+        }
+        let last = handles(FIRST_RAISED + 8 * 16);
+        liar.raise(last.control, last, &lie(last)).await;
+        let (handle, told) = guarded(liar.told()).await.unwrap();
+        assert_eq!(handle, last.control);
+        assert!(matches!(&told, ToShim::Failed(why) if why.contains("64 MiB")), "{told:?}");
+        // The end of one makes room for another.
+        held.pop();
+        let next = handles(FIRST_RAISED + 8 * 17);
+        liar.raise(next.control, next, &lie(next)).await;
+        assert_eq!(guarded(raised.recv()).await.unwrap().handoff, held[0].handoff);
     }
 
     #[tokio::test]
@@ -203,18 +281,28 @@ mod tests {
         let caller = Caller::current(Arc::new(AskNobody)).unwrap();
         let lie = async {
             let tool = || Request::Tool(vec![b"id".to_vec()]);
-            for (number, (host, request, expected)) in [
-                ("db", Request::Login, "no --route"),
-                ("nowhere", Request::Command(b"id".to_vec()), "no --route"),
-                ("local", Request::Command(b"id".to_vec()), "no --route"),
-                ("local+sudo", Request::Subsystem("sftp".into()), "no --route"),
-                ("nowhere", tool(), "only the run itself"),
+            let with = |send_env: Vec<String>, variables: usize, name: &[u8]| Invocation {
+                send_env,
+                environment: vec![(name.to_vec(), Vec::new()); variables],
+                ..invocation("nowhere", Request::Login)
+            };
+            let stars = || format!("{}b", "*a".repeat(100));
+            for (number, (invocation, expected)) in [
+                (invocation("db", Request::Login), "no --route"),
+                (invocation("nowhere", Request::Command(b"id".to_vec())), "no --route"),
+                (invocation("local", Request::Command(b"id".to_vec())), "no --route"),
+                (invocation("local+sudo", Request::Subsystem("sftp".into())), "no --route"),
+                (invocation("nowhere", tool()), "only the run itself"),
+                (with(vec!["A".into(); MOST_NAMED + 1], 1, b"A"), "values of SendEnv"),
+                (with(vec!["A".into()], MOST_VARIABLES + 1, b"A"), "variables in the"),
+                (with(vec![stars(); MOST_NAMED], MOST_VARIABLES, &[b'a'; 200]), "too long"),
+                (with(vec![stars()], 1, &[b'a'; 10_000]), "no --route"),
             ]
             .into_iter()
             .enumerate()
             {
                 let handles = handles(FIRST_RAISED + 8 * number as u32);
-                let lie = raise(Handle(4), handles, host, request);
+                let lie = raise(Handle(4), handles, invocation);
                 liar.raise(handles.control, handles, &lie).await;
                 // Nobody has asked for an answer, and a thousand are no harm.
                 for _ in 0..1000 {

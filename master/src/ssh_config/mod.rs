@@ -8,6 +8,7 @@ mod destination;
 mod openssh;
 mod resolved;
 mod tokens;
+mod without_ssh;
 
 pub use destination::{DestinationError, MAX_JUMPS, parse_destination, parse_proxy_jump};
 pub use openssh::{ConfigError, resolve};

@@ -16,7 +16,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use crate::caller::Caller;
 
 use super::resolved::Dump;
-use super::tokens::{self, Tokens};
+use super::tokens::Tokens;
 use super::{Resolved, Target};
 
 /// Longest that `ssh -G` may take. It runs `Match exec` commands, which may look things up in the
@@ -115,7 +115,7 @@ pub enum ConfigError {
 pub async fn resolve(target: &Target, caller: &Caller) -> Result<Resolved, ConfigError> {
     let Some(ssh) = find_ssh(caller) else {
         tracing::warn!("no ssh program found: configuration files are not read");
-        return without_ssh(target, caller);
+        return super::without_ssh::resolve(target, caller);
     };
     let plain = ["-F", "none", "-G", "--", "localhost"].map(OsString::from);
     let defaults = DEFAULTS.get_or_try_init(|| dump(&ssh, &plain, "localhost", caller));
@@ -125,7 +125,7 @@ pub async fn resolve(target: &Target, caller: &Caller) -> Result<Resolved, Confi
 }
 
 /// The settings of a host.
-fn settle(
+pub(super) fn settle(
     own: &Dump,
     target: &Target,
     defaults: &Dump,
@@ -310,44 +310,6 @@ fn is_run_directory(directory: &Path) -> bool {
     directory.join("master").metadata().is_ok_and(|found| found.file_type().is_socket())
 }
 
-/// What ssh would do with no configuration file at all.
-fn without_ssh(target: &Target, caller: &Caller) -> Result<Resolved, ConfigError> {
-    let (local_user, _) = tokens::account(caller);
-    let mut dump = format!("user {}\n", target.user.as_ref().unwrap_or(&local_user));
-    dump += &format!("port {}\n", target.port.unwrap_or(22));
-    dump += "userknownhostsfile ~/.ssh/known_hosts ~/.ssh/known_hosts2\n";
-    dump += "globalknownhostsfile /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2\n";
-    let mut named = false;
-    let mut words = target.connection.iter();
-    while let Some(word) = words.next() {
-        let text = word.to_string_lossy();
-        let (letter, glued) = text.split_at_checked(2).unwrap_or((&text, ""));
-        let value = match glued {
-            "" => words.next().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default(),
-            glued => glued.to_owned(),
-        };
-        let keyword_value = value.trim_start().split_once('=').or(value.split_once(' '));
-        match (letter, keyword_value) {
-            ("-i", _) => {
-                named = true;
-                dump += &format!("identityfile {value}\n");
-            }
-            ("-F", _) if value == "none" || value == "/dev/null" => {}
-            ("-o", Some((keyword, value))) => {
-                named |= keyword.eq_ignore_ascii_case("identityfile");
-                dump = format!("{} {}\n{dump}", keyword.trim(), value.trim().trim_matches('"'));
-            }
-            _ => return Err(ConfigError::NeedsSsh(format!("{letter} {value}"))),
-        }
-    }
-    let defaults = "identityfile ~/.ssh/id_rsa\nidentityfile ~/.ssh/id_ecdsa\n\
-                    identityfile ~/.ssh/id_ed25519\n";
-    if !named {
-        dump += defaults;
-    }
-    settle(&Dump::read(&dump), target, &Dump::read(defaults), caller)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -457,25 +419,6 @@ mod tests {
         resolve(&target, &caller(directory.path())).await.unwrap();
         let limit = std::fs::read_to_string(directory.path().join("limit")).unwrap();
         assert_eq!(limit.trim(), original);
-    }
-
-    #[test]
-    fn without_ssh_the_options_of_the_command_line_still_count() {
-        let connection = ["-F", "none", "-i", "/k", "-o", "StrictHostKeyChecking=yes"];
-        let connection = connection.map(OsString::from).to_vec();
-        let target = Target { host: "h".into(), user: Some("u".into()), port: Some(7), connection };
-        let resolved = without_ssh(&target, &caller(Path::new("/"))).unwrap();
-        assert_eq!((resolved.user.as_str(), resolved.port), ("u", 7));
-        assert_eq!(resolved.identity_files, [PathBuf::from("/k")]);
-        assert_eq!(resolved.identity_agent, Some("/run/agent".into()));
-        let strict = crate::ssh_config::StrictHostKeyChecking::Yes;
-        assert_eq!(resolved.strict_host_key_checking, strict);
-
-        let target = Target { connection: vec!["-F".into(), "/c".into()], ..target };
-        assert!(matches!(
-            without_ssh(&target, &caller(Path::new("/"))),
-            Err(ConfigError::NeedsSsh(_))
-        ));
     }
 
     #[test]

@@ -26,6 +26,9 @@ const MOST_SWEPT: u32 = 100;
 /// How the name of the shim's file begins.
 const SHIM_PREFIX: &str = "shim-";
 
+/// The name of this build's.
+const SHIM_NAME: &str = concat!("shim-", env!("FAKESSH_SLAVE_FINGERPRINT"));
+
 /// The names under which tools know us.
 const NAMES: [&str; 3] = ["ssh", "scp", "sftp"];
 
@@ -133,14 +136,15 @@ fn is_noexec(path: &Path) -> bool {
 
 /// The shim as a file of the base directory, written once for each build.
 fn shim_program(base: &Directory) -> io::Result<PathBuf> {
-    let path = base.path().join(shim_name());
+    let path = base.path().join(SHIM_NAME);
     match std::fs::symlink_metadata(&path) {
         Ok(found) if found.len() == SLAVE.len() as u64 => return Ok(path),
         // Cut short by a crash of the machine.
         Ok(_) => std::fs::remove_file(&path)?,
         Err(_) => {}
     }
-    let mut file = tempfile::NamedTempFile::new_in(base.path())?;
+    // By its name it is swept away where we are killed meanwhile.
+    let mut file = tempfile::Builder::new().prefix(SHIM_PREFIX).tempfile_in(base.path())?;
     file.write_all(SLAVE)?;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(0o700))?;
     // Closed before it is named: a program that is open for writing can't be run.
@@ -155,17 +159,6 @@ fn shim_program(base: &Directory) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-fn shim_name() -> String {
-    format!("{SHIM_PREFIX}{:016x}", fingerprint(SLAVE))
-}
-
-/// Tells builds apart; the directory is ours alone, so nothing rests on it but that (FNV-1a).
-fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
 /// Removes run directories that nobody holds any more, and shims of other builds. Called by a
 /// master that has just become the only one.
 pub(crate) fn sweep(base: &Directory) {
@@ -175,7 +168,7 @@ pub(crate) fn sweep(base: &Directory) {
         let name = name.to_string_lossy();
         if name.starts_with(PREFIX) {
             remove_abandoned(&entry.path());
-        } else if name.starts_with(SHIM_PREFIX) && name != shim_name() {
+        } else if name.starts_with(SHIM_PREFIX) && name != SHIM_NAME {
             let _ = std::fs::remove_file(entry.path());
         }
     }

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use thiserror::Error;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use super::{RunDirectory, RunDirectoryError, prepare, socket_pair};
 use crate::directory::Directory;
@@ -31,7 +31,8 @@ pub enum ServeError {
 pub struct ServedRun {
     directory: RunDirectory,
     socket: OwnedFd,
-    serving: JoinHandle<()>,
+    /// The one task that serves it; dropped, it ends.
+    serving: JoinSet<()>,
 }
 
 impl ServedRun {
@@ -44,7 +45,8 @@ impl ServedRun {
         let (socket, masters) = socket_pair()?;
         let masters = Arc::new(Socket::new(masters)?);
         let listener = Socket::new(directory.listener().try_clone()?)?;
-        let serving = tokio::spawn(session::serve(run, masters, Some(listener)));
+        let mut serving = JoinSet::new();
+        serving.spawn(session::serve(run, masters, Some(listener)));
         Ok(ServedRun { directory, socket, serving })
     }
 
@@ -64,17 +66,10 @@ impl ServedRun {
     /// Waits until no process holds the run any more and its last session is over.
     ///
     /// Cancelled, it hangs up every session.
-    pub async fn finish(mut self) {
+    pub async fn finish(self) {
+        let ServedRun { directory: _directory, socket, mut serving } = self;
         // Ours is one of the descriptors that hold it.
-        if let Ok(null) = std::fs::File::open("/dev/null") {
-            self.socket = null.into();
-        }
-        let _ = (&mut self.serving).await;
-    }
-}
-
-impl Drop for ServedRun {
-    fn drop(&mut self) {
-        self.serving.abort();
+        drop(socket);
+        serving.join_next().await;
     }
 }

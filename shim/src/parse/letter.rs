@@ -12,6 +12,11 @@ use super::{Level, UsageError, destination};
 /// The letters that take a value.
 const WITH_VALUE: &[u8] = b"BDEFIJLOPQRSWbceilmopw";
 
+/// Whether an option of `ssh(1)` takes a value: the rest of its word, or the next word.
+pub fn takes_value(letter: u8) -> bool {
+    WITH_VALUE.contains(&letter)
+}
+
 /// Most that `-v` is counted.
 const MAX_VERBOSITY: u8 = 3;
 
@@ -42,7 +47,7 @@ impl Settings {
                 if matches!(letter, b'V' | b'G' | b'Q') {
                     return Ok(Next::RealSsh);
                 }
-                if !WITH_VALUE.contains(&letter) {
+                if !takes_value(letter) {
                     self.flag(letter)?;
                     continue;
                 }

@@ -8,6 +8,7 @@ use russh::keys::{Algorithm, HashAlg};
 use russh::{Preferred, SshId, cipher, kex, mac};
 
 use crate::known_hosts::{HostName, KnownHosts};
+use crate::link::DEFAULT_KEEPALIVE;
 use crate::ssh_config::Resolved;
 
 /// Bytes that a server may send on one channel before we grant more: 1.3 Gbit/s at 100 ms. Memory
@@ -33,8 +34,8 @@ pub(super) fn config(resolved: &Resolved, records: &KnownHosts) -> Config {
         channel_buffer_size: CHANNEL_PACKETS,
         preferred: preferred(resolved, records),
         inactivity_timeout: None,
-        // A link looks for signs of life itself; this is for those who ask for it.
-        keepalive_interval: resolved.server_alive_interval,
+        // A link looks for signs of life itself; where no slave can run there is only this.
+        keepalive_interval: Some(resolved.server_alive_interval.unwrap_or(DEFAULT_KEEPALIVE)),
         keepalive_max: resolved.server_alive_count_max as usize,
         nodelay: true,
         ..Config::default()

@@ -14,8 +14,7 @@ pub use error::{ChannelError, ConnectError, ConnectionLost};
 pub use transport::Addresses;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use russh::client::{Handle, Msg};
@@ -43,6 +42,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a connection has ended that we have closed.
 const CLOSED_HERE: &str = "it was closed on this side";
+
+/// Why one has ended that has not answered.
+const NO_ANSWER: &str = "no answer to a probe: the connection is dead";
 
 /// What a connection is made over.
 pub enum Via<'a> {
@@ -83,8 +85,8 @@ struct Inner {
     host: String,
     handle: Handle<Client>,
     ended: watch::Receiver<Option<String>>,
-    /// Whether it is we who end it.
-    closing: AtomicBool,
+    /// Why, where it is we who end it.
+    closing: OnceLock<&'static str>,
     server_id: String,
     addresses: Option<Addresses>,
     /// Dropped before the way there is: tasks of channels end with it.
@@ -154,7 +156,7 @@ impl SshConnection {
             host: resolved.host.clone(),
             handle,
             ended,
-            closing: AtomicBool::new(false),
+            closing: OnceLock::new(),
             server_id: greeting.server_id().unwrap_or_default(),
             addresses,
             _alive: watch::Sender::new(()),
@@ -219,8 +221,8 @@ impl SshConnection {
     /// Waits until the connection has ended, and says why. Cancel safe.
     pub async fn closed(&self) -> ConnectionLost {
         let mut message = reason(self.0.ended.clone()).await;
-        if self.0.closing.load(Ordering::Relaxed) {
-            message = CLOSED_HERE.to_owned();
+        if let Some(why) = self.0.closing.get() {
+            message = (*why).to_owned();
         }
         ConnectionLost { host: self.0.host.clone(), message }
     }
@@ -239,7 +241,20 @@ impl SshConnection {
     /// two seconds for a server that does not take it; what is stuck then ends with the last
     /// clone.
     pub async fn close(&self) {
-        self.0.closing.store(true, Ordering::Relaxed);
+        self.end(CLOSED_HERE).await;
+    }
+
+    /// Asks the server for a sign of life, and ends the connection where none comes in this time.
+    ///
+    /// One whose reader has stopped takes nothing in, and so has no answer either. Cancel safe.
+    pub async fn probe(&self, limit: Duration) {
+        if tokio::time::timeout(limit, self.0.handle.send_ping()).await.is_err() {
+            self.end(NO_ANSWER).await;
+        }
+    }
+
+    async fn end(&self, why: &'static str) {
+        let _ = self.0.closing.set(why);
         let goodbye = async {
             let sent = self.0.handle.disconnect(Disconnect::ByApplication, "", "").await;
             if sent.is_ok() {
@@ -289,9 +304,9 @@ impl SshConnection {
 
     fn lost_now(&self) -> ChannelError {
         let message = self.0.ended.borrow().clone();
-        let message = match self.0.closing.load(Ordering::Relaxed) {
-            true => CLOSED_HERE.to_owned(),
-            false => message.unwrap_or_else(|| "it has ended".to_owned()),
+        let message = match self.0.closing.get() {
+            Some(why) => (*why).to_owned(),
+            None => message.unwrap_or_else(|| "it has ended".to_owned()),
         };
         ChannelError::Lost(ConnectionLost { host: self.0.host.clone(), message })
     }

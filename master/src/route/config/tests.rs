@@ -64,8 +64,16 @@ fn what_was_replaced_is_not_replaced_again() {
     assert_eq!(names.expand(route.clone()).unwrap().to_string(), route.to_string());
     let again = Route::parse(&route.to_string()).unwrap();
     assert_eq!(names.expand(again).unwrap(), route);
-    let routes = names.routes().unwrap();
-    assert_eq!((routes.len(), &routes["app"]), (6, &route));
+    let routes = names.routes();
+    assert_eq!((routes.len(), routes["app"].as_ref().unwrap()), (6, &route));
+}
+
+#[test]
+fn a_name_that_leads_nowhere_is_no_matter_for_the_others() {
+    let names = names("[route.a]\nvia = \"a+sudo\"\n[route.b]\nvia = \"web1\"\n").unwrap();
+    let routes = names.routes();
+    assert!(matches!(routes["a"], Err(NamesError::Circle { .. })));
+    assert_eq!(routes["b"].as_ref().unwrap().to_string(), "web1");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! How a line of `ssh_config(5)` is cut: keyword, one `=` or white space, words with quotes.
 
+use crate::parse::matches_pattern;
+
 /// White space between words.
 pub(super) fn white(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
@@ -79,38 +81,12 @@ pub(super) fn matches_any(name: &[u8], patterns: &[u8]) -> bool {
     let mut found = false;
     for pattern in patterns.to_ascii_lowercase().split(|&byte| byte == b',') {
         match pattern.strip_prefix(b"!") {
-            Some(excluded) if matches_pattern(name, excluded) => return false,
+            Some(excluded) if matches_pattern(excluded, name) => return false,
             Some(_) => {}
-            None => found |= matches_pattern(name, pattern),
+            None => found |= matches_pattern(pattern, name),
         }
     }
     found
-}
-
-/// Takes time in proportion to the product of both lengths at most.
-fn matches_pattern(name: &[u8], pattern: &[u8]) -> bool {
-    let (mut at, mut next) = (0, 0);
-    let mut star = None;
-    while at < name.len() {
-        match pattern.get(next) {
-            Some(b'*') => {
-                star = Some((at, next));
-                next += 1;
-            }
-            Some(&byte) if byte == b'?' || byte == name[at] => {
-                at += 1;
-                next += 1;
-            }
-            _ => {
-                // Back to the last star, which takes one byte more.
-                let Some((taken, place)) = star else { return false };
-                star = Some((taken + 1, place));
-                at = taken + 1;
-                next = place + 1;
-            }
-        }
-    }
-    pattern[next..].iter().all(|&byte| byte == b'*')
 }
 
 #[cfg(test)]
