@@ -48,7 +48,7 @@ pub(crate) struct Inner {
     pub(crate) address: String,
     pub(crate) server_host: Option<String>,
     pub(crate) client_host: Option<String>,
-    pub(crate) docker: OnceLock<Result<Docker, String>>,
+    pub(crate) docker: OnceLock<Docker>,
     /// The first processes of the lab's containers: its own, not left behind.
     pub(crate) containers: Mutex<Vec<Process>>,
     /// What lives as long as the lab.
@@ -92,13 +92,12 @@ impl Lab {
         self.0.others.first().expect("the lab was built with another account")
     }
 
-    /// The lab's Docker, started by the first who asks.
+    /// The lab's Docker, started by the first who asks: see [`crate::privilege::containers_for`].
     ///
-    /// # Errors
-    /// Why it can't run on this machine.
-    pub fn docker(&self) -> Result<&Docker, &str> {
-        let docker = self.0.docker.get_or_init(|| Docker::start(self));
-        docker.as_ref().map_err(String::as_str)
+    /// # Panics
+    /// Where it does not start.
+    pub fn docker(&self) -> &Docker {
+        self.0.docker.get_or_init(|| Docker::start(self))
     }
 
     /// A directory that belongs to the account, for what tests put on the target. The tests can
