@@ -118,6 +118,12 @@ impl Lab {
         self.dir().join("run")
     }
 
+    /// The `XDG_RUNTIME_DIR` of this lab's clients: where a slave on their own host has its
+    /// directory.
+    pub fn runtime_dir(&self) -> PathBuf {
+        self.dir().join("runtime")
+    }
+
     /// The clients' `ssh_config`.
     pub fn config_path(&self) -> &Path {
         self.0.client_config.path()

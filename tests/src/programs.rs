@@ -16,6 +16,7 @@ impl Lab {
             .env("FAKESSH_DIR", self.fakessh_dir())
             .env("HOME", self.dir().join("user"))
             .env("TMPDIR", self.dir().join("tmp"))
+            .env("XDG_RUNTIME_DIR", self.runtime_dir())
             .env("LANG", "C.UTF-8")
             .env("USER", "tester")
             .env("LOGNAME", "tester")

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fakessh_tests::leftovers;
 use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Client, Lab, Relay};
+use fakessh_tests::{Client, Container, Lab, Relay, root};
 
 #[test]
 fn a_command_runs_as_the_account_and_the_login_is_counted() {
@@ -87,4 +87,25 @@ fn passwords_and_private_mounts_work() {
         .env("SSH_ASKPASS_REQUIRE", "force")
         .run();
     done.expect_status(0).expect_out("tmpfs\n");
+}
+
+#[test]
+fn what_is_left_in_roots_and_runtime_directories_is_found() {
+    if !root_for("a container") {
+        return;
+    }
+    let lab = Lab::start();
+    let [jail, deep] = [lab.dir().join("jail"), lab.local_dir("container")];
+    root::make(&jail);
+    root::make(&deep);
+    let container = Container::start(&lab, &deep);
+    let inside = format!("/proc/{}/root/srv", container.pid()).into();
+    for place in [jail.join("tmp"), inside, lab.runtime_dir()] {
+        let left = place.join(".fakessh-left");
+        std::fs::create_dir(&left).unwrap();
+        let found = std::panic::catch_unwind(|| lab.expect_nothing_left());
+        assert!(found.is_err(), "not found: {}", left.display());
+        std::fs::remove_dir(left).unwrap();
+    }
+    lab.expect_nothing_left();
 }
