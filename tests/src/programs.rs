@@ -21,6 +21,13 @@ impl Lab {
             .env("USER", "tester")
             .env("LOGNAME", "tester")
             .env("SHELL", "/bin/sh")
+            // Nobody's settings, and somebody who commits.
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_SYSTEM", "/dev/null")
+            .env("GIT_AUTHOR_NAME", "tester")
+            .env("GIT_AUTHOR_EMAIL", "tester@lab")
+            .env("GIT_COMMITTER_NAME", "tester")
+            .env("GIT_COMMITTER_EMAIL", "tester@lab")
             .directory(self.dir().join("user"))
     }
 

@@ -47,8 +47,6 @@ fn every_tool_reaches_a_host_behind_a_host() {
     tree::make(&tree, 150);
     let script = format!(
         r#"set -ex
-        export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
-        export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
         rsync -aH tree/ remote:{dir}/tree/
         rsync -aH remote:{dir}/tree/ back/
         scp -q tree/big remote:{dir}/big

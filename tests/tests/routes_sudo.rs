@@ -81,8 +81,6 @@ fn every_tool_works_as_root() {
     let remote = lab.remote_dir().join("tools");
     let script = format!(
         r#"set -ex
-        export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
-        export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
         ssh remote mkdir {remote}
         rsync -aH tree/ remote:{remote}/tree/
         rsync -aH remote:{remote}/tree/ back/

@@ -122,8 +122,6 @@ both_clients! {
         let repository = remote.join("project.git");
         let script = format!(
             "set -e
-            export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
-            export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
             ssh remote git init -q --bare -b main {repository}
             git clone -q remote:{repository} first
             cd first
@@ -193,8 +191,6 @@ fn ten_thousand_files_and_every_tool_take_one_login_with_fakessh() {
     let remote = lab.remote_dir();
     let script = format!(
         r#"set -ex
-        export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
-        export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
         rsync -aH tree/ remote:{remote}/tree/
         rsync -aH remote:{remote}/tree/ back/
         diff -r --no-dereference tree back
