@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use fakessh_tests::account::PASSWORD;
+use fakessh_tests::etc::SUDO_WITHOUT_PASSWORD;
 use fakessh_tests::privilege::root_for;
 use fakessh_tests::{Askpass, Finished, Lab, LabBuilder, SharedLab, Terminal, tree};
 
@@ -349,9 +350,7 @@ fn no_terminal_to_be_had() {
     // Most rules do not ask for one.
     alone(&lab, &["remote+sudo"]).run().expect_status(0).expect_out("root\n");
     lab.close_all();
-    lab.change_etc("sudoers.d/lab", |_| {
-        "Defaults requiretty\n$ACCOUNT ALL=(ALL) NOPASSWD: ALL\n".into()
-    });
+    lab.change_etc("sudoers.d/lab", |_| SUDO_WITHOUT_PASSWORD.into());
     alone(&lab, &["remote+sudo"]).run().expect_fault(255, &["sudo", "tty"]);
     lab.expect_nothing_left();
 }
