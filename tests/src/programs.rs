@@ -90,7 +90,7 @@ impl Lab {
     /// Where it is no list.
     #[track_caller]
     pub fn list(&self) -> Vec<serde_json::Value> {
-        let listed = self.fakessh(["ls", "--json"]).run().expect_status(0);
+        let listed = self.fakessh(["ls", "--json"]).run().expect_status(0).expect_err("");
         serde_json::from_slice(&listed.stdout).expect("a list as JSON")
     }
 

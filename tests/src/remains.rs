@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+
 use crate::lab::{ENDING, listing};
 use crate::leftovers::{self, Process};
 use crate::namespaces::Namespaces;
@@ -107,6 +110,25 @@ impl Lab {
         let mut names = listing(&self.fakessh_dir());
         names.retain(|name| name.starts_with("run-"));
         names
+    }
+
+    /// Waits until the last run directory is gone: the master removes one when the last process
+    /// that held its run has ended.
+    ///
+    /// # Panics
+    /// Where one stays.
+    #[track_caller]
+    pub fn expect_no_run_directories(&self) {
+        let changes = inotify::init(CreateFlags::CLOEXEC).expect("inotify");
+        // Before the look, so that no removal is missed.
+        let watched = inotify::add_watch(&changes, self.fakessh_dir(), WatchFlags::DELETE);
+        watched.expect("watching the directory of fakessh");
+        let limit = Timespec::try_from(ENDING).expect("a duration that poll can take");
+        while !self.run_directories().is_empty() {
+            let ready = poll(&mut [PollFd::new(&changes, PollFlags::IN)], Some(&limit));
+            assert!(ready.unwrap_or(0) > 0, "still there: {:?}", self.run_directories());
+            rustix::io::read(&changes, &mut [0; 4096]).expect("reading what was removed");
+        }
     }
 
     /// The master's process.

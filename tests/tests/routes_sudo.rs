@@ -103,7 +103,7 @@ fn every_tool_works_as_root() {
         remote = remote.display()
     );
     let askpass = askpass(&lab, "ask-tools");
-    lab.fakessh(["close", "--all"]).run();
+    lab.close_all();
     let tool = lab.run(["remote+sudo"], ["bash", "-c", &script]).directory(&local);
     askpass.for_tool(tool).run().expect_status(0);
     tree::assert_same(&tree, &local.join("back"));
@@ -116,7 +116,7 @@ fn every_tool_works_as_root() {
 fn try_rules(lab: &Lab, number: usize, defaults: &str, questions: usize) {
     let rules = if questions == 0 { "NOPASSWD: ALL" } else { "ALL" };
     lab.change_etc("sudoers.d/lab", |_| format!("{defaults}\n$ACCOUNT ALL=(ALL) {rules}\n"));
-    lab.fakessh(["close", "--all"]).run();
+    lab.close_all();
     // What sudo remembers of the last rules.
     let state = lab.seen_by_target("/run/sudo/ts");
     _ = fs::remove_dir_all(state);
