@@ -193,6 +193,15 @@ impl Lab {
         fs::write(dir.join("config.toml"), text).expect("writing the lab's config.toml");
     }
 
+    /// Adds a name that leads to the account with this key, and with these further lines before
+    /// the others, so that they count.
+    pub fn host_with_key(&self, name: &str, key: &Path, more: &[&str]) {
+        let mut lines: Vec<String> = more.iter().map(|&line| line.to_owned()).collect();
+        lines.extend(self.way_in(self.port()));
+        lines.push(format!("IdentityFile {}", key.display()));
+        self.host(name, &lines);
+    }
+
     /// Adds a name that leads through this port with the account's key and these further lines.
     pub fn host_through(&self, name: &str, port: u16, more: &[&str]) {
         let mut lines = self.way_in(port);
