@@ -7,8 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use fakessh_tests::privilege::{containers_for, root_for};
-use fakessh_tests::tree::{self, Entry};
-use fakessh_tests::{Container, Docker, Lab, Lxc, SharedLab, root, stand_ins};
+use fakessh_tests::{Container, Docker, Lab, Lxc, SharedLab, root, stand_ins, tree};
 
 /// What containers run that do nothing.
 const NOTHING: [&str; 2] = ["sleep", "1000000"];
@@ -35,13 +34,6 @@ fn start_container(lab: &Lab, name: &str, prepare: impl FnOnce(&std::path::Path)
     docker.run(lab, name, name, &NOTHING);
 }
 
-/// What scp and busybox's tar do not carry.
-fn forget(entry: &mut Entry) {
-    entry.linked_to = None;
-    entry.modified = entry.modified.map(|(seconds, _)| (seconds, 0));
-    entry.mode &= 0o170_777;
-}
-
 /// Copies a tree to `remote` with the tools that need nothing there, and back: by scp (SFTP, which
 /// the slave serves), sftp and busybox's tar. `PLACE` is a directory there.
 const TOOLS: &str = r#"set -ex
@@ -64,21 +56,11 @@ const TOOLS: &str = r#"set -ex
 fn try_tools(lab: &Lab, name: &str, route: &str) {
     let local = lab.local_dir(name);
     let tree = local.join("tree");
-    tree::make(&tree, 30);
-    // What scp follows, and what neither scp nor an old tar can name.
-    for file in ["broken link", "link", "second name of big"] {
-        fs::remove_file(tree.join(file)).unwrap();
-    }
-    for entry in fs::read_dir(&tree).unwrap() {
-        let path = entry.unwrap().path();
-        if path.to_string_lossy().contains("odd names") {
-            fs::remove_dir_all(path).unwrap();
-        }
-    }
+    tree::make_for_scp(&tree, 30);
     let tool = lab.run([route], ["sh", "-c", TOOLS]).directory(&local);
     tool.env("PLACE", format!("/tmp/{name}")).run().expect_status(0);
     for copy in ["scp", "sftp", "tar"] {
-        tree::assert_same_by(&tree, &local.join(copy), forget);
+        tree::assert_same_for_scp(&tree, &local.join(copy));
     }
 }
 
