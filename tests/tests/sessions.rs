@@ -191,7 +191,8 @@ both_clients! {
         let lab = LAB.get();
         for (redirection, out) in [("<&-", "end\n"), ("</dev/null", "end\n"), (">&-", "")] {
             let script = format!("ssh remote 'cat; echo end' {redirection}");
-            lab.tool(client, ["sh", "-c", &script]).run().expect_out(out);
+            let done = lab.tool(client, ["sh", "-c", &script]).run();
+            done.expect_status(0).expect_out(out).expect_err("");
         }
         lab.tool(client, ["sh", "-c", "ssh remote 'echo out; echo err >&2; exit 3' 2>&-"])
             .run()
