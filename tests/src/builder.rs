@@ -174,9 +174,14 @@ impl LabBuilder {
         let mark = dir.file_name().and_then(OsStr::to_str).expect("a plain name").to_owned();
         guardian.mark(&mark);
         fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
-        for (name, mode) in
-            [("server", 0o755), ("home", 0o755), ("user", 0o700), ("tmp", 0o700), ("bin", 0o755)]
-        {
+        for (name, mode) in [
+            ("server", 0o755),
+            ("home", 0o755),
+            ("user", 0o700),
+            ("tmp", 0o700),
+            ("runtime", 0o700),
+            ("bin", 0o755),
+        ] {
             fs::create_dir(dir.join(name)).expect("creating a directory of the lab");
             fs::set_permissions(dir.join(name), PermissionsExt::from_mode(mode)).unwrap();
         }

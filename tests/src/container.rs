@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::lab::MARK_VARIABLE;
 use crate::namespaces::Namespaces;
-use crate::{Lab, privilege, root};
+use crate::{Lab, root};
 
 /// A root with namespaces around it that the kernel alone makes: for nsenter, and behind the
 /// stand-ins of engines. Ends when dropped.
@@ -59,14 +59,11 @@ impl Lxc {
     /// lab's containers.
     pub const ETC: (&'static str, &'static str) = ("lxc/lxc.conf", "lxc.lxcpath = $LAB/lxc\n");
 
-    /// Starts a container of this name in this root.
+    /// Starts a container of this name in this root: see [`crate::privilege::containers_for`].
     ///
-    /// # Errors
-    /// Why it can't run on this machine.
-    pub fn start(lab: &Lab, name: &str, root: &Path) -> Result<Lxc, String> {
-        if !privilege::is_root() {
-            return Err("needs root for LXC".into());
-        }
+    /// # Panics
+    /// Where LXC can't.
+    pub fn start(lab: &Lab, name: &str, root: &Path) -> Lxc {
         let path = lab.dir().join("lxc");
         let dir = path.join(name);
         fs::create_dir_all(&dir).expect("creating a directory of the lab");
@@ -88,15 +85,13 @@ impl Lxc {
             .env(MARK_VARIABLE, lab.mark())
             .current_dir("/")
             .stdin(Stdio::null())
-            .output();
-        let started = started.map_err(|error| format!("lxc-start can't be started: {error}"))?;
-        if !started.status.success() {
-            let said = String::from_utf8_lossy(&started.stderr).into_owned();
-            return Err(format!("LXC can't run here: {}", said.trim()));
-        }
+            .output()
+            .expect("starting lxc-start");
+        let said = String::from_utf8_lossy(&started.stderr);
+        assert!(started.status.success(), "lxc-start {name}: {said}");
         let lxc = Lxc { path, name: name.to_owned() };
         lab.adopt(lxc.pid());
-        Ok(lxc)
+        lxc
     }
 
     /// The first process in it.

@@ -4,9 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use crate::Lab;
 use crate::lab::MARK_VARIABLE;
 use crate::log::ServerLog;
-use crate::{Lab, privilege};
+
+/// How many lines of the daemon's log are shown where it does not start.
+const SHOWN: usize = 5;
 
 /// A running `dockerd`. The lab's account may use it, with [`Docker::HOST`] as `DOCKER_HOST`.
 #[derive(Debug)]
@@ -22,17 +25,14 @@ impl Docker {
 
     /// Starts the daemon and waits until it listens.
     ///
-    /// # Errors
-    /// What is missing, or the last that the daemon said.
-    pub(crate) fn start(lab: &Lab) -> Result<Docker, String> {
-        if !privilege::is_root() {
-            return Err("needs root for Docker".into());
-        }
+    /// # Panics
+    /// Where it does not; the message has what it said.
+    pub(crate) fn start(lab: &Lab) -> Docker {
         let dir = lab.dir().join("docker");
         fs::create_dir_all(&dir).expect("creating a directory of the lab");
         let word = |name: &str| dir.join(name).display().to_string();
         // Its mounts are in a namespace of its own, and go with it.
-        let spawned = Command::new("unshare")
+        let mut daemon = Command::new("unshare")
             .args(["--mount", "--propagation", "private", "dockerd"])
             .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
             .args(["--storage-driver", "vfs", "--log-driver", "none"])
@@ -47,17 +47,15 @@ impl Docker {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .spawn();
-        let mut daemon = spawned.map_err(|error| format!("dockerd can't be started: {error}"))?;
+            .spawn()
+            .expect("starting unshare");
         let log = ServerLog::default();
         log.follow(daemon.stderr.take().expect("the daemon's standard error"));
         if log.wait_for(0, "API listen on").is_none() {
             _ = daemon.wait();
-            return Err(format!("dockerd can't run here: {}", log.last(1)));
+            panic!("dockerd did not start:\n{}", log.last(SHOWN));
         }
-        let mark = lab.mark().to_owned();
-        let docker = Docker { daemon, dir, mark };
-        Ok(docker)
+        Docker { daemon, dir, mark: lab.mark().to_owned() }
     }
 
     /// Makes an image of this root.
@@ -81,22 +79,18 @@ impl Docker {
     /// Runs a container of this name with no network; `words` are what it does. Gives the process
     /// id of its first process, which counts as the lab's own.
     ///
-    /// # Errors
-    /// Where this machine can't run containers: what Docker says.
-    pub fn run(&self, lab: &Lab, name: &str, image: &str, words: &[&str]) -> Result<u32, String> {
+    /// # Panics
+    /// Where Docker can't.
+    pub fn run(&self, lab: &Lab, name: &str, image: &str, words: &[&str]) -> u32 {
         let variable = format!("{MARK_VARIABLE}={}", self.mark);
         let mut command = self.command(&["run", "-d", "--network", "none", "--name", name]);
         command.args(["-e", &variable, image]).args(words).stdin(Stdio::null());
-        let done = command.output().expect("starting docker");
-        if !done.status.success() {
-            let said = String::from_utf8_lossy(&done.stderr).into_owned();
-            return Err(format!("docker can't run a container here: {}", said.trim()));
-        }
+        succeed(&mut command);
         let format = "{{.State.Pid}}";
         let done = succeed(&mut self.command(&["inspect", "--format", format, name]));
         let pid = String::from_utf8_lossy(&done.stdout).trim().parse().expect("a process id");
         lab.adopt(pid);
-        Ok(pid)
+        pid
     }
 
     /// Ends a container, and waits until it has.

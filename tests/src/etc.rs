@@ -6,6 +6,9 @@ use std::path::Path;
 
 use crate::account::Account;
 
+/// Rules of sudo (`sudoers.d/lab`) that ask nothing, and want a terminal.
+pub const SUDO_WITHOUT_PASSWORD: &str = "Defaults requiretty\n$ACCOUNT ALL=(ALL) NOPASSWD: ALL\n";
+
 /// Places that are empty and private where a lab has an `/etc` of its own. What is left in them
 /// was left behind.
 pub(crate) const PRIVATE_PLACES: [&str; 3] = ["/dev/shm", "/var/tmp", "/run/user"];

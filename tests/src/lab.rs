@@ -48,7 +48,7 @@ pub(crate) struct Inner {
     pub(crate) address: String,
     pub(crate) server_host: Option<String>,
     pub(crate) client_host: Option<String>,
-    pub(crate) docker: OnceLock<Result<Docker, String>>,
+    pub(crate) docker: OnceLock<Docker>,
     /// The first processes of the lab's containers: its own, not left behind.
     pub(crate) containers: Mutex<Vec<Process>>,
     /// What lives as long as the lab.
@@ -92,13 +92,12 @@ impl Lab {
         self.0.others.first().expect("the lab was built with another account")
     }
 
-    /// The lab's Docker, started by the first who asks.
+    /// The lab's Docker, started by the first who asks: see [`crate::privilege::containers_for`].
     ///
-    /// # Errors
-    /// Why it can't run on this machine.
-    pub fn docker(&self) -> Result<&Docker, &str> {
-        let docker = self.0.docker.get_or_init(|| Docker::start(self));
-        docker.as_ref().map_err(String::as_str)
+    /// # Panics
+    /// Where it does not start.
+    pub fn docker(&self) -> &Docker {
+        self.0.docker.get_or_init(|| Docker::start(self))
     }
 
     /// A directory that belongs to the account, for what tests put on the target. The tests can
@@ -117,6 +116,12 @@ impl Lab {
     /// The `FAKESSH_DIR` of this lab's clients.
     pub fn fakessh_dir(&self) -> PathBuf {
         self.dir().join("run")
+    }
+
+    /// The `XDG_RUNTIME_DIR` of this lab's clients: where a slave on their own host has its
+    /// directory.
+    pub fn runtime_dir(&self) -> PathBuf {
+        self.dir().join("runtime")
     }
 
     /// The clients' `ssh_config`.
@@ -186,6 +191,15 @@ impl Lab {
         let dir = self.dir().join("user/.config/fakessh");
         fs::create_dir_all(&dir).expect("creating a directory of the lab");
         fs::write(dir.join("config.toml"), text).expect("writing the lab's config.toml");
+    }
+
+    /// Adds a name that leads to the account with this key, and with these further lines before
+    /// the others, so that they count.
+    pub fn host_with_key(&self, name: &str, key: &Path, more: &[&str]) {
+        let mut lines: Vec<String> = more.iter().map(|&line| line.to_owned()).collect();
+        lines.extend(self.way_in(self.port()));
+        lines.push(format!("IdentityFile {}", key.display()));
+        self.host(name, &lines);
     }
 
     /// Adds a name that leads through this port with the account's key and these further lines.

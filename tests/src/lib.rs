@@ -27,7 +27,7 @@ pub mod client;
 pub mod client_config;
 pub mod container;
 pub mod docker;
-mod etc;
+pub mod etc;
 pub mod gate;
 pub mod guardian;
 pub mod lab;

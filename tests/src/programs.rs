@@ -16,10 +16,18 @@ impl Lab {
             .env("FAKESSH_DIR", self.fakessh_dir())
             .env("HOME", self.dir().join("user"))
             .env("TMPDIR", self.dir().join("tmp"))
+            .env("XDG_RUNTIME_DIR", self.runtime_dir())
             .env("LANG", "C.UTF-8")
             .env("USER", "tester")
             .env("LOGNAME", "tester")
             .env("SHELL", "/bin/sh")
+            // Nobody's settings, and somebody who commits.
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_SYSTEM", "/dev/null")
+            .env("GIT_AUTHOR_NAME", "tester")
+            .env("GIT_AUTHOR_EMAIL", "tester@lab")
+            .env("GIT_COMMITTER_NAME", "tester")
+            .env("GIT_COMMITTER_EMAIL", "tester@lab")
             .directory(self.dir().join("user"))
     }
 
@@ -82,7 +90,7 @@ impl Lab {
     /// Where it is no list.
     #[track_caller]
     pub fn list(&self) -> Vec<serde_json::Value> {
-        let listed = self.fakessh(["ls", "--json"]).run().expect_status(0);
+        let listed = self.fakessh(["ls", "--json"]).run().expect_status(0).expect_err("");
         serde_json::from_slice(&listed.stdout).expect("a list as JSON")
     }
 

@@ -1,13 +1,21 @@
 //! What is there of a lab's processes and files while it runs, and what must not be left.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use crate::lab::{ENDING, listing};
 use crate::leftovers::{self, Process};
 use crate::namespaces::Namespaces;
 use crate::server::Server;
 use crate::{Lab, privilege};
+
+/// Where slaves put their directories in a root: the usual places, and the homes of the accounts
+/// of [`crate::root`].
+const PLACES_IN_ROOTS: [&str; 5] = ["tmp", "dev/shm", "var/tmp", "root", "srv"];
 
 impl Lab {
     /// The server's processes that serve connections, and all that they started.
@@ -70,11 +78,31 @@ impl Lab {
             let names = listing(&self.seen_by_target(place));
             on_target.extend(names.iter().map(|name| Path::new(place).join(name)));
         }
+        on_target.extend(self.left_in_roots());
         assert!(on_target.is_empty(), "left on the target: {on_target:?}");
         let mut on_client = listing(&self.dir().join("tmp"));
+        on_client.extend(listing(&self.runtime_dir()));
         on_client.extend(self.run_directories());
         on_client.extend(listing(&self.fakessh_dir()).into_iter().filter(|it| it == "control"));
         assert!(on_client.is_empty(), "left on the client's side: {on_client:?}");
+    }
+
+    /// Directories of ours in the roots of the lab: of containers that run, and those that were
+    /// made in the lab's directory.
+    fn left_in_roots(&self) -> Vec<PathBuf> {
+        let containers = self.0.containers.lock().unwrap_or_else(PoisonError::into_inner);
+        // The number of one that has ended may be another's by now.
+        let running = containers.iter().filter(|process| !process.wait(Duration::ZERO));
+        let mut roots: Vec<PathBuf> =
+            running.map(|process| format!("/proc/{}/root", process.pid).into()).collect();
+        let made = listing(self.dir()).into_iter().map(|name| self.dir().join(name));
+        roots.extend(made.map(|root| self.seen_by_target(&root.to_string_lossy())));
+        let places = roots.iter().flat_map(|root| PLACES_IN_ROOTS.map(|place| root.join(place)));
+        let found = places.flat_map(|place| {
+            let names = listing(&place).into_iter().filter(|name| name.contains("fakessh-"));
+            names.map(move |name| place.join(name))
+        });
+        found.collect()
     }
 
     /// The names of the run directories that are there.
@@ -82,6 +110,25 @@ impl Lab {
         let mut names = listing(&self.fakessh_dir());
         names.retain(|name| name.starts_with("run-"));
         names
+    }
+
+    /// Waits until the last run directory is gone: the master removes one when the last process
+    /// that held its run has ended.
+    ///
+    /// # Panics
+    /// Where one stays.
+    #[track_caller]
+    pub fn expect_no_run_directories(&self) {
+        let changes = inotify::init(CreateFlags::CLOEXEC).expect("inotify");
+        // Before the look, so that no removal is missed.
+        let watched = inotify::add_watch(&changes, self.fakessh_dir(), WatchFlags::DELETE);
+        watched.expect("watching the directory of fakessh");
+        let limit = Timespec::try_from(ENDING).expect("a duration that poll can take");
+        while !self.run_directories().is_empty() {
+            let ready = poll(&mut [PollFd::new(&changes, PollFlags::IN)], Some(&limit));
+            assert!(ready.unwrap_or(0) > 0, "still there: {:?}", self.run_directories());
+            rustix::io::read(&changes, &mut [0; 4096]).expect("reading what was removed");
+        }
     }
 
     /// The master's process.

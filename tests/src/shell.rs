@@ -6,10 +6,8 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::{Lab, Running};
+use crate::{Lab, Running, terminal};
 
 /// How long something may take to be shown. A guard against hangs only.
 const GUARD: Duration = Duration::from_secs(60);
@@ -27,19 +25,13 @@ pub struct Shell {
 impl Shell {
     /// Starts bash on a new terminal, in the environment of the lab's user. Its prompt is `$ `.
     pub fn start(lab: &Lab) -> Shell {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = openpt(flags).expect("opening a terminal");
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let program_side = rustix::fs::open(&name, flags, Mode::empty()).unwrap();
-        let give = || -> OwnedFd { program_side.try_clone().unwrap() };
+        let (master, program_side) = terminal::pair();
+        let give = || -> OwnedFd { program_side.try_clone().unwrap().into() };
         // The terminal becomes the controlling one of a session that bash leads.
         let words = ["setsid", "-w", "-c", "bash", "--norc", "--noprofile", "--noediting", "-i"];
         let bash = lab.program(words).env("PS1", "$ ").env("TERM", "xterm");
         let bash = bash.stdin(give()).stdout(give()).stderr(give()).start();
-        let mut shell = Shell { master: File::from(master), unseen: String::new(), bash };
+        let mut shell = Shell { master, unseen: String::new(), bash };
         shell.shows("$ ");
         shell
     }

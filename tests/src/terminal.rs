@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
@@ -22,6 +22,23 @@ pub struct Terminal {
     screen: Capture,
 }
 
+/// A new pseudo-terminal: the side of who sits at it, and the side of programs.
+///
+/// # Panics
+/// Where the system has none to give.
+pub fn pair() -> (File, File) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags).expect("opening a pseudo-terminal");
+    grantpt(&master).expect("a pseudo-terminal");
+    unlockpt(&master).expect("a pseudo-terminal");
+    let name = ptsname(&master, Vec::new()).expect("a pseudo-terminal's name");
+    // Not as the controlling terminal of the test, which may have none.
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let terminal = rustix::fs::open(&name, flags, Mode::empty());
+    let terminal = terminal.expect("opening the other side of a pseudo-terminal");
+    (File::from(master), File::from(terminal))
+}
+
 impl Default for Terminal {
     fn default() -> Terminal {
         Terminal::new()
@@ -32,20 +49,9 @@ impl Terminal {
     /// A new one.
     ///
     /// # Panics
-    /// Where the system has none to give.
+    /// As [`pair`].
     pub fn new() -> Terminal {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = openpt(flags).expect("opening a pseudo-terminal");
-        grantpt(&master).expect("a pseudo-terminal");
-        unlockpt(&master).expect("a pseudo-terminal");
-        let name = ptsname(&master, Vec::new()).expect("a pseudo-terminal's name");
-        let path = Path::new(name.to_str().expect("a plain name"));
-        // Not as the controlling terminal of the test, which may have none.
-        let flags =
-            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
-        let terminal = rustix::fs::open(path, flags, rustix::fs::Mode::empty());
-        let terminal = File::from(terminal.expect("opening the other side of a pseudo-terminal"));
-        let keyboard = File::from(master);
+        let (keyboard, terminal) = pair();
         let screen = Capture::follow(Some(keyboard.try_clone().expect("a second descriptor")));
         Terminal { keyboard, terminal, screen }
     }

@@ -8,6 +8,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+/// A directory whose name is not text.
+const ODD_NAMES: &[u8] = b"odd names \xff";
+
 /// All that is compared of one entry.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -37,7 +40,7 @@ pub fn make(root: &Path, count: usize) {
         fs::write(&file, content).expect("writing a file of a tree");
         set_time(&file, number as u64);
     }
-    let odd = root.join(OsStr::from_bytes(b"odd names \xff"));
+    let odd = root.join(OsStr::from_bytes(ODD_NAMES));
     fs::create_dir(&odd).unwrap();
     for name in ["with space", "quote'\"", "star*", "new\nline", "-dash", "$HOME;x"] {
         fs::write(odd.join(name), name).unwrap();
@@ -55,6 +58,16 @@ pub fn make(root: &Path, count: usize) {
         fs::write(&file, "").unwrap();
         fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
     }
+}
+
+/// As [`make`], without what scp does not carry: links, which it follows, also to nowhere, and
+/// names that its old protocol can't say.
+pub fn make_for_scp(root: &Path, count: usize) {
+    make(root, count);
+    for name in ["broken link", "link"] {
+        fs::remove_file(root.join(name)).unwrap();
+    }
+    fs::remove_dir_all(root.join(OsStr::from_bytes(ODD_NAMES))).unwrap();
 }
 
 fn set_time(file: &Path, number: u64) {
@@ -109,6 +122,20 @@ pub fn read(root: &Path) -> BTreeMap<PathBuf, Entry> {
 #[track_caller]
 pub fn assert_same(one: &Path, other: &Path) {
     assert_same_by(one, other, |_| {});
+}
+
+/// As [`assert_same`], but for what scp does not carry: further names of a file, fractions of a
+/// second, and what a umask takes away.
+///
+/// # Panics
+/// Where they differ.
+#[track_caller]
+pub fn assert_same_for_scp(one: &Path, other: &Path) {
+    assert_same_by(one, other, |entry| {
+        entry.linked_to = None;
+        entry.modified = entry.modified.map(|(seconds, _)| (seconds, 0));
+        entry.mode &= 0o170_777;
+    });
 }
 
 /// As [`assert_same`], after `forget` took from each entry what the tool does not carry.

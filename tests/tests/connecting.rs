@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use fakessh_tests::account::PASSWORD;
@@ -14,7 +14,7 @@ use fakessh_tests::{Askpass, Client, Lab, Tool, both_clients};
 /// `ssh NAME 'echo in'`, with a login of its own: ours would use a connection that it has.
 fn get_in(lab: &Lab, client: Client, name: &str) -> Tool {
     if client == Client::Fakessh {
-        lab.fakessh(["close", "--all"]).run().expect_status(0);
+        lab.close_all();
     }
     lab.tool_to(client, name, ["ssh", name, "echo in"])
 }
@@ -37,21 +37,13 @@ fn authorized_key(lab: &Lab, name: &str, options: &[&str]) -> PathBuf {
     path
 }
 
-/// Adds a name that leads in with this key and these lines.
-fn host_with_key(lab: &Lab, name: &str, key: &Path, more: &[&str]) {
-    let mut lines = lab.way_in(lab.port());
-    lines.push(format!("IdentityFile {}", key.display()));
-    lines.extend(more.iter().map(|&line| line.to_owned()));
-    lab.host(name, &lines);
-}
-
 both_clients! {
     fn keys_of_every_usual_kind_open_the_door(client) {
         let lab = Lab::start();
         for kind in ["ed25519", "rsa", "ecdsa"] {
             let name = name(kind, client);
             let key = authorized_key(&lab, &name, &["-t", kind, "-N", ""]);
-            host_with_key(&lab, &name, &key, &[]);
+            lab.host_with_key(&name, &key, &[]);
             get_in(&lab, client, &name).run().expect_status(0).expect_out("in\n").expect_err("");
         }
         assert_eq!(lab.logins(), 3);
@@ -61,7 +53,7 @@ both_clients! {
         let lab = Lab::start();
         let name = name("encrypted", client);
         let key = authorized_key(&lab, &name, &["-t", "ed25519", "-N", "open sesame"]);
-        host_with_key(&lab, &name, &key, &[]);
+        lab.host_with_key(&name, &key, &[]);
         let askpass = Askpass::new(&lab, &format!("ask-{name}"), &["wrong", "open sesame"]);
         askpass.for_tool(get_in(&lab, client, &name)).run().expect_status(0).expect_out("in\n");
         assert_eq!(askpass.count(), 2, "{}", askpass.asked());

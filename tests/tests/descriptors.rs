@@ -10,7 +10,6 @@ use std::os::unix::net::UnixStream;
 use fakessh_tests::privilege::root_for;
 use fakessh_tests::{Gate, Lab, SharedLab, binary, both_clients, pattern};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 static LAB: SharedLab = SharedLab::new(Lab::start);
@@ -27,16 +26,11 @@ fn set_nonblocking(fd: impl AsFd) {
 
 /// A terminal without echo: what is on the screen is what a program wrote.
 fn terminal() -> (File, File) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
-    let path = std::path::Path::new(name.to_str().unwrap());
-    let terminal = File::options().read(true).write(true).open(path).unwrap();
+    let (screen, terminal) = fakessh_tests::terminal::pair();
     let mut modes = tcgetattr(&terminal).unwrap();
     modes.make_raw();
     tcsetattr(&terminal, OptionalActions::Now, &modes).unwrap();
-    (File::from(master), terminal)
+    (screen, terminal)
 }
 
 both_clients! {

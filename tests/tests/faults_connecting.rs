@@ -62,9 +62,7 @@ both_clients! {
         let lab = Lab::start();
         let other = lab.dir().join("user/other");
         keygen(&other);
-        let mut lines = lab.way_in(lab.port());
-        lines.push(format!("IdentityFile {}", other.display()));
-        lab.host("remote", &lines);
+        lab.host_with_key("remote", &other, &[]);
         refused(&lab, client, "remote", &[&lab.account().name, "publickey"]);
         assert_eq!(lab.logins(), 0);
     }

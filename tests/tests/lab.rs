@@ -3,9 +3,10 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use fakessh_tests::account::PASSWORD;
 use fakessh_tests::leftovers;
 use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Client, Lab, Relay};
+use fakessh_tests::{Askpass, Client, Container, Lab, Relay, root};
 
 #[test]
 fn a_command_runs_as_the_account_and_the_login_is_counted() {
@@ -77,14 +78,29 @@ fn passwords_and_private_mounts_work() {
         .password()
         .private_mounts("mount -t tmpfs -o size=1m none \"$LAB/remote\"")
         .start();
-    let askpass = lab.dir().join("bin/askpass");
-    let script = format!("#!/bin/sh\necho '{}'\n", fakessh_tests::account::PASSWORD);
-    fakessh_tests::lab::write_script(&askpass, &script);
-    let dir = lab.remote_dir();
-    let done = lab
-        .tool(Client::Ssh, ["ssh", "remote", &format!("findmnt -n -o FSTYPE {}", dir.display())])
-        .env("SSH_ASKPASS", askpass)
-        .env("SSH_ASKPASS_REQUIRE", "force")
-        .run();
-    done.expect_status(0).expect_out("tmpfs\n");
+    let askpass = Askpass::new(&lab, "askpass", &[PASSWORD]);
+    let command = format!("findmnt -n -o FSTYPE {}", lab.remote_dir().display());
+    let tool = lab.tool(Client::Ssh, ["ssh", "remote", &command]);
+    askpass.for_tool(tool).run().expect_status(0).expect_out("tmpfs\n");
+}
+
+#[test]
+fn what_is_left_in_roots_and_runtime_directories_is_found() {
+    if !root_for("a container") {
+        return;
+    }
+    let lab = Lab::start();
+    let [jail, deep] = [lab.dir().join("jail"), lab.local_dir("container")];
+    root::make(&jail);
+    root::make(&deep);
+    let container = Container::start(&lab, &deep);
+    let inside = format!("/proc/{}/root/srv", container.pid()).into();
+    for place in [jail.join("tmp"), inside, lab.runtime_dir()] {
+        let left = place.join(".fakessh-left");
+        std::fs::create_dir(&left).unwrap();
+        let found = std::panic::catch_unwind(|| lab.expect_nothing_left());
+        assert!(found.is_err(), "not found: {}", left.display());
+        std::fs::remove_dir(left).unwrap();
+    }
+    lab.expect_nothing_left();
 }

@@ -3,10 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fakessh_tests::{Client, Gate, Lab, Running};
-use serde_json::Value;
 
 /// How long a master may take to end.
 const ENDING: Duration = Duration::from_secs(30);
@@ -14,12 +13,6 @@ const ENDING: Duration = Duration::from_secs(30);
 /// A run that does nothing, successfully.
 fn run_true(lab: &Lab) {
     lab.tool(Client::Fakessh, ["ssh", "remote", "true"]).run().expect_status(0).expect_err("");
-}
-
-/// What `fakessh ls --json` prints.
-fn list(lab: &Lab) -> Vec<Value> {
-    let done = lab.fakessh(["ls", "--json"]).run().expect_status(0).expect_err("");
-    serde_json::from_slice(&done.stdout).expect("a JSON list")
 }
 
 /// A run that is in the middle of a session.
@@ -58,11 +51,7 @@ fn the_next_start_cleans_up_after_a_killed_run() {
     running.finish().expect_status(137);
     run_true(&lab);
     // The master removes it when it sees that the last process that held the run is gone.
-    let begin = Instant::now();
-    while !lab.run_directories().is_empty() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", lab.run_directories());
-        std::thread::yield_now();
-    }
+    lab.expect_no_run_directories();
     assert_eq!(lab.logins(), 1, "the connection is still good");
     lab.expect_nothing_left();
 }
@@ -164,11 +153,11 @@ fn a_connection_outlives_its_run_and_ends_with_close() {
     run_true(&lab);
     assert_eq!(lab.logins(), 1);
     lab.fakessh(["close", "remote"]).run().expect_status(0).expect_out("").expect_err("");
-    assert_eq!(list(&lab).len(), 0);
+    assert_eq!(lab.list().len(), 0);
     run_true(&lab);
     assert_eq!(lab.logins(), 2);
-    lab.fakessh(["close", "--all"]).run().expect_status(0);
-    assert_eq!(list(&lab).len(), 0);
+    lab.close_all();
+    assert_eq!(lab.list().len(), 0);
     lab.expect_nothing_left();
 }
 
@@ -186,9 +175,9 @@ fn connect_connects_before_any_run() {
 #[test]
 fn ls_shows_what_is_open() {
     let lab = Lab::start();
-    assert_eq!(list(&lab).len(), 0, "without a master");
+    assert_eq!(lab.list().len(), 0, "without a master");
     let (running, gate) = start_session(&lab);
-    let listed = list(&lab);
+    let listed = lab.list();
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0]["name"], "remote");
     assert_eq!(listed[0]["user"], lab.account().name.as_str());
@@ -198,7 +187,7 @@ fn ls_shows_what_is_open() {
     assert!(table.contains("remote") && table.lines().count() == 2, "{table}");
     gate.open("");
     running.finish().expect_status(0);
-    assert_eq!(list(&lab)[0]["sessions"], 0);
+    assert_eq!(lab.list()[0]["sessions"], 0);
 }
 
 #[test]
@@ -231,7 +220,7 @@ fn an_idle_master_ends_when_nothing_is_open() {
     let tool = lab.tool(Client::Fakessh, ["ssh", "remote", "true"]).env("FAKESSH_IDLE_EXIT", "1");
     tool.run().expect_status(0);
     let master = lab.master();
-    lab.fakessh(["close", "--all"]).run().expect_status(0);
+    lab.close_all();
     assert!(master.wait(ENDING), "the master is still there");
     lab.expect_nothing_left();
 }
@@ -268,10 +257,7 @@ fn a_master_holds_nothing_of_its_caller() {
 /// Another server with an account of its own, which the first one's users know as `other`.
 fn second(lab: &Lab) -> Lab {
     let second = Lab::start();
-    let mut lines = second.way_in(second.port());
-    lines.push(format!("IdentityFile {}", second.key().display()));
-    lines.push(format!("UserKnownHostsFile {}", second.known_hosts().display()));
-    lab.host("other", &lines);
+    lab.know("other", &second, &[]);
     second
 }
 
@@ -349,11 +335,7 @@ fn a_process_that_outlives_the_tool_keeps_its_ssh() {
     lab.tool(Client::Fakessh, ["sh", "-c", &script]).run().expect_status(0);
     assert_eq!(lab.run_directories().len(), 1);
     gate.open("");
-    let begin = Instant::now();
-    while !lab.run_directories().is_empty() {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", lab.run_directories());
-        std::thread::yield_now();
-    }
+    lab.expect_no_run_directories();
     let said = std::fs::read_to_string(lab.dir().join("user/outlives")).unwrap();
     assert!(said.contains("/run-") && said.ends_with("still ours\n"), "{said}");
     lab.expect_nothing_left();

@@ -6,9 +6,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use fakessh_tests::privilege::{root_for, skipped};
-use fakessh_tests::tree::{self, Entry};
-use fakessh_tests::{Container, Docker, Lab, Lxc, SharedLab, root, stand_ins};
+use fakessh_tests::privilege::{containers_for, root_for};
+use fakessh_tests::{Container, Docker, Lab, Lxc, SharedLab, root, stand_ins, tree};
 
 /// What containers run that do nothing.
 const NOTHING: [&str; 2] = ["sleep", "1000000"];
@@ -25,36 +24,14 @@ static DOCKER: SharedLab = SharedLab::new(|| {
         .start()
 });
 
-/// The lab, unless its Docker can't run: then the test is skipped by name.
-fn docker_lab() -> Option<Lab> {
-    if !root_for("Docker") {
-        return None;
-    }
-    let lab = DOCKER.get();
-    match lab.docker() {
-        Ok(_) => Some(lab),
-        Err(reason) => {
-            skipped(reason);
-            None
-        }
-    }
-}
-
-/// Runs a container of this name in which nothing happens; `None` where Docker can't.
-fn start_container(lab: &Lab, name: &str, prepare: impl FnOnce(&std::path::Path)) -> Option<u32> {
+/// Runs a container of this name in which nothing happens.
+fn start_container(lab: &Lab, name: &str, prepare: impl FnOnce(&std::path::Path)) {
     let root = lab.dir().join(format!("root-{name}"));
     root::make(&root);
     prepare(&root);
-    let docker = lab.docker().unwrap();
+    let docker = lab.docker();
     docker.import(&root, name);
-    docker.run(lab, name, name, &NOTHING).map_err(|reason| skipped(&reason)).ok()
-}
-
-/// What scp and busybox's tar do not carry.
-fn forget(entry: &mut Entry) {
-    entry.linked_to = None;
-    entry.modified = entry.modified.map(|(seconds, _)| (seconds, 0));
-    entry.mode &= 0o170_777;
+    docker.run(lab, name, name, &NOTHING);
 }
 
 /// Copies a tree to `remote` with the tools that need nothing there, and back: by scp (SFTP, which
@@ -79,21 +56,11 @@ const TOOLS: &str = r#"set -ex
 fn try_tools(lab: &Lab, name: &str, route: &str) {
     let local = lab.local_dir(name);
     let tree = local.join("tree");
-    tree::make(&tree, 30);
-    // What scp follows, and what neither scp nor an old tar can name.
-    for file in ["broken link", "link", "second name of big"] {
-        fs::remove_file(tree.join(file)).unwrap();
-    }
-    for entry in fs::read_dir(&tree).unwrap() {
-        let path = entry.unwrap().path();
-        if path.to_string_lossy().contains("odd names") {
-            fs::remove_dir_all(path).unwrap();
-        }
-    }
+    tree::make_for_scp(&tree, 30);
     let tool = lab.run([route], ["sh", "-c", TOOLS]).directory(&local);
     tool.env("PLACE", format!("/tmp/{name}")).run().expect_status(0);
     for copy in ["scp", "sftp", "tar"] {
-        tree::assert_same_by(&tree, &local.join(copy), forget);
+        tree::assert_same_for_scp(&tree, &local.join(copy));
     }
 }
 
@@ -104,11 +71,12 @@ fn at(lab: &Lab, route: &str, command: &str) -> fakessh_tests::Finished {
 
 #[test]
 fn docker() {
-    let Some(lab) = docker_lab() else { return };
-    let add_rsync = |root: &std::path::Path| root::add_program(root, "/usr/bin/rsync");
-    if start_container(&lab, "app", add_rsync).is_none() {
+    if !containers_for("Docker") {
         return;
     }
+    let lab = DOCKER.get();
+    let add_rsync = |root: &std::path::Path| root::add_program(root, "/usr/bin/rsync");
+    start_container(&lab, "app", add_rsync);
     let done = at(&lab, "remote+docker:app", "id -un; pwd; echo err >&2; exit 9");
     done.expect_status(9).expect_out("root\n/root\n").expect_err("err\n");
     try_tools(&lab, "docker", "remote+docker:app");
@@ -120,7 +88,7 @@ fn docker() {
     run(["rsync", "-aH", &from, "remote:/srv/tree/"]);
     run(["rsync", "-aH", "remote:/srv/tree/", &to]);
     tree::assert_same(&tree, &back);
-    let copy = lab.docker().unwrap().read("app", "/srv/tree/big");
+    let copy = lab.docker().read("app", "/srv/tree/big");
     assert_eq!(copy, fs::read(tree.join("big")).ok());
     // As another user of the container, whose home is another.
     let done = at(&lab, "remote+docker:app@app", "id -un; pwd; echo $HOME");
@@ -128,21 +96,22 @@ fn docker() {
     // Behind sudo it is the same container.
     let done = at(&lab, "remote+sudo+docker:app", "cat /srv/tree/d000/f00001");
     done.expect_status(0).expect_out("file 1\n");
-    lab.docker().unwrap().remove("app");
+    lab.docker().remove("app");
 }
 
 #[test]
 fn docker_containers_that_can_not_be_entered() {
-    let Some(lab) = docker_lab() else { return };
-    let docker = lab.docker().unwrap();
+    if !containers_for("Docker") {
+        return;
+    }
+    let lab = DOCKER.get();
+    let docker = lab.docker();
     at(&lab, "remote+docker:gone", "true")
         .expect_fault(255, &["docker", "gone", "no such container"]);
     let root = lab.dir().join("root-bare");
     root::make_without_shell(&root);
     docker.import(&root, "bare");
-    if let Err(reason) = docker.run(&lab, "bare", "bare", &["/bin/sleep", "1000000"]) {
-        return skipped(&reason);
-    }
+    docker.run(&lab, "bare", "bare", &["/bin/sleep", "1000000"]);
     at(&lab, "remote+docker:bare", "true").expect_fault(255, &["docker", "/bin/sh"]);
     at(&lab, "remote+docker:nobody@bare", "true").expect_fault(255, &["nobody"]);
     assert_eq!(at(&lab, "remote", "echo in").out(), "in\n", "the host is not touched by it");
@@ -150,14 +119,15 @@ fn docker_containers_that_can_not_be_entered() {
 
 #[test]
 fn docker_container_that_ends_in_the_middle() {
-    let Some(lab) = docker_lab() else { return };
-    if start_container(&lab, "ending", |_| {}).is_none() {
+    if !containers_for("Docker") {
         return;
     }
+    let lab = DOCKER.get();
+    start_container(&lab, "ending", |_| {});
     let words = ["ssh", "remote", "echo up; cat"];
     let mut running = lab.run(["remote+docker:ending"], words).input_open().start();
     assert_eq!(running.read_line().as_deref(), Some("up"));
-    lab.docker().unwrap().remove("ending");
+    lab.docker().remove("ending");
     running.finish().expect_fault(255, &["docker:ending"]);
     assert_eq!(at(&lab, "remote", "echo in").out(), "in\n", "the parent goes on");
     assert!(!lab.held().contains(&"remote+docker:ending".to_owned()), "{:?}", lab.held());
@@ -165,11 +135,12 @@ fn docker_container_that_ends_in_the_middle() {
 
 #[test]
 fn docker_containers_are_siblings_behind_one_host() {
-    let Some(lab) = docker_lab() else { return };
+    if !containers_for("Docker") {
+        return;
+    }
+    let lab = DOCKER.get();
     for name in ["one", "two"] {
-        if start_container(&lab, name, |_| {}).is_none() {
-            return;
-        }
+        start_container(&lab, name, |_| {});
     }
     let before = ["--route", "one=remote+docker:one", "--route", "two=remote+docker:two"];
     let script = "ssh one 'cat >/tmp/file; hostname >/tmp/name' <big && scp -q -3 one:/tmp/file \
@@ -178,22 +149,19 @@ fn docker_containers_are_siblings_behind_one_host() {
     fs::write(local.join("big"), "some bytes\n".repeat(200_000)).unwrap();
     lab.run(before, ["sh", "-c", script]).directory(&local).run().expect_status(0).expect_err("");
     for name in ["one", "two"] {
-        lab.docker().unwrap().remove(name);
+        lab.docker().remove(name);
     }
 }
 
 #[test]
 fn lxc() {
-    if !root_for("LXC") {
+    if !containers_for("LXC") {
         return;
     }
     let lab = DOCKER.get();
     let root = lab.dir().join("root-lxc");
     root::make(&root);
-    match Lxc::start(&lab, "box", &root) {
-        Ok(lxc) => lab.keep(lxc),
-        Err(reason) => return skipped(&reason),
-    }
+    lab.keep(Lxc::start(&lab, "box", &root));
     let done = at(&lab, "remote+sudo+lxc:box", "id -un; hostname; exit 9");
     done.expect_status(9).expect_out("root\nbox\n").expect_err("");
     try_tools(&lab, "lxc", "remote+sudo+lxc:box");

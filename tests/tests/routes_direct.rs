@@ -126,8 +126,6 @@ both_clients! {
         lab.program(["sh", "-c", &script]).run().expect_status(0);
         let script = format!(
             "set -e
-            export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
-            export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
             git clone -q remote:{repository} one 2>/dev/null
             cd one; git checkout -q -b main; seq 100000 >file; git add .; git commit -q -m m
             git push -q origin main; git clone -q remote:{repository} ../two; cmp file ../two/file",

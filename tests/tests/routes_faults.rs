@@ -2,13 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+use fakessh_tests::etc::SUDO_WITHOUT_PASSWORD;
 use fakessh_tests::privilege::root_for;
 use fakessh_tests::{Finished, Lab, SharedLab};
 use rustix::process::Signal;
 
 static LAB: SharedLab = SharedLab::new(Lab::start);
-
-const RULES: &str = "Defaults requiretty\n$ACCOUNT ALL=(ALL) NOPASSWD: ALL\n";
 
 /// `fakessh run ROUTE -- true`, which fails.
 #[track_caller]
@@ -105,7 +104,7 @@ fn a_hop_that_is_killed_ends_its_sessions_and_comes_again() {
     if !root_for("rules of sudo") {
         return;
     }
-    let lab = Lab::builder().etc("sudoers.d/lab", RULES).start();
+    let lab = Lab::builder().etc("sudoers.d/lab", SUDO_WITHOUT_PASSWORD).start();
     let words = ["ssh", "remote", "echo up; sleep 1000"];
     for name in ["sudo", "slave"] {
         let mut running = lab.run(["remote+sudo"], words).start();
@@ -144,7 +143,7 @@ fn a_lost_parent_is_255_and_one_line_for_all_that_hangs_on_it() {
     if !root_for("rules of sudo") {
         return;
     }
-    let lab = Lab::builder().etc("sudoers.d/lab", RULES).start();
+    let lab = Lab::builder().etc("sudoers.d/lab", SUDO_WITHOUT_PASSWORD).start();
     let script = "ssh remote 'echo up; sleep 1000'; echo $?";
     let mut running = lab.run(["remote+sudo"], ["sh", "-c", script]).start();
     assert_eq!(running.read_line().as_deref(), Some("up"));

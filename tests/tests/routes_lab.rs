@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use fakessh_tests::account::PASSWORD;
-use fakessh_tests::privilege::{root_for, skipped};
+use fakessh_tests::privilege::{containers_for, root_for};
 use fakessh_tests::{
     Client, Container, Docker, Finished, Lab, Lxc, Network, Terminal, leftovers, root, stand_ins,
 };
@@ -87,16 +87,13 @@ fn a_host_is_reached_where_there_is_a_link_and_nowhere_else() {
 
 #[test]
 fn docker_runs_containers() {
+    if !containers_for("Docker") {
+        return;
+    }
     let lab = Lab::builder().environment("DOCKER_HOST", Docker::HOST).start();
-    let docker = match lab.docker() {
-        Ok(docker) => docker,
-        Err(reason) => return skipped(reason),
-    };
+    let docker = lab.docker();
     docker.import(&busybox(&lab), "busybox");
-    let pid = match docker.run(&lab, "app", "busybox", &["sleep", "1000000"]) {
-        Ok(pid) => pid,
-        Err(reason) => return skipped(&reason),
-    };
+    let pid = docker.run(&lab, "app", "busybox", &["sleep", "1000000"]);
     assert!(leftovers::mount_namespace(pid).is_some());
     let done = lab.tool(Client::Ssh, ["ssh", "remote", "docker exec -i app sh -c 'cat; id -un'"]);
     done.input("in\n").run().expect_status(0).expect_out("in\nroot\n");
@@ -107,14 +104,14 @@ fn docker_runs_containers() {
 
 #[test]
 fn lxc_runs_containers() {
+    if !containers_for("LXC") {
+        return;
+    }
     let lab = Lab::builder()
         .etc(Lxc::ETC.0, Lxc::ETC.1)
         .etc("sudoers.d/lab", "$ACCOUNT ALL=(ALL) NOPASSWD: ALL\n")
         .start();
-    match Lxc::start(&lab, "box", &busybox(&lab)) {
-        Ok(lxc) => lab.keep(lxc),
-        Err(reason) => return skipped(&reason),
-    }
+    lab.keep(Lxc::start(&lab, "box", &busybox(&lab)));
     let command = "sudo lxc-attach --clear-env --name box -- sh -c 'cat; id -un; hostname'";
     let done = lab.tool(Client::Ssh, ["ssh", "remote", command]).input("in\n").run();
     done.expect_status(0).expect_out("in\nroot\nbox\n");

@@ -4,14 +4,15 @@
 
 use std::fs;
 
+use fakessh_tests::etc::SUDO_WITHOUT_PASSWORD;
 use fakessh_tests::privilege::root_for;
 use fakessh_tests::{Container, Finished, Gate, Lab, root};
 use serde_json::Value;
 
 /// A lab with sudo that asks nothing, and the route to a root of busybox in it.
 fn lab_with_a_root() -> (Lab, String) {
-    let rules = "Defaults requiretty\n$ACCOUNT ALL=(ALL) NOPASSWD: ALL\n";
-    let lab = Lab::builder().another_account().etc("sudoers.d/lab", rules).start();
+    let builder = Lab::builder().another_account();
+    let lab = builder.etc("sudoers.d/lab", SUDO_WITHOUT_PASSWORD).start();
     let jail = lab.dir().join("jail");
     root::make(&jail);
     lab.furnish(&jail);

@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use fakessh_tests::etc::SUDO_WITHOUT_PASSWORD;
 use fakessh_tests::privilege::root_for;
 use fakessh_tests::{Lab, Network, Tool, pattern, tree};
 use rustix::process::Signal;
@@ -12,10 +13,10 @@ use rustix::process::Signal;
 /// `remote` and `other`, which can't reach each other: both are reached from here alone.
 fn siblings() -> (Lab, Lab) {
     let network = Network::start(&[("here", "one"), ("here", "two")]);
-    let rules = "Defaults requiretty\n$ACCOUNT ALL=(ALL) NOPASSWD: ALL\n";
     let one = Lab::builder().at(&network, "one").clients_at("here");
-    let one = one.etc("sudoers.d/lab", rules).start();
-    let two = Lab::builder().at(&network, "two").etc("sudoers.d/lab", rules).start();
+    let one = one.etc("sudoers.d/lab", SUDO_WITHOUT_PASSWORD).start();
+    let two = Lab::builder().at(&network, "two");
+    let two = two.etc("sudoers.d/lab", SUDO_WITHOUT_PASSWORD).start();
     one.know("other", &two, &[]);
     (one, two)
 }
@@ -220,8 +221,8 @@ fn a_tool_on_one_account_reaches_another_on_the_same_host() {
     if !root_for("rules of sudo") {
         return;
     }
-    let rules = "Defaults requiretty\n$ACCOUNT ALL=(ALL) NOPASSWD: ALL\n";
-    let lab = Lab::builder().another_account().etc("sudoers.d/lab", rules).start();
+    let builder = Lab::builder().another_account();
+    let lab = builder.etc("sudoers.d/lab", SUDO_WITHOUT_PASSWORD).start();
     let file = lab.remote_dir().join("file");
     fs::write(&file, "content\n").unwrap();
     let other = lab.other();

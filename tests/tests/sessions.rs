@@ -77,12 +77,16 @@ both_clients! {
     fn a_reader_sees_the_end_of_output_before_the_program_ends(client) {
         let lab = LAB.get();
         let gate = Gate::new(&lab);
-        let command = format!("echo x; exec >&-; cat {} >&2; exit 4", gate.path());
-        let mut running = lab.tool(client, ["bash", "-c", &format!("ssh remote '{command}' | cat; exit ${{PIPESTATUS[0]}}")]).start();
-        // The end comes through cat, which ends only when ssh has let go of the pipe.
+        // sshd gives a program one socket as stdin and stdout, and reports the end of output only
+        // once stderr has ended as well.
+        let command = format!("echo x; exec <&- >&- 2>&-; read line <{}; exit 4", gate.path());
+        let script = format!("ssh remote '{command}' | {{ cat; echo eof; }}; exit ${{PIPESTATUS[0]}}");
+        let mut running = lab.tool(client, ["bash", "-c", &script]).start();
         assert_eq!(running.read_line().as_deref(), Some("x"));
-        gate.open("late\n");
-        running.finish().expect_status(4).expect_err("late\n");
+        assert_eq!(running.read_line().as_deref(), Some("eof"));
+        // Only now can the program end.
+        gate.open("go\n");
+        running.finish().expect_status(4).expect_out("x\neof\n").expect_err("");
     }
 
     fn a_session_lasts_until_grandchildren_let_go_of_its_output(client) {
@@ -187,7 +191,8 @@ both_clients! {
         let lab = LAB.get();
         for (redirection, out) in [("<&-", "end\n"), ("</dev/null", "end\n"), (">&-", "")] {
             let script = format!("ssh remote 'cat; echo end' {redirection}");
-            lab.tool(client, ["sh", "-c", &script]).run().expect_out(out);
+            let done = lab.tool(client, ["sh", "-c", &script]).run();
+            done.expect_status(0).expect_out(out).expect_err("");
         }
         lab.tool(client, ["sh", "-c", "ssh remote 'echo out; echo err >&2; exit 3' 2>&-"])
             .run()

@@ -5,8 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fakessh_tests::tree::{self, Entry};
-use fakessh_tests::{Client, Lab, SharedLab, both_clients};
+use fakessh_tests::{Client, Lab, SharedLab, both_clients, tree};
 
 static LAB: SharedLab = SharedLab::new(Lab::start);
 
@@ -22,11 +21,6 @@ fn places(lab: &Lab, test: &str, client: Client) -> (PathBuf, PathBuf) {
 /// `remote:PATH`, with a slash at the end.
 fn at(path: &Path) -> String {
     format!("remote:{}/", path.display())
-}
-
-/// scp and tar carry neither what has several names nor, without being asked, owners' bits.
-fn without_links(entry: &mut Entry) {
-    entry.linked_to = None;
 }
 
 both_clients! {
@@ -60,13 +54,7 @@ both_clients! {
         let lab = LAB.get();
         let (remote, local) = places(&lab, "scp", client);
         let tree = local.join("tree");
-        tree::make(&tree, 30);
-        // scp follows links, and can't follow one that leads nowhere; its old protocol can't
-        // name a file with a newline in it.
-        for name in ["broken link", "link", "odd names \u{fffd}"] {
-            _ = fs::remove_file(tree.join(name));
-        }
-        fs::remove_dir_all(odd_names(&tree)).unwrap();
+        tree::make_for_scp(&tree, 30);
         for (name, options) in [("sftp", vec![]), ("old", vec!["-O"])] {
             let there = remote.join(name);
             let back = local.join(name);
@@ -74,11 +62,11 @@ both_clients! {
             let up = [tree.display().to_string(), format!("remote:{}", there.display())];
             let all = words.clone().map(String::from).chain(up);
             lab.tool(client, all).run().expect_status(0).expect_err("");
-            tree::assert_same_by(&tree, &there, forget_for_scp);
+            tree::assert_same_for_scp(&tree, &there);
             let down = [format!("remote:{}", there.display()), back.display().to_string()];
             let all = words.map(String::from).chain(down);
             lab.tool(client, all).run().expect_status(0).expect_err("");
-            tree::assert_same_by(&tree, &back, forget_for_scp);
+            tree::assert_same_for_scp(&tree, &back);
         }
     }
 
@@ -122,8 +110,6 @@ both_clients! {
         let repository = remote.join("project.git");
         let script = format!(
             "set -e
-            export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
-            export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
             ssh remote git init -q --bare -b main {repository}
             git clone -q remote:{repository} first
             cd first
@@ -166,22 +152,8 @@ both_clients! {
             remote.display()
         );
         lab.tool(client, ["bash", "-c", &script]).directory(&local).run().expect_status(0);
-        tree::assert_same_by(&tree, &local.join("back"), without_links);
+        tree::assert_same(&tree, &local.join("back"));
     }
-}
-
-/// The directory whose name is not text.
-fn odd_names(tree: &Path) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt;
-    tree.join(std::ffi::OsStr::from_bytes(b"odd names \xff"))
-}
-
-/// What scp does not carry: further names of a file, fractions of a second, modes of
-/// directories below the umask.
-fn forget_for_scp(entry: &mut Entry) {
-    without_links(entry);
-    entry.modified = entry.modified.map(|(seconds, _)| (seconds, 0));
-    entry.mode &= 0o170_777;
 }
 
 #[test]
@@ -193,8 +165,6 @@ fn ten_thousand_files_and_every_tool_take_one_login_with_fakessh() {
     let remote = lab.remote_dir();
     let script = format!(
         r#"set -ex
-        export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null
-        export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b
         rsync -aH tree/ remote:{remote}/tree/
         rsync -aH remote:{remote}/tree/ back/
         diff -r --no-dereference tree back

@@ -6,6 +6,7 @@ use super::rounds::{Rounds, median};
 use super::row::{Against, Row};
 use super::site::{Contender, Site, program_on_target, rivals_of, tell};
 use crate::Lab;
+use crate::etc::SUDO_WITHOUT_PASSWORD;
 
 /// Bytes of one transfer.
 const FULL: u64 = 1 << 30;
@@ -44,8 +45,7 @@ pub(super) fn behind_sudo(bench: &Bench) -> Vec<Row> {
 
 /// A server whose account may become root, on a terminal.
 pub(super) fn lab_with_sudo() -> Lab {
-    let rules = "Defaults requiretty\n$ACCOUNT ALL=(ALL) NOPASSWD: ALL\n";
-    Lab::builder().etc("sudoers.d/lab", rules).start()
+    Lab::builder().etc("sudoers.d/lab", SUDO_WITHOUT_PASSWORD).start()
 }
 
 fn transfers(bench: &Bench, site: &Site, direction: Direction, command: &str) -> Vec<Row> {

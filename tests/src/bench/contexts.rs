@@ -45,11 +45,7 @@ fn connect(lab: &Lab, from: usize, count: usize) {
     let name = |number: usize| format!("many-{number}");
     for number in from..from + count {
         let alias = format!("HostKeyAlias {}", name(number));
-        // The first value of a keyword counts, so this one comes before the way in.
-        let mut lines = vec![alias];
-        lines.extend(lab.way_in(lab.port()));
-        lines.push(format!("IdentityFile {}", lab.key().display()));
-        lab.host(&name(number), &lines);
+        lab.host_with_key(&name(number), &lab.key(), &[&alias]);
     }
     let config = lab.config_path().display().to_string();
     let numbers: Vec<usize> = (from..from + count).collect();
