@@ -38,6 +38,9 @@ const LINE: &[&str] = &["?", "or the fingerprint:"];
 #[derive(Debug)]
 pub(super) struct Openssh;
 
+/// Who logs in, as far as the environment says it.
+const DECIDED_BY: &[&str] = &["SSH_AUTH_SOCK", "KRB5CCNAME", "HOME"];
+
 impl Kind for Openssh {
     fn name(&self) -> &'static str {
         "openssh"
@@ -80,6 +83,10 @@ impl Kind for Openssh {
 
     fn is_first_only(&self) -> bool {
         true
+    }
+
+    fn decided_by(&self) -> &'static [&'static str] {
+        DECIDED_BY
     }
 }
 
