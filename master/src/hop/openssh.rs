@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use fakessh_protocol::message::HelperTerminal;
+use fakessh_protocol::message::{HelperTerminal, QuestionKind};
 
 use super::argument::check_word;
 use super::{ArgumentError, Kind, Plan, Prompt, Start};
@@ -76,7 +76,11 @@ impl Kind for Openssh {
         argv.push(start.line());
         Plan {
             terminal: HelperTerminal::Controlling,
-            prompt: Some(Prompt::Endings { secret: SECRET, line: LINE }),
+            prompt: Some(Prompt::Endings {
+                secret: SECRET,
+                line: LINE,
+                kind: QuestionKind::Secret,
+            }),
             ..Plan::of(argv.into_iter().map(Into::into).collect())
         }
     }
@@ -92,8 +96,6 @@ impl Kind for Openssh {
 
 #[cfg(test)]
 mod tests {
-    use fakessh_protocol::message::QuestionKind;
-
     use super::super::tests::{argv, start, wrong_at};
     use super::*;
 
@@ -130,7 +132,7 @@ mod tests {
             "Enter PIN for ECDSA-SK key /home/a/.ssh/id_sk: ",
         ];
         for printed in secret {
-            assert_eq!(kind(printed), Some(QuestionKind::HopSecret), "{printed:?}");
+            assert_eq!(kind(printed), Some(QuestionKind::Secret), "{printed:?}");
         }
         let line = [
             "Are you sure you want to continue connecting (yes/no/[fingerprint])? ",
