@@ -69,6 +69,9 @@ impl Launcher {
         let mut command = Command::new(find(name, path)?);
         command.arg0(name).args(arguments.iter().map(|argument| OsStr::from_bytes(argument)));
         self.prepare(&mut command, variables);
+        // Helpers are the master's own. On its host they read the files of whoever called it.
+        let home = variables.iter().rev().find(|(name, _)| name == b"HOME");
+        command.envs(home.map(|(name, value)| (OsStr::from_bytes(name), OsStr::from_bytes(value))));
         let len = helper.argv.iter().map(|argument| argument.len() + 1).sum();
         let failed = |error: &io::Error| program::refusal(error, &name.to_string_lossy(), len);
 

@@ -4,9 +4,11 @@
 
 use std::fs;
 
+use fakessh_tests::account::PASSWORD;
 use fakessh_tests::etc::SUDO_WITHOUT_PASSWORD;
+use fakessh_tests::lab::write_script;
 use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Container, Finished, Gate, Lab, root};
+use fakessh_tests::{Container, Finished, Gate, Lab, Terminal, root, tool};
 use serde_json::Value;
 
 /// A lab with sudo that asks nothing, and the route to a root of busybox in it.
@@ -179,5 +181,61 @@ fn exec_and_openssh_are_ways_as_well() {
     run("exec:IN=here env", "echo $IN").expect_status(0).expect_out("here\n");
     run("exec:echo no slave; exit 1; echo", "true").expect_fault(255, &["exec", "no slave"]);
     assert_eq!(lab.logins(), 1);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn a_hop_from_this_host_leads_where_its_caller_says() {
+    let lab = Lab::start();
+    let programs = lab.local_dir("programs");
+    let stand_in = "#!/bin/sh\n[ \"$1 $2 $3\" = 'exec -i app' ] || exit 9\nshift 3\n\
+                    ENGINE=$DOCKER_HOST FILES=$HOME exec \"$@\"\n";
+    write_script(&programs.join("docker"), stand_in);
+    let path = format!("{}:{}", programs.display(), tool::PATH);
+    let run = |route: &str, engine: &str, command: &str| {
+        let tool = lab.fakessh(["run", route, "--", "ssh", "remote", command]);
+        tool.env("PATH", &path).env("DOCKER_HOST", engine).run().expect_status(0)
+    };
+    let files = lab.dir().join("user").display().to_string();
+    for engine in ["prod", "staging", "prod"] {
+        let done = run("docker:app", engine, "echo $ENGINE $FILES");
+        done.expect_out(&format!("{engine} {files}\n"));
+    }
+    assert_eq!(lab.held(), ["docker:app", "docker:app", "local"]);
+    // Whoever came first is nobody there.
+    run("local", "prod", "echo \"<$DOCKER_HOST>\"").expect_out("<>\n");
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn openssh_asks_its_caller() {
+    if !root_for("a configuration of the system's ssh") {
+        return;
+    }
+    let lab = Lab::builder()
+        .password()
+        .client("UserKnownHostsFile /dev/null")
+        .client("StrictHostKeyChecking ask")
+        .etc("ssh/ssh_config", "")
+        .start();
+    lab.change_etc("ssh/ssh_config", |_| fs::read_to_string(lab.config_path()).unwrap());
+    let fakessh = fakessh_tests::binary::fakessh().display().to_string();
+    let run = |options: &[&str]| {
+        let words = [&[&*fakessh, "run"], options, &["openssh:remote", "--"]].concat();
+        lab.program_at_server([&words[..], &["ssh", "remote", "id -un"]].concat())
+    };
+    run(&[]).run().expect_fault(255, &["openssh", "nobody to ask"]);
+    let terminal = Terminal::new();
+    // The password of a hop on the target is not for the server.
+    let file = lab.dir().join("password");
+    fs::write(&file, "not the account's\n").unwrap();
+    let running = run(&["--password-file", file.to_str().unwrap()]).on_terminal(&terminal).start();
+    let shown = terminal.wait_for("(yes/no");
+    assert!(shown.contains("SHA256:"), "{shown}");
+    terminal.type_line("yes");
+    terminal.wait_for("password:");
+    terminal.type_line(PASSWORD);
+    running.finish().expect_status(0).expect_out(&format!("{}\n", lab.account().name));
+    assert_eq!((lab.logins(), lab.log().count("Failed password")), (1, 0));
     lab.expect_nothing_left();
 }

@@ -3,23 +3,29 @@
 use std::io::Write;
 
 use fakessh::demo;
+use fakessh_protocol::exit::ExitStatus;
 use tokio::signal::unix::{SignalKind, signal};
-
-/// The status of a shell for a program that SIGINT ended.
-const INTERRUPTED: u8 = 130;
 
 pub(super) fn demo() -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let done = runtime.block_on(async {
+    let mut caught = SignalKind::interrupt();
+    let report = runtime.block_on(async {
+        let mut hangup = signal(SignalKind::hangup())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            report = demo::demo() => report.map(Some).map_err(anyhow::Error::from),
-            _ = interrupt.recv() => Ok(None),
-            _ = terminate.recv() => Ok(None),
-        }
+        let cancelled = async {
+            caught = tokio::select! {
+                _ = hangup.recv() => SignalKind::hangup(),
+                _ = interrupt.recv() => SignalKind::interrupt(),
+                _ = terminate.recv() => SignalKind::terminate(),
+            };
+        };
+        anyhow::Ok(demo::demo(cancelled).await?)
     })?;
-    let Some(report) = done else { return Ok(INTERRUPTED) };
+    let Some(report) = report else {
+        let number = caught.as_raw_value() as u8;
+        return Ok(ExitStatus::Signal(number).shell_code());
+    };
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "One connection to an SSH server in this process, and tools that use it:\n")?;
     writeln!(stdout, "{report}")?;

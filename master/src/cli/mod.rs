@@ -50,7 +50,7 @@ struct Arguments {
 enum Command {
     /// Run a tool whose ssh, scp and sftp go through held connections
     Run(run::Arguments),
-    /// Run one command on a host, as ssh does, through a held connection (never without one)
+    /// Run one command on a host, as ssh does, through a connection that is held from then on
     #[command(disable_help_flag = true)]
     Ssh(ssh::Arguments),
     /// Connect to hosts, and keep the connections for later

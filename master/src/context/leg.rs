@@ -6,6 +6,7 @@ use crate::route::{Route, Step};
 use crate::ssh_config::Resolved;
 
 use super::ContextError;
+use super::environment::{self, Decided};
 use super::way::{self, Endpoint, Host};
 
 /// What makes two contexts, or the connections on their way, the same: every step that leads
@@ -17,8 +18,8 @@ pub(super) type Key = Vec<Part>;
 pub(super) enum Part {
     /// An SSH connection.
     Host(Endpoint),
-    /// A helper.
-    Helper(&'static dyn Kind, String),
+    /// A helper, and what its caller decides of where it leads.
+    Helper(&'static dyn Kind, String, Decided),
 }
 
 /// What leads from one context to the next.
@@ -26,8 +27,8 @@ pub(super) enum Part {
 pub(super) enum Leg {
     /// SSH, through the hosts before the last; there is always one.
     Ssh(Vec<Host>),
-    /// A helper.
-    Helper(&'static dyn Kind, String),
+    /// A helper, and what its caller decides of where it leads: nothing behind another place.
+    Helper(&'static dyn Kind, String, Decided),
 }
 
 /// A route as it is walked.
@@ -45,10 +46,10 @@ impl Walk {
         let steps = route.steps();
         let name = |steps| route.prefix(steps).map(|route| route.to_string()).unwrap_or_default();
         if let Some(Step::Hop { kind, .. }) = steps.first()
-            && !kind.is_first_only()
             && let Some(local) = hop::kind("local")
+            && *kind != local
         {
-            legs.push((Leg::Helper(local, String::new()), "local".to_owned()));
+            legs.push((Leg::Helper(local, String::new(), Decided::new()), "local".to_owned()));
         }
         for (index, step) in steps.iter().enumerate() {
             match step {
@@ -61,7 +62,10 @@ impl Walk {
                     }
                 }
                 Step::Hop { kind, argument } => {
-                    legs.push((Leg::Helper(*kind, argument.clone()), name(index + 1)));
+                    let from_here = index == 0;
+                    let decided = from_here.then(|| environment::decided(*kind, caller));
+                    let leg = Leg::Helper(*kind, argument.clone(), decided.unwrap_or_default());
+                    legs.push((leg, name(index + 1)));
                 }
             }
         }
@@ -93,7 +97,9 @@ pub(super) fn key(legs: &[(Leg, String)]) -> Key {
     for (leg, _) in legs {
         match leg {
             Leg::Ssh(way) => key.extend(parts(way)),
-            Leg::Helper(kind, argument) => key.push(Part::Helper(*kind, argument.clone())),
+            Leg::Helper(kind, argument, decided) => {
+                key.push(Part::Helper(*kind, argument.clone(), decided.clone()));
+            }
         }
     }
     key

@@ -1,5 +1,6 @@
 //! A context: one place where programs can be run, reached once and held.
 
+mod environment;
 mod leg;
 mod registry;
 mod slots;
@@ -7,6 +8,7 @@ mod variables;
 mod way;
 
 use std::fmt;
+use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -181,7 +183,7 @@ impl Context {
             unanswered,
         };
         let Some(base) = base else {
-            let (process, stream) = Process::start(&plan, caller)
+            let (process, stream) = Process::start(&plan.argv, caller)
                 .map_err(|error| failed(StartError::Refused(error.to_string()), false))?;
             let link = start::start(stream, &marker, Upload::Sent, &patience, keepalive).await;
             let link = link.map_err(|error| failed(error, false))?;
@@ -189,11 +191,19 @@ impl Context {
             let way = Way::Process(Mutex::new(process));
             return Ok(Context::new(name, user, None, Serving::Slave(link), way, None));
         };
-        let bytes = |text: &str| text.as_bytes().to_vec();
         let argv = plan.argv.iter().map(|word| word.as_encoded_bytes().to_vec()).collect();
         let helper = message::Helper { argv, terminal: plan.terminal, carries: true };
-        let environment = plan.environment.iter();
-        let environment = environment.map(|(name, value)| (bytes(name), bytes(value))).collect();
+        let mut environment = match base.way {
+            // The master's own host, which has many callers.
+            Way::Process(_) => environment::of(kind, caller),
+            _ => Vec::new(),
+        };
+        environment
+            .extend(plan.environment.iter().map(|(name, value)| (name.into(), value.into())));
+        let environment = environment
+            .into_iter()
+            .map(|(name, value)| (name.into_vec(), value.into_vec()))
+            .collect();
         let session = base.slave_session(ProgramKind::Helper(helper), environment, kind.name())?;
         let who = format!("{}: {}", base.name(), kind.name());
         let asked = Arc::new(AskForNow::new(patience.caller(caller).ask));
@@ -447,7 +457,6 @@ impl Caller {
         ask: Arc<dyn crate::caller::Ask>,
     ) -> Caller {
         use std::ffi::OsString;
-        use std::os::unix::ffi::OsStringExt;
         let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
         let environment =
             invocation.environment.iter().map(|(name, value)| (text(name), text(value)));

@@ -153,7 +153,7 @@ impl Registry {
                 Leg::Ssh(hosts) => {
                     self.ssh_context(&key, name, base, (before, hosts), is_batch, caller).await
                 }
-                Leg::Helper(kind, argument) => {
+                Leg::Helper(kind, argument, _) => {
                     let settings = leg::resolved(before);
                     Context::behind_helper(name, (*kind, argument), base, settings, caller).await
                 }

@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use tokio::process::Command;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, Command};
 
 use super::{DemoError, NAME, tree};
 use crate::tool::ServedRun;
@@ -52,7 +53,7 @@ impl Job<'_> {
             .is_ok_and(|status| status.success());
         let begin = Instant::now();
         for (from, to, way) in [(&source, &there, "there"), (&there, &back, "back")] {
-            let mut tool = if with_rsync {
+            let tool = if with_rsync {
                 let mut rsync = self.tool("rsync")?;
                 let remote = |path: &Path| {
                     let mut name = OsString::from(format!("{NAME}:"));
@@ -70,7 +71,7 @@ impl Job<'_> {
                 shell.args(["-c", WITH_TAR, "sh"]).arg(from).arg(to).arg(way);
                 shell
             };
-            let status = tool.status().await.map_err(system("can't run a tool"))?;
+            let status = Tool::run(tool).await.map_err(system("can't run a tool"))?;
             if !status.success() {
                 let name = if with_rsync { "rsync" } else { "ssh with tar" };
                 return Err(DemoError::Tool(name.into(), status.code().unwrap_or(255) as u8));
@@ -105,6 +106,25 @@ impl Job<'_> {
             Command::from(tool.map_err(|error| DemoError::System("can't make a tool", error))?);
         tool.kill_on_drop(true);
         Ok(tool)
+    }
+}
+
+/// A tool at work. Dropping it kills it with all that it has started in its process group.
+struct Tool(Child);
+
+impl Tool {
+    async fn run(mut tool: Command) -> io::Result<ExitStatus> {
+        Tool(tool.process_group(0).spawn()?).0.wait().await
+    }
+}
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        // Its id is ours as long as it was not waited for.
+        let id = self.0.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = id.and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 }
 

@@ -12,8 +12,9 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
 use thiserror::Error;
 
 use crate::caller::{AskNobody, Caller};
@@ -31,6 +32,10 @@ const COMMANDS: usize = 100;
 
 /// Short commands with a login each: enough for an average, and few enough not to wait for.
 const LOGINS: usize = 10;
+
+/// How long its files may resist their removal, and how long is waited between two tries.
+const REMOVAL: Duration = Duration::from_secs(5);
+const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 
 /// The name by which the tools of the demo call the server.
 const NAME: &str = "demo";
@@ -81,11 +86,12 @@ pub struct Report {
     pub command_with_login: Option<Duration>,
 }
 
-/// Does all of it, and leaves nothing behind, also where it fails or is cancelled.
+/// Does all of it, and leaves nothing behind, also where it fails or is cancelled: then there is
+/// no report. Dropped, it does not see its own programs end, and may leave files.
 ///
 /// # Errors
 /// [`DemoError`]: then something was not verified.
-pub async fn demo() -> Result<Report, DemoError> {
+pub async fn demo(cancelled: impl Future<Output = ()>) -> Result<Option<Report>, DemoError> {
     let system = |what| move |error| DemoError::System(what, error);
     let scratch = tempfile::Builder::new().prefix("fakessh-demo-").tempdir();
     let scratch = scratch.map_err(system("can't make a directory"))?;
@@ -96,10 +102,30 @@ pub async fn demo() -> Result<Report, DemoError> {
 
     let registry = Registry::default();
     let caller = Caller::current(Arc::new(AskNobody)).map_err(system("no directory"))?;
-    let report = served(scratch.path(), &base, &registry, &caller, &target, &server).await;
+    let report = tokio::select! {
+        biased;
+        () = cancelled => Ok(None),
+        report = served(scratch.path(), &base, &registry, &caller, &target, &server) => {
+            report.map(Some)
+        }
+    };
     registry.close_all().await;
     server.stop().await;
+    remove(scratch).await.map_err(system("can't remove its files"))?;
     report
+}
+
+/// Removes the files. Programs that are just being killed may still write to them.
+async fn remove(scratch: TempDir) -> io::Result<()> {
+    let path = scratch.keep();
+    let begin = Instant::now();
+    loop {
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(_) if begin.elapsed() < REMOVAL => tokio::time::sleep(REMOVAL_PAUSE).await,
+            removed => return removed,
+        }
+    }
 }
 
 /// Everything that needs the connection.
@@ -122,14 +148,22 @@ async fn served(
     };
     run.finish().await;
     let (carried, command) = done?;
-    let logins = server.logins();
+    let (logins, invocations) = (server.logins(), context.served());
+    if logins != 1 {
+        return Err(DemoError::Different(format!("there were {logins} logins and not one")));
+    }
+    // Each way was one, and so was each command.
+    if invocations < COMMANDS as u64 + 2 {
+        let text = format!("only {invocations} of {} ssh command lines came here", COMMANDS + 2);
+        return Err(DemoError::Different(text));
+    }
     Ok(Report {
         tool: carried.tool,
         entries: carried.entries,
         bytes: carried.bytes,
         carried_in: carried.time,
         logins,
-        invocations: context.served(),
+        invocations,
         commands: COMMANDS,
         command,
         command_with_login: job::with_login(&target.words(), LOGINS).await?,

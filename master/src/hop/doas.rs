@@ -36,7 +36,7 @@ impl Kind for Doas {
         let user = argument::user(argument);
         Plan {
             terminal: HelperTerminal::Controlling,
-            prompt: Some(Prompt::Endings { secret: SECRET, line: &[] }),
+            prompt: Some(Prompt::of_account(SECRET)),
             ..Plan::of(start.words_behind(&["doas", "-u", user, "--"]))
         }
     }

@@ -7,6 +7,17 @@ use super::{ArgumentError, Kind, Plan, Start};
 #[derive(Debug)]
 pub(super) struct Docker;
 
+/// Which engine: docker(1), and `~/.docker`.
+const DECIDED_BY: &[&str] = &[
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_CONFIG",
+    "DOCKER_CERT_PATH",
+    "DOCKER_TLS",
+    "DOCKER_TLS_VERIFY",
+    "HOME",
+];
+
 impl Kind for Docker {
     fn name(&self) -> &'static str {
         "docker"
@@ -28,6 +39,10 @@ impl Kind for Docker {
         }
         words.push(container);
         Plan::of(start.words_behind(&words))
+    }
+
+    fn decided_by(&self) -> &'static [&'static str] {
+        DECIDED_BY
     }
 }
 

@@ -8,6 +8,32 @@ use super::{ArgumentError, Kind, Plan, Start};
 #[derive(Debug)]
 pub(super) struct Exec;
 
+/// What is run, and what decides for the programs that it is likely to be.
+const DECIDED_BY: &[&str] = &[
+    "PATH",
+    "HOME",
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_CONFIG",
+    "DOCKER_CERT_PATH",
+    "DOCKER_TLS",
+    "DOCKER_TLS_VERIFY",
+    "CONTAINER_HOST",
+    "CONTAINER_CONNECTION",
+    "CONTAINER_SSHKEY",
+    "CONTAINERS_CONF",
+    "CONTAINERS_STORAGE_CONF",
+    "KUBECONFIG",
+    "AWS_PROFILE",
+    "INCUS_CONF",
+    "INCUS_DIR",
+    "INCUS_SOCKET",
+    "INCUS_REMOTE",
+    "INCUS_PROJECT",
+    "SSH_AUTH_SOCK",
+    "KRB5CCNAME",
+];
+
 impl Kind for Exec {
     fn name(&self) -> &'static str {
         "exec"
@@ -32,6 +58,10 @@ impl Kind for Exec {
     fn plan(&self, argument: &str, start: &Start) -> Plan {
         let script = format!("{argument} \"$@\"");
         Plan::of(start.words_behind(&["/bin/sh", "-c", &script, "sh"]))
+    }
+
+    fn decided_by(&self) -> &'static [&'static str] {
+        DECIDED_BY
     }
 }
 

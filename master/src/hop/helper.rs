@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fakessh_protocol::exit::ExitStatus;
-use fakessh_protocol::message::Question;
+use fakessh_protocol::message::{Question, QuestionKind};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -117,7 +117,6 @@ async fn run(
         }
         heard
     };
-    conversation.set_down();
     if heard == Heard::All
         && let Ok(outcome) = timeout(LAST_WORDS, control.outcome()).await
         && let Some(line) = remark(&conversation.talk.who, &outcome)
@@ -174,7 +173,7 @@ enum Heard {
 
 struct Conversation {
     talk: Talk,
-    /// What was printed since the last answer.
+    /// What was printed since the last question.
     printed: String,
     diagnostics: Diagnostics,
     arrived: Arc<AtomicBool>,
@@ -188,35 +187,23 @@ impl Conversation {
         loop {
             let Chunk::Data(bytes) = stderr.receive().await else { return Heard::All };
             stderr.consumed(bytes.len());
-            let text = String::from_utf8_lossy(&bytes);
-            if self.arrived.load(Ordering::Relaxed) {
-                self.diagnostics.add(text.as_bytes());
-                continue;
-            }
-            self.printed.push_str(&text);
-            let Some(asked) = self.asked() else { continue };
-            self.set_down();
-            if answered {
-                // Why the last answer was no good, in the helper's words.
-                let said = self.diagnostics.text();
-                if !said.is_empty() {
-                    self.talk.ask.notice(said).await;
-                }
-            }
+            let Some(asked) = self.hear(&String::from_utf8_lossy(&bytes)) else { continue };
+            let said = self.diagnostics.text();
             self.diagnostics.clear();
+            let who = &self.talk.who;
             let text = match asked.text.as_str() {
-                "" => format!("{} asks for a password: ", self.talk.who),
-                words => format!("{}: {words} ", self.talk.who),
+                "" => format!("{who} asks for a password: "),
+                // What is to be agreed to.
+                words if asked.kind == QuestionKind::Line => format!("{who}: {said}\n{words} "),
+                words => format!("{who}: {words} "),
             };
+            if answered && asked.kind != QuestionKind::Line && !said.is_empty() {
+                // Why the last answer was no good, in the helper's words.
+                self.talk.ask.notice(said).await;
+            }
             let Some(secret) = self.talk.ask.ask(Question { kind: asked.kind, text }).await else {
                 self.unanswered.store(true, Ordering::Relaxed);
-                let said = if answered {
-                    "it did not accept the password, and there is no other"
-                } else {
-                    "it asks for a password, and there is nobody to ask: there is no terminal; \
-                     see --password-file"
-                };
-                self.diagnostics.add(said.as_bytes());
+                self.diagnostics.add(unanswered(asked.kind, answered).as_bytes());
                 return Heard::Nobody;
             };
             control.type_secret(secret);
@@ -224,21 +211,77 @@ impl Conversation {
         }
     }
 
-    fn asked(&mut self) -> Option<Asked> {
-        let asked = self.talk.prompt.as_ref().and_then(|prompt| prompt.asked(&self.printed));
-        if asked.is_none() && self.printed.len() > MAX_PRINTED {
-            self.set_down();
+    /// Takes what the helper prints, and says what it asks by that. What came before the question
+    /// is in the diagnostics then; what asks nothing is there at once: it may be the last.
+    fn hear(&mut self, text: &str) -> Option<Asked> {
+        self.diagnostics.add(text.as_bytes());
+        if self.arrived.load(Ordering::Relaxed) {
+            return None;
         }
-        asked
+        self.printed.push_str(text);
+        let prompt = self.talk.prompt.as_ref();
+        let Some(asked) = prompt.and_then(|prompt| prompt.asked(&self.printed)) else {
+            if self.printed.len() > MAX_PRINTED {
+                self.printed.clear();
+            }
+            return None;
+        };
+        let printed = std::mem::take(&mut self.printed);
+        let before = match prompt {
+            Some(Prompt::Marker(marker)) => printed.replace(marker.as_str(), ""),
+            _ => printed[..printed.rfind(['\n', '\r']).unwrap_or_default()].to_owned(),
+        };
+        self.diagnostics.clear();
+        self.diagnostics.add(before.as_bytes());
+        Some(asked)
+    }
+}
+
+/// What is said of a question that nobody answers.
+fn unanswered(kind: QuestionKind, answered: bool) -> &'static str {
+    match kind {
+        QuestionKind::Line => "it asks something, and there is nobody to ask",
+        _ if answered => "it did not accept the password, and there is no other",
+        QuestionKind::HopSecret => {
+            "it asks for a password, and there is nobody to ask: there is no terminal; see \
+             --password-file"
+        }
+        _ => "it asks for a password, and there is nobody to ask: there is no terminal",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caller::AskNobody;
+
+    fn conversation(prompt: Option<Prompt>) -> Conversation {
+        let talk = Talk { prompt, who: "su".into(), ask: Arc::new(AskNobody) };
+        Conversation {
+            talk,
+            printed: String::new(),
+            diagnostics: Diagnostics::default(),
+            arrived: Arc::default(),
+            unanswered: Arc::default(),
+        }
     }
 
-    /// Keeps what was printed for messages, without our own marker.
-    fn set_down(&mut self) {
-        let printed = std::mem::take(&mut self.printed);
-        let printed = match &self.talk.prompt {
-            Some(Prompt::Marker(marker)) => printed.replace(marker.as_str(), ""),
-            _ => printed,
-        };
-        self.diagnostics.add(printed.as_bytes());
+    #[test]
+    fn what_asks_in_another_way_is_known_before_the_helper_ends() {
+        let mut conversation = conversation(Some(Prompt::of_account(&["assword:"])));
+        assert_eq!(conversation.hear("Your temporary ident"), None);
+        assert_eq!(conversation.hear("ity? "), None);
+        assert_eq!(conversation.diagnostics.text(), "Your temporary identity?");
+    }
+
+    #[test]
+    fn what_came_before_a_question_is_told_apart_from_it() {
+        let mut endings = conversation(Some(Prompt::of_account(&["assword:"])));
+        assert_eq!(endings.hear("Last failure: today\r\nPass"), None);
+        assert_eq!(endings.hear("word: ").unwrap().text, "Password:");
+        assert_eq!(endings.diagnostics.text(), "Last failure: today");
+        let mut marker = conversation(Some(Prompt::Marker("5eed".into())));
+        assert!(marker.hear("Sorry, try again.\r\n5eed").is_some());
+        assert_eq!(marker.diagnostics.text(), "Sorry, try again.");
     }
 }

@@ -9,6 +9,10 @@ use super::{ArgumentError, Kind, Plan, Start};
 #[derive(Debug)]
 pub(super) struct Incus;
 
+/// Which server and project.
+const DECIDED_BY: &[&str] =
+    &["INCUS_CONF", "INCUS_DIR", "INCUS_SOCKET", "INCUS_REMOTE", "INCUS_PROJECT", "HOME"];
+
 impl Kind for Incus {
     fn name(&self) -> &'static str {
         "incus"
@@ -30,6 +34,10 @@ impl Kind for Incus {
     fn plan(&self, argument: &str, start: &Start) -> Plan {
         let words = ["incus", "exec", "--mode=non-interactive", argument, "--"];
         Plan::of(start.words_behind(&words))
+    }
+
+    fn decided_by(&self) -> &'static [&'static str] {
+        DECIDED_BY
     }
 }
 

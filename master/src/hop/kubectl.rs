@@ -32,6 +32,9 @@ fn place(argument: &str) -> Place<'_> {
     }
 }
 
+/// Which cluster, and who one is there.
+const DECIDED_BY: &[&str] = &["KUBECONFIG", "AWS_PROFILE", "HOME"];
+
 impl Kind for Kubectl {
     fn name(&self) -> &'static str {
         "kubectl"
@@ -71,6 +74,10 @@ impl Kind for Kubectl {
         }
         words.push("--");
         Plan::of(start.words_behind(&words))
+    }
+
+    fn decided_by(&self) -> &'static [&'static str] {
+        DECIDED_BY
     }
 }
 

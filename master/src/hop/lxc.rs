@@ -9,6 +9,9 @@ use super::{ArgumentError, Kind, Plan, Start};
 #[derive(Debug)]
 pub(super) struct Lxc;
 
+/// Whose containers: those of an account are below its home.
+const DECIDED_BY: &[&str] = &["HOME"];
+
 impl Kind for Lxc {
     fn name(&self) -> &'static str {
         "lxc"
@@ -25,6 +28,10 @@ impl Kind for Lxc {
     fn plan(&self, argument: &str, start: &Start) -> Plan {
         let words = ["lxc-attach", "--clear-env", "--name", argument, "--"];
         Plan::of(start.words_behind(&words))
+    }
+
+    fn decided_by(&self) -> &'static [&'static str] {
+        DECIDED_BY
     }
 }
 

@@ -83,6 +83,13 @@ pub trait Kind: fmt::Debug + Sync {
     fn is_first_only(&self) -> bool {
         false
     }
+
+    /// Variables that say where it leads, on the master's own host: there it gets the environment
+    /// of its caller, and callers for whom these differ do not share it. Where there are none, it
+    /// gets that of a login and nothing of a caller's.
+    fn decided_by(&self) -> &'static [&'static str] {
+        &[]
+    }
 }
 
 /// Kinds are the same when their names are.
@@ -199,6 +206,15 @@ mod tests {
             }
             let long = "a".repeat(argument::MAX_ARGUMENT + 1);
             assert!(kind.check(&long).is_err(), "{}", kind.name());
+        }
+    }
+
+    #[test]
+    fn any_of_the_others_can_be_what_exec_runs() {
+        let of_exec = exec::Exec.decided_by();
+        for kind in KINDS {
+            let missing = kind.decided_by().iter().find(|name| !of_exec.contains(name));
+            assert_eq!(missing, None, "{}", kind.name());
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use fakessh_protocol::message::HelperTerminal;
+use fakessh_protocol::message::{HelperTerminal, QuestionKind};
 
 use super::argument::check_word;
 use super::{ArgumentError, Kind, Plan, Prompt, Start};
@@ -37,6 +37,9 @@ const LINE: &[&str] = &["?", "or the fingerprint:"];
 /// `ssh OPTIONS [-p PORT] [-l USER] -- HOST LINE`, with a terminal on which it asks for itself.
 #[derive(Debug)]
 pub(super) struct Openssh;
+
+/// Who logs in, as far as the environment says it.
+const DECIDED_BY: &[&str] = &["SSH_AUTH_SOCK", "KRB5CCNAME", "HOME"];
 
 impl Kind for Openssh {
     fn name(&self) -> &'static str {
@@ -73,7 +76,11 @@ impl Kind for Openssh {
         argv.push(start.line());
         Plan {
             terminal: HelperTerminal::Controlling,
-            prompt: Some(Prompt::Endings { secret: SECRET, line: LINE }),
+            prompt: Some(Prompt::Endings {
+                secret: SECRET,
+                line: LINE,
+                kind: QuestionKind::Secret,
+            }),
             ..Plan::of(argv.into_iter().map(Into::into).collect())
         }
     }
@@ -81,12 +88,14 @@ impl Kind for Openssh {
     fn is_first_only(&self) -> bool {
         true
     }
+
+    fn decided_by(&self) -> &'static [&'static str] {
+        DECIDED_BY
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use fakessh_protocol::message::QuestionKind;
-
     use super::super::tests::{argv, start, wrong_at};
     use super::*;
 
@@ -123,7 +132,7 @@ mod tests {
             "Enter PIN for ECDSA-SK key /home/a/.ssh/id_sk: ",
         ];
         for printed in secret {
-            assert_eq!(kind(printed), Some(QuestionKind::HopSecret), "{printed:?}");
+            assert_eq!(kind(printed), Some(QuestionKind::Secret), "{printed:?}");
         }
         let line = [
             "Are you sure you want to continue connecting (yes/no/[fingerprint])? ",

@@ -10,6 +10,16 @@ use super::{ArgumentError, Kind, Plan, Start};
 #[derive(Debug)]
 pub(super) struct Podman;
 
+/// Which engine and whose storage: podman(1), containers.conf(5), containers-storage.conf(5).
+const DECIDED_BY: &[&str] = &[
+    "CONTAINER_HOST",
+    "CONTAINER_CONNECTION",
+    "CONTAINER_SSHKEY",
+    "CONTAINERS_CONF",
+    "CONTAINERS_STORAGE_CONF",
+    "HOME",
+];
+
 impl Kind for Podman {
     fn name(&self) -> &'static str {
         "podman"
@@ -31,6 +41,10 @@ impl Kind for Podman {
         }
         words.push(container);
         Plan::of(start.words_behind(&words))
+    }
+
+    fn decided_by(&self) -> &'static [&'static str] {
+        DECIDED_BY
     }
 }
 

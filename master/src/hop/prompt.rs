@@ -13,19 +13,27 @@ pub enum Prompt {
         secret: &'static [&'static str],
         /// What asks for something that may be seen; looked for first.
         line: &'static [&'static str],
+        /// As what a password is asked for: [`QuestionKind::HopSecret`] where it is one of an
+        /// account of that host, which `--password-file` holds.
+        kind: QuestionKind,
     },
 }
 
 /// What a helper asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// [`QuestionKind::HopSecret`] or [`QuestionKind::Line`].
+    /// What answers it.
     pub kind: QuestionKind,
     /// The helper's own words, without control characters; empty where they are our marker.
     pub text: String,
 }
 
 impl Prompt {
+    /// By how a line ends that asks for the password of an account, and by nothing else.
+    pub(super) fn of_account(secret: &'static [&'static str]) -> Prompt {
+        Prompt::Endings { secret, line: &[], kind: QuestionKind::HopSecret }
+    }
+
     /// What is asked at the end of what the helper has printed since it was last answered.
     pub fn asked(&self, printed: &str) -> Option<Asked> {
         match self {
@@ -33,13 +41,13 @@ impl Prompt {
                 let asked = Asked { kind: QuestionKind::HopSecret, text: String::new() };
                 printed.contains(marker.as_str()).then_some(asked)
             }
-            Prompt::Endings { secret, line } => {
+            Prompt::Endings { secret, line, kind } => {
                 // A line feed ends a line, and what ends it with a carriage return starts anew.
                 let last = printed.rsplit(['\n', '\r']).next().unwrap_or_default().trim_end();
                 let ends = |endings: &[&str]| endings.iter().any(|ending| last.ends_with(ending));
                 let kind = match () {
                     () if ends(line) => QuestionKind::Line,
-                    () if ends(secret) => QuestionKind::HopSecret,
+                    () if ends(secret) => *kind,
                     () => return None,
                 };
                 Some(Asked { kind, text: last.replace(char::is_control, "").trim().to_owned() })
@@ -52,7 +60,11 @@ impl Prompt {
 mod tests {
     use super::*;
 
-    const ENDINGS: Prompt = Prompt::Endings { secret: &["assword:"], line: &["(yes/no)?"] };
+    const ENDINGS: Prompt = Prompt::Endings {
+        secret: &["assword:"],
+        line: &["(yes/no)?"],
+        kind: QuestionKind::HopSecret,
+    };
 
     fn text(printed: &str) -> Option<String> {
         ENDINGS.asked(printed).map(|asked| asked.text)

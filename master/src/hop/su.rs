@@ -42,7 +42,7 @@ impl Kind for Su {
             // `-` keeps it from the account's sessions: su clears the environment.
             environment: &[("LC_ALL", "C")],
             terminal: HelperTerminal::Whole,
-            prompt: Some(Prompt::Endings { secret: SECRET, line: &[] }),
+            prompt: Some(Prompt::of_account(SECRET)),
         }
     }
 }

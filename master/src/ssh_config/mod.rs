@@ -11,6 +11,7 @@ mod tokens;
 mod without_ssh;
 
 pub use destination::{DestinationError, MAX_JUMPS, parse_destination, parse_proxy_jump};
+pub(crate) use openssh::is_run_directory;
 pub use openssh::{ConfigError, resolve};
 pub use resolved::{AddressFamily, Algorithms, Resolved, StrictHostKeyChecking};
 pub use tokens::expand_proxy_command;

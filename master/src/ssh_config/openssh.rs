@@ -306,7 +306,7 @@ fn is_program(path: &Path) -> bool {
 }
 
 /// A directory that holds our shim holds the socket of its master, too.
-fn is_run_directory(directory: &Path) -> bool {
+pub(crate) fn is_run_directory(directory: &Path) -> bool {
     directory.join("master").metadata().is_ok_and(|found| found.file_type().is_socket())
 }
 

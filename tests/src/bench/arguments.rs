@@ -4,19 +4,25 @@ use std::path::PathBuf;
 
 use super::measure;
 
-/// What `--help` prints.
-pub const USAGE: &str = "\
+/// What `--help` prints, with the names of the measures in the place of `@MEASURES@`.
+const USAGE: &str = "\
 Usage: bench [--short] [--json FILE] [MEASURE...]
 
 Measures fakessh against ControlMaster and plain ssh on servers of its own, and prints one table.
 Needs the programs ssh, sshd, rsync, git and sftp.
 
-  MEASURE      L1 L2 L3 R1 C1 T1 T2 F1 K1 M1 M2 B1; all of them without one
+  MEASURE      @MEASURES@; all of them without one
   --short      fewer and smaller, to see that everything works; its figures mean little
   --json FILE  write the same as JSON
 
 The program is $FAKESSH_BIN, or the one beside this one.
 ";
+
+/// How the program is used.
+pub fn usage() -> String {
+    let names: Vec<&str> = measure::ALL.iter().map(|measure| measure.id).collect();
+    USAGE.replace("@MEASURES@", &names.join(" "))
+}
 
 /// What is to be measured.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -89,5 +95,6 @@ mod tests {
         assert_eq!(some.json, Some("f".into()));
         assert!(Arguments::default().selects("B1"));
         assert!(parsed(&["L9"]).is_err() && parsed(&["--json"]).is_err());
+        assert!(measure::ALL.iter().all(|measure| usage().contains(measure.id)));
     }
 }

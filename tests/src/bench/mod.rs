@@ -62,7 +62,7 @@ impl Bench {
     }
 }
 
-/// The program `bench`: see [`arguments::USAGE`]. Fails where a measure could not be taken, and
+/// The program `bench`: see [`arguments::usage`]. Fails where a measure could not be taken, and
 /// never for what it measured.
 pub fn main() -> ExitCode {
     match arguments::parse(std::env::args().skip(1)) {
@@ -70,11 +70,11 @@ pub fn main() -> ExitCode {
         Ok(Parsed::Driver) => driver::main(),
         Ok(Parsed::Produce(bytes)) => stream::produce(bytes),
         Ok(Parsed::Help) => {
-            print!("{}", arguments::USAGE);
+            print!("{}", arguments::usage());
             ExitCode::SUCCESS
         }
         Err(mistake) => {
-            eprintln!("bench: {mistake}\n{}", arguments::USAGE);
+            eprintln!("bench: {mistake}\n{}", arguments::usage());
             ExitCode::from(2)
         }
     }
