@@ -25,7 +25,7 @@ impl Played {
             self.slave.receive(&frame).unwrap();
         }
         while let Some(Transmit::Control(frame)) = self.slave.transmit() {
-            self.driver.feed(frame.into()).unwrap();
+            self.driver.feed(Bytes::copy_from_slice(&frame)).unwrap();
         }
     }
 }
