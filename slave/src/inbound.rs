@@ -188,8 +188,6 @@ impl Slave {
             }
             Event::Reset(handle) => self.stdin_was_cut(handle),
             Event::Stopped(handle) => self.close_output(handle),
-            // Credit by itself gives the handle its turn.
-            Event::Writable(_) => {}
         }
         Ok(Step::Took(used))
     }

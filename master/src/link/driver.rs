@@ -348,7 +348,6 @@ impl Driver {
                     outbox.underway.close();
                 }
             }
-            Event::Writable(_) => {}
         }
         Ok(())
     }
