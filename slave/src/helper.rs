@@ -17,10 +17,10 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use crate::carried::Carried;
-use crate::poll::{Interest, Part, Poll};
+use crate::poll::{Part, Poll};
 use crate::program::{self, Launcher, Program};
 use crate::serve::Slave;
-use crate::session::Session;
+use crate::session::{Session, Source};
 use crate::subsystem::is_executable;
 use crate::sys;
 use crate::terminal::{Ends, Pty};
@@ -174,11 +174,7 @@ impl Slave {
             return;
         }
         let more = output.discover();
-        output.ended = true;
-        let is_unwatched = output.pipe.watch(&self.poll, Interest::Nothing).is_ok();
-        if output.offered == 0 || !is_unwatched {
-            *slot = None;
-        }
+        Source::end(slot, &self.poll);
         self.mux.offer(handle, more);
         self.mux.finish(handle);
     }
