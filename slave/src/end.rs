@@ -17,7 +17,7 @@ use crate::members::{self, Whom};
 use crate::poll::{Interest, Part, Token};
 use crate::program;
 use crate::serve::Slave;
-use crate::session::Stdin;
+use crate::session::Sink;
 
 /// How long a program that was hung up may take to end by itself: enough to remove its temporary
 /// files (rsync does), short enough that a master that reconnects does not meet it.
@@ -38,7 +38,7 @@ struct Sentence {
     entry: Entry,
     due: Instant,
     /// Held, and not written any more.
-    _stdin: Option<Stdin>,
+    _stdin: Option<Sink>,
 }
 
 impl Doomed {
@@ -47,7 +47,7 @@ impl Doomed {
         self.queue.front().map(|sentence| sentence.due)
     }
 
-    fn add(&mut self, pid: Pid, control: Handle, entry: Entry, stdin: Option<Stdin>) {
+    fn add(&mut self, pid: Pid, control: Handle, entry: Entry, stdin: Option<Sink>) {
         let due = Instant::now() + GRACE;
         self.queue.push_back(Sentence { pid, control, entry, due, _stdin: stdin });
         self.untold += 1;

@@ -13,7 +13,7 @@ use crate::link::reopen;
 use crate::poll::{Interest, Part, Token, Watched};
 use crate::program;
 use crate::serve::Slave;
-use crate::session::{Output, Stdin};
+use crate::session::{Sink, Source};
 
 /// The device number of `/dev/null`.
 const NULL_DEVICE: (u32, u32) = (1, 3);
@@ -21,8 +21,8 @@ const NULL_DEVICE: (u32, u32) = (1, 3);
 /// Our ends of a shim's standard descriptors.
 #[derive(Debug, Default)]
 pub(crate) struct Stdio {
-    pub(crate) source: Option<Output>,
-    pub(crate) sinks: [Option<Stdin>; 2],
+    pub(crate) source: Option<Source>,
+    pub(crate) sinks: [Option<Sink>; 2],
 }
 
 impl Slave {
@@ -45,7 +45,7 @@ impl Slave {
     /// A source of what `fd` gives; `None` where that is nothing. A pipe of our own is in between
     /// in any case: others may read from `fd`, and what was offered must be there when its turn
     /// has come.
-    fn make_source(&mut self, control: Handle, fd: OwnedFd) -> io::Result<Option<Output>> {
+    fn make_source(&mut self, control: Handle, fd: OwnedFd) -> io::Result<Option<Source>> {
         let mode = rustix::fs::fcntl_getfl(&fd)? & OFlags::ACCMODE;
         // nohup(1) makes a standard input that can't be read. It has nothing to give.
         if mode == OFlags::WRONLY || kind(&fd) == Kind::Null {
@@ -55,29 +55,29 @@ impl Slave {
         let mut pipe = Watched::new(ours, Token::Session(control, Part::Stdin));
         pipe.watch(&self.poll, Interest::Read)?;
         self.porters.start((control, Part::StdinPorter), fd, theirs, &self.poll)?;
-        Ok(Some(Output::new(pipe)))
+        Ok(Some(Source::new(pipe)))
     }
 
     /// A sink for `fd`.
-    fn make_sink(&mut self, control: Handle, part: Part, fd: OwnedFd) -> io::Result<Option<Stdin>> {
+    fn make_sink(&mut self, control: Handle, part: Part, fd: OwnedFd) -> io::Result<Option<Sink>> {
         let token = Token::Session(control, part);
         let kind = kind(&fd);
         if kind == Kind::Null {
             // It takes everything, always, and can't be waited for.
-            return Ok(Some(Stdin::new(Watched::new(fd, token))));
+            return Ok(Some(Sink::new(Watched::new(fd, token))));
         }
         if kind == Kind::NamelessPipe
             && let Ok(own) = reopen(fd.as_fd(), OFlags::WRONLY)
         {
             let mut pipe = Watched::new(own, token);
             pipe.watch(&self.poll, Interest::End)?;
-            return Ok(Some(Stdin::new(pipe)));
+            return Ok(Some(Sink::new(pipe)));
         }
         let (theirs, ours) = program::pipe_to_program()?;
         let mut pipe = Watched::new(ours, token);
         pipe.watch(&self.poll, Interest::End)?;
         self.porters.start((control, porter_of(part)), theirs, fd, &self.poll)?;
-        Ok(Some(Stdin::new(pipe)))
+        Ok(Some(Sink::new(pipe)))
     }
 }
 

@@ -13,15 +13,15 @@ use std::process::Command;
 
 use fakessh_protocol::message::{Helper, HelperTerminal, Refusal, RefusalReason};
 use fakessh_protocol::wire::Handle;
-use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
 use crate::carried::Carried;
-use crate::poll::{Interest, Part, Poll};
+use crate::poll::{Part, Poll};
 use crate::program::{self, Launcher, Program};
 use crate::serve::Slave;
-use crate::session::Session;
+use crate::session::{Session, Source};
+use crate::subsystem::is_executable;
 use crate::sys;
 use crate::terminal::{Ends, Pty};
 
@@ -61,12 +61,8 @@ impl Launcher {
             return Err(Refusal { reason: RefusalReason::Other, message });
         };
         let name = OsStr::from_bytes(name);
-        let given = variables.iter().rev().find(|(name, _)| name == b"PATH");
-        let path = match given {
-            Some((_, value)) => OsStr::from_bytes(value),
-            None => self.variable("PATH").unwrap_or_default(),
-        };
-        let mut command = Command::new(find(name, path)?);
+        let path = self.value(variables, "PATH").unwrap_or_default();
+        let mut command = Command::new(find(name, &path)?);
         command.arg0(name).args(arguments.iter().map(|argument| OsStr::from_bytes(argument)));
         self.prepare(&mut command, variables);
         // Helpers are the master's own. On its host they read the files of whoever called it.
@@ -83,9 +79,9 @@ impl Launcher {
                 name.to_string_lossy()
             ),
         })?;
-        let pty = match Pty::open() {
-            _ if helper.terminal == HelperTerminal::None => None,
-            Ok(pty) => Some(pty),
+        let wants_terminal = helper.terminal != HelperTerminal::None;
+        let pty = match wants_terminal.then(Pty::open).transpose() {
+            Ok(pty) => pty,
             Err(error @ (Errno::MFILE | Errno::NFILE)) => return Err(failed(&error.into())),
             Err(_) if helper.terminal == HelperTerminal::Controlling => None,
             Err(error) => {
@@ -137,7 +133,7 @@ fn find(name: &OsStr, path: &OsStr) -> Result<PathBuf, Refusal> {
     let found = directories.find_map(|directory| {
         // What is relative, or empty, means a directory of whoever set it, and not ours.
         let path = Path::new(OsStr::from_bytes(directory)).join(name);
-        (path.is_absolute() && !name.is_empty() && can_run(&path)).then_some(path)
+        (path.is_absolute() && !name.is_empty() && is_executable(&path)).then_some(path)
     });
     found.ok_or_else(|| {
         let mut message = OsString::from("the target has no program ");
@@ -146,10 +142,6 @@ fn find(name: &OsStr, path: &OsStr) -> Result<PathBuf, Refusal> {
         let message = message.to_string_lossy().into_owned();
         Refusal { reason: RefusalReason::NotFound, message }
     })
-}
-
-fn can_run(path: &Path) -> bool {
-    access(path, Access::EXEC_OK).is_ok() && path.is_file()
 }
 
 impl Session {
@@ -185,11 +177,7 @@ impl Slave {
             return;
         }
         let more = output.discover();
-        output.ended = true;
-        let is_unwatched = output.pipe.watch(&self.poll, Interest::Nothing).is_ok();
-        if output.offered == 0 || !is_unwatched {
-            *slot = None;
-        }
+        Source::end(slot, &self.poll);
         self.mux.offer(handle, more);
         self.mux.finish(handle);
     }

@@ -114,10 +114,10 @@ impl Slave {
         let from = self.inbound.start;
         self.inbound.start += len;
         self.mux.took(len);
-        if let Some(stdin) = self.sessions.stdin(handle) {
-            match stdin.give(&self.poll, &self.inbound.buffer[from..from + len]) {
+        if let Some(sink) = self.sessions.sink(handle) {
+            match sink.give(&self.poll, &self.inbound.buffer[from..from + len]) {
                 Ok(given) => self.mux.consumed(handle, given),
-                Err(_) => self.stdin_broke(handle),
+                Err(_) => self.sink_broke(handle),
             }
         }
         Step::Took(len)
@@ -132,9 +132,9 @@ impl Slave {
         len: usize,
         patience: &mut Option<Duration>,
     ) -> Result<Step, LinkEnd> {
-        while let Some(stdin) = self.sessions.stdin(handle) {
-            if stdin.is_drained() {
-                match self.link_in.splice_into(&stdin.pipe, len) {
+        while let Some(sink) = self.sessions.sink(handle) {
+            if sink.is_drained() {
+                match self.link_in.splice_into(&sink.pipe, len) {
                     Ok(Some(0)) => return Err(LinkEnd::Closed),
                     Ok(Some(moved)) => {
                         self.clock.heard();
@@ -146,7 +146,7 @@ impl Slave {
                     Err(Errno::AGAIN) => {}
                     Ok(None) => break,
                     Err(_) => {
-                        self.stdin_broke(handle);
+                        self.sink_broke(handle);
                         break;
                     }
                 }
@@ -159,7 +159,7 @@ impl Slave {
                 return Ok(Step::Enough);
             };
             thread::sleep(pause);
-            self.drain_stdin(handle);
+            self.drain_sink(handle);
         }
         self.keep_payload(handle, len)
     }
@@ -174,10 +174,10 @@ impl Slave {
         };
         self.clock.heard();
         self.mux.took(len);
-        if let Some(stdin) = self.sessions.stdin(handle) {
-            match stdin.give(&self.poll, &self.scratch[..len]) {
+        if let Some(sink) = self.sessions.sink(handle) {
+            match sink.give(&self.poll, &self.scratch[..len]) {
                 Ok(given) => self.mux.consumed(handle, given),
-                Err(_) => self.stdin_broke(handle),
+                Err(_) => self.sink_broke(handle),
             }
         }
         Ok(Step::Took(len))
@@ -206,26 +206,24 @@ impl Slave {
                 ToSlave::Settings(_) => {}
             },
             Event::Eof(handle) => {
-                if let Some(stdin) = self.sessions.stdin(handle) {
-                    stdin.ending = true;
-                    if stdin.is_drained() {
-                        self.close_stdin(handle);
+                if let Some(sink) = self.sessions.sink(handle) {
+                    sink.ending = true;
+                    if sink.is_drained() {
+                        self.close_sink(handle);
                     }
                 }
             }
             Event::Reset(handle) => self.stdin_was_cut(handle),
-            Event::Stopped(handle) => self.close_output(handle),
-            // Credit by itself gives the handle its turn.
-            Event::Writable(_) => {}
+            Event::Stopped(handle) => self.close_source(handle),
         }
         Ok(Step::Took(used))
     }
 
-    fn close_stdin(&mut self, handle: Handle) {
+    fn close_sink(&mut self, handle: Handle) {
         if let Some((session, Part::Stdin)) = self.sessions.of(handle) {
             session.stdin = None;
         }
-        self.close_sink(handle);
+        self.close_raised_sink(handle);
     }
 
     /// The invoker's side of a program's input broke: to the program a closed pipe would look like
@@ -239,36 +237,36 @@ impl Slave {
     }
 
     /// The program reads no more: the master shall know, also where it sends nothing.
-    pub(crate) fn stdin_broke(&mut self, handle: Handle) {
-        self.close_stdin(handle);
+    pub(crate) fn sink_broke(&mut self, handle: Handle) {
+        self.close_sink(handle);
         self.mux.stop(handle);
     }
 
-    /// There is room again in a program's stdin.
-    pub(crate) fn drain_stdin(&mut self, handle: Handle) {
-        let Some(stdin) = self.sessions.stdin(handle) else { return };
-        match stdin.drain(&self.poll) {
+    /// There is room again in a sink.
+    pub(crate) fn drain_sink(&mut self, handle: Handle) {
+        let Some(sink) = self.sessions.sink(handle) else { return };
+        match sink.drain(&self.poll) {
             Ok(given) => {
-                let over = stdin.ending && stdin.is_drained();
+                let over = sink.ending && sink.is_drained();
                 self.mux.consumed(handle, given);
                 if over {
-                    self.close_stdin(handle);
+                    self.close_sink(handle);
                 }
             }
-            Err(_) => self.stdin_broke(handle),
+            Err(_) => self.sink_broke(handle),
         }
     }
 
     /// The master wants no more of an output: the program is to notice with its next write.
-    fn close_output(&mut self, handle: Handle) {
-        if let Some(output) = self.sessions.output(handle) {
+    fn close_source(&mut self, handle: Handle) {
+        if let Some(output) = self.sessions.source(handle) {
             *output = None;
         }
         if let Some((session, _)) = self.sessions.of(handle) {
             let control = session.handles.control;
             self.settle(control);
         }
-        self.close_source(handle);
+        self.close_raised_source(handle);
     }
 }
 

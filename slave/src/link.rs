@@ -7,13 +7,13 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::PollFlags;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::SpliceFlags;
 
-use crate::poll::{Token, Watched};
+use crate::poll::{Token, Watched, look};
 
 /// What a link's pipe is made to hold, the first that the target allows: as much as an
 /// unprivileged user gets by default (`/proc/sys/fs/pipe-max-size`), then less.
@@ -172,9 +172,7 @@ impl Direction {
     }
 
     fn ask(&self, events: PollFlags) -> Result<(), Errno> {
-        let mut asked = [PollFd::new(&self.watched, events)];
-        let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
-        if poll(&mut asked, Some(&now))? == 0 { Err(Errno::AGAIN) } else { Ok(()) }
+        if look(&self.watched, events).is_empty() { Err(Errno::AGAIN) } else { Ok(()) }
     }
 }
 

@@ -141,7 +141,7 @@ impl Slave {
 
     /// Moves payload from the program's pipe to the link.
     fn send_payload(&mut self, handle: Handle, len: usize) -> Result<usize, Errno> {
-        if let Some(output) = self.sessions.output(handle).and_then(Option::as_mut) {
+        if let Some(output) = self.sessions.source(handle).and_then(Option::as_mut) {
             match self.link_out.splice_from(&output.pipe, len) {
                 Ok(Some(moved)) if moved > 0 => {
                     self.outbound.payload = (moved < len).then_some((handle, len - moved));
@@ -172,7 +172,7 @@ impl Slave {
         let from = buffer.len();
         buffer.resize(from + len, 0);
         let mut filled = 0;
-        if let Some(output) = self.sessions.output(handle).and_then(Option::as_mut) {
+        if let Some(output) = self.sessions.source(handle).and_then(Option::as_mut) {
             while filled < len {
                 match rustix::io::read(&output.pipe, &mut buffer[from + filled..]) {
                     Err(Errno::INTR) => {}
@@ -184,7 +184,7 @@ impl Slave {
         if filled == len {
             return self.sent(handle, len);
         }
-        if let Some(slot) = self.sessions.output(handle) {
+        if let Some(slot) = self.sessions.source(handle) {
             *slot = None;
         }
         self.mux.reset(handle);
@@ -192,7 +192,7 @@ impl Slave {
 
     /// So many bytes have left a program's pipe.
     fn sent(&mut self, handle: Handle, len: usize) {
-        let Some(slot) = self.sessions.output(handle) else { return };
+        let Some(slot) = self.sessions.source(handle) else { return };
         let Some(output) = slot else { return };
         output.offered = output.offered.saturating_sub(len);
         if output.offered > 0 {

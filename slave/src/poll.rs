@@ -7,6 +7,7 @@ use std::time::Duration;
 use fakessh_protocol::wire::Handle;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
@@ -201,6 +202,14 @@ impl AsFd for Watched {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// What is the case of a descriptor now, of `events` and of its ends. Nothing is waited for.
+pub(crate) fn look(fd: impl AsFd, events: PollFlags) -> PollFlags {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut asked = [PollFd::new(&fd, events)];
+    let _ = rustix::event::poll(&mut asked, Some(&now));
+    asked[0].revents()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::poll::{Interest, Part, Poll, Ready, Token, Watched};
 use crate::porter::PorterEnd;
 use crate::run::{HANDLES, TURN, has_hung_up};
 use crate::serve::Slave;
-use crate::session::{Output, Sessions, Stdin};
+use crate::session::{Sessions, Sink, Source};
 
 /// Most raised sessions at once: what tools start in parallel, many times over. One takes up to
 /// seven descriptors and three processes here.
@@ -41,9 +41,9 @@ pub(crate) struct Raised {
     /// What the shim had no room for.
     untold: VecDeque<ToShim>,
     /// What comes from the shim's standard input.
-    source: Option<Output>,
+    source: Option<Source>,
     /// What goes to its standard output and error.
-    sinks: [Option<Stdin>; 2],
+    sinks: [Option<Sink>; 2],
     /// How the session ended. The shim is to hear it when all is written.
     verdict: Option<ToShim>,
     /// Why bytes are missing at our end. It is a worse end than any other.
@@ -78,14 +78,14 @@ impl Raised {
         }
     }
 
-    fn sink(&mut self, part: Part) -> &mut Option<Stdin> {
+    fn sink(&mut self, part: Part) -> &mut Option<Sink> {
         &mut self.sinks[usize::from(part == Part::Stderr)]
     }
 }
 
 impl Sessions {
     /// The slot of a raised session's sink.
-    pub(crate) fn sink(&mut self, handle: Handle) -> Option<&mut Option<Stdin>> {
+    pub(crate) fn raised_sink(&mut self, handle: Handle) -> Option<&mut Option<Sink>> {
         match place(handle)? {
             (control, part @ (Part::Stdout | Part::Stderr)) => {
                 Some(self.raised.get_mut(&control)?.sink(part))
@@ -95,7 +95,7 @@ impl Sessions {
     }
 
     /// The slot of a raised session's source.
-    pub(crate) fn source(&mut self, handle: Handle) -> Option<&mut Option<Output>> {
+    pub(crate) fn raised_source(&mut self, handle: Handle) -> Option<&mut Option<Source>> {
         match place(handle)? {
             (control, Part::Stdin) => Some(&mut self.raised.get_mut(&control)?.source),
             _ => None,
@@ -235,9 +235,9 @@ impl Slave {
             Part::Stdout | Part::Stderr => {
                 let handle = if part == Part::Stdout { stdout } else { stderr };
                 if ready.ended {
-                    self.stdin_broke(handle);
+                    self.sink_broke(handle);
                 } else if ready.writable {
-                    self.drain_stdin(handle);
+                    self.drain_sink(handle);
                 }
             }
             _ => return self.porter_ready(control, part),
@@ -255,12 +255,7 @@ impl Slave {
             self.mux.offer(stdin, more);
         }
         if ended {
-            output.ended = true;
-            // The end would be reported again and again.
-            let unwatched = output.pipe.watch(&self.poll, Interest::Nothing);
-            if output.offered == 0 || unwatched.is_err() {
-                raised.source = None;
-            }
+            Source::end(&mut raised.source, &self.poll);
             self.end_source(control);
         }
     }
@@ -299,15 +294,15 @@ impl Slave {
         if is_source {
             self.end_source(control);
         } else {
-            if self.sessions.sink(handle).is_some_and(|sink| sink.is_some()) {
-                self.stdin_broke(handle);
+            if self.sessions.raised_sink(handle).is_some_and(|sink| sink.is_some()) {
+                self.sink_broke(handle);
             }
             self.settle_raised(control);
         }
     }
 
     /// The master wants no more of a shim's standard input: whoever writes there is to notice.
-    pub(crate) fn close_source(&mut self, handle: Handle) {
+    pub(crate) fn close_raised_source(&mut self, handle: Handle) {
         let Some((control, Part::Stdin)) = place(handle) else { return };
         if let Some(raised) = self.sessions.raised.get_mut(&control) {
             raised.source = None;
@@ -316,7 +311,7 @@ impl Slave {
     }
 
     /// All that came for a sink is written, or its reader is gone.
-    pub(crate) fn close_sink(&mut self, handle: Handle) {
+    pub(crate) fn close_raised_sink(&mut self, handle: Handle) {
         let Some((control, part @ (Part::Stdout | Part::Stderr))) = place(handle) else { return };
         if let Some(raised) = self.sessions.raised.get_mut(&control) {
             *raised.sink(part) = None;
@@ -341,10 +336,10 @@ impl Slave {
         self.mux.reset(stdin);
         for handle in [stdout, stderr] {
             self.mux.stop(handle);
-            if let Some(Some(sink)) = self.sessions.sink(handle) {
+            if let Some(Some(sink)) = self.sessions.raised_sink(handle) {
                 sink.ending = true;
                 if sink.is_drained() {
-                    self.close_sink(handle);
+                    self.close_raised_sink(handle);
                 }
             }
         }

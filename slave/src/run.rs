@@ -14,13 +14,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use fakessh_protocol::message::{FIRST_RAISED, Handoff, Refusal, RefusalReason, Tool};
 use fakessh_protocol::wire::Handle;
 use fakessh_shim::datagram;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, socketpair};
 
 use crate::directory::RunDirectory;
 use crate::guardian::Left;
-use crate::poll::{Interest, Part, Poll, Token, Watched};
+use crate::poll::{Interest, Part, Poll, Token, Watched, look};
 use crate::program::Program;
 use crate::reserve::Reserve;
 use crate::serve::Slave;
@@ -102,7 +102,7 @@ impl Slave {
     /// Starts a tool, and the run that its `ssh` comes back to.
     ///
     /// # Errors
-    /// What the master is to be told. There is no run then.
+    /// What the master is to be told. The run, if there is one by then, is to be ended.
     pub(crate) fn start_tool(
         &mut self,
         control: Handle,
@@ -121,8 +121,7 @@ impl Slave {
         let run = Run::watch(control, made, ours, &self.poll).map_err(limit)?;
         let path = run.directory.path().to_owned();
         self.runs.by_tool.insert(control, run);
-        let started = self.launcher.start_tool(tool, variables, &path, &theirs);
-        started.inspect_err(|_| self.end_run(control, ""))
+        self.launcher.start_tool(tool, variables, &path, &theirs)
     }
 
     /// The tool's session is over. What it has left behind may hold the run.
@@ -322,10 +321,7 @@ fn receive(socket: &Watched, reserve: &mut Reserve) -> Received {
 
 /// Whether nobody is at the other end of a socket any more.
 pub(crate) fn has_hung_up(socket: impl AsFd) -> bool {
-    let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut asked = [PollFd::new(&socket, PollFlags::empty())];
-    let _ = poll(&mut asked, Some(&now));
-    asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+    look(socket, PollFlags::empty()).intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 /// Whether a connection is this account's, or root's, who may do everything anyway.

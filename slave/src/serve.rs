@@ -187,8 +187,8 @@ impl Slave {
                 self.note_exit(control);
                 self.settle(control);
             }
-            Part::Stdin if ready.ended => self.stdin_broke(handle),
-            Part::Stdin if ready.writable => self.drain_stdin(handle),
+            Part::Stdin if ready.ended => self.sink_broke(handle),
+            Part::Stdin if ready.writable => self.drain_sink(handle),
             Part::Stdin => {}
             Part::Terminal => session.serve_terminal(&self.poll),
             Part::Shim | Part::StdinPorter | Part::StdoutPorter | Part::StderrPorter => {}

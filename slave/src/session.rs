@@ -41,9 +41,9 @@ pub(crate) struct Session {
     /// How it ended. It stays unreaped while the session lasts, so that its number, which is that
     /// of its process group, can't become another's.
     pub(crate) exit: Option<ExitStatus>,
-    pub(crate) stdin: Option<Stdin>,
-    stdout: Option<Output>,
-    stderr: Option<Output>,
+    pub(crate) stdin: Option<Sink>,
+    stdout: Option<Source>,
+    stderr: Option<Source>,
     /// Whether it is a helper: its end does not wait for its standard error.
     pub(crate) is_helper: bool,
     /// What a helper asks on. It is closed, and hung up by that, with the session.
@@ -67,11 +67,11 @@ impl Session {
             let mut watched = Watched::new(fd, Token::Session(handles.control, part));
             watched.watch(poll, interest).map(|()| watched)
         };
-        let output = |fd, part| watched(fd, part, Interest::Read).map(Output::new);
+        let output = |fd, part| watched(fd, part, Interest::Read).map(Source::new);
         let is_helper = program.equipment.is_some();
         let Equipment { terminal, carried } = program.equipment.unwrap_or_default();
         let interest = if carried.is_some() { Interest::Write } else { Interest::End };
-        let stdin = Stdin {
+        let stdin = Sink {
             pipe: watched(program.stdin, Part::Stdin, interest)?,
             carried,
             buffer: VecDeque::new(),
@@ -95,7 +95,7 @@ impl Session {
     }
 
     /// The program's stdout or stderr, while it is open here.
-    pub(crate) fn output(&mut self, part: Part) -> &mut Option<Output> {
+    pub(crate) fn output(&mut self, part: Part) -> &mut Option<Source> {
         if part == Part::Stderr { &mut self.stderr } else { &mut self.stdout }
     }
 
@@ -115,9 +115,9 @@ impl Session {
     }
 }
 
-/// Our end of a program's standard input.
+/// What bytes of the link go to: a program's standard input, or a shim's standard output or error.
 #[derive(Debug)]
-pub(crate) struct Stdin {
+pub(crate) struct Sink {
     pub(crate) pipe: Watched,
     /// What goes there before anything that comes. Nobody has given credit for it.
     carried: Option<Carried>,
@@ -128,11 +128,11 @@ pub(crate) struct Stdin {
     enlarged: bool,
 }
 
-impl Stdin {
+impl Sink {
     /// For what is written to a descriptor that is not the slave's own pipe: it stays as large as
     /// it is.
-    pub(crate) fn new(pipe: Watched) -> Stdin {
-        Stdin { pipe, carried: None, buffer: VecDeque::new(), ending: false, enlarged: true }
+    pub(crate) fn new(pipe: Watched) -> Sink {
+        Sink { pipe, carried: None, buffer: VecDeque::new(), ending: false, enlarged: true }
     }
 
     /// Whether all that there is for the program is in its pipe.
@@ -172,7 +172,7 @@ impl Stdin {
     /// how much of the buffer that was.
     ///
     /// # Errors
-    /// As [`Stdin::give`].
+    /// As [`Sink::give`].
     pub(crate) fn drain(&mut self, poll: &Poll) -> Result<usize, Errno> {
         if let Some(carried) = &mut self.carried {
             match carried.give(&self.pipe) {
@@ -206,9 +206,10 @@ impl Stdin {
     }
 }
 
-/// Our end of a program's standard output or error.
+/// What bytes for the link come from: a program's standard output or error, or a shim's standard
+/// input.
 #[derive(Debug)]
-pub(crate) struct Output {
+pub(crate) struct Source {
     pub(crate) pipe: Watched,
     /// Bytes in the pipe that the mux knows of.
     pub(crate) offered: usize,
@@ -217,9 +218,9 @@ pub(crate) struct Output {
     enlarged: bool,
 }
 
-impl Output {
-    pub(crate) fn new(pipe: Watched) -> Output {
-        Output { pipe, offered: 0, ended: false, enlarged: false }
+impl Source {
+    pub(crate) fn new(pipe: Watched) -> Source {
+        Source { pipe, offered: 0, ended: false, enlarged: false }
     }
 
     /// How many bytes are in the pipe that were not offered. They are, from here on.
@@ -232,6 +233,16 @@ impl Output {
         let more = available.saturating_sub(self.offered);
         self.offered += more;
         more
+    }
+
+    /// What is offered is all: the end, which would be reported again and again, is listened to no
+    /// more. Gives the slot up where nothing is left, or that can't be.
+    pub(crate) fn end(slot: &mut Option<Source>, poll: &Poll) {
+        let Some(source) = slot else { return };
+        source.ended = true;
+        if source.pipe.watch(poll, Interest::Nothing).is_err() || source.offered == 0 {
+            *slot = None;
+        }
     }
 }
 
@@ -279,9 +290,9 @@ impl Sessions {
     }
 
     /// The open stdin that a handle goes to, or what takes its place in a raised session.
-    pub(crate) fn stdin(&mut self, handle: Handle) -> Option<&mut Stdin> {
+    pub(crate) fn sink(&mut self, handle: Handle) -> Option<&mut Sink> {
         if handle.0 >= FIRST_RAISED {
-            return self.sink(handle)?.as_mut();
+            return self.raised_sink(handle)?.as_mut();
         }
         match self.of(handle)? {
             (session, Part::Stdin) => session.stdin.as_mut(),
@@ -291,9 +302,9 @@ impl Sessions {
 
     /// The open stdout or stderr that a handle comes from, or what takes its place in a raised
     /// session.
-    pub(crate) fn output(&mut self, handle: Handle) -> Option<&mut Option<Output>> {
+    pub(crate) fn source(&mut self, handle: Handle) -> Option<&mut Option<Source>> {
         if handle.0 >= FIRST_RAISED {
-            return self.source(handle);
+            return self.raised_source(handle);
         }
         match self.of(handle)? {
             (session, part @ (Part::Stdout | Part::Stderr)) => Some(session.output(part)),

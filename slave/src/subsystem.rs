@@ -44,7 +44,7 @@ pub(crate) fn command(name: &str) -> Option<String> {
     }
     configured(&configuration, name).filter(|command| can_run(command)).or_else(|| {
         let usual = SFTP_SERVERS.iter().filter(|_| name == "sftp");
-        usual.copied().find(|path| is_executable(path)).map(str::to_owned)
+        usual.copied().find(|path| is_executable(Path::new(path))).map(str::to_owned)
     })
 }
 
@@ -74,12 +74,14 @@ fn split_word(text: &str) -> Option<(&str, &str)> {
 /// Whether a command's program exists. sshd's built-in server has no program.
 fn can_run(command: &str) -> bool {
     split_word(command).is_some_and(|(program, _)| {
-        program != "internal-sftp" && (!program.starts_with('/') || is_executable(program))
+        program != "internal-sftp"
+            && (!program.starts_with('/') || is_executable(Path::new(program)))
     })
 }
 
-fn is_executable(path: &str) -> bool {
-    access(path, Access::EXEC_OK).is_ok() && Path::new(path).is_file()
+/// Whether we may execute this file.
+pub(crate) fn is_executable(path: &Path) -> bool {
+    access(path, Access::EXEC_OK).is_ok() && path.is_file()
 }
 
 #[cfg(test)]

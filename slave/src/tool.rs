@@ -57,7 +57,7 @@ impl Launcher {
     }
 
     /// What a variable is for a program that gets `variables`.
-    fn value(&self, variables: &[(Vec<u8>, Vec<u8>)], name: &str) -> Option<OsString> {
+    pub(crate) fn value(&self, variables: &[(Vec<u8>, Vec<u8>)], name: &str) -> Option<OsString> {
         let given = variables.iter().rev().find(|(other, _)| other == name.as_bytes());
         let given = given.map(|(_, value)| OsStr::from_bytes(value));
         given.or_else(|| self.variable(name)).map(OsStr::to_owned)

@@ -354,7 +354,6 @@ impl Driver {
                     outbox.underway.close();
                 }
             }
-            Event::Writable(_) => {}
         }
         Ok(())
     }

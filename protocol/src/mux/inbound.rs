@@ -156,7 +156,8 @@ impl Mux {
             Kind::Credit => {
                 let mut granted = [0; 4];
                 granted.copy_from_slice(&payload);
-                self.credit(header.handle, u32::from_le_bytes(granted) as usize)
+                self.credit(header.handle, u32::from_le_bytes(granted) as usize)?;
+                Ok(None)
             }
             Kind::Ping => {
                 let mut nonce = [0; 8];
@@ -168,12 +169,14 @@ impl Mux {
         }
     }
 
-    fn credit(&mut self, handle: Handle, granted: usize) -> Result<Option<Event>, MuxError> {
+    fn credit(&mut self, handle: Handle, granted: usize) -> Result<(), MuxError> {
         // A handle that is closed here may not be so there yet.
-        let Some(sending) = self.sending.get_mut(&handle) else { return Ok(None) };
-        let writable = sending.credit(granted).ok_or(MuxError::CreditOverflow(handle))?;
+        let Some(sending) = self.sending.get_mut(&handle) else { return Ok(()) };
+        if !sending.credit(granted) {
+            return Err(MuxError::CreditOverflow(handle));
+        }
         self.queue_turn(handle);
-        Ok(writable.then_some(Event::Writable(handle)))
+        Ok(())
     }
 
     /// The sender waits for credit: the receiver may widen its window.

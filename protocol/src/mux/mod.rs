@@ -92,8 +92,6 @@ pub enum Event {
     /// The receiver wants no more of this handle; what was offered is forgotten, and the handle
     /// is closed. A data frame of it that was begun is sent to its end nevertheless.
     Stopped(Handle),
-    /// There is credit again on a handle that had no [`Mux::room`].
-    Writable(Handle),
 }
 
 /// The state of one end of a link.
@@ -210,13 +208,6 @@ impl Mux {
     /// Whether the receiving side of this handle is open: no end and no reset came.
     pub fn is_receiving(&self, handle: Handle) -> bool {
         self.receiving.contains_key(&handle)
-    }
-
-    /// How many more bytes can be offered on this handle before credit runs out; 0 where it is
-    /// not open. What is ready beyond this is worth offering, too: only then the receiver learns
-    /// that its window holds the stream up, and may widen it.
-    pub fn room(&self, handle: Handle) -> usize {
-        self.sending.get(&handle).map_or(0, Sending::room)
     }
 
     /// Most bytes that may be held of this handle at this time, 0 where it is not open to

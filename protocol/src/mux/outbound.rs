@@ -25,7 +25,8 @@ pub enum Transmit {
 
 impl Mux {
     /// The driver has `len` more bytes of this handle ready. Forgotten where it is not open, or
-    /// finished.
+    /// finished. What is beyond its credit is worth offering, too: only then the receiver learns
+    /// that its window holds the stream up, and may widen it.
     pub fn offer(&mut self, handle: Handle, len: usize) {
         if let Some(sending) = self.sending.get_mut(&handle) {
             sending.offer(len);

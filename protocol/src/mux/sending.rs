@@ -45,10 +45,6 @@ impl Sending {
         }
     }
 
-    pub(super) fn room(&self) -> usize {
-        self.credit.saturating_sub(self.offered)
-    }
-
     pub(super) fn offer(&mut self, len: usize) {
         if !self.finished {
             self.offered = self.offered.saturating_add(len);
@@ -79,16 +75,11 @@ impl Sending {
         }
     }
 
-    /// The receiver granted more. Says whether there is room where there was none; `None` where
-    /// it is more than any window.
-    pub(super) fn credit(&mut self, granted: usize) -> Option<bool> {
-        let had_room = self.room() > 0;
+    /// The receiver granted more. False where it is more than any window.
+    pub(super) fn credit(&mut self, granted: usize) -> bool {
         self.credit = self.credit.saturating_add(granted);
-        if self.credit > MAX_WINDOW as usize {
-            return None;
-        }
         // No receiver grants nothing; one that does gets no answer to it.
         self.blocked &= granted == 0;
-        Some(!had_room && granted > 0)
+        self.credit <= MAX_WINDOW as usize
     }
 }

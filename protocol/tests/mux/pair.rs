@@ -361,7 +361,6 @@ impl Peer {
                 source.ready.clear();
                 assert!(!self.mux.is_sending(handle));
             }
-            Event::Writable(handle) => assert!(self.mux.is_sending(handle)),
         }
     }
 

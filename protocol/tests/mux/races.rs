@@ -1,6 +1,6 @@
 //! Ends that cross on the way, and credit that comes late.
 
-use fakessh_protocol::mux::{Event, INITIAL_WINDOW, Mux, MuxError, Transmit};
+use fakessh_protocol::mux::{INITIAL_WINDOW, Mux, MuxError, Transmit};
 use fakessh_protocol::wire::{Handle, Header, Kind};
 
 use crate::pair::{End, Pair, Side};
@@ -88,19 +88,6 @@ fn credit_and_stop_for_a_handle_that_is_closed_here_are_nothing() {
         assert_eq!(mux.receive(&frame(kind, payload)).unwrap().1, None);
     }
     assert_eq!(mux.transmit(), None);
-}
-
-#[test]
-fn a_writer_that_heeds_room_is_told_when_there_is_some() {
-    let mut mux = Mux::new();
-    mux.open_sending(HANDLE).unwrap();
-    mux.offer(HANDLE, mux.room(HANDLE));
-    assert_eq!(mux.room(HANDLE), 0);
-    // The offered bytes are still here: credit is left, room is not.
-    let credit = frame(Kind::Credit, &1000u32.to_le_bytes());
-    assert_eq!(mux.receive(&credit).unwrap().1, Some(Event::Writable(HANDLE)));
-    assert_eq!(mux.room(HANDLE), 1000);
-    assert_eq!(mux.receive(&credit).unwrap().1, None);
 }
 
 #[test]

@@ -362,7 +362,6 @@ impl Master {
                     self.sources.remove(&handle);
                     self.stopped.push(handle);
                 }
-                Some(Event::Writable(_)) => {}
                 Some(Event::Message(handle, payload)) => match wire::decode(&payload).unwrap() {
                     ToMaster::Hello(hello) => self.hello = Some(hello),
                     ToMaster::Exited(status) => {
