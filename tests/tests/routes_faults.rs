@@ -20,7 +20,7 @@ fn refused(lab: &Lab, route: &str) -> String {
 
 #[test]
 fn a_mistake_in_a_route_is_shown_with_a_caret() {
-    let lab = LAB.get();
+    let lab = Lab::start();
     for (route, under) in [
         ("remote++sudo", '+'),
         ("remote+docker:", ':'),

@@ -2,7 +2,7 @@
 
 use fakessh_shim::parse::matches_pattern;
 use hmac::{Hmac, KeyInit, Mac};
-use russh::keys::ssh_key::known_hosts::{Entry, HostPatterns, Marker};
+use russh::keys::ssh_key::known_hosts::{HostPatterns, Marker};
 use russh::keys::{Algorithm, PublicKey};
 use sha1::Sha1;
 
@@ -10,57 +10,63 @@ use sha1::Sha1;
 /// 2800 bytes.
 const MAX_LINE: usize = 16 * 1024;
 
+/// How a name begins that is hashed.
+const HASHED: &str = "|1|";
+
 /// A line that holds a key, and the number of the line from 1.
 pub(super) struct Line {
     pub(super) number: usize,
-    entry: Entry,
+    pub(super) key: PublicKey,
+    marker: Option<Marker>,
 }
 
 impl Line {
-    pub(super) fn key(&self) -> &PublicKey {
-        self.entry.public_key()
-    }
-
     pub(super) fn is_plain(&self) -> bool {
-        self.entry.marker().is_none()
+        self.marker.is_none()
     }
 
     pub(super) fn is_authority(&self) -> bool {
-        self.entry.marker() == Some(&Marker::CertAuthority)
+        self.marker == Some(Marker::CertAuthority)
     }
 
     pub(super) fn is_revoked(&self) -> bool {
-        self.entry.marker() == Some(&Marker::Revoked)
-    }
-
-    /// Whether the line is about this name, which is a host or `[host]:port`, in lower case.
-    pub(super) fn names(&self, name: &str) -> bool {
-        match self.entry.host_patterns() {
-            HostPatterns::Patterns(patterns) => matches_list(patterns, name),
-            HostPatterns::HashedName { salt, hash } => match Hmac::<Sha1>::new_from_slice(salt) {
-                Ok(hmac) => hmac.chain_update(name).verify_slice(hash).is_ok(),
-                Err(_) => false,
-            },
-        }
+        self.marker == Some(Marker::Revoked)
     }
 }
 
-/// The lines of a file that hold keys that can be used; others are passed over, as ssh does.
-pub(super) fn lines(text: &str) -> impl Iterator<Item = Line> + '_ {
-    text.lines().enumerate().filter_map(|(index, line)| {
+/// The lines of a file about this name, which is a host or `[host]:port`, in lower case, that hold
+/// keys that can be used; others are passed over, as ssh does. Files are long, and what a line
+/// names is found out before its key is decoded.
+pub(super) fn lines<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = Line> + 'a {
+    text.lines().enumerate().filter_map(move |(index, line)| {
         // Fields may be parted by any white space, and comments begin only at the line's start.
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') || line.len() > MAX_LINE {
             return None;
         }
         let mut fields = line.split_ascii_whitespace();
-        let count = if line.starts_with('@') { 4 } else { 3 };
-        let line = fields.by_ref().take(count).collect::<Vec<_>>().join(" ");
-        let entry: Entry = line.parse().ok()?;
-        let number = index + 1;
-        let usable = !matches!(entry.public_key().algorithm(), Algorithm::Other(_));
-        usable.then_some(Line { number, entry })
+        let (marker, hosts) = match fields.next()? {
+            marker if marker.starts_with('@') => (Some(marker.parse().ok()?), fields.next()?),
+            hosts => (None, hosts),
+        };
+        if !is_about(hosts, name) {
+            return None;
+        }
+        let key = format!("{} {}", fields.next()?, fields.next()?);
+        let key: PublicKey = key.parse().ok()?;
+        let usable = !matches!(key.algorithm(), Algorithm::Other(_));
+        usable.then_some(Line { number: index + 1, key, marker })
     })
+}
+
+/// Whether the hosts of a line are, or are among others, this one.
+fn is_about(hosts: &str, name: &str) -> bool {
+    if !hosts.starts_with(HASHED) {
+        return matches_list(hosts, name);
+    }
+    let Ok(HostPatterns::HashedName { salt, hash }) = hosts.parse() else { return false };
+    let hmac = Hmac::<Sha1>::new_from_slice(&salt);
+    hmac.is_ok_and(|hmac| hmac.chain_update(name).verify_slice(&hash).is_ok())
 }
 
 /// The name under which a host is recorded (`sshd(8)`, SSH_KNOWN_HOSTS FILE FORMAT).
@@ -76,11 +82,10 @@ pub(super) fn hashed_name(name: &str, salt: [u8; 20]) -> Option<String> {
     Some(HostPatterns::HashedName { salt: salt.to_vec(), hash }.to_string())
 }
 
-/// Whether a list of patterns matches: one does, and none that is negated.
-pub(super) fn matches_list(patterns: &[String], name: &str) -> bool {
+/// Whether a list of patterns, parted by commas, matches: one does, and none that is negated.
+fn matches_list(patterns: &str, name: &str) -> bool {
     let mut matched = false;
-    for pattern in patterns {
-        let pattern = pattern.to_ascii_lowercase();
+    for pattern in patterns.to_ascii_lowercase().split(',') {
         match pattern.strip_prefix('!') {
             Some(pattern) if matches_pattern(pattern.as_bytes(), name.as_bytes()) => return false,
             Some(_) => {}
@@ -96,9 +101,9 @@ mod tests {
 
     #[test]
     fn a_negated_pattern_wins_wherever_it_stands() {
-        let patterns = ["*.example.net", "!test.*"].map(str::to_owned);
-        assert!(matches_list(&patterns, "web.example.net"));
-        assert!(!matches_list(&patterns, "test.example.net"));
-        assert!(!matches_list(&["!a".to_owned()], "b"));
+        let patterns = "*.example.net,!test.*";
+        assert!(matches_list(patterns, "web.example.net"));
+        assert!(!matches_list(patterns, "test.example.net"));
+        assert!(!matches_list("!a", "b"));
     }
 }

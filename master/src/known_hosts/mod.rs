@@ -76,6 +76,12 @@ impl HostName {
         HostName::new(&resolved.hostname, resolved.port, alias)
     }
 
+    /// The name in the records, and the bare one where that is another.
+    fn both(&self) -> impl Iterator<Item = &str> {
+        let bare = (self.host != self.recorded).then_some(&self.host);
+        std::iter::once(&self.recorded).chain(bare).map(String::as_str)
+    }
+
     /// The name as it stands in a record: `host`, or `[host]:port`.
     pub fn recorded(&self) -> &str {
         &self.recorded
@@ -129,8 +135,7 @@ impl KnownHosts {
     /// Lines about this name, with the files that they are in.
     fn about<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a Path, line::Line)> + 'a {
         self.files.iter().flat_map(move |(file, text)| {
-            let lines = line::lines(text).filter(move |line| line.names(name));
-            lines.map(move |line| (file.as_path(), line))
+            line::lines(text, name).map(move |line| (file.as_path(), line))
         })
     }
 
@@ -170,7 +175,7 @@ impl KnownHosts {
         }
         let mut other = None;
         for (file, line) in self.about(name).filter(|(_, line)| line.is_plain()) {
-            if line.key().key_data() == key.key_data() {
+            if line.key.key_data() == key.key_data() {
                 return Verdict::Trusted;
             }
             other.get_or_insert(Place { file: file.to_owned(), line: line.number });
@@ -188,15 +193,15 @@ impl KnownHosts {
     ) -> Verdict {
         let authority = PublicKey::from(certificate.signature_key().clone());
         let key = PublicKey::from(certificate.public_key().clone());
-        for name in [&name.recorded, &name.host] {
+        for name in name.both() {
             if let Some(place) = self.revoked(name, &authority).or_else(|| self.revoked(name, &key))
             {
                 return Verdict::Revoked(place);
             }
         }
-        let signed_by_recorded = [&name.recorded, &name.host].into_iter().any(|name| {
+        let signed_by_recorded = name.both().any(|name| {
             let mut lines = self.about(name).filter(|(_, line)| line.is_authority());
-            lines.any(|(_, line)| line.key().key_data() == authority.key_data())
+            lines.any(|(_, line)| line.key.key_data() == authority.key_data())
         });
         let problem = match signed_by_recorded {
             true => certificate::problem(certificate, &name.host, now),
@@ -210,7 +215,7 @@ impl KnownHosts {
 
     fn revoked(&self, name: &str, key: &PublicKey) -> Option<Place> {
         let mut lines = self.about(name).filter(|(_, line)| line.is_revoked());
-        let found = lines.find(|(_, line)| line.key().key_data() == key.key_data());
+        let found = lines.find(|(_, line)| line.key.key_data() == key.key_data());
         found.map(|(file, line)| Place { file: file.to_owned(), line: line.number })
     }
 
@@ -219,7 +224,7 @@ impl KnownHosts {
     pub fn recorded_algorithms(&self, name: &HostName) -> Vec<Algorithm> {
         let recorded = |name| {
             let lines = self.about(name).filter(|(_, line)| line.is_plain());
-            lines.map(|(_, line)| line.key().algorithm()).collect::<Vec<_>>()
+            lines.map(|(_, line)| line.key.algorithm()).collect::<Vec<_>>()
         };
         let found = recorded(&name.recorded);
         if found.is_empty() && name.host != name.recorded { recorded(&name.host) } else { found }
@@ -227,8 +232,7 @@ impl KnownHosts {
 
     /// Whether certificates of this host can be checked.
     pub fn has_authority(&self, name: &HostName) -> bool {
-        let names = [&name.recorded, &name.host];
-        names.into_iter().any(|name| self.about(name).any(|(_, line)| line.is_authority()))
+        name.both().any(|name| self.about(name).any(|(_, line)| line.is_authority()))
     }
 }
 

@@ -276,8 +276,9 @@ async fn two_streams_that_are_one_file_stand_there_in_the_order_in_which_they_ca
         expected.extend_from_slice(out.as_bytes());
         expected.extend_from_slice(error.as_bytes());
         // Neither waits for the other.
-        let (out, error) =
-            tokio::join!(write_all(&mut stdout, out.into()), write_all(&mut stderr, error.into()));
+        let piece = |text: String| Gathered::from(Bytes::from(text));
+        let (mut out, mut error) = (piece(out), piece(error));
+        let (out, error) = tokio::join!(stdout.write(&mut out), stderr.write(&mut error));
         out.and(error).unwrap();
     }
     assert_eq!(String::from_utf8(std::fs::read(&path).unwrap()), String::from_utf8(expected));
