@@ -14,9 +14,10 @@ pub struct Destination {
 }
 
 /// What an invocation wants to run (`ssh(1)`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// No command: the login shell.
+    #[default]
     Login,
     /// The words of the command, joined by one space each.
     Command(Vec<u8>),
@@ -39,8 +40,8 @@ pub enum ControlCommand {
     Stop,
 }
 
-/// One `ssh` command line with its environment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One `ssh` command line with its environment; by default one that says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invocation {
     /// Where to.
     pub destination: Destination,

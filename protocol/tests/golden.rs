@@ -207,18 +207,8 @@ fn a_handoff() {
     golden(handoff, &[&[5], b"0.1.0", &invocation]);
 
     let bare = Invocation {
-        destination: Destination { user: None, host: "h".into(), port: None },
-        request: Request::Login,
-        control: None,
-        connection: Vec::new(),
-        batch: false,
-        send_env: Vec::new(),
-        set_env: Vec::new(),
-        environment: Vec::new(),
-        directory: Vec::new(),
-        unserved: None,
-        announce: false,
-        verbosity: 0,
+        destination: Destination { host: "h".into(), ..Destination::default() },
+        ..Invocation::default()
     };
     golden(bare, &[&[0, 1], b"h", &[0], &[0; 11]]);
 }

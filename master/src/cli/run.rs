@@ -103,18 +103,12 @@ fn on_target(on: String, request: RunRequest, command: Vec<OsString>) -> anyhow:
         .flatten()
         .map(|(name, value)| (name.as_bytes().to_vec(), value.to_string().into_bytes()));
     let invocation = Invocation {
-        destination: invocation::Destination { user: None, host: on, port: None },
+        destination: invocation::Destination { host: on, ..Default::default() },
         request: invocation::Request::Tool(command.into_iter().map(OsString::into_vec).collect()),
-        control: None,
-        connection: Vec::new(),
-        batch: false,
-        send_env: Vec::new(),
         set_env: set_env.collect(),
         environment: current_environment(),
         directory: std::env::current_dir().unwrap_or_default().into_os_string().into_vec(),
-        unserved: None,
-        announce: false,
-        verbosity: 0,
+        ..Invocation::default()
     };
     let line = CommandLine { invocation, local: Local::default(), argv: Vec::new() };
     Ok(fakessh_shim::session::run(line, ours))

@@ -169,16 +169,9 @@ mod tests {
         Invocation {
             destination: Destination { host: host.into(), ..Destination::default() },
             request,
-            control: None,
             connection: vec![b"-o".to_vec(), b"ProxyCommand=touch /tmp/owned".to_vec()],
-            batch: false,
             send_env: vec!["*".into()],
-            set_env: Vec::new(),
-            environment: Vec::new(),
-            directory: b"/".to_vec(),
-            unserved: None,
-            announce: false,
-            verbosity: 0,
+            ..Invocation::default()
         }
     }
 

@@ -123,7 +123,7 @@ mod tests {
     use std::collections::HashMap;
     use std::os::fd::BorrowedFd;
 
-    use fakessh_protocol::invocation::{Destination, Invocation, Request};
+    use fakessh_protocol::invocation::{Destination, Invocation};
     use rustix::net::{AddressFamily, SocketFlags, socketpair};
 
     use super::*;
@@ -144,17 +144,7 @@ mod tests {
         let null = std::fs::File::open("/dev/null").unwrap();
         let invocation = Invocation {
             destination: Destination { host: "nowhere".into(), ..Destination::default() },
-            request: Request::Login,
-            control: None,
-            connection: Vec::new(),
-            batch: false,
-            send_env: Vec::new(),
-            set_env: Vec::new(),
-            environment: Vec::new(),
-            directory: b"/".to_vec(),
-            unserved: None,
-            announce: false,
-            verbosity: 0,
+            ..Invocation::default()
         };
         let shims = async {
             let tools = Socket::new(tools).unwrap();

@@ -134,8 +134,9 @@ fn a_reset_is_a_failure() {
     served.join().unwrap();
 }
 
-#[test]
-fn a_hangup_closes_the_connection() {
+/// Holds that both ends of a running connection end after this, and with which status.
+#[track_caller]
+fn expect_end_after(act: impl FnOnce(&mut Master, SessionHandles), status: ExitStatus) {
     let (port, served) = server(|mut socket| {
         socket.write_all(b"x").unwrap();
         let _ = socket.read_to_end(&mut Vec::new());
@@ -143,23 +144,21 @@ fn a_hangup_closes_the_connection() {
     let mut master = Master::start();
     let handles = connect(&mut master, "127.0.0.1", port);
     master.until("a byte", |master| master.of(handles.stdout).len == 1);
-    master.message(handles, &ToSlave::Hangup);
-    assert_eq!(master.exit(handles), ExitStatus::Signal(1));
+    act(&mut master, handles);
+    assert_eq!(master.exit(handles), status);
     served.join().unwrap();
 }
 
 #[test]
+fn a_hangup_closes_the_connection() {
+    let hang_up = |master: &mut Master, handles| master.message(handles, &ToSlave::Hangup);
+    expect_end_after(hang_up, ExitStatus::Signal(1));
+}
+
+#[test]
 fn an_output_that_nobody_wants_ends_the_connection() {
-    let (port, served) = server(|mut socket| {
-        socket.write_all(b"x").unwrap();
-        let _ = socket.read_to_end(&mut Vec::new());
-    });
-    let mut master = Master::start();
-    let handles = connect(&mut master, "127.0.0.1", port);
-    master.until("a byte", |master| master.of(handles.stdout).len == 1);
-    master.mux.stop(handles.stdout);
-    assert_eq!(master.exit(handles), ExitStatus::Code(0));
-    served.join().unwrap();
+    let stop = |master: &mut Master, handles: SessionHandles| master.mux.stop(handles.stdout);
+    expect_end_after(stop, ExitStatus::Code(0));
 }
 
 #[test]
