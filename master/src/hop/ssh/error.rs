@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use russh::ChannelOpenFailure;
 use thiserror::Error;
 
 use crate::auth::{AuthError, printable_line};
@@ -75,6 +76,8 @@ pub enum ConnectError {
         port: u16,
         /// What it said.
         message: String,
+        /// Whether its SSH server opens none, wherever to.
+        forbidden: bool,
     },
     /// Whatever is there does not speak SSH.
     #[error("{host} is not an SSH server: it sent '{seen}'; check the port")]
@@ -146,10 +149,31 @@ pub enum ChannelError {
         what: String,
         /// Its reason.
         message: String,
+        /// Whether it is not allowed.
+        forbidden: bool,
     },
     /// The connection is gone.
     #[error(transparent)]
     Lost(#[from] ConnectionLost),
+}
+
+/// Why a server did not open a channel: what its number means (RFC 4254 section 5.1), and its own
+/// words.
+pub(super) fn refused_channel(failure: &ChannelOpenFailure, words: &str) -> String {
+    let meaning = match failure {
+        ChannelOpenFailure::AdministrativelyProhibited => {
+            "its SSH server does not allow that (see AllowTcpForwarding, PermitOpen, MaxSessions)"
+        }
+        ChannelOpenFailure::ConnectFailed => "its SSH server could not open it",
+        ChannelOpenFailure::UnknownChannelType => "its SSH server knows no such thing",
+        ChannelOpenFailure::ResourceShortage => "its SSH server is short of resources",
+        _ => "its SSH server does not say why",
+    };
+    // sshd's words where it has none of its own.
+    if words.is_empty() || words == "open failed" {
+        return meaning.to_owned();
+    }
+    format!("{meaning}: {words}")
 }
 
 /// What became of a connection, for people.
