@@ -8,10 +8,11 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::auth::{printable, printable_line};
+use crate::auth::printable;
 use crate::caller::Caller;
 use crate::known_hosts::{HostKeyError, KnownHosts, decide};
 use crate::ssh_config::Resolved;
+use crate::stream::one_line;
 
 use super::error::describe;
 
@@ -112,7 +113,7 @@ impl Handler for Client {
         _: &str,
         _: &mut Session,
     ) -> Result<(), ClientError> {
-        self.refusal.set(printable_line(description));
+        self.refusal.set(one_line(description));
         Ok(())
     }
 
@@ -127,7 +128,7 @@ impl Handler for Client {
                         "the server ended it".to_owned()
                     }
                     "" => format!("the server ended it ({:?})", info.reason_code),
-                    message => printable_line(message),
+                    message => one_line(message),
                 };
                 (message, Ok(()))
             }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use russh::ChannelOpenFailure;
 use thiserror::Error;
 
-use crate::auth::{AuthError, printable_line};
+use crate::auth::AuthError;
 use crate::known_hosts::HostKeyError;
+use crate::stream::one_line;
 
 /// A connection could not be made.
 #[derive(Debug, Error)]
@@ -188,7 +189,7 @@ pub(super) fn describe(error: &russh::Error) -> String {
         }
         russh::Error::NoCommonAlgo { kind, ours, theirs } => format!(
             "there is no {kind:?} algorithm in common (the server has {}; we have {})",
-            printable_line(&theirs.join(",")),
+            one_line(&theirs.join(",")),
             ours.join(",")
         ),
         russh::Error::WrongServerSig => {

@@ -10,6 +10,7 @@ mod stream;
 mod transport;
 
 pub use channel::{ProgramEnd, RemoteProgram};
+pub(crate) use channel::{STDERR, signal_name};
 pub use error::{ChannelError, ConnectError, ConnectionLost};
 pub use transport::Addresses;
 
