@@ -55,9 +55,10 @@ impl Diagnostics {
 }
 
 /// What somebody else said, fit for a message of one line: without control characters, which a
-/// terminal would obey.
+/// terminal would obey, and no longer than what is kept of a helper's words.
 pub fn one_line(text: &str) -> String {
-    let lines = text.lines().map(|line| line.replace(char::is_control, ""));
+    let text: String = text.chars().take(Diagnostics::LIMIT).collect();
+    let lines = text.lines().map(|line| line.replace('\t', " ").replace(char::is_control, ""));
     let lines: Vec<String> = lines.map(|line| line.trim().to_owned()).collect();
     lines.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ")
 }
@@ -70,7 +71,7 @@ mod tests {
     fn what_a_target_says_is_one_line_that_no_terminal_obeys() {
         let diagnostics = Diagnostics::default();
         diagnostics.add(b"Welcome\r\n\n\x1b[2Jto \x07web1\t\xff\n");
-        assert_eq!(diagnostics.text(), "Welcome | [2Jto web1\u{fffd}");
+        assert_eq!(diagnostics.text(), "Welcome | [2Jto web1 \u{fffd}");
         diagnostics.clear();
         assert_eq!(diagnostics.text(), "");
     }

@@ -187,3 +187,35 @@ fn a_bastion_that_goes_takes_what_is_behind_it() {
     bastion.expect_nothing_left();
     db.expect_nothing_left();
 }
+
+#[test]
+fn a_slave_connects_where_the_ssh_server_forwards_nothing() {
+    let db = Lab::start();
+    let bastion = Lab::builder().sshd("AllowTcpForwarding no").start();
+    bastion.know("db", &db, &["ProxyJump remote"]);
+    for route in ["remote+db", "db"] {
+        let done = bastion.run([route], ["ssh", "remote", "id -un"]).run();
+        done.expect_status(0).expect_out(&format!("{}\n", db.account().name)).expect_err("");
+    }
+    assert_eq!((bastion.logins(), db.logins()), (1, 1));
+    assert_eq!(bastion.held(), ["remote", "remote+db"]);
+    bastion.expect_nothing_left();
+
+    let bastion = Lab::builder()
+        .sshd("AllowTcpForwarding no")
+        .sshd("ForceCommand echo no programs here")
+        .start();
+    bastion.know("db", &db, &["ProxyJump remote"]);
+    let done = bastion.run(["db"], ["ssh", "remote", "true"]).run();
+    done.expect_fault(255, &["remote cannot reach", "AllowTcpForwarding"]);
+    bastion.expect_nothing_left();
+}
+
+#[test]
+fn what_a_jump_host_says_of_the_way_on_is_shown() {
+    let bastion = Lab::start();
+    bastion.host("db", &["HostName 127.0.0.1", "Port 1", "ProxyJump remote"].map(str::to_owned));
+    let done = bastion.run(["db"], ["ssh", "remote", "true"]).run();
+    done.expect_fault(255, &["remote cannot reach 127.0.0.1:1", "Connection refused"]);
+    bastion.expect_nothing_left();
+}

@@ -8,7 +8,7 @@ mod patience;
 mod question;
 
 pub(crate) use patience::Patience;
-pub(crate) use question::{printable, printable_line};
+pub(crate) use question::printable;
 
 use std::path::PathBuf;
 use std::sync::Arc;

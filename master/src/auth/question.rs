@@ -150,13 +150,6 @@ pub(crate) fn printable(text: &str) -> String {
     kept.take(MAX_TEXT).collect()
 }
 
-/// The same on one line, for messages of one line.
-pub(crate) fn printable_line(text: &str) -> String {
-    let text = printable(text);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines.join(" | ").replace('\t', " ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,7 +157,6 @@ mod tests {
     #[test]
     fn what_a_terminal_would_act_on_is_taken_out() {
         assert_eq!(printable("a\x1b[2J\r\nb\tc\u{9b}"), "a[2J\nb\tc");
-        assert_eq!(printable_line(" a\x07\n\n b\tc\n"), "a | b c");
         assert_eq!(printable(&"x".repeat(10_000)).len(), MAX_TEXT);
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::caller::Caller;
-use crate::hop::ssh::{SshConnection, Via, WeakConnection};
+use crate::hop::ssh::{ConnectError, SshConnection, Via, WeakConnection};
 use crate::route::Route;
 use crate::start::StartError;
 
@@ -151,7 +151,9 @@ impl Registry {
             };
             let made = match last {
                 Leg::Ssh(hosts) => {
-                    self.ssh_context(&key, name, base, (before, hosts), is_batch, caller).await
+                    let base_key = leg::key(before);
+                    let base = (base.as_ref(), &base_key);
+                    self.ssh_context(&key, name, base, hosts, is_batch, caller).await
                 }
                 Leg::Helper(kind, argument, _) => {
                     let settings = leg::resolved(before);
@@ -167,19 +169,17 @@ impl Registry {
         &self,
         key: &Key,
         name: &str,
-        base: Option<Arc<Context>>,
-        (before, hosts): (&[(Leg, String)], &[Host]),
+        base: (Option<&Arc<Context>>, &Key),
+        hosts: &[Host],
         is_batch: bool,
         caller: &Caller,
     ) -> Result<Context, ContextError> {
-        let base_key = leg::key(before);
-        let over = (base.as_ref(), &base_key);
-        let connection = self.connection(over, hosts, is_batch, caller).await?;
+        let connection = self.connection(base, hosts, is_batch, caller).await?;
         let Some(Host { resolved, .. }) = hosts.last() else {
             return Err(ContextError::Local("a way without a host".to_owned()));
         };
         let known = self.why_slaveless(key);
-        let context = Context::at_host(name, resolved, base, connection, known).await?;
+        let context = Context::at_host(name, resolved, base.0.cloned(), connection, known).await?;
         if let Some(why) = context.why_direct() {
             self.slaveless().entry(key.clone()).or_insert_with(|| (why.clone(), Instant::now()));
         }
@@ -218,8 +218,16 @@ impl Registry {
                 (None, None, Some(command)) => Via::Command(command),
                 (None, None, None) => Via::Tcp,
             };
-            let connection = SshConnection::connect(&host.resolved, via, caller).await;
-            let connection = connection.map_err(|error| ContextError::Connect(Arc::new(error)))?;
+            let mut connected = SshConnection::connect(&host.resolved, via, caller).await;
+            if let Err(ConnectError::Jump { forbidden: true, .. }) = &connected
+                && let Some(slave) = Box::pin(self.slave_of(base, before, is_batch, caller)).await
+            {
+                // Where programs may be run, one of them can connect.
+                let stream = slave.tcp(&host.resolved.hostname, host.resolved.port)?;
+                let via = Via::Stream(stream);
+                connected = SshConnection::connect(&host.resolved, via, caller).await;
+            }
+            let connection = connected.map_err(|error| ContextError::Connect(Arc::new(error)))?;
             let weak = connection.downgrade();
             made = Some(connection);
             Ok(weak)
@@ -229,6 +237,25 @@ impl Registry {
             let name = &host.resolved.host;
             ContextError::Local(format!("{name}: the connection was lost at once"))
         })
+    }
+
+    /// The context of a host that is passed on a way, where a slave serves it.
+    async fn slave_of(
+        &self,
+        base: (Option<&Arc<Context>>, &Key),
+        hosts: &[Host],
+        is_batch: bool,
+        caller: &Caller,
+    ) -> Option<Arc<Context>> {
+        let name = &hosts.last()?.resolved.host;
+        let key: Key = base.1.iter().cloned().chain(leg::parts(hosts)).collect();
+        let usable = |context: &Arc<Context>| !context.is_lost();
+        let shared = |error: &ContextError| is_shared(error, caller, is_batch);
+        let make = async || {
+            self.ssh_context(&key, name, base, hosts, is_batch, caller).await.map(Arc::new)
+        };
+        let context = self.contexts.get(&key, usable, shared, make).await.ok()?;
+        context.why_direct().is_none().then_some(context)
     }
 
     fn why_slaveless(&self, key: &Key) -> Option<Arc<StartError>> {

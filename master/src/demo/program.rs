@@ -16,14 +16,13 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 
+use crate::hop::ssh::{STDERR, signal_name};
+
 /// Bytes that are read from a program at once: two packets.
 const CHUNK: usize = 64 * 1024;
 
 /// How long a program may take to end after the end of its input, and again after SIGHUP.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// Extended data that is standard error (RFC 4254 section 5.2).
-const STDERR: u32 = 1;
 
 /// Starts a command line by this account's shell, in its home directory, with the environment of a
 /// login.
@@ -63,7 +62,7 @@ pub(super) async fn run(mut child: Child, channel: Channel<Msg>, session: Handle
         let status = child.wait().await?;
         let sent = match status.signal() {
             Some(signal) => {
-                let name = Sig::Custom(signal_name(signal).to_owned());
+                let name = u8::try_from(signal).ok().and_then(signal_name).unwrap_or(Sig::KILL);
                 let (text, language) = (String::new(), String::new());
                 session.exit_signal_request(write.id(), name, false, text, language).await
             }
@@ -139,23 +138,5 @@ async fn end(mut child: Child, group: Option<Pid>) {
         if tokio::time::timeout(GRACE, child.wait()).await.is_ok() {
             return;
         }
-    }
-}
-
-/// The name of a signal in SSH (RFC 4254 section 6.10).
-fn signal_name(number: i32) -> &'static str {
-    match number {
-        1 => "HUP",
-        2 => "INT",
-        3 => "QUIT",
-        4 => "ILL",
-        6 => "ABRT",
-        8 => "FPE",
-        10 => "USR1",
-        11 => "SEGV",
-        13 => "PIPE",
-        14 => "ALRM",
-        15 => "TERM",
-        _ => "KILL",
     }
 }

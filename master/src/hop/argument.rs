@@ -3,6 +3,8 @@
 //! An argument becomes a word of a command line, often that of a program which runs as root. So
 //! none may look like an option there, wherever it stands.
 
+use super::{Plan, Start};
+
 /// Most bytes of an argument. Container names and paths are shorter, and so is what fits on a
 /// command line beside the start of a slave.
 pub(super) const MAX_ARGUMENT: usize = 4096;
@@ -72,7 +74,7 @@ pub(super) fn user(argument: &str) -> &str {
 pub(super) const ROOT: &str = "root";
 
 /// `[USER@]CONTAINER`, parted.
-pub(super) fn user_and_container(argument: &str) -> (Option<&str>, &str) {
+fn user_and_container(argument: &str) -> (Option<&str>, &str) {
     match argument.rsplit_once('@') {
         Some((user, container)) => (Some(user), container),
         None => (None, argument),
@@ -87,6 +89,14 @@ pub(super) fn check_user_and_container(argument: &str) -> Result<(), ArgumentErr
     }
     let before = argument.len() - container.len();
     check_name(container, "the container's name").map_err(|error| error.behind(before))
+}
+
+/// The plan of an engine's `exec` with these words: `[-u USER] CONTAINER COMMAND` behind them.
+pub(super) fn in_container(words: &[&str], argument: &str, start: &Start) -> Plan {
+    let (user, container) = user_and_container(argument);
+    let user = user.map(|user| ["-u", user]);
+    let words = [words, user.as_ref().map_or(&[][..], |user| &user[..]), &[container]].concat();
+    Plan::of(start.words_behind(&words))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `docker`: inside a running Docker container.
 
-use super::argument::{check_user_and_container, user_and_container};
+use super::argument::{check_user_and_container, in_container};
 use super::{ArgumentError, Kind, Plan, Start};
 
 /// `docker exec -i [-u USER] CONTAINER COMMAND`. Never `-t`: a terminal would change the bytes.
@@ -32,13 +32,7 @@ impl Kind for Docker {
     }
 
     fn plan(&self, argument: &str, start: &Start) -> Plan {
-        let mut words = vec!["docker", "exec", "-i"];
-        let (user, container) = user_and_container(argument);
-        if let Some(user) = user {
-            words.extend(["-u", user]);
-        }
-        words.push(container);
-        Plan::of(start.words_behind(&words))
+        in_container(&["docker", "exec", "-i"], argument, start)
     }
 
     fn decided_by(&self) -> &'static [&'static str] {

@@ -7,7 +7,8 @@ use fakessh_protocol::message::{HelperTerminal, QuestionKind};
 
 use super::argument::check_word;
 use super::{ArgumentError, Kind, Plan, Prompt, Start};
-use crate::ssh_config::{DestinationError, parse_destination};
+use crate::route::place;
+use crate::ssh_config::parse_destination;
 
 /// Where `ssh` is looked for first: the one on `PATH` may be ours.
 const USUAL_SSH: &str = "/usr/bin/ssh";
@@ -52,16 +53,9 @@ impl Kind for Openssh {
 
     fn check(&self, argument: &str) -> Result<(), ArgumentError> {
         check_word(argument, "the host")?;
-        let error = match parse_destination(argument) {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
-        };
-        let (DestinationError::BadHost(part)
-        | DestinationError::BadUser(part)
-        | DestinationError::BadPort(part)
-        | DestinationError::Path(part)) = &error;
-        let at = argument.rfind(part.as_str()).unwrap_or(0);
-        Err(ArgumentError::new(at, error.to_string()))
+        parse_destination(argument)
+            .map(drop)
+            .map_err(|error| ArgumentError::new(place(argument, &error).start, error.to_string()))
     }
 
     fn plan(&self, argument: &str, start: &Start) -> Plan {

@@ -1,6 +1,6 @@
 //! `podman`: inside a running Podman container.
 
-use super::argument::{check_user_and_container, user_and_container};
+use super::argument::{check_user_and_container, in_container};
 use super::{ArgumentError, Kind, Plan, Start};
 
 /// `podman exec -i --detach-keys= [-u USER] CONTAINER COMMAND`.
@@ -34,13 +34,7 @@ impl Kind for Podman {
     }
 
     fn plan(&self, argument: &str, start: &Start) -> Plan {
-        let mut words = vec!["podman", "exec", "-i", "--detach-keys="];
-        let (user, container) = user_and_container(argument);
-        if let Some(user) = user {
-            words.extend(["-u", user]);
-        }
-        words.push(container);
-        Plan::of(start.words_behind(&words))
+        in_container(&["podman", "exec", "-i", "--detach-keys="], argument, start)
     }
 
     fn decided_by(&self) -> &'static [&'static str] {

@@ -82,7 +82,7 @@ impl fmt::Display for RouteError {
 impl std::error::Error for RouteError {}
 
 /// The bytes of a destination that an error is about.
-pub(super) fn place(text: &str, error: &DestinationError) -> Range<usize> {
+pub(crate) fn place(text: &str, error: &DestinationError) -> Range<usize> {
     let (DestinationError::BadHost(part)
     | DestinationError::BadUser(part)
     | DestinationError::BadPort(part)

@@ -18,6 +18,7 @@ use std::str::FromStr;
 
 pub use config::{Names, NamesError};
 pub use error::RouteError;
+pub(crate) use error::place;
 pub use options::{Options, OptionsError};
 
 use crate::hop::{self, Kind};

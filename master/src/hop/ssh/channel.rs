@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use crate::stream::{ByteStream, Diagnostics, INCOMING_CHUNKS, OUTGOING_CHUNKS};
 
 /// The extended data that is a program's standard error (RFC 4254 section 5.2).
-const STDERR: u32 = 1;
+pub(crate) const STDERR: u32 = 1;
 
 /// How a program on the host ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,10 +133,17 @@ impl Reader {
 
     async fn read(&mut self) {
         loop {
-            let message = match &self.incoming {
-                Some(incoming) => tokio::select! {
+            // Whoever takes the output; behind its end, whoever takes the errors.
+            let taker = match (&self.incoming, &self.stderr) {
+                _ if *self.state.borrow() == Reading::Unwanted => None,
+                (Some(incoming), _) => Some(incoming),
+                (None, Stderr::Sent(sender)) => Some(sender),
+                (None, Stderr::Kept(_)) => None,
+            };
+            let message = match taker {
+                Some(taker) => tokio::select! {
                     message = self.read.wait() => message,
-                    () = incoming.closed() => {
+                    () = taker.closed() => {
                         self.unwanted();
                         continue;
                     }
@@ -265,7 +272,8 @@ const SIGNALS: [(&str, u8); 12] = [
     ("TERM", 15),
 ];
 
-fn signal_name(number: u8) -> Option<Sig> {
+/// The name of a signal in SSH, where it has one.
+pub(crate) fn signal_name(number: u8) -> Option<Sig> {
     let found = SIGNALS.iter().find(|(_, known)| *known == number);
     found.map(|(name, _)| Sig::Custom((*name).to_owned()))
 }

@@ -4,14 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
-use russh::{Channel, Disconnect};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::auth::{printable, printable_line};
+use crate::auth::printable;
 use crate::caller::Caller;
 use crate::known_hosts::{HostKeyError, KnownHosts, decide};
 use crate::ssh_config::Resolved;
+use crate::stream::one_line;
 
 use super::error::describe;
 
@@ -45,6 +46,22 @@ impl Opener {
     }
 }
 
+/// The server's own words for the last channel that it did not open. Where several fail at once,
+/// one may be told the words for another.
+#[derive(Clone, Default)]
+pub(super) struct LastRefusal(Arc<Mutex<String>>);
+
+impl LastRefusal {
+    fn set(&self, words: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = words;
+    }
+
+    /// The words, which are forgotten by that.
+    pub(super) fn take(&self) -> String {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Checks the host's key, passes banners on, and notes how the connection ended. Channels that the
 /// server wants to open are refused, all of them: nothing was forwarded.
 pub(super) struct Client {
@@ -56,6 +73,7 @@ pub(super) struct Client {
     /// The key that was accepted: it must not change when keys are exchanged again.
     pub(super) accepted: Option<PublicKey>,
     pub(super) ended: watch::Sender<Option<String>>,
+    pub(super) refusal: LastRefusal,
 }
 
 impl Handler for Client {
@@ -87,6 +105,18 @@ impl Handler for Client {
         Ok(())
     }
 
+    async fn channel_open_failure(
+        &mut self,
+        _: ChannelId,
+        _: ChannelOpenFailure,
+        description: &str,
+        _: &str,
+        _: &mut Session,
+    ) -> Result<(), ClientError> {
+        self.refusal.set(one_line(description));
+        Ok(())
+    }
+
     async fn disconnected(
         &mut self,
         reason: DisconnectReason<ClientError>,
@@ -98,7 +128,7 @@ impl Handler for Client {
                         "the server ended it".to_owned()
                     }
                     "" => format!("the server ended it ({:?})", info.reason_code),
-                    message => printable_line(message),
+                    message => one_line(message),
                 };
                 (message, Ok(()))
             }

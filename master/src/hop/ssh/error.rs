@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use russh::ChannelOpenFailure;
 use thiserror::Error;
 
-use crate::auth::{AuthError, printable_line};
+use crate::auth::AuthError;
 use crate::known_hosts::HostKeyError;
+use crate::stream::one_line;
 
 /// A connection could not be made.
 #[derive(Debug, Error)]
@@ -75,6 +77,8 @@ pub enum ConnectError {
         port: u16,
         /// What it said.
         message: String,
+        /// Whether its SSH server opens none, wherever to.
+        forbidden: bool,
     },
     /// Whatever is there does not speak SSH.
     #[error("{host} is not an SSH server: it sent '{seen}'; check the port")]
@@ -146,10 +150,31 @@ pub enum ChannelError {
         what: String,
         /// Its reason.
         message: String,
+        /// Whether it is not allowed.
+        forbidden: bool,
     },
     /// The connection is gone.
     #[error(transparent)]
     Lost(#[from] ConnectionLost),
+}
+
+/// Why a server did not open a channel: what its number means (RFC 4254 section 5.1), and its own
+/// words.
+pub(super) fn refused_channel(failure: &ChannelOpenFailure, words: &str) -> String {
+    let meaning = match failure {
+        ChannelOpenFailure::AdministrativelyProhibited => {
+            "its SSH server does not allow that (see AllowTcpForwarding, PermitOpen, MaxSessions)"
+        }
+        ChannelOpenFailure::ConnectFailed => "its SSH server could not open it",
+        ChannelOpenFailure::UnknownChannelType => "its SSH server knows no such thing",
+        ChannelOpenFailure::ResourceShortage => "its SSH server is short of resources",
+        _ => "its SSH server does not say why",
+    };
+    // sshd's words where it has none of its own.
+    if words.is_empty() || words == "open failed" {
+        return meaning.to_owned();
+    }
+    format!("{meaning}: {words}")
 }
 
 /// What became of a connection, for people.
@@ -164,7 +189,7 @@ pub(super) fn describe(error: &russh::Error) -> String {
         }
         russh::Error::NoCommonAlgo { kind, ours, theirs } => format!(
             "there is no {kind:?} algorithm in common (the server has {}; we have {})",
-            printable_line(&theirs.join(",")),
+            one_line(&theirs.join(",")),
             ours.join(",")
         ),
         russh::Error::WrongServerSig => {

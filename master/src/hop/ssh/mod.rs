@@ -10,6 +10,7 @@ mod stream;
 mod transport;
 
 pub use channel::{ProgramEnd, RemoteProgram};
+pub(crate) use channel::{STDERR, signal_name};
 pub use error::{ChannelError, ConnectError, ConnectionLost};
 pub use transport::Addresses;
 
@@ -18,7 +19,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use russh::client::{Handle, Msg};
-use russh::{Channel, Disconnect};
+use russh::{Channel, ChannelOpenFailure, Disconnect};
 use tokio::sync::watch;
 
 use crate::auth::{Patience, authenticate};
@@ -27,8 +28,8 @@ use crate::known_hosts::{HostKeyError, KnownHosts};
 use crate::ssh_config::Resolved;
 use crate::stream::ByteStream;
 
-use client::{Client, ClientError, Opener};
-use error::describe;
+use client::{Client, ClientError, LastRefusal, Opener};
+use error::{describe, refused_channel};
 use proxy_command::ProxyCommand;
 use stream::StreamIo;
 use transport::{Breaker, CONNECT_TIMEOUT, Duplex, Greeted, Greeting};
@@ -85,6 +86,7 @@ struct Inner {
     host: String,
     handle: Handle<Client>,
     ended: watch::Receiver<Option<String>>,
+    refusal: LastRefusal,
     /// Why, where it is we who end it.
     closing: OnceLock<&'static str>,
     server_id: String,
@@ -125,6 +127,7 @@ impl SshConnection {
         let Opened { stream, addresses, mut way } = opened;
 
         let (ended_sender, ended) = watch::channel(None);
+        let refusal = LastRefusal::default();
         let client = Client {
             resolved: Arc::new(resolved.clone()),
             records,
@@ -132,6 +135,7 @@ impl SshConnection {
             address: addresses.map(|addresses| addresses.peer.ip().to_string()),
             accepted: None,
             ended: ended_sender,
+            refusal: refusal.clone(),
         };
         let greeting = Greeting::default();
         let stream = Greeted::new(stream, greeting.clone());
@@ -156,6 +160,7 @@ impl SshConnection {
             host: resolved.host.clone(),
             handle,
             ended,
+            refusal,
             closing: OnceLock::new(),
             server_id: greeting.server_id().unwrap_or_default(),
             addresses,
@@ -295,8 +300,9 @@ impl SshConnection {
         let host = self.0.host.clone();
         match error {
             russh::Error::ChannelOpenFailure(failure) => {
-                let message = format!("{failure:?}");
-                ChannelError::Refused { host, what: what.to_owned(), message }
+                let message = refused_channel(failure, &self.0.refusal.take());
+                let forbidden = *failure == ChannelOpenFailure::AdministrativelyProhibited;
+                ChannelError::Refused { host, what: what.to_owned(), message, forbidden }
             }
             _ => self.lost_now(),
         }
@@ -364,16 +370,18 @@ async fn open(
         Via::Through(jump) => {
             let (hostname, port) = (resolved.hostname.clone(), resolved.port);
             let open = jump.direct_channel(&hostname, port);
-            let failed = |message| {
+            let failed = |message, forbidden| {
                 let (jump, hostname) = (jump.host().to_owned(), hostname.clone());
-                ConnectError::Jump { jump, hostname, port, message }
+                ConnectError::Jump { jump, hostname, port, message, forbidden }
             };
             let channel = match tokio::time::timeout(limit, open).await {
                 Ok(opened) => opened.map_err(|error| match error {
-                    ChannelError::Refused { message, .. } => failed(message),
-                    ChannelError::Lost(lost) => failed(lost.message),
+                    ChannelError::Refused { message, forbidden, .. } => failed(message, forbidden),
+                    ChannelError::Lost(lost) => failed(lost.message, false),
                 })?,
-                Err(_) => return Err(failed(format!("no answer in {} s", limit.as_secs()))),
+                Err(_) => {
+                    return Err(failed(format!("no answer in {} s", limit.as_secs()), false));
+                }
             };
             way._through = Some(jump.clone());
             Box::new(channel.into_stream())

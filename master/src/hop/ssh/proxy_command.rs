@@ -9,10 +9,9 @@ use tokio::io::{AsyncReadExt, Join};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
-use crate::auth::printable_line;
 use crate::caller::Caller;
 use crate::ssh_config::{Resolved, expand_proxy_command};
-use crate::stream::Diagnostics;
+use crate::stream::{Diagnostics, one_line};
 
 use super::client::Opener;
 use super::error::ConnectError;
@@ -87,7 +86,7 @@ async fn listen(mut stderr: ChildStderr, kept: Diagnostics, opener: Opener) {
                     continue;
                 }
             }
-            let text = printable_line(&String::from_utf8_lossy(&line));
+            let text = one_line(&String::from_utf8_lossy(&line));
             line.clear();
             if !text.is_empty()
                 && shown < MAX_LINES
@@ -107,7 +106,6 @@ impl ProxyCommand {
         let status = tokio::time::timeout(LAST_WORDS, self.child.wait()).await;
         let _ = tokio::time::timeout(LAST_WORDS, &mut self.stderr).await;
         let said = self.diagnostics.text();
-        let last = printable_line(said.lines().last().unwrap_or_default());
         let ended = match status {
             Ok(Ok(status)) => match status.signal() {
                 Some(signal) => Some(format!("it was killed by signal {signal}")),
@@ -115,11 +113,11 @@ impl ProxyCommand {
             },
             _ => None,
         };
-        let message = match (last.is_empty(), ended) {
+        let message = match (said.is_empty(), ended) {
             (true, None) => return None,
             (true, Some(ended)) => ended,
-            (false, None) => last,
-            (false, Some(ended)) => format!("{last} ({ended})"),
+            (false, None) => said,
+            (false, Some(ended)) => format!("{said} ({ended})"),
         };
         Some(ConnectError::ProxyCommand { command: self.command.clone(), message })
     }
