@@ -53,7 +53,7 @@ pub(crate) enum Choice {
 const DECIDING: [&str; 2] = ["SSH_AUTH_SOCK", "HOME"];
 
 /// A destination as it is meant: by its route, from a directory, with the deciding variables.
-type Meant = (Route, PathBuf, [Option<OsString>; DECIDING.len()]);
+type Meant = (Route, PathBuf, Vec<Option<OsString>>);
 
 /// A run. Who holds its descriptor may start sessions in its contexts; nothing else.
 #[derive(Debug)]
@@ -165,7 +165,7 @@ impl Run {
         caller: &Caller,
     ) -> Result<Reached, ContextError> {
         let caller = self.at_home(caller);
-        let key = (route.clone(), caller.directory.clone(), self.deciding(&caller));
+        let key = (route.clone(), caller.directory.clone(), self.deciding(route, &caller));
         if let Some(reached) = self.used().get(&key).filter(|it| !it.context.is_lost()) {
             return Ok(reached.clone());
         }
@@ -174,12 +174,16 @@ impl Run {
         Ok(reached)
     }
 
-    /// The variables that decide; of no account for a name that the run has settled.
-    fn deciding(&self, caller: &Caller) -> [Option<OsString>; DECIDING.len()] {
-        match &self.hosts {
-            Hosts::CommandLine { .. } => DECIDING.map(|name| caller.variable(name).map(Into::into)),
-            Hosts::Mapped { .. } => Default::default(),
-        }
+    /// The variables that decide, for the route's hops, too; of no account for a name that the run
+    /// has settled.
+    fn deciding(&self, route: &Route, caller: &Caller) -> Vec<Option<OsString>> {
+        let Hosts::CommandLine { .. } = &self.hosts else { return Vec::new() };
+        let hops = route.steps().iter().filter_map(|step| match step {
+            Step::Hop { kind, .. } => Some(kind.decided_by()),
+            Step::Ssh(_) => None,
+        });
+        let names = DECIDING.iter().chain(hops.flatten());
+        names.map(|name| caller.variable(name).map(Into::into)).collect()
     }
 
     /// The context of a destination, if it is connected.

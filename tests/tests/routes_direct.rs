@@ -4,9 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 use std::fs;
+use std::time::Duration;
 
 use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Client, Lab, LabBuilder, both_clients};
+use fakessh_tests::{Client, Lab, LabBuilder, Relay, both_clients};
 
 /// A server that runs one command, whatever is asked for, as those for backups have it: what it
 /// does not know it refuses.
@@ -147,4 +148,17 @@ fn what_needs_a_slave_is_refused_on_a_direct_context_with_fakessh() {
     let done = lab.run(["--on", "remote"], ["true"]).run();
     done.expect_fault(255, &["remote"]).expect_out("");
     lab.expect_nothing_left();
+}
+
+/// As long as it takes: the keepalive is the one that nobody has set.
+#[test]
+fn a_network_that_goes_silent_is_noticed_where_no_slave_is_with_fakessh() {
+    let lab = forced().start();
+    let relay = Relay::start(lab.port(), Duration::ZERO);
+    lab.host_through("far", relay.port(), &[]);
+    let tool = lab.tool_to(Client::Fakessh, "far", ["ssh", "far", "backup"]);
+    let running = tool.guard(Duration::from_secs(300)).input_open().start();
+    running.wait_for_output("asked");
+    relay.set_silent(true);
+    running.finish().expect_fault(255, &["far"]);
 }

@@ -204,6 +204,12 @@ fn a_hop_from_this_host_leads_where_its_caller_says() {
     assert_eq!(lab.held(), ["docker:app", "docker:app", "local"]);
     // Whoever came first is nobody there.
     run("local", "prod", "echo \"<$DOCKER_HOST>\"").expect_out("<>\n");
+    // Also where several commands of one run use one name.
+    lab.configure("[route.app]\nvia = \"docker:app\"\n");
+    let script = "for engine in prod staging prod; do
+        DOCKER_HOST=$engine ssh app 'echo $ENGINE'; done";
+    let done = lab.run([""; 0], ["sh", "-c", script]).env("PATH", &path).run();
+    done.expect_status(0).expect_out("prod\nstaging\nprod\n");
     lab.expect_nothing_left();
 }
 
