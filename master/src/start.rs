@@ -1,12 +1,13 @@
 //! Starts a slave at the far end of a hop, with nothing installed there.
 //!
-//! One short command line goes through whatever shell the account has; the slave's bytes follow
-//! it on the same stream without waiting. What the login prints is skipped up to a random marker.
+//! One short command line goes through whatever shell the account has. When it says that it runs,
+//! the slave's bytes follow on the same stream: a forced command must not take them for its data.
+//! What the login prints is skipped up to a random marker.
 
 use bytes::{Buf, Bytes};
 use fakessh_protocol::message::{Hello, ToMaster};
 use fakessh_protocol::mux::{Event, Expecting, Mux};
-use fakessh_protocol::start::{Found, Scanner, complaint};
+use fakessh_protocol::start::{Found, Scanner, complaint, readiness};
 use fakessh_protocol::wire;
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
@@ -73,9 +74,11 @@ pub(crate) fn command(marker: &str) -> Vec<u8> {
 /// every way out, an upload that is cut included.
 pub(crate) fn script(marker: &str) -> String {
     let size = SLAVE.len();
-    // In two words, so that a target which prints the command does not complain by that.
+    // In two words, so that a target which prints the command does not say either by that.
     let complaint = complaint(marker);
     let (first, second) = complaint.split_at(complaint.len() / 2);
+    let readiness = readiness(marker);
+    let (re, ady) = readiness.split_at(readiness.len() / 2);
     format!(
         "u=$(umask);umask 077;\
          f(){{ echo;echo \"{first}\"\"{second}$1\";exit 1;}};q(){{ rm -rf \"$p\";}};\
@@ -86,7 +89,7 @@ pub(crate) fn script(marker: &str) -> String {
          [ -n \"$d\" ]||continue;p=\"$d/.fakessh-{marker}\";\
          mkdir \"$p\" 2>/dev/null||{{ p=;continue;}};\
          if (: >\"$p/slave\"&&chmod 700 \"$p/slave\"&&\"$p/slave\") 2>/dev/null;then \
-         n=0;while [ $n -lt {size} ];do o=$n;\
+         echo \"{re}\"\"{ady}\";n=0;while [ $n -lt {size} ];do o=$n;\
          r=$(LC_ALL=C head -c $(({size}-$n)) 2>&1 >>\"$p/slave\");e=$?;n=$(wc -c <\"$p/slave\");\
          [ $n -gt $o ]&&continue;\
          case \"$e$r\" in 0*)break;;*temporarily*|*nput/output*|*I/O*)sleep .02 2>/dev/null||sleep 1;;*)break;;esac;done;\
@@ -118,15 +121,17 @@ pub(crate) async fn start(
     keepalive: Keepalive,
 ) -> Result<Link, StartError> {
     let mut scanner = Scanner::new(marker);
-    let progress = Notify::new();
+    let (progress, ready) = (Notify::new(), Notify::new());
     let hello = async {
         let upload = async {
             if program == Upload::Sent {
+                ready.notified().await;
                 upload(&stream.outgoing, &progress).await;
             }
         };
         let mut upload = std::pin::pin!(upload);
-        let mut hello = std::pin::pin!(hello(&mut stream.incoming, &mut scanner, &progress));
+        let hello = hello(&mut stream.incoming, &mut scanner, &progress, &ready);
+        let mut hello = std::pin::pin!(hello);
         // A target that refuses may never read the program: its word ends the upload.
         tokio::select! {
             biased;
@@ -181,12 +186,14 @@ async fn hello(
     incoming: &mut mpsc::Receiver<Bytes>,
     scanner: &mut Scanner,
     progress: &Notify,
+    ready: &Notify,
 ) -> Result<(Mux, Bytes, Hello), Failure> {
     let protocol = |what: String| Failure::Other(StartError::Protocol(what));
     let mut bytes = loop {
         let chunk = incoming.recv().await.ok_or(Failure::Ended)?;
         progress.notify_one();
         match scanner.scan(&chunk) {
+            Found::Nothing if scanner.is_ready() => ready.notify_one(),
             Found::Nothing => {}
             Found::Started(rest) => break Bytes::from(rest),
             Found::Failed(reason) => {
@@ -256,7 +263,7 @@ mod tests {
             }
             let marker = marker().unwrap();
             let (mut child, input) = run(&marker, shell, SLAVE);
-            let expected = preamble(&marker);
+            let expected = [readiness(&marker).as_bytes(), b"\n", &preamble(&marker)].concat();
             let mut seen = vec![0; expected.len()];
             child.stdout.as_mut().unwrap().read_exact(&mut seen).unwrap();
             assert_eq!(seen, expected, "{shell:?}");

@@ -1,7 +1,8 @@
 //! How a link begins: a random marker, behind whatever a login printed before it.
 //!
-//! The master starts a slave with a marker of its own choice. The slave writes [`preamble`], and
-//! frames from there on. Where the start fails, the script that should have started it writes
+//! The master starts a slave with a marker of its own choice. The script that is to start it writes
+//! [`readiness`] when it waits for the slave's program, which is not sent to anything else. The
+//! slave writes [`preamble`], and frames from there on. Where the start fails, the script writes
 //! [`complaint`] instead.
 
 /// Most bytes of noise that are kept for an error message; more is read and forgotten.
@@ -10,6 +11,12 @@ pub const MAX_NOISE: usize = 4096;
 /// What a slave writes before its first frame.
 pub fn preamble(marker: &str) -> Vec<u8> {
     format!("\0fakessh start {marker}\n").into_bytes()
+}
+
+/// What the starting script writes when it reads the slave's program. It holds no backslash, quote
+/// or newline, so that it can stand in a shell's word.
+pub fn readiness(marker: &str) -> String {
+    format!("fakessh ready {marker}")
 }
 
 /// What the starting script writes where no slave can be started; a reason and a newline follow.
@@ -35,6 +42,8 @@ pub enum Found {
 pub struct Scanner {
     preamble: Vec<u8>,
     complaint: Vec<u8>,
+    readiness: Vec<u8>,
+    ready: bool,
     /// The last of what came.
     seen: Vec<u8>,
     /// Nothing that is looked for begins in `seen` before this.
@@ -49,6 +58,8 @@ impl Scanner {
         Scanner {
             preamble: preamble(marker),
             complaint: complaint(marker).into_bytes(),
+            readiness: readiness(marker).into_bytes(),
+            ready: false,
             seen: Vec::new(),
             searched: 0,
             reason: None,
@@ -63,6 +74,12 @@ impl Scanner {
             self.seen.truncate(at);
             return Found::Started(rest);
         }
+        if !self.ready
+            && let Some(at) = self.find(&self.readiness)
+        {
+            self.ready = true;
+            self.seen.drain(at..at + self.readiness.len());
+        }
         let new_complaint = self.find(&self.complaint).map(|at| at + self.complaint.len());
         self.reason = self.reason.or(new_complaint);
         if let Some(begin) = self.reason {
@@ -73,10 +90,15 @@ impl Scanner {
                 return Found::Failed(reason);
             }
         }
-        let longest = self.preamble.len().max(self.complaint.len());
+        let longest = self.preamble.len().max(self.complaint.len()).max(self.readiness.len());
         self.searched = self.seen.len().saturating_sub(longest - 1);
         self.forget();
         Found::Nothing
+    }
+
+    /// Whether the starting script has said that it reads the slave's program.
+    pub fn is_ready(&self) -> bool {
+        self.ready
     }
 
     /// Where this begins in what was not yet searched.
@@ -152,6 +174,22 @@ mod tests {
         }
         assert_eq!(scanner.scan(b"\nmore"), Found::Failed("no such file".into()));
         assert_eq!(scanner.noise(), "motd");
+    }
+
+    #[test]
+    fn readiness_is_found_byte_by_byte_and_is_no_noise() {
+        let mut scanner = Scanner::new(MARKER);
+        let said = format!("motd {}", readiness(MARKER));
+        for byte in said.bytes() {
+            assert!(!scanner.is_ready());
+            assert_eq!(scanner.scan(&[byte]), Found::Nothing);
+        }
+        assert!(scanner.is_ready());
+        assert_eq!(
+            (scanner.scan(b"\nmore"), scanner.noise()),
+            (Found::Nothing, "motd \nmore".into())
+        );
+        assert_eq!(scanner.scan(&preamble(MARKER)), Found::Started(Vec::new()));
     }
 
     #[test]

@@ -216,5 +216,6 @@ fn a_handoff() {
 #[test]
 fn the_start_of_a_link() {
     assert_eq!(start::preamble("ab12"), b"\0fakessh start ab12\n");
+    assert_eq!(start::readiness("ab12"), "fakessh ready ab12");
     assert_eq!(start::complaint("ab12"), "fakessh failed ab12 ");
 }

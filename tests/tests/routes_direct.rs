@@ -76,6 +76,17 @@ both_clients! {
         expect_direct(&lab, client, &["only backups"]);
     }
 
+    fn a_forced_command_that_stores_its_input_gets_nothing_else(client) {
+        if !root_for("an account of its own") {
+            return;
+        }
+        // It says by closing its outputs that it starts nothing; then it reads on.
+        let lab = Lab::builder().sshd("ForceCommand exec >&- 2>&-; cat >>stored").start();
+        lab.tool(client, ["ssh", "remote", "store"]).input("data\n").run().expect_status(0);
+        let stored = fs::read_to_string(lab.account().home.join("stored")).unwrap();
+        assert!(stored == "data\n", "{} bytes were stored", stored.len());
+    }
+
     fn bytes_pass_through_a_forced_command(client) {
         let lab = forced().start();
         let mut bytes = Vec::new();

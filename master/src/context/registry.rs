@@ -247,12 +247,13 @@ impl Registry {
         is_batch: bool,
         caller: &Caller,
     ) -> Option<Arc<Context>> {
-        let name = &hosts.last()?.resolved.host;
+        let host = &hosts.last()?.resolved.host;
+        let name = base.0.map_or_else(|| host.clone(), |base| format!("{}+{host}", base.name()));
         let key: Key = base.1.iter().cloned().chain(leg::parts(hosts)).collect();
         let usable = |context: &Arc<Context>| !context.is_lost();
         let shared = |error: &ContextError| is_shared(error, caller, is_batch);
         let make = async || {
-            self.ssh_context(&key, name, base, hosts, is_batch, caller).await.map(Arc::new)
+            self.ssh_context(&key, &name, base, hosts, is_batch, caller).await.map(Arc::new)
         };
         let context = self.contexts.get(&key, usable, shared, make).await.ok()?;
         context.why_direct().is_none().then_some(context)
