@@ -59,9 +59,9 @@ const USAGE: u8 = 2;
 /// Runs the program that `args` name and returns its exit status.
 ///
 /// `args` is the whole argument vector. Its first word, or the path that was executed, chooses
-/// between shim (`ssh`, `scp`, `sftp`) and slave; a slave takes `MARKER UMASK DIR`, or `check`, which proves that the file
-/// can be executed here and does nothing, or `sftp`, which serves SFTP on standard input and
-/// output (`sftp -D`, or a `Subsystem` of sshd).
+/// between shim (`ssh`, `scp`, `sftp`) and slave; a slave takes `MARKER UMASK DIR`, or `check`,
+/// which proves that the file can be executed here and does nothing, or `sftp`, which serves SFTP
+/// on standard input and output (`sftp -D`, or a `Subsystem` of sshd).
 pub fn run(args: Vec<OsString>) -> u8 {
     if let Some(program) = Program::started(args.first().map(OsString::as_os_str)) {
         return fakessh_shim::main(program, args);
