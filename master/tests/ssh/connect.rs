@@ -33,31 +33,6 @@ async fn a_command_gets_its_input_and_its_output_comes_back() {
 }
 
 #[tokio::test]
-async fn a_program_that_has_closed_its_output_is_let_go_with_its_channel() {
-    let Some(lab) = Lab::start("") else { return };
-    let connection = lab.connect(&[]).await.unwrap();
-    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let before = tasks();
-    let command = "echo $$; exec >&- 2>&-; exec sleep 1000";
-    let mut program = connection.start(&ProgramKind::Shell(command.into()), &[]).await.unwrap();
-    let mut printed = Vec::new();
-    while let Some(bytes) = program.stdout.recv().await {
-        printed.extend_from_slice(&bytes);
-    }
-    drop(program);
-    let over = async {
-        while tasks() > before {
-            tokio::task::yield_now().await;
-        }
-    };
-    let over = tokio::time::timeout(GUARD, over).await;
-    let pid = String::from_utf8(printed).unwrap().trim().parse().unwrap();
-    let pid = rustix::process::Pid::from_raw(pid).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    over.expect("the channel's tasks are still there");
-}
-
-#[tokio::test]
 async fn a_killed_command_is_told_from_one_that_exits() {
     let Some(lab) = Lab::start("") else { return };
     let connection = lab.connect(&[]).await.unwrap();

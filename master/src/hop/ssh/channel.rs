@@ -133,17 +133,10 @@ impl Reader {
 
     async fn read(&mut self) {
         loop {
-            // Whoever takes the output; behind its end, whoever takes the errors.
-            let taker = match (&self.incoming, &self.stderr) {
-                _ if *self.state.borrow() == Reading::Unwanted => None,
-                (Some(incoming), _) => Some(incoming),
-                (None, Stderr::Sent(sender)) => Some(sender),
-                (None, Stderr::Kept(_)) => None,
-            };
-            let message = match taker {
-                Some(taker) => tokio::select! {
+            let message = match &self.incoming {
+                Some(incoming) => tokio::select! {
                     message = self.read.wait() => message,
-                    () = taker.closed() => {
+                    () = incoming.closed() => {
                         self.unwanted();
                         continue;
                     }
