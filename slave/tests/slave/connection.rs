@@ -134,9 +134,9 @@ fn a_reset_is_a_failure() {
     served.join().unwrap();
 }
 
-/// Holds that both ends of a running connection end after this, and with which status.
+/// Holds that both ends of a running connection end after this, and with one of these statuses.
 #[track_caller]
-fn expect_end_after(act: impl FnOnce(&mut Master, SessionHandles), status: ExitStatus) {
+fn expect_end_after(act: impl FnOnce(&mut Master, SessionHandles), statuses: &[ExitStatus]) {
     let (port, served) = server(|mut socket| {
         socket.write_all(b"x").unwrap();
         let _ = socket.read_to_end(&mut Vec::new());
@@ -145,20 +145,22 @@ fn expect_end_after(act: impl FnOnce(&mut Master, SessionHandles), status: ExitS
     let handles = connect(&mut master, "127.0.0.1", port);
     master.until("a byte", |master| master.of(handles.stdout).len == 1);
     act(&mut master, handles);
-    assert_eq!(master.exit(handles), status);
+    let status = master.exit(handles);
+    assert!(statuses.contains(&status), "{status:?}");
     served.join().unwrap();
 }
 
 #[test]
 fn a_hangup_closes_the_connection() {
     let hang_up = |master: &mut Master, handles| master.message(handles, &ToSlave::Hangup);
-    expect_end_after(hang_up, ExitStatus::Signal(1));
+    // Its output is closed first, and it may see that before the signal.
+    expect_end_after(hang_up, &[ExitStatus::Signal(1), ExitStatus::Code(0)]);
 }
 
 #[test]
 fn an_output_that_nobody_wants_ends_the_connection() {
     let stop = |master: &mut Master, handles: SessionHandles| master.mux.stop(handles.stdout);
-    expect_end_after(stop, ExitStatus::Code(0));
+    expect_end_after(stop, &[ExitStatus::Code(0)]);
 }
 
 #[test]
