@@ -13,7 +13,7 @@ use fakessh_protocol::wire::{self, Handle};
 use rustix::io::{Errno, ioctl_fionread};
 use zeroize::Zeroize;
 
-use crate::outbound::PAUSE;
+use crate::link::PAUSE;
 use crate::poll::Part;
 use crate::serve::{LinkEnd, SCRATCH, Slave};
 

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::PollFlags;
 use rustix::fs::{FileType, Mode, OFlags};
@@ -18,6 +19,12 @@ use crate::poll::{Token, Watched, look};
 /// What a link's pipe is made to hold, the first that the target allows: as much as an
 /// unprivileged user gets by default (`/proc/sys/fs/pipe-max-size`), then less.
 const PIPE_SIZES: [usize; 3] = [1024 * 1024, 256 * 1024, 128 * 1024];
+
+/// How long a pipe that is full of bulk is left alone before it is looked at again.
+///
+/// Waiting for room would wake us, and cost the reader the waking, with each piece that it takes.
+/// In this time a fast one takes many, and a pipe of the largest size does not run empty.
+pub(crate) const PAUSE: Duration = Duration::from_micros(200);
 
 /// What can be written to a blocking pipe that says it has room (pipe(7): one page is free).
 const SAFE_PIPE_WRITE: usize = 4096;
@@ -43,6 +50,8 @@ pub(crate) struct Direction {
     way: Way,
     /// Whether the kernel moves bytes between this and a pipe.
     spliceable: bool,
+    /// Whether it holds so much that its reader has enough for a [`PAUSE`].
+    deep: bool,
 }
 
 impl Direction {
@@ -83,10 +92,18 @@ impl Direction {
             },
         };
         let spliceable = kind == FileType::Fifo;
+        let mut deep = false;
         if spliceable {
             enlarge(&fd, &PIPE_SIZES);
+            let holds = rustix::pipe::fcntl_getpipe_size(&fd);
+            deep = holds.is_ok_and(|holds| holds >= PIPE_SIZES[0]);
         }
-        Ok(Direction { watched: Watched::new(fd, token), way, spliceable })
+        Ok(Direction { watched: Watched::new(fd, token), way, spliceable, deep })
+    }
+
+    /// How long it may be left alone when it is full, where that starves nobody.
+    pub(crate) fn pause(&self) -> Option<Duration> {
+        self.deep.then_some(PAUSE)
     }
 
     /// Reads what is there. `Ok(0)` is the end of the link.

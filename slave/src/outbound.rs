@@ -5,7 +5,6 @@
 //! kernel from the program's pipe into the link's.
 
 use std::thread;
-use std::time::Duration;
 
 use fakessh_protocol::mux::Transmit;
 use fakessh_protocol::wire::{HEADER_LEN, Handle, Header, Kind};
@@ -23,12 +22,6 @@ const GATHERED: usize = 16 * 1024;
 
 /// Most bytes sent before the link is read again.
 const BUDGET: usize = 1024 * 1024;
-
-/// How long a pipe that is full of bulk is left alone before it is looked at again.
-///
-/// Waiting for room would wake us, and cost the reader the waking, with each piece that it takes.
-/// In this time a fast one takes many, and its pipe does not run empty.
-pub(crate) const PAUSE: Duration = Duration::from_micros(200);
 
 /// What is on its way out.
 #[derive(Debug)]
@@ -62,7 +55,7 @@ impl Slave {
     /// Sends what there is to send, until the link is full or a budget used up.
     pub(crate) fn send_out(&mut self) -> Result<(), LinkEnd> {
         let mut budget = BUDGET;
-        let mut paused = false;
+        let mut patience = self.link_out.pause();
         let interest = loop {
             if self.outbound.payload.is_none() && self.outbound.buffer.is_empty() {
                 self.gather();
@@ -76,11 +69,13 @@ impl Slave {
             };
             match step {
                 Ok(len) if len < budget => budget -= len,
-                Err(Errno::AGAIN) if self.outbound.payload.is_some() && !paused => {
-                    paused = true;
-                    thread::sleep(PAUSE);
+                Err(Errno::AGAIN) => {
+                    match patience.take().filter(|_| self.outbound.payload.is_some()) {
+                        Some(pause) => thread::sleep(pause),
+                        None => break Interest::Write,
+                    }
                 }
-                Ok(_) | Err(Errno::AGAIN) => break Interest::Write,
+                Ok(_) => break Interest::Write,
                 Err(Errno::INTR) => {}
                 Err(Errno::PIPE | Errno::CONNRESET) => return Err(LinkEnd::Closed),
                 Err(error) => return Err(error.into()),
