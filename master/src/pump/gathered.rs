@@ -6,7 +6,11 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 
 /// Most bytes that are gathered before they are written: what a pipe holds (pipe(7)).
-pub(super) const MOST: usize = 64 * 1024;
+const MOST: usize = 64 * 1024;
+
+/// Most pieces that are gathered, and that one call writes. However small they are: counting must
+/// cost less than writing.
+pub(super) const PIECES: usize = 16;
 
 /// Pieces that came one by one, and go out in one call: each call that gives a sleeping reader
 /// something wakes it, and may cost a change of processes.
@@ -19,6 +23,11 @@ impl Gathered {
         if !piece.is_empty() {
             self.0.push_back(piece);
         }
+    }
+
+    /// Whether there is enough for a call.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= PIECES || self.remaining() >= MOST
     }
 
     /// Takes the first piece off.

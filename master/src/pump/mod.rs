@@ -138,7 +138,7 @@ pub(crate) async fn receive(mut receiver: Receiver, output: Output) -> Received 
         match receiver.receive().await {
             Chunk::Data(bytes) => {
                 let mut gathered = Gathered::from(bytes);
-                while gathered.remaining() < gathered::MOST
+                while !gathered.is_full()
                     && let Some(bytes) = receiver.more()
                 {
                     gathered.push(bytes);

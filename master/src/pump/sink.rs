@@ -9,10 +9,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tokio::io::Interest;
 
 use super::descriptor::Descriptor;
-use super::gathered::Gathered;
-
-/// Most pieces that one call writes.
-const PIECES: usize = 16;
+use super::gathered::{Gathered, PIECES};
 
 /// A descriptor that is written.
 #[derive(Debug)]

@@ -292,3 +292,13 @@ async fn memory_devices_are_used_at_once() {
     let mut zeros = Source::new(open("/dev/zero").into()).unwrap();
     assert_eq!(zeros.read(5).await.unwrap(), &[0; 5][..]);
 }
+
+#[test]
+fn no_more_pieces_are_gathered_than_a_call_writes() {
+    let mut gathered = Gathered::default();
+    while !gathered.is_full() {
+        gathered.push(Bytes::from_static(b"x"));
+    }
+    let mut slices = [std::io::IoSlice::new(&[]); 64];
+    assert_eq!(gathered.chunks_vectored(&mut slices), super::gathered::PIECES);
+}
