@@ -15,7 +15,8 @@ pub const HEADER_LEN: usize = 8;
 
 /// Most payload bytes of one data frame. A frame is sent whole before the next one starts, so
 /// this is what a control frame may have to wait for: 64 KiB is half a millisecond at 1 Gbit/s.
-pub const MAX_DATA: usize = 64 * 1024;
+/// Together with its header it fills two of sshd's packets.
+pub const MAX_DATA: usize = 64 * 1024 - HEADER_LEN;
 
 /// Most bytes of one encoded message. A command line of 1 MiB with an environment of the same
 /// size fits; more is refused before it is allocated.

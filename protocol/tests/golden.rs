@@ -35,7 +35,7 @@ fn headers_of_frames() {
         assert_eq!(header.encode(), bytes);
         assert_eq!(Header::decode(bytes).unwrap(), header);
     };
-    golden(Kind::Data, 65_536, 0x0403_0201, [1, 0, 0, 1, 1, 2, 3, 4]);
+    golden(Kind::Data, 65_528, 0x0403_0201, [1, 0xf8, 0xff, 0, 1, 2, 3, 4]);
     golden(Kind::Eof, 0, 5, [2, 0, 0, 0, 5, 0, 0, 0]);
     golden(Kind::Reset, 0, 5, [3, 0, 0, 0, 5, 0, 0, 0]);
     golden(Kind::Credit, 4, 5, [4, 4, 0, 0, 5, 0, 0, 0]);
@@ -55,9 +55,9 @@ fn frames_as_the_mux_sends_them() {
     mux.message(Handle(4), &ToSlave::Hangup).unwrap();
     mux.probe();
     mux.receive(&[8, 8, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]).unwrap();
-    for _ in 0..2 {
-        mux.receive(&[1, 0, 0, 1, 6, 0, 0, 0]).unwrap();
-        mux.took(65_536);
+    for _ in 0..4 {
+        mux.receive(&[1, 0, 0x80, 0, 6, 0, 0, 0]).unwrap();
+        mux.took(32_768);
     }
     mux.consumed(down, 131_072);
     mux.offer(up, 3);

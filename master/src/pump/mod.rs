@@ -22,12 +22,9 @@ pub use source::Source;
 use std::io;
 
 use bytes::Buf;
+use fakessh_protocol::wire::MAX_DATA;
 
 use crate::link::{Chunk, Receiver, Sender};
-
-/// Most bytes that are read from a descriptor in one piece. Together with a frame's header it
-/// fills two of sshd's packets.
-const PIECE: usize = fakessh_protocol::wire::MAX_DATA - fakessh_protocol::wire::HEADER_LEN;
 
 /// How the sending of a descriptor came to its end.
 #[derive(Debug)]
@@ -98,7 +95,7 @@ async fn send_source(mut source: Source, sender: Sender) -> Sent {
         }
         let piece = tokio::select! {
             biased;
-            piece = source.read_piece(PIECE) => piece,
+            piece = source.read_piece(MAX_DATA) => piece,
             () = sender.stopped() => return Sent::Unwanted,
         };
         match piece {

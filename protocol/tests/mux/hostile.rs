@@ -8,6 +8,9 @@ use proptest::prelude::*;
 
 const HANDLES: u32 = 8;
 
+/// Bytes of a frame that fits a window so many times.
+const PART: usize = 16 * 1024;
+
 fn frame(kind: Kind, handle: Handle, payload: &[u8]) -> Vec<u8> {
     let header = Header { kind, len: payload.len(), handle };
     [&header.encode()[..], payload].concat()
@@ -182,8 +185,8 @@ fn frames_that_break_the_rules_are_errors() {
     assert_eq!(error, MuxError::NotOpen(unknown));
 
     let mut mux = open_mux();
-    for _ in 0..INITIAL_WINDOW as usize / MAX_DATA {
-        feed(&mut mux, &frame(Kind::Data, handle, &[0; MAX_DATA])).unwrap();
+    for _ in 0..INITIAL_WINDOW as usize / PART {
+        feed(&mut mux, &frame(Kind::Data, handle, &[0; PART])).unwrap();
     }
     let error = feed(&mut mux, &frame(Kind::Data, handle, &[0])).unwrap_err();
     assert_eq!(error, MuxError::OverCredit(handle));
@@ -195,7 +198,9 @@ fn frames_that_break_the_rules_are_errors() {
 
     let error = feed(&mut open_mux(), &[77; 8]).unwrap_err();
     assert_eq!(error, MuxError::Wire(WireError::UnknownKind(77)));
-    for (kind, len) in [(Kind::Eof, 1), (Kind::Credit, 5), (Kind::Ping, 0), (Kind::Data, 65_537)] {
+    for (kind, len) in
+        [(Kind::Eof, 1), (Kind::Credit, 5), (Kind::Ping, 0), (Kind::Data, MAX_DATA + 1)]
+    {
         let header = Header { kind, len, handle }.encode();
         let error = feed(&mut open_mux(), &header).unwrap_err();
         assert_eq!(error, MuxError::Wire(WireError::BadLength { kind, len }));
@@ -210,9 +215,9 @@ fn bytes_that_cross_a_stop_count_against_the_credit_all_the_same() {
     mux.stop(handle);
     assert!(matches!(mux.transmit(), Some(Transmit::Control(_))));
     assert_eq!(mux.transmit(), None, "stop is said once");
-    for _ in 0..INITIAL_WINDOW as usize / MAX_DATA {
-        feed(&mut mux, &frame(Kind::Data, handle, &[0; MAX_DATA])).unwrap();
-        mux.consumed(handle, MAX_DATA);
+    for _ in 0..INITIAL_WINDOW as usize / PART {
+        feed(&mut mux, &frame(Kind::Data, handle, &[0; PART])).unwrap();
+        mux.consumed(handle, PART);
     }
     assert_eq!(mux.transmit(), None);
     let error = feed(&mut mux, &frame(Kind::Data, handle, &[0])).unwrap_err();

@@ -132,11 +132,11 @@ fn a_grant_in_line_is_not_the_next_handles_of_the_same_number() {
     let mut mux = Mux::new();
     for _ in 0..2 {
         mux.open_receiving(HANDLE).unwrap();
-        for _ in 0..4 {
-            mux.receive(&data(65_536)).unwrap();
-            mux.took(65_536);
+        for _ in 0..8 {
+            mux.receive(&data(32_768)).unwrap();
+            mux.took(32_768);
         }
-        mux.consumed(HANDLE, 4 * 65_536);
+        mux.consumed(HANDLE, 8 * 32_768);
         mux.receive(&frame(Kind::Eof, &[])).unwrap();
     }
     mux.open_receiving(HANDLE).unwrap();

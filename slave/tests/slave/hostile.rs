@@ -37,9 +37,9 @@ fn data_for_a_handle_that_is_not_open_ends_the_link() {
 fn data_beyond_credit_ends_the_link() {
     let mut bytes = Vec::new();
     // Nobody reads in there.
-    for _ in 0..200 {
-        bytes.extend(frame(Kind::Data, 65_536, 2));
-        bytes.extend(vec![0; 65_536]);
+    for _ in 0..400 {
+        bytes.extend(frame(Kind::Data, 32_768, 2));
+        bytes.extend(vec![0; 32_768]);
     }
     ends_the_link(&bytes);
 }
