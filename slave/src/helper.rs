@@ -166,6 +166,7 @@ impl Slave {
     /// Ends the standard error of a helper that has ended and whose stream has: what it left
     /// running may hold its terminal for ever. What was said until now is still sent.
     pub(crate) fn end_helpers_stderr(&mut self, control: Handle) {
+        let sessions = self.sessions.len();
         let Some(session) = self.sessions.by_control.get_mut(&control) else { return };
         if let Some(terminal) = &mut session.terminal {
             terminal.end(&self.poll);
@@ -176,7 +177,7 @@ impl Slave {
         if output.ended {
             return;
         }
-        let more = output.discover();
+        let more = output.discover(sessions);
         Source::end(slot, &self.poll);
         self.mux.offer(handle, more);
         self.mux.finish(handle);

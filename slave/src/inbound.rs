@@ -13,7 +13,6 @@ use fakessh_protocol::wire::{self, Handle};
 use rustix::io::{Errno, ioctl_fionread};
 use zeroize::Zeroize;
 
-use crate::link::PAUSE;
 use crate::poll::Part;
 use crate::serve::{LinkEnd, SCRATCH, Slave};
 
@@ -22,6 +21,10 @@ const READ_AHEAD: usize = 4096;
 
 /// Most bytes taken in before programs' output has its turn.
 const BUDGET: usize = 1024 * 1024;
+
+/// How long a program whose pipe is full of bulk has to make room before its input is copied. A
+/// fast one takes much in this time.
+const PATIENCE: Duration = Duration::from_micros(200);
 
 /// Bytes of the link that were read and not taken apart.
 #[derive(Debug)]
@@ -67,7 +70,7 @@ impl Slave {
     /// Takes in what the link has, up to a budget.
     pub(crate) fn take_in(&mut self) -> Result<(), LinkEnd> {
         let mut budget = BUDGET;
-        let mut patience = Some(PAUSE);
+        let mut patience = Some(PATIENCE);
         loop {
             let step = match self.mux.expecting() {
                 Expecting::Control(len) => self.take_frames(len)?,
@@ -154,11 +157,11 @@ impl Slave {
             if ioctl_fionread(&self.link_in.watched)? == 0 {
                 break;
             }
-            let Some(pause) = patience.take() else {
+            let Some(patience) = patience.take() else {
                 self.keep_payload(handle, len)?;
                 return Ok(Step::Enough);
             };
-            thread::sleep(pause);
+            thread::sleep(patience);
             self.drain_sink(handle);
         }
         self.keep_payload(handle, len)

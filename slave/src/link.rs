@@ -24,7 +24,7 @@ const PIPE_SIZES: [usize; 3] = [1024 * 1024, 256 * 1024, 128 * 1024];
 ///
 /// Waiting for room would wake us, and cost the reader the waking, with each piece that it takes.
 /// In this time a fast one takes many, and a pipe of the largest size does not run empty.
-pub(crate) const PAUSE: Duration = Duration::from_micros(200);
+pub(crate) const REST: Duration = Duration::from_micros(500);
 
 /// What can be written to a blocking pipe that says it has room (pipe(7): one page is free).
 const SAFE_PIPE_WRITE: usize = 4096;
@@ -50,7 +50,7 @@ pub(crate) struct Direction {
     way: Way,
     /// Whether the kernel moves bytes between this and a pipe.
     spliceable: bool,
-    /// Whether it holds so much that its reader has enough for a [`PAUSE`].
+    /// Whether it holds so much that its reader has enough for a [`REST`].
     deep: bool,
 }
 
@@ -102,8 +102,8 @@ impl Direction {
     }
 
     /// How long it may be left alone when it is full, where that starves nobody.
-    pub(crate) fn pause(&self) -> Option<Duration> {
-        self.deep.then_some(PAUSE)
+    pub(crate) fn rest(&self) -> Option<Duration> {
+        self.deep.then_some(REST)
     }
 
     /// Reads what is there. `Ok(0)` is the end of the link.

@@ -4,9 +4,10 @@
 //! copied behind its header and goes out with its neighbours in one call; bulk is moved by the
 //! kernel from the program's pipe into the link's.
 
-use std::thread;
+use std::time::Instant;
 
 use fakessh_protocol::mux::Transmit;
+use fakessh_protocol::pace::Pace;
 use fakessh_protocol::wire::{HEADER_LEN, Handle, Header, Kind};
 use rustix::io::Errno;
 use zeroize::Zeroize;
@@ -34,17 +35,27 @@ pub(crate) struct Outbound {
     written: usize,
     /// The frame whose bytes go out of a program's pipe: its handle, and how many are missing.
     payload: Option<(Handle, usize)>,
+    /// Until when the link, which is full of bulk, is left alone.
+    rest: Option<Instant>,
+    /// How fast the link takes what it is given.
+    pace: Pace,
 }
 
 impl Default for Outbound {
     fn default() -> Outbound {
         // A buffer that grows leaves a copy behind: a secret finds room.
         let buffer = Vec::with_capacity(GATHERED + 2 * COPIED);
-        Outbound { buffer, has_message: false, written: 0, payload: None }
+        let pace = Pace::new(Instant::now());
+        Outbound { buffer, has_message: false, written: 0, payload: None, rest: None, pace }
     }
 }
 
 impl Outbound {
+    /// When the link is to be looked at again though nothing is ready.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.rest
+    }
+
     /// What goes before the first frame.
     pub(crate) fn begin(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
@@ -55,7 +66,7 @@ impl Slave {
     /// Sends what there is to send, until the link is full or a budget used up.
     pub(crate) fn send_out(&mut self) -> Result<(), LinkEnd> {
         let mut budget = BUDGET;
-        let mut patience = self.link_out.pause();
+        self.outbound.rest = None;
         let interest = loop {
             if self.outbound.payload.is_none() && self.outbound.buffer.is_empty() {
                 self.gather();
@@ -69,12 +80,7 @@ impl Slave {
             };
             match step {
                 Ok(len) if len < budget => budget -= len,
-                Err(Errno::AGAIN) => {
-                    match patience.take().filter(|_| self.outbound.payload.is_some()) {
-                        Some(pause) => thread::sleep(pause),
-                        None => break Interest::Write,
-                    }
-                }
+                Err(Errno::AGAIN) => break self.link_is_full(),
                 Ok(_) => break Interest::Write,
                 Err(Errno::INTR) => {}
                 Err(Errno::PIPE | Errno::CONNRESET) => return Err(LinkEnd::Closed),
@@ -82,6 +88,15 @@ impl Slave {
             }
         };
         Ok(self.link_out.watched.watch(&self.poll, interest)?)
+    }
+
+    /// How to learn of room: of bulk there is always more, so a link that takes it fast is looked at
+    /// after a rest instead of waking us with each piece.
+    fn link_is_full(&mut self) -> Interest {
+        let now = Instant::now();
+        let is_bulk = self.outbound.pace.is_bulk(now) && self.outbound.payload.is_some();
+        self.outbound.rest = self.link_out.rest().filter(|_| is_bulk).map(|rest| now + rest);
+        if self.outbound.rest.is_some() { Interest::End } else { Interest::Write }
     }
 
     /// Gathers frames, up to one whose payload is to be moved and not copied.
@@ -140,6 +155,7 @@ impl Slave {
             match self.link_out.splice_from(&output.pipe, len) {
                 Ok(Some(moved)) if moved > 0 => {
                     self.outbound.payload = (moved < len).then_some((handle, len - moved));
+                    self.outbound.pace.add(moved);
                     self.sent(handle, moved);
                     return Ok(moved);
                 }

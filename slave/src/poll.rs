@@ -140,6 +140,15 @@ impl Poll {
             tv_nsec: timeout.subsec_nanos().into(),
         });
         self.events.clear();
+        if timeout.is_some_and(|timeout| timeout.tv_sec == 0 && timeout.tv_nsec > 0) {
+            // epoll_wait(2) counts in milliseconds.
+            let mut asked = [PollFd::new(&self.epoll, PollFlags::IN)];
+            match rustix::event::poll(&mut asked, timeout.as_ref()) {
+                Ok(0) | Err(Errno::INTR) => return Ok(Vec::new()),
+                Ok(_) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         match epoll::wait(&self.epoll, spare_capacity(&mut self.events), timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),

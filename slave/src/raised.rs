@@ -247,10 +247,11 @@ impl Slave {
 
     /// There is something in the pipe from a shim's standard input, or its porter has closed it.
     fn source_ready(&mut self, control: Handle, ended: bool) {
+        let sessions = self.sessions.len();
         let Some(raised) = self.sessions.raised.get_mut(&control) else { return };
         let Some(output) = &mut raised.source else { return };
         let stdin = raised.handles.stdin;
-        let more = output.discover();
+        let more = output.discover(sessions);
         if more > 0 {
             self.mux.offer(stdin, more);
         }

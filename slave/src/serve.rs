@@ -139,7 +139,8 @@ impl Slave {
     /// Waits once, and deals with all that is ready.
     fn turn(&mut self) -> Result<(), LinkEnd> {
         let mut take_in = self.inbound.is_pending();
-        let deadline = self.clock.next().into_iter().chain(self.doomed.next()).min();
+        let deadlines = [self.clock.next(), self.doomed.next(), self.outbound.next()];
+        let deadline = deadlines.into_iter().flatten().min();
         let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = if take_in { Some(std::time::Duration::ZERO) } else { timeout };
         let ready = self.poll.wait(timeout)?;
@@ -180,6 +181,7 @@ impl Slave {
             _ if control.0 >= FIRST_RAISED => return self.raised_ready(control, part, ready),
             _ => {}
         }
+        let sessions = self.sessions.len();
         let Some(session) = self.sessions.by_control.get_mut(&control) else { return };
         let handle = session.handle(part);
         match part {
@@ -196,7 +198,7 @@ impl Slave {
             Part::Stdout | Part::Stderr => {
                 let slot = session.output(part);
                 let Some(output) = slot else { return };
-                let more = output.discover();
+                let more = output.discover(sessions);
                 if more > 0 {
                     self.mux.offer(handle, more);
                 }

@@ -22,6 +22,14 @@ use crate::terminal::Terminal;
 /// it: an unprivileged user's pipes hold 64 MiB together before the kernel makes them small.
 const BULK_PIPE: usize = 256 * 1024;
 
+/// The same for output where there are few sessions: more than the link takes in a [`REST`].
+///
+/// [`REST`]: crate::link::REST
+const WIDE_PIPE: usize = 1024 * 1024;
+
+/// So many sessions leave most of what an unprivileged user's pipes may hold.
+const FEW_SESSIONS: usize = 16;
+
 /// What a pipe holds that nobody has enlarged (pipe(7)).
 const NEW_PIPE: usize = 64 * 1024;
 
@@ -223,12 +231,14 @@ impl Source {
         Source { pipe, offered: 0, ended: false, enlarged: false }
     }
 
-    /// How many bytes are in the pipe that were not offered. They are, from here on.
-    pub(crate) fn discover(&mut self) -> usize {
+    /// How many bytes are in the pipe that were not offered. They are, from here on. How wide the
+    /// pipe may become depends on how many `sessions` there are.
+    pub(crate) fn discover(&mut self, sessions: usize) -> usize {
         let available = rustix::io::ioctl_fionread(&self.pipe).unwrap_or(0) as usize;
         if available >= NEW_PIPE && !self.enlarged {
             self.enlarged = true;
-            enlarge(&self.pipe, &[BULK_PIPE]);
+            let wide = if sessions <= FEW_SESSIONS { WIDE_PIPE } else { BULK_PIPE };
+            enlarge(&self.pipe, &[wide, BULK_PIPE]);
         }
         let more = available.saturating_sub(self.offered);
         self.offered += more;
@@ -257,6 +267,11 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_control.len() + self.raised.len()
+    }
+
     pub(crate) fn insert(&mut self, session: Session) {
         let SessionHandles { control, stdin, stdout, stderr } = session.handles;
         for (handle, part) in [(stdin, Part::Stdin), (stdout, Part::Stdout), (stderr, Part::Stderr)]
