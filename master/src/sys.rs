@@ -57,6 +57,22 @@ pub(crate) fn read_at_once(file: impl AsFd, bytes: &mut Vec<u8>) -> io::Result<(
     Ok(())
 }
 
+/// From how many bytes on a socket counts as readable (socket(7), `SO_RCVLOWAT`). Its end and its
+/// errors are told of whatever this is.
+///
+/// # Errors
+/// As setsockopt(2).
+pub(crate) fn set_receive_low_water(socket: impl AsFd, bytes: usize) -> io::Result<()> {
+    let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    let fd = socket.as_fd().as_raw_fd();
+    let len = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the kernel reads `len` bytes, which is what the plain number behind the pointer has.
+    let set = unsafe {
+        libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, (&raw const value).cast(), len)
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Has a program start with this limit of open files.
 pub(crate) fn set_descriptor_limit(command: &mut Command, limit: Rlimit) {
     let set = move || Ok(setrlimit(Resource::Nofile, limit)?);

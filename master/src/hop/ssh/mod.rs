@@ -6,6 +6,7 @@ mod channel;
 mod client;
 mod error;
 mod proxy_command;
+mod socket;
 mod stream;
 mod transport;
 

@@ -8,17 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpSocket;
 
 use crate::ssh_config::{AddressFamily, Resolved};
 
 use super::error::ConnectError;
-
-/// Bytes that are read from the socket at once: two packets of sshd's. russh reads a packet in two
-/// pieces, the first of a few bytes; without a buffer each is a system call. More than this
-/// saves no time that can be seen, and stays resident.
-const READ_BUFFER: usize = 64 * 1024;
+use super::socket::Socket;
 
 /// Longest time to a finished key exchange where the user has set none.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,7 +41,7 @@ pub struct Addresses {
 
 /// A TCP connection, and what can end it from outside.
 pub(super) struct Tcp {
-    pub(super) stream: BufReader<TcpStream>,
+    pub(super) stream: Socket,
     pub(super) addresses: Addresses,
     pub(super) breaker: Breaker,
 }
@@ -126,7 +122,7 @@ async fn connect(
         }
         let addresses = Addresses { local: stream.local_addr()?, peer: stream.peer_addr()? };
         let breaker = Breaker(rustix::io::fcntl_dupfd_cloexec(&stream, 0)?);
-        let stream = BufReader::with_capacity(READ_BUFFER, stream);
+        let stream = Socket::new(stream);
         Ok::<_, io::Error>(Tcp { stream, addresses, breaker })
     };
     let timed_out = || ConnectError::TimedOut { host: address.to_string(), what: "answer", limit };
