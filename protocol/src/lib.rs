@@ -1,11 +1,11 @@
 //! What fakessh's processes say to each other, and nothing that says it: no I/O, no clock, no
 //! async.
 //!
-//! A **link** is the byte stream between the master and one slave. [`wire`] says how it is cut
-//! into frames, [`message`] what the control frames mean, and [`mux`] is the state machine that
-//! both ends drive: many **handles**, each with its own credit, control before bulk, fair turns.
-//! [`pace`] tells bulk from the rest. [`start`] is how a link begins behind whatever a login prints. [`invocation`] is one parsed
-//! `ssh` command line, and [`exit`] how a program ended.
+//! A **link** is the byte stream between the master and one slave. [`wire`] says how it is cut into
+//! frames, [`message`] what the control frames mean, and [`mux`] is the state machine that both
+//! ends drive: many **handles**, each with its own credit, control before bulk, fair turns.
+//! [`pace`] tells bulk from the rest. [`start`] is how a link begins behind whatever a login
+//! prints. [`invocation`] is one parsed `ssh` command line, and [`exit`] how a program ended.
 
 pub mod exit;
 pub mod invocation;

@@ -37,7 +37,7 @@ pub(crate) struct Outbound {
     payload: Option<(Handle, usize)>,
     /// Until when the link, which is full of bulk, is left alone.
     rest: Option<Instant>,
-    /// How fast the link takes what it is given.
+    /// How fast the link takes what is moved to it.
     pace: Pace,
 }
 
@@ -90,8 +90,8 @@ impl Slave {
         Ok(self.link_out.watched.watch(&self.poll, interest)?)
     }
 
-    /// How to learn of room: of bulk there is always more, so a link that takes it fast is looked at
-    /// after a rest instead of waking us with each piece.
+    /// How to learn of room. Of bulk there is always more, so a link that takes it fast is asked
+    /// again after a rest, and does not wake us with each piece.
     fn link_is_full(&mut self) -> Interest {
         let now = Instant::now();
         let is_bulk = self.outbound.pace.is_bulk(now) && self.outbound.payload.is_some();

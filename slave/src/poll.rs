@@ -135,7 +135,7 @@ impl Poll {
 
     /// Waits for something to be ready, at most `timeout`; without an end where there is none.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Ready>> {
-        let timeout = timeout.map(|timeout| Timespec {
+        let mut timeout = timeout.map(|timeout| Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: timeout.subsec_nanos().into(),
         });
@@ -145,7 +145,7 @@ impl Poll {
             let mut asked = [PollFd::new(&self.epoll, PollFlags::IN)];
             match rustix::event::poll(&mut asked, timeout.as_ref()) {
                 Ok(0) | Err(Errno::INTR) => return Ok(Vec::new()),
-                Ok(_) => {}
+                Ok(_) => timeout = Some(Timespec { tv_sec: 0, tv_nsec: 0 }),
                 Err(error) => return Err(error.into()),
             }
         }

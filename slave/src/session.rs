@@ -27,8 +27,9 @@ const BULK_PIPE: usize = 256 * 1024;
 /// [`REST`]: crate::link::REST
 const WIDE_PIPE: usize = 1024 * 1024;
 
-/// So many sessions leave most of what an unprivileged user's pipes may hold.
-const FEW_SESSIONS: usize = 16;
+/// With so many, their outputs take no more than a quarter of what an unprivileged user's pipes may
+/// hold.
+const FEW_SESSIONS: usize = 8;
 
 /// What a pipe holds that nobody has enlarged (pipe(7)).
 const NEW_PIPE: usize = 64 * 1024;

@@ -14,6 +14,7 @@ use rustix::time::{
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop;
 
 use crate::sys;
 
@@ -30,8 +31,8 @@ const AHEAD_OF_BULK: usize = 1024;
 /// other sessions of the connection wait longer than their round trip takes.
 const REST: Duration = Duration::from_micros(200);
 
-/// Bytes that wake us in spite of a rest: more than comes in one.
-const WORTH_WAKING: usize = 1024 * 1024;
+/// From so many bytes on the kernel tells of them in spite of a rest: more than comes in one.
+const WORTH_TELLING: usize = 1024 * 1024;
 
 /// A TCP socket.
 pub(super) struct Socket {
@@ -97,11 +98,12 @@ impl Socket {
     }
 }
 
-/// A time during which the kernel says nothing of what comes.
+/// A time during which the kernel does not tell of what comes, and the reading behind it.
 struct Rest {
     timer: AsyncFd<OwnedFd>,
+    /// Whether the timer has run, or was not set.
     is_over: bool,
-    /// Whether the kernel wakes us only for very much.
+    /// Whether the kernel tells only of very much.
     is_deaf: bool,
 }
 
@@ -122,7 +124,7 @@ impl Rest {
         timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::empty(), &once)?;
         self.is_over = false;
         if !self.is_deaf {
-            sys::set_receive_low_water(stream, WORTH_WAKING)?;
+            sys::set_receive_low_water(stream, WORTH_TELLING)?;
             self.is_deaf = true;
         }
         Ok(())
@@ -158,7 +160,11 @@ impl AsyncRead for Socket {
         }
         loop {
             match &mut socket.rest {
-                Some(rest) => ready!(rest.poll_over(cx))?,
+                Some(rest) => {
+                    ready!(rest.poll_over(cx))?;
+                    // A server that never stops must not keep the thread from everybody else.
+                    ready!(coop::poll_proceed(cx)).made_progress();
+                }
                 None => ready!(socket.stream.poll_read_ready(cx))?,
             }
             match socket.take(target) {
@@ -253,7 +259,35 @@ mod tests {
         }
         drop(far);
         assert_eq!(socket.read(&mut [0]).await.expect("an end"), 0);
-        assert!(socket.rest.is_none());
+    }
+
+    #[tokio::test]
+    async fn where_nothing_comes_no_timer_runs_on() {
+        let (mut socket, _far) = pair().await;
+        socket.rest = Some(Rest::begin(&socket.stream).expect("a timer"));
+        while socket.rest.is_some() {
+            let read = tokio::time::timeout(Duration::from_millis(1), socket.read_u8()).await;
+            assert!(read.is_err(), "{read:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_stops_leaves_the_thread_to_others() {
+        let (mut socket, mut far) = pair().await;
+        socket.rest = Some(Rest::begin(&socket.stream).expect("a timer"));
+        far.write_u8(0).await.expect("a reader");
+        socket.read_u8().await.expect("a byte");
+        let gave_way = std::future::poll_fn(|cx| {
+            for _ in 0..10_000 {
+                far.try_write(&[0]).expect("a reader");
+                let mut byte = [0];
+                if Pin::new(&mut socket).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending() {
+                    return Poll::Ready(true);
+                }
+            }
+            Poll::Ready(false)
+        });
+        assert!(gave_way.await);
     }
 
     #[tokio::test]
