@@ -186,7 +186,7 @@ pub(crate) fn remove_abandoned(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     use super::*;
 
@@ -195,13 +195,19 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let base = Directory::at(home.path().join("d")).unwrap();
         let over = AtomicBool::new(false);
+        // More masters than ever start while a directory is made, and fewer than it gives up at.
+        let starting = AtomicU32::new(0);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    sweep(&base);
+                    if starting.load(Ordering::Relaxed) > 0 {
+                        sweep(&base);
+                        starting.fetch_sub(1, Ordering::Relaxed);
+                    }
                 }
             });
             let made = (0..300).map(|_| {
+                starting.store(MOST_SWEPT / 4, Ordering::Relaxed);
                 let run = RunDirectory::create(&base)?;
                 assert!(NAMES.iter().all(|name| run.path().join(name).is_file()));
                 Ok(())
