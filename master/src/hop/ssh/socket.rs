@@ -265,10 +265,13 @@ mod tests {
     async fn where_nothing_comes_no_timer_runs_on() {
         let (mut socket, _far) = pair().await;
         socket.rest = Some(Rest::begin(&socket.stream).expect("a timer"));
-        while socket.rest.is_some() {
-            let read = tokio::time::timeout(Duration::from_millis(1), socket.read_u8()).await;
-            assert!(read.is_err(), "{read:?}");
-        }
+        let ended = async {
+            while socket.rest.is_some() {
+                let read = tokio::time::timeout(Duration::from_millis(1), socket.read_u8()).await;
+                assert!(read.is_err(), "{read:?}");
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), ended).await.expect("an end of the rest");
     }
 
     #[tokio::test]
