@@ -80,15 +80,16 @@ fn command(pid: u32) -> Option<String> {
     Some(String::from_utf8_lossy(&words).replace('\0', " ").trim().to_owned())
 }
 
-/// All processes that descend from this one, without it.
+/// All processes that descend from this one, without it, parents before their children: who kills
+/// them in this order lets none see the end of another that it started.
 pub fn descendants(pid: u32) -> Vec<Process> {
     let mut found = Vec::new();
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     for task in tasks {
         let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
         for child in children.split_whitespace().filter_map(|word| word.parse().ok()) {
-            found.extend(descendants(child));
             found.extend(Process::open(child));
+            found.extend(descendants(child));
         }
     }
     found
