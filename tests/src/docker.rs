@@ -139,7 +139,7 @@ impl Drop for Docker {
         }
         if let Some(daemon) = crate::leftovers::Process::open(self.daemon.id()) {
             daemon.signal(rustix::process::Signal::TERM);
-            if !daemon.wait(std::time::Duration::from_secs(20)) {
+            if !daemon.wait(std::time::Duration::from_secs(60)) {
                 daemon.kill();
             }
         }

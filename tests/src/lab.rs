@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -18,6 +18,7 @@ use crate::leftovers::Process;
 use crate::log::ServerLog;
 use crate::namespaces::Namespaces;
 use crate::network::Network;
+use crate::port::ClosedPort;
 use crate::server::{Server, ServerSetup};
 
 /// The variable by which a lab's processes are known. Its value is in all of them that the lab
@@ -25,7 +26,7 @@ use crate::server::{Server, ServerSetup};
 pub const MARK_VARIABLE: &str = "FAKESSH_LAB";
 
 /// How long a process may take to end after it was told to.
-pub(crate) const ENDING: Duration = Duration::from_secs(20);
+pub(crate) const ENDING: Duration = Duration::from_secs(60);
 
 /// How many lines of the server's log a failing test shows.
 const SHOWN: usize = 60;
@@ -287,18 +288,19 @@ impl Lab {
         self.0.containers.lock().unwrap_or_else(PoisonError::into_inner).push(process);
     }
 
-    /// Stops the server with all its sessions, as a machine that goes down, and gives the port.
-    pub fn stop_server(&self) -> u16 {
+    /// Stops the server with all its sessions, as a machine that goes down, and gives the port,
+    /// which refuses.
+    pub fn stop_server(&self) -> ClosedPort {
         let mut server = self.0.server.lock().unwrap_or_else(PoisonError::into_inner);
         let server = server.take().expect("the lab's server runs");
         let port = server.port;
         server.stop(&self.0.guardian);
-        port
+        ClosedPort::left(port)
     }
 
     /// Starts it again on this port.
-    pub fn restart_server(&self, port: u16) {
-        self.start_server(Some(port));
+    pub fn restart_server(&self, port: ClosedPort) {
+        self.start_server(Some(port.number()));
     }
 
     /// Gives the server another host key, which no client knows yet.
@@ -330,9 +332,32 @@ pub fn listing(dir: &Path) -> Vec<String> {
 }
 
 /// Writes a script that everybody may run.
+///
+/// # Panics
+/// Where it can't be written.
 pub fn write_script(path: &Path, text: &str) {
-    fs::write(path, text).expect("writing a script of the lab");
-    fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut writer = Command::new("sh")
+        .args(["-c", "cat >\"$0\" && chmod 755 \"$0\""])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("starting sh");
+    let mut input = writer.stdin.take().expect("standard input is a pipe");
+    input.write_all(text.as_bytes()).expect("writing a script of the lab");
+    drop(input);
+    let status = writer.wait().expect("waiting for sh");
+    assert!(status.success(), "writing {}: {status}", path.display());
+}
+
+/// Copies a program, with its permissions.
+///
+/// # Panics
+/// Where it can't be copied.
+pub fn copy_program(from: &Path, to: &Path) {
+    // As scripts, by a process of its own: one that this process has open for writing when another
+    // thread forks can't be executed (ETXTBSY) until that child executes something itself.
+    let status = Command::new("cp").arg(from).arg(to).status().expect("starting cp");
+    assert!(status.success(), "copying {} to {}: {status}", from.display(), to.display());
 }
 
 impl Drop for Lab {

@@ -36,6 +36,7 @@ pub mod log;
 mod namespaces;
 pub mod network;
 pub mod pattern;
+pub mod port;
 pub mod privilege;
 mod programs;
 pub mod relay;

@@ -5,6 +5,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::lab::copy_program;
+
 /// The account in a root that is not root: its name, and its user and group id.
 pub const USER: (&str, u32) = ("app", 1234);
 
@@ -30,7 +32,7 @@ pub fn make(root: &Path) {
     for name in ["tmp", "srv"] {
         directory(&root.join(name), 0o1777);
     }
-    fs::copy(busybox(), root.join("bin/busybox")).expect("copying busybox");
+    copy_program(&busybox(), &root.join("bin/busybox"));
     for name in PROGRAMS.split_whitespace() {
         symlink("busybox", root.join("bin").join(name)).expect("a link to busybox");
     }
@@ -56,7 +58,7 @@ pub(crate) fn devices(root: &Path) -> String {
 /// As [`make`].
 pub fn make_without_shell(root: &Path) {
     directory(&root.join("bin"), 0o755);
-    fs::copy(busybox(), root.join("bin/sleep")).expect("copying busybox");
+    copy_program(&busybox(), &root.join("bin/sleep"));
 }
 
 /// Copies a program of this machine into a root, with the libraries that it needs.
@@ -71,7 +73,7 @@ pub fn add_program(root: &Path, program: &str) {
         let copy = root.join(file.trim_start_matches('/'));
         let parent = copy.parent().expect("a file in a directory");
         fs::create_dir_all(parent).expect("creating a directory of a root");
-        fs::copy(file, &copy).unwrap_or_else(|error| panic!("copying {file}: {error}"));
+        copy_program(Path::new(file), &copy);
     }
     // Programs are looked for in /bin, which busybox knows.
     let name = Path::new(program).file_name().expect("a program's name");

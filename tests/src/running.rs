@@ -15,7 +15,7 @@ use crate::capture::Capture;
 use crate::tool::Input;
 
 /// How long the streams of a tool that has ended may be held open by others.
-const STREAM_GUARD: Duration = Duration::from_secs(30);
+const STREAM_GUARD: Duration = Duration::from_secs(60);
 
 /// Most bytes of a stream that a failure shows.
 const SHOWN: usize = 8192;

@@ -7,6 +7,7 @@ use std::io::{PipeReader, PipeWriter, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use fakessh_tests::lab::copy_program;
 use fakessh_tests::privilege::root_for;
 use fakessh_tests::{Gate, Lab, SharedLab, binary, both_clients, pattern};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -176,7 +177,7 @@ fn pipes_of_another_user_pass_everything_with_fakessh() {
         (binary::fakessh(), dir.join("fakessh")),
     ];
     for (from, to) in &files {
-        std::fs::copy(from, to).unwrap();
+        copy_program(from, to);
         account.give(to);
     }
     account.give(&dir);

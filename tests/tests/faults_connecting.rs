@@ -6,6 +6,7 @@
 use std::net::TcpListener;
 
 use fakessh_tests::builder::keygen;
+use fakessh_tests::port::ClosedPort;
 use fakessh_tests::{Client, Finished, Lab, both_clients};
 
 /// Runs `ssh NAME true`, which must fail to connect. Ours says these words.
@@ -34,7 +35,7 @@ both_clients! {
     fn a_port_where_nothing_listens(client) {
         let lab = Lab::start();
         let port = lab.stop_server();
-        refused(&lab, client, "remote", &["127.0.0.1", &port.to_string(), "refused"]);
+        refused(&lab, client, "remote", &["127.0.0.1", &port.number().to_string(), "refused"]);
     }
 
     fn a_server_that_accepts_and_says_nothing(client) {
@@ -92,8 +93,8 @@ both_clients! {
 
     fn a_jump_host_that_refuses(client) {
         let lab = Lab::start();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        lab.host_through("jump", port, &[]);
+        let port = ClosedPort::any();
+        lab.host_through("jump", port.number(), &[]);
         lab.host_through("behind", lab.port(), &["ProxyJump jump"]);
         refused(&lab, client, "behind", &["refused"]);
     }

@@ -75,14 +75,14 @@ def stop(number, frame):
     os.kill(os.getpid(), signal.SIGSTOP)
 signal.signal(signal.SIGTSTP, stop)
 signal.signal(signal.SIGCONT, lambda number, frame: os.write(1, b"continued\n"))
-print("up", flush=True)
+print("it runs", flush=True)
 sys.stdin.readline()
 print("over", flush=True)
 "#;
     let tool = format!("{} {}", python(&lab, "slow", text), gate.path());
     let mut terminal = Shell::start(&lab);
     terminal.types(&format!("{}; echo status=$?\n", run(&lab, &tool)));
-    terminal.shows("up");
+    terminal.shows("it runs");
     terminal.types("\x1a");
     let fakessh = process(&mut terminal, "parent");
     assert_ne!(fakessh.state(), 'T', "it stopped before its tool");

@@ -30,7 +30,7 @@ fn everything_is_gone_when_a_lab_is_dropped_in_mid_session() {
     drop(lab);
     assert!(!dir.exists());
     for process in processes {
-        assert!(process.wait(Duration::from_secs(10)), "still there: {process:?}");
+        assert!(process.wait(Duration::from_secs(60)), "still there: {process:?}");
     }
     let left = leftovers::processes(&mark, &[], &[]);
     assert!(left.is_empty(), "{left:?}");
@@ -43,7 +43,7 @@ fn everything_is_gone_when_a_lab_is_dropped_in_mid_session() {
 fn a_server_that_is_stopped_refuses_and_one_that_is_started_again_accepts() {
     let lab = Lab::start();
     let port = lab.stop_server();
-    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    assert!(TcpStream::connect(("127.0.0.1", port.number())).is_err());
     lab.tool(Client::Ssh, ["ssh", "remote", "true"]).run().expect_status(255);
     lab.restart_server(port);
     lab.tool(Client::Ssh, ["ssh", "remote", "true"]).run().expect_status(0);

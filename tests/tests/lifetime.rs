@@ -8,7 +8,10 @@ use std::time::Duration;
 use fakessh_tests::{Client, Gate, Lab, Running};
 
 /// How long a master may take to end.
-const ENDING: Duration = Duration::from_secs(30);
+const ENDING: Duration = Duration::from_secs(60);
+
+/// How often a connection is closed while sessions come.
+const CLOSED: u32 = 10;
 
 /// A run that does nothing, successfully.
 fn run_true(lab: &Lab) {
@@ -92,8 +95,11 @@ fn a_connection_is_closed_while_new_sessions_come() {
     let script = r#"
 import subprocess, sys, threading
 faults = []
+over = threading.Event()
 def session():
-    for number in range(40):
+    last = False
+    while not last:
+        last = over.is_set()
         done = subprocess.run(["ssh", "remote", "echo up"], capture_output=True, text=True)
         lost = done.returncode == 255 and done.stderr.startswith("fakessh: ")
         lost = lost and done.stderr.count("\n") == 1
@@ -101,12 +107,14 @@ def session():
             faults.append(done)
 threads = [threading.Thread(target=session) for _ in range(4)]
 [thread.start() for thread in threads]
+sys.stdin.read()
+over.set()
 [thread.join() for thread in threads]
 print(faults or "good")
 "#;
-    let running = lab.tool(Client::Fakessh, ["python3", "-c", script]).start();
+    let running = lab.tool(Client::Fakessh, ["python3", "-c", script]).input_open().start();
     let mut closed = 0;
-    while running.is_running() {
+    while closed < CLOSED && running.is_running() {
         match lab.fakessh(["close", "remote"]).run() {
             done if done.code() == 0 => closed += 1,
             // Not yet, or not again.
@@ -115,7 +123,8 @@ print(faults or "good")
         }
     }
     running.finish().expect_status(0).expect_out("good\n").expect_err("");
-    assert!(closed > 0);
+    assert_eq!(closed, CLOSED);
+    // Sessions were begun after the last one was closed.
     assert!(lab.logins() > 1);
     run_true(&lab);
     lab.expect_nothing_left();
@@ -217,7 +226,7 @@ fn what_is_not_there_can_be_stopped_and_not_closed() {
 #[test]
 fn an_idle_master_ends_when_nothing_is_open() {
     let lab = Lab::start();
-    let tool = lab.tool(Client::Fakessh, ["ssh", "remote", "true"]).env("FAKESSH_IDLE_EXIT", "1");
+    let tool = lab.tool(Client::Fakessh, ["ssh", "remote", "true"]).env("FAKESSH_IDLE_EXIT", "5");
     tool.run().expect_status(0);
     let master = lab.master();
     lab.close_all();

@@ -18,18 +18,25 @@ import subprocess, sys
 line = "fakessh: the master is at its limit of open descriptors (%s);" % sys.argv[1]
 pipe = subprocess.PIPE
 words = sys.argv[3:] + ["remote", "echo up; cat; echo over"]
-sessions = [subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe)
-            for _ in range(int(sys.argv[2]))]
+def start():
+    return subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe)
+sessions = [start() for _ in range(int(sys.argv[2]))]
 up = []
-for session in sessions:
+def is_up(session):
     if session.stdout.readline() == b"up\n":
         up.append(session)
-        continue
+        return True
     out, error = session.communicate()
     error = error.decode()
     if session.returncode != 255 or not error.startswith(line) or error.count("\n") != 1:
         sys.exit("refused with status %d: %s" % (session.returncode, error))
-print("up" if 0 < len(up) < len(sessions) else "%d of %d" % (len(up), len(sessions)), flush=True)
+    return False
+refused = [session for session in sessions if not is_up(session)]
+good = up and refused
+# Two that were refused at once may have left room for one.
+while good and is_up(start()):
+    pass
+print("up" if good else "%d of %d" % (len(up), len(sessions)), flush=True)
 sys.stdin.readline()
 for number, session in enumerate(up):
     out, error = session.communicate(b"input %d\n" % number)

@@ -197,7 +197,7 @@ fn a_lost_host_is_255_for_the_tool_s_ssh_and_names_it() {
     let script = "ssh b 'echo up; sleep 1000'; echo $?; ssh b true; echo $?";
     let mut running = on(&one, &["sh", "-c", script]).start();
     assert_eq!(running.read_line().as_deref(), Some("up"));
-    two.stop_server();
+    let _closed = two.stop_server();
     let done = running.finish().expect_status(0).expect_out("up\n255\n255\n");
     let said = done.err();
     assert!(said.lines().all(|line| line.starts_with("fakessh:")), "{said}");

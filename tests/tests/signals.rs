@@ -11,11 +11,13 @@ use rustix::process::Signal;
 static LAB: SharedLab = SharedLab::new(Lab::start);
 
 /// How long a program may live after its session.
-const GRACE: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(60);
 
-/// Starts `ssh remote COMMAND` below a shell that says its process id, and gives that process.
+/// Starts `ssh remote COMMAND` below a shell, and gives its process. The command has no `'` in it.
 fn start_below_shell(lab: &Lab, client: Client, before: &str, command: &str) -> (Running, Process) {
-    let script = format!("{before} ssh remote '{command}' & echo $!; wait $!");
+    // It says its own id, before the program can say anything.
+    let ssh = "echo $$; exec ssh remote \"$0\"";
+    let script = format!("{before} sh -c '{ssh}' '{command}' & wait $!");
     let mut running = lab.tool(client, ["bash", "-c", &script]).start();
     let ssh = process(&mut running);
     (running, ssh)
@@ -120,7 +122,8 @@ fn an_interrupt_reaches_the_program_with_fakessh() {
     let told = Gate::new(&lab);
     // The hangup that follows is for those who did not end.
     let command = format!(
-        "trap \"\" HUP; trap \"echo got >{}; exit 3\" INT; echo up; while :; do sleep 0.1; done",
+        "exec 9>{}; trap \"\" HUP; trap \"echo got >&9; exit 3\" INT; echo up; \
+         while :; do sleep 0.1 9>&-; done",
         told.path()
     );
     let script = r#"

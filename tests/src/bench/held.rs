@@ -16,7 +16,7 @@ use super::stream;
 use crate::leftovers::Process;
 
 /// How long a client may take to end when it is told to.
-const ENDING: Duration = Duration::from_secs(20);
+const ENDING: Duration = Duration::from_secs(60);
 
 /// What flows before bulk counts as flowing: more than all buffers on the way hold.
 const FLOWING: u64 = 32 << 20;

@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::Bench;
 use super::order::{Answer, Direction, Order, Program};
+use crate::lab::copy_program;
 use crate::{Lab, Running};
 
 /// How long a driver lives at most. A guard against hangs only.
@@ -256,7 +257,7 @@ pub(super) fn own_program() -> String {
 pub(super) fn program_on_target(lab: &Lab) -> String {
     let copy = lab.dir().join("bin/bench");
     if !copy.exists() {
-        std::fs::copy(own_program(), &copy).expect("copying this program into the lab");
+        copy_program(Path::new(&own_program()), &copy);
     }
     copy.display().to_string()
 }
