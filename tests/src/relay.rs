@@ -26,14 +26,19 @@ pub struct Relay {
 struct Shared {
     target: u16,
     delay: Duration,
-    /// No byte goes either way while this holds; they wait.
-    silent: Mutex<bool>,
+    /// No byte goes this way while this holds, up and down; they wait.
+    held: Mutex<[bool; 2]>,
     spoken: Condvar,
     stopping: AtomicBool,
     connections: AtomicUsize,
-    up: AtomicU64,
-    down: AtomicU64,
+    bytes: [AtomicU64; 2],
     sockets: Mutex<Vec<TcpStream>>,
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    Up,
+    Down,
 }
 
 impl Relay {
@@ -45,12 +50,11 @@ impl Relay {
         let shared = Arc::new(Shared {
             target,
             delay,
-            silent: Mutex::new(false),
+            held: Mutex::new([false; 2]),
             spoken: Condvar::new(),
             stopping: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
-            up: AtomicU64::new(0),
-            down: AtomicU64::new(0),
+            bytes: Default::default(),
             sockets: Mutex::new(Vec::new()),
         });
         let accepting = std::thread::spawn({
@@ -72,18 +76,23 @@ impl Relay {
 
     /// Bytes that went from clients to the target so far.
     pub fn bytes_up(&self) -> u64 {
-        self.shared.up.load(Ordering::Relaxed)
+        self.shared.bytes[Way::Up as usize].load(Ordering::Relaxed)
     }
 
     /// Bytes that went from the target to clients so far.
     pub fn bytes_down(&self) -> u64 {
-        self.shared.down.load(Ordering::Relaxed)
+        self.shared.bytes[Way::Down as usize].load(Ordering::Relaxed)
     }
 
     /// Goes silent, or speaks again with what came meanwhile. Connections stay open: this is a
     /// network that drops everything.
     pub fn set_silent(&self, silent: bool) {
-        *self.shared.silent.lock().unwrap_or_else(PoisonError::into_inner) = silent;
+        self.hold(silent, silent);
+    }
+
+    /// Holds back what goes up, to the target, and what comes down from it, or lets it go.
+    pub fn hold(&self, up: bool, down: bool) {
+        *self.shared.held.lock().unwrap_or_else(PoisonError::into_inner) = [up, down];
         self.shared.spoken.notify_all();
     }
 
@@ -126,19 +135,14 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             shared.sockets.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
         }
         let clone = |socket: &TcpStream| socket.try_clone().expect("a second descriptor");
-        relay(clone(&client), clone(&server), shared.clone(), |shared| &shared.up);
-        relay(server, client, shared.clone(), |shared| &shared.down);
+        relay(clone(&client), clone(&server), shared.clone(), Way::Up);
+        relay(server, client, shared.clone(), Way::Down);
     }
 }
 
 /// Carries one direction of a connection on two threads: one notes when bytes came, the other
 /// lets them go when their time has come.
-fn relay(
-    mut from: TcpStream,
-    mut to: TcpStream,
-    shared: Arc<Shared>,
-    count: fn(&Shared) -> &AtomicU64,
-) {
+fn relay(mut from: TcpStream, mut to: TcpStream, shared: Arc<Shared>, way: Way) {
     let (sender, receiver): (SyncSender<(Instant, Vec<u8>)>, Receiver<_>) = sync_channel(UNDER_WAY);
     let delay = shared.delay;
     std::thread::spawn(move || {
@@ -153,12 +157,12 @@ fn relay(
     std::thread::spawn(move || {
         for (due, bytes) in receiver {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            let silent = shared.silent.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(shared.spoken.wait_while(silent, |silent| *silent));
+            let held = shared.held.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(shared.spoken.wait_while(held, |held| held[way as usize]));
             if to.write_all(&bytes).is_err() {
                 break;
             }
-            count(&shared).fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            shared.bytes[way as usize].fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         _ = to.shutdown(Shutdown::Write);
     });

@@ -138,7 +138,7 @@ impl Lab {
     #[track_caller]
     pub fn master(&self) -> Process {
         let mut masters = self.processes();
-        masters.retain(|process| process.command.contains(" master --background"));
+        masters.retain(|process| process.command.contains("/fakessh master"));
         assert_eq!(masters.len(), 1, "not one master: {masters:?}");
         masters.remove(0)
     }

@@ -4,7 +4,7 @@
 
 use std::io::PipeWriter;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fakessh_tests::{Client, Lab, both_clients, pattern};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,6 +13,9 @@ use rustix::io::Errno;
 
 /// Many times what may be on the way to a program that does not read.
 const FAR_TOO_MUCH: usize = 64 << 20;
+
+/// How long a pipe may take to be full. A guard against hangs only.
+const GUARD: Duration = Duration::from_secs(60);
 
 /// How long a pipe must have taken nothing to count as full. On a slow machine less may be on the
 /// way by then: that fails no test.
@@ -35,18 +38,36 @@ fn there_and_back(lab: &Lab, client: Client, bytes: u64) {
     assert_eq!(came, bytes);
 }
 
+/// Whether a pipe has room.
+fn can_take_more(pipe: &PipeWriter) -> bool {
+    poll(&mut [PollFd::new(pipe, PollFlags::OUT)], Some(&Timespec::default())).unwrap() > 0
+}
+
 both_clients! {
-    fn two_hundred_megabytes_come_back_unharmed(client) {
-        there_and_back(&Lab::start(), client, 200 << 20);
+    fn two_hundred_megabytes_come_back_unharmed_across_rekeys(client) {
+        let lab = Lab::builder().sshd("RekeyLimit 16M").sshd("LogLevel DEBUG1").start();
+        there_and_back(&lab, client, 200 << 20);
+        let keys = lab.log().count("SSH2_MSG_NEWKEYS received");
+        assert!(keys > 10, "{keys} exchanges of keys");
+        assert_eq!(lab.logins(), 1);
     }
 
     fn a_reader_that_stops_stops_its_own_session_and_no_other(client) {
         let lab = Lab::start();
         let (stopped, output) = std::io::pipe().unwrap();
-        let words = ["bash", "-c", "ssh remote 'cat /dev/zero' & \
+        let words = ["bash", "-c", "ssh remote 'cat /dev/zero' & read line; \
                       ssh remote 'head -c 50000000 /dev/zero' | wc -c >&2; \
                       ssh remote 'echo short' >&2; kill $!; wait"];
-        let done = lab.tool(client, words).stdout(OwnedFd::from(output)).run();
+        let far_end = output.try_clone().unwrap();
+        let tool = lab.tool(client, words).stdout(OwnedFd::from(output)).input_open();
+        let mut running = tool.start();
+        let begin = Instant::now();
+        while can_take_more(&far_end) {
+            assert!(begin.elapsed() < GUARD, "the pipe that nobody reads is not full");
+            std::thread::yield_now();
+        }
+        running.write(b"\n").unwrap();
+        let done = running.finish();
         assert_eq!(done.err().lines().take(2).collect::<Vec<_>>(), ["50000000", "short"]);
         drop(stopped);
     }

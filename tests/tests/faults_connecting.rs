@@ -3,11 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 
 use fakessh_tests::builder::keygen;
 use fakessh_tests::port::ClosedPort;
 use fakessh_tests::{Client, Finished, Lab, both_clients};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
 
 /// Runs `ssh NAME true`, which must fail to connect. Ours says these words.
 fn refused(lab: &Lab, client: Client, name: &str, words: &[&str]) -> Finished {
@@ -25,6 +26,18 @@ fn refused(lab: &Lab, client: Client, name: &str, words: &[&str]) -> Finished {
     }
 }
 
+/// A port that answers nobody, as behind a firewall that drops packets: its queue is full.
+fn full_port() -> (TcpListener, TcpStream) {
+    let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+    let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listen(&socket, 0).unwrap();
+    let listener = TcpListener::from(socket);
+    let address = listener.local_addr().unwrap();
+    let first = TcpStream::connect(address).unwrap();
+    (listener, first)
+}
+
 both_clients! {
     fn a_host_that_does_not_exist(client) {
         let lab = Lab::start();
@@ -36,6 +49,13 @@ both_clients! {
         let lab = Lab::start();
         let port = lab.stop_server();
         refused(&lab, client, "remote", &["127.0.0.1", &port.number().to_string(), "refused"]);
+    }
+
+    fn a_host_that_does_not_answer(client) {
+        let lab = Lab::start();
+        let (full, _first) = full_port();
+        lab.host_through("silent", full.local_addr().unwrap().port(), &["ConnectTimeout 1"]);
+        refused(&lab, client, "silent", &["127.0.0.1", " 1 second"]);
     }
 
     fn a_server_that_accepts_and_says_nothing(client) {

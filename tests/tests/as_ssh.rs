@@ -1,0 +1,81 @@
+//! The program in the place of `ssh` without a run, and the master without a client that starts it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+use std::os::unix::fs::symlink;
+
+use fakessh_tests::{Client, Lab, Terminal, Tool, binary};
+use rustix::process::Signal;
+
+/// A script of a user who has linked the program as `ssh`. `$F` is the configuration.
+fn script(lab: &Lab, text: &str) -> Tool {
+    let links = lab.local_dir("links");
+    let link = links.join("ssh");
+    if !link.exists() {
+        symlink(binary::fakessh(), link).unwrap();
+    }
+    let path = format!("{}:{}", links.display(), fakessh_tests::tool::PATH);
+    lab.program(["sh", "-c", text]).env("PATH", path).env("F", lab.config_path())
+}
+
+#[test]
+fn linked_as_ssh_it_uses_what_is_held_with_fakessh() {
+    let lab = Lab::start();
+    for _ in 0..2 {
+        let done = script(&lab, "ssh -F \"$F\" remote 'cat; exit 3'").input("in\n").run();
+        done.expect_status(3).expect_out("in\n").expect_err("");
+    }
+    script(&lab, "echo one >file; rsync -e \"ssh -F $F\" file remote:").run().expect_status(0);
+    assert_eq!(lab.logins(), 1);
+    assert_eq!(lab.held(), ["remote"]);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn linked_as_ssh_it_leaves_to_the_real_one_what_it_can_not_do_with_fakessh() {
+    let lab = Lab::start();
+    let version = script(&lab, "ssh -V").run().expect_status(0).err();
+    assert_eq!(version, lab.program(["ssh", "-V"]).run().expect_status(0).err());
+    let done = script(&lab, "ssh -F \"$F\" -tt remote 'test -t 0 && echo terminal; exit 4'").run();
+    assert_eq!(done.expect_status(4).out().trim_end(), "terminal");
+    assert_eq!(lab.logins(), 1, "the real ssh has a login of its own");
+    assert_eq!(lab.held(), [""; 0]);
+    // A use that is none gets the real one's own words.
+    let wrong = script(&lab, "ssh").run();
+    let right = lab.program(["ssh"]).run();
+    assert_eq!((wrong.code(), wrong.err()), (right.code(), right.err()));
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn a_missing_command_on_a_terminal_is_refused_with_fakessh() {
+    let lab = Lab::start();
+    let terminal = Terminal::new();
+    let config = lab.config_path().display().to_string();
+    let words = ["ssh", "-F", &config, "remote"];
+    lab.fakessh(words).on_terminal(&terminal).run().expect_fault(255, &["remote", "terminal"]);
+    assert_eq!(lab.logins(), 0);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn a_master_in_the_foreground_serves_until_it_is_told_to_end_with_fakessh() {
+    let lab = Lab::start();
+    for signal in [Signal::TERM, Signal::INT] {
+        let master = lab.fakessh(["master"]).start();
+        master.wait_for_error("master started");
+        // It has not said what it is: there is one, and this is it.
+        lab.tool(Client::Fakessh, ["ssh", "remote", "true"]).run().expect_status(0);
+        assert_eq!(lab.master().pid, master.pid());
+        lab.fakessh(["master"]).run().expect_fault(255, &["master", "already"]);
+        let words = ["ssh", "remote", "echo up; exec sleep 1000"];
+        let mut session = lab.tool(Client::Fakessh, words).start();
+        assert_eq!(session.read_line().as_deref(), Some("up"));
+        master.signal(signal);
+        master.finish().expect_status(0).expect_out("");
+        session.finish().expect_fault(255, &[]);
+        lab.expect_no_processes();
+    }
+    lab.fakessh(["master", "--idle-exit", "1"]).run().expect_status(0);
+    lab.expect_nothing_left();
+}
