@@ -179,6 +179,37 @@ fn a_socket_that_another_user_serves_is_refused_with_fakessh() {
 }
 
 #[test]
+fn another_user_who_gets_to_the_sockets_is_turned_away_with_fakessh() {
+    if !root_for("another user") {
+        return;
+    }
+    let lab = Lab::start();
+    let mut session = lab.tool(Client::Fakessh, ["ssh", "remote", "echo up; cat"]);
+    session = session.input_open();
+    let mut session = session.start();
+    assert_eq!(session.read_line().as_deref(), Some("up"));
+    // What keeps others out is gone: the master looks who they are, at its own socket and a run's.
+    let dir = lab.fakessh_dir();
+    let open = |how| lab.program(["chmod", "-R", how, dir.to_str().unwrap()]).run();
+    open("a+rwX").expect_status(0);
+    let script = "import os, socket, sys\n\
+        os.setgroups([]); os.setgid(65534); os.setuid(65534)\n\
+        for name in sys.argv[1:]:\n    \
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n    \
+            s.connect(name)\n    \
+            print(s.recv(1))\n";
+    let [run] = &lab.run_directories()[..] else { panic!("one run directory") };
+    let sockets = [dir.join("control"), dir.join(run).join("master")];
+    let words =
+        ["python3", "-c", script].into_iter().chain(sockets.iter().filter_map(|it| it.to_str()));
+    lab.program(words).run().expect_status(0).expect_out("b''\nb''\n");
+    open("go-rwx").expect_status(0);
+    session.write(b"still here\n").unwrap();
+    session.finish().expect_status(0).expect_out("up\nstill here\n");
+    lab.expect_nothing_left();
+}
+
+#[test]
 fn arguments_that_make_no_sense_are_255_with_fakessh() {
     let lab = LAB.get();
     for arguments in [

@@ -1,0 +1,38 @@
+//! What a client and a slave may take of a machine's memory. The benchmarks have the figures.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+use fakessh_tests::leftovers::Process;
+use fakessh_tests::{Client, Lab};
+
+/// Most KiB that a client may have in memory while it waits.
+const CLIENT: u64 = 2 * 1024;
+
+/// Most KiB of an idle slave.
+const SLAVE: u64 = 2560;
+
+/// KiB of a process in memory: proc_pid_status(5), VmRSS.
+fn resident(process: &Process) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn a_client_that_waits_and_an_idle_slave_are_small_with_fakessh() {
+    let lab = Lab::start();
+    let words = ["sh", "-c", "echo $$; exec ssh remote 'echo up; cat'"];
+    let mut running = lab.tool(Client::Fakessh, words).input_open().start();
+    let client = Process::open(running.read_line().unwrap().parse().unwrap()).unwrap();
+    assert_eq!(running.read_line().as_deref(), Some("up"));
+    assert!(client.command_now().starts_with("ssh remote"), "{client:?}");
+    let size = resident(&client);
+    assert!(size <= CLIENT, "the client has {size} KiB");
+    let slaves = lab.slaves();
+    assert!(!slaves.is_empty());
+    for slave in slaves {
+        let size = resident(&slave);
+        assert!(size <= SLAVE, "{} has {size} KiB", slave.command);
+    }
+    running.finish().expect_status(0);
+}
