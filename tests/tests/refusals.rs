@@ -221,6 +221,24 @@ fn arguments_that_make_no_sense_are_255_with_fakessh() {
         let done = lab.fakessh(arguments).run().expect_status(255);
         assert!(!done.stderr.is_empty() && done.stdout.is_empty(), "{}", done.shown());
     }
-    let help = lab.fakessh(["--help"]).run().expect_status(0);
-    assert!(help.out().contains("fakessh run"), "{}", help.shown());
+}
+
+#[test]
+fn help_is_there_for_every_command_with_fakessh() {
+    let lab = LAB.get();
+    let help = lab.fakessh(["--help"]).run().expect_status(0).expect_err("").out();
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let names = commands.lines().map_while(|line| line.split_whitespace().next());
+    let names: Vec<&str> = names.filter(|&name| name != "help").collect();
+    assert!(names.contains(&"run") && names.contains(&"ssh"), "{names:?}");
+    for name in names {
+        let usage = format!("Usage: fakessh {name}");
+        for words in [[name, "--help"], ["help", name]] {
+            let help = lab.fakessh(words).run().expect_status(0).expect_err("");
+            assert!(help.out().contains(&usage), "{}", help.shown());
+        }
+    }
+    // Behind the first word of ssh's own it is ssh's, or the command's.
+    let done = lab.fakessh(["ssh", "-F", "/dev/null", "--help"]).run();
+    done.expect_fault(255, &["unknown option"]);
 }

@@ -27,7 +27,6 @@ pub(crate) const FAILURE: u8 = fakessh_protocol::exit::TRANSPORT_FAILURE;
 #[command(
     name = "fakessh",
     version,
-    disable_help_subcommand = true,
     after_help = "\
 Examples:
   fakessh run web1 -- rsync -a ./site/ remote:/srv/site/
@@ -51,7 +50,6 @@ enum Command {
     /// Run a tool whose ssh, scp and sftp go through held connections
     Run(run::Arguments),
     /// Run one command on a host, as ssh does, through a connection that is held from then on
-    #[command(disable_help_flag = true)]
     Ssh(ssh::Arguments),
     /// Connect to hosts, and keep the connections for later
     Connect(connect::Arguments),

@@ -13,8 +13,15 @@ use fakessh_shim::find::{self, NotFound};
 
 use super::password::PasswordFile;
 
-/// Everything is ssh's own, `--help` too.
+/// Everything is ssh's own but `--help` and `--password-file` as the first word.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  fakessh ssh web1 uptime
+  fakessh ssh -p 2222 -i key ana@web1 'tar c dir' >dir.tar
+  fakessh ssh bastion+web1+sudo 'cat /etc/shadow'
+
+There is no terminal yet: -t, and no command on a terminal, are refused.")]
 pub(super) struct Arguments {
     /// Options, destination (or route) and command, as for ssh(1); before them all there may be
     /// --password-file FILE
