@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn a_copy_serves_where_there_is_no_link() {
-        let path = std::env::temp_dir().join(format!("fakessh-slave-{}-copy", std::process::id()));
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("run");
         std::fs::create_dir(&path).unwrap();
         let directory = RunDirectory { path: path.clone() };
         symlink("/nonexistent", path.join("ssh")).unwrap();

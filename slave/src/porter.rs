@@ -236,12 +236,7 @@ mod tests {
 
     #[test]
     fn a_file_reaches_a_pipe_and_a_pipe_a_file() {
-        let directory = std::env::temp_dir();
-        let path = directory.join(format!("fakessh-slave-{}-carry", std::process::id()));
-        let mut options = std::fs::OpenOptions::new();
-        options.read(true).append(true).create_new(true);
-        let mut file = options.open(&path).unwrap();
-        std::fs::remove_file(path).unwrap();
+        let mut file = tempfile::Builder::new().append(true).tempfile().unwrap();
         file.write_all(b"begin ").unwrap();
         let (read, write) = rustix::pipe::pipe().unwrap();
         rustix::io::write(&write, b"end").unwrap();

@@ -138,16 +138,14 @@ mod tests {
 
     #[test]
     fn a_zone_is_the_name_of_an_interface_and_no_path() {
-        let place = std::env::temp_dir().join(format!("fakessh-slave-{}-zone", std::process::id()));
-        std::fs::create_dir(&place).unwrap();
+        let place = tempfile::tempdir().unwrap();
         // Whoever opens this waits for ever.
-        let fifo = place.join("ifindex");
+        let fifo = place.path().join("ifindex");
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-        let address = format!("fe80::1%../../..{}", place.display());
+        let address = format!("fe80::1%../../..{}", place.path().display());
         let (answer, answered) = std::sync::mpsc::channel();
         std::thread::spawn(move || answer.send(literal(&address, 22)));
         assert_eq!(answered.recv_timeout(std::time::Duration::from_secs(60)), Ok(None));
-        std::fs::remove_dir_all(place).unwrap();
     }
 
     #[test]

@@ -1,7 +1,7 @@
-use std::fs;
 use std::os::fd::AsFd as _;
 
 use rustix::net::{bind, listen, socketpair};
+use tempfile::TempDir;
 
 use super::*;
 
@@ -9,14 +9,16 @@ fn pair() -> (OwnedFd, OwnedFd) {
     socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
 }
 
-/// A directory of this test's own, removed at its end.
-struct Directory(PathBuf);
+/// A run directory of this test's own, removed at its end.
+struct Directory(TempDir);
 
 impl Directory {
-    fn new(name: &str) -> Directory {
-        let path = env::temp_dir().join(format!("fakessh-find-{name}-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Directory(path)
+    fn new() -> Directory {
+        Directory(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().to_owned()
     }
 
     fn listen(&self) -> OwnedFd {
@@ -24,15 +26,9 @@ impl Directory {
         let socket =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
                 .unwrap();
-        bind(&socket, &SocketAddrUnix::new(self.0.join(SOCKET_NAME)).unwrap()).unwrap();
+        bind(&socket, &SocketAddrUnix::new(self.path().join(SOCKET_NAME)).unwrap()).unwrap();
         listen(&socket, 5).unwrap();
         socket
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).unwrap();
     }
 }
 
@@ -78,20 +74,20 @@ fn a_descriptor_whose_other_end_is_closed_is_a_run_that_is_over() {
 
 #[test]
 fn a_socket_is_found_by_path_and_beside_the_program() {
-    let directory = Directory::new("path");
+    let directory = Directory::new();
     let _listener = directory.listen();
-    assert!(Search::default().named(Some(&directory.0.join(SOCKET_NAME))).is_some());
+    assert!(Search::default().named(Some(&directory.path().join(SOCKET_NAME))).is_some());
     let nowhere = PathBuf::from("/nonexistent");
-    assert!(Search::default().beside(&[nowhere, directory.0.clone()]).is_some());
+    assert!(Search::default().beside(&[nowhere, directory.path()]).is_some());
 }
 
 #[test]
 fn a_refused_connection_falls_through_and_is_said() {
-    let directory = Directory::new("refused");
+    let directory = Directory::new();
     drop(directory.listen());
     let mut search = Search::default();
-    assert!(search.named(Some(&directory.0.join("gone"))).is_none());
-    assert!(search.beside(std::slice::from_ref(&directory.0)).is_none());
+    assert!(search.named(Some(&directory.path().join("gone"))).is_none());
+    assert!(search.beside(&[directory.path()]).is_none());
     let message = search.not_found().to_string();
     assert!(message.contains("gone: No such file"), "{message}");
     assert!(message.contains("master: Connection refused"), "{message}");

@@ -27,8 +27,9 @@ fn the_rules_of_ssh_choose_the_way() {
     }
 }
 
-fn asked(name: &str, script: &str) -> Option<String> {
-    let path = std::env::temp_dir().join(format!("fakessh-askpass-{name}-{}", std::process::id()));
+fn asked(script: &str) -> Option<String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("askpass");
     // Run by a shell that is named, and so never "text file busy" beside other tests' forks.
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
@@ -45,19 +46,18 @@ fn asked(name: &str, script: &str) -> Option<String> {
             _ => break ask(&question, &environment),
         }
     };
-    fs::remove_file(&path).unwrap();
     answer.map(|secret| secret.0.clone())
 }
 
 #[test]
 fn askpass_gets_the_question_and_the_environment_and_gives_one_line() {
-    assert_eq!(asked("line", r#"echo "$1$MARK"; echo more"#).unwrap(), "Password: here");
-    assert_eq!(asked("empty", "true").unwrap(), "");
+    assert_eq!(asked(r#"echo "$1$MARK"; echo more"#).unwrap(), "Password: here");
+    assert_eq!(asked("true").unwrap(), "");
 }
 
 #[test]
 fn an_askpass_that_fails_or_is_missing_gives_no_answer() {
-    assert_eq!(asked("fails", "echo x; exit 1"), None);
+    assert_eq!(asked("echo x; exit 1"), None);
     let environment =
         environment(&[("SSH_ASKPASS", "/nonexistent"), ("SSH_ASKPASS_REQUIRE", "force")]);
     let question = Question { kind: QuestionKind::Line, text: "?".into() };

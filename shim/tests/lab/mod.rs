@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fakessh_protocol::exit::ExitStatus;
@@ -19,6 +18,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
 };
+use tempfile::TempDir;
 
 /// Nothing takes this long; a test that waits longer fails instead of hanging.
 pub(crate) const GUARD: Duration = Duration::from_secs(60);
@@ -27,15 +27,13 @@ pub(crate) const GUARD: Duration = Duration::from_secs(60);
 pub(crate) struct Lab {
     pub(crate) directory: PathBuf,
     listener: OwnedFd,
+    _place: TempDir,
 }
 
 impl Lab {
     pub(crate) fn new() -> Lab {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("fakessh-shim-{}-{count}", std::process::id());
-        let directory = std::env::temp_dir().join(name);
-        fs::create_dir(&directory).unwrap();
+        let place = tempfile::Builder::new().prefix("fakessh-").tempdir().unwrap();
+        let directory = place.path().to_owned();
         for name in ["ssh", "scp", "sftp"] {
             symlink(env!("CARGO_BIN_EXE_shim"), directory.join(name)).unwrap();
         }
@@ -44,7 +42,7 @@ impl Lab {
         bind(&listener, &SocketAddrUnix::new(directory.join(SOCKET_NAME)).unwrap()).unwrap();
         listen(&listener, 64).unwrap();
         guard(&listener);
-        Lab { directory, listener }
+        Lab { directory, listener, _place: place }
     }
 
     /// A shim of this run that knows its socket, and nothing else of the environment.
@@ -89,12 +87,6 @@ impl Lab {
     pub(crate) fn accept(&self) -> Session {
         let connection = accept_with(&self.listener, SocketFlags::CLOEXEC).unwrap();
         Session::receive(connection)
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.directory).unwrap();
     }
 }
 

@@ -93,8 +93,8 @@ mod tests {
 
     #[test]
     fn ranges_are_copied_with_the_kernel_and_without() {
-        let root = std::env::temp_dir().join(format!("fakessh-copy-{}", std::process::id()));
-        fs::create_dir(&root).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
         let content: Vec<u8> = (0..600_000u32).map(|number| (number % 251) as u8).collect();
         fs::write(root.join("from"), &content).unwrap();
         let from = File::open(root.join("from")).unwrap();
@@ -115,6 +115,5 @@ mod tests {
         assert_eq!(copy(&zero, 0, &to, Some(1), 300_000), Ok(Reached::Length));
         assert_eq!(to.metadata().unwrap().len(), 300_001);
         assert_eq!(copy(&from, u64::MAX, &to, Some(0), 1), Err(Errno::INVAL));
-        fs::remove_dir_all(root).unwrap();
     }
 }

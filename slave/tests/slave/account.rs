@@ -1,13 +1,15 @@
 //! Accounts and rules for sudo that a test makes and removes, and how a test without root says
 //! that it was skipped.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
+use tempfile::TempDir;
 
 /// The password of every account: with what a shell or a terminal might take for its own.
 pub(crate) const PASSWORD: &str = "correct \"hörse'  $lab\\ \u{20ac}";
@@ -23,10 +25,9 @@ pub(crate) fn root_for(what: &str) -> bool {
     false
 }
 
+/// A name that nobody has: not even a test that was killed long ago, in a process of this number.
 fn unique(name: &str) -> String {
-    static NUMBER: AtomicU32 = AtomicU32::new(1);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    format!("fakessh-{name}-{}-{number}", std::process::id())
+    format!("fakessh-{name}-{:016x}", RandomState::new().hash_one(name))
 }
 
 /// useradd and its kin give up when another one holds the files.
@@ -87,19 +88,8 @@ impl Drop for Sudoers {
     }
 }
 
-/// A directory of a test's own.
-pub(crate) struct Directory(pub(crate) PathBuf);
-
-impl Directory {
-    pub(crate) fn new() -> Directory {
-        let path = std::env::temp_dir().join(unique("d"));
-        fs::create_dir(&path).unwrap();
-        Directory(path)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// A directory of a test's own, removed with it. Other accounts may look into it.
+pub(crate) fn directory() -> TempDir {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("fakessh-").permissions(Permissions::from_mode(0o755)).tempdir().unwrap()
 }

@@ -5,6 +5,7 @@ use fakessh_protocol::message::ToSlave;
 use fakessh_protocol::wire::{Header, Kind};
 
 use crate::master::{Fifo, Master, Witness};
+use crate::raised::Scratch;
 
 #[test]
 fn a_hangup_ends_the_process_group() {
@@ -39,18 +40,18 @@ fn an_input_that_is_cut_is_no_end_of_file() {
 fn a_hangup_is_no_end_of_file_even_for_a_program_that_ignores_it() {
     let mut master = Master::start();
     let witness = Witness::new("no-end-of-file");
-    let path = std::env::temp_dir().join(format!("fakessh-whole-{}", std::process::id()));
+    let told = Scratch::new("whole");
     let line = format!(
         "trap '' HUP; {}; echo ready; cat >/dev/null; echo whole >{}",
         witness.hold(),
-        path.display()
+        told
     );
     let handles = master.shell(&line);
     master.until("ready", |master| master.text(handles.stdout) == "ready\n");
     master.message(handles, &ToSlave::Hangup);
     assert_eq!(master.exit(handles), ExitStatus::Signal(9));
     witness.wait();
-    assert!(!path.exists(), "it took the hangup for the end of its input");
+    assert!(!told.path.exists(), "it took the hangup for the end of its input");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::ProgramKind;
 
-use crate::account::{Directory, root_for};
+use crate::account::{directory, root_for};
 use crate::master::{MARKER, Master, command, copy_slave};
 
 #[test]
@@ -127,7 +127,8 @@ fn a_program_leads_a_session_of_its_own_in_the_home_directory() {
 
 #[test]
 fn the_slave_takes_itself_off_the_disk() {
-    let directory = std::env::temp_dir().join(format!("fakessh-slave-{}-self", std::process::id()));
+    let place = directory();
+    let directory = place.path().join("its-own");
     fs::create_dir(&directory).unwrap();
     let copy = directory.join("slave");
     copy_slave(&copy);
@@ -140,15 +141,13 @@ fn the_slave_takes_itself_off_the_disk() {
 
 #[test]
 fn a_directory_that_holds_more_is_left() {
-    let directory = std::env::temp_dir().join(format!("fakessh-slave-{}-more", std::process::id()));
-    fs::create_dir(&directory).unwrap();
-    fs::write(directory.join("other"), "mine").unwrap();
+    let directory = directory();
+    let other = directory.path().join("other");
+    fs::write(&other, "mine").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_fakessh-slave"));
-    command.args([MARKER, "022"]).arg(&directory).stderr(Stdio::null());
-    let master = Master::start_with(command);
-    assert_eq!(fs::read_to_string(directory.join("other")).unwrap(), "mine");
-    drop(master);
-    fs::remove_dir_all(directory).unwrap();
+    command.args([MARKER, "022"]).arg(directory.path()).stderr(Stdio::null());
+    let _master = Master::start_with(command);
+    assert_eq!(fs::read_to_string(other).unwrap(), "mine");
 }
 
 #[test]
@@ -177,14 +176,14 @@ fn the_link_may_be_pipes_of_another_user() {
         return;
     }
     // Behind sudo the pipes belong to whoever called it, and can't be opened anew.
-    let copy = std::env::temp_dir().join(format!("fakessh-slave-{}-other", std::process::id()));
+    let directory = directory();
+    let copy = directory.path().join("slave");
     copy_slave(&copy);
     let mut command = Command::new("setpriv");
     command.args(["--reuid=64999", "--regid=64999", "--clear-groups"]).arg(&copy);
     // An account that no database knows has the shell that the environment names.
     command.args([MARKER, "022", "-"]).env("SHELL", "/bin/sh");
     let mut master = Master::start_with(command);
-    fs::remove_file(copy).unwrap();
     assert_eq!(master.hello.clone().unwrap().uid, 64999);
     let input = vec![b'x'; 5_000_000];
     let (status, stdout, _) = master.run("cat", &input);
@@ -194,8 +193,8 @@ fn the_link_may_be_pipes_of_another_user() {
 #[test]
 fn the_link_may_be_pipes_that_somebody_made_non_blocking() {
     let uid = if root_for("pipes of another user") { "64999" } else { "" };
-    let directory = Directory::new();
-    let copy = directory.0.join("slave");
+    let directory = directory();
+    let copy = directory.path().join("slave");
     copy_slave(&copy);
     let mut command = Command::new(if uid.is_empty() { "env" } else { "setpriv" });
     if !uid.is_empty() {

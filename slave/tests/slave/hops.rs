@@ -6,7 +6,7 @@ use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::HelperTerminal::{Controlling, Whole};
 use fakessh_protocol::message::{Secret, SessionHandles, ToSlave};
 
-use crate::account::{Account, Directory, PASSWORD, Sudoers, root_for};
+use crate::account::{Account, PASSWORD, Sudoers, directory, root_for};
 use crate::far::{Far, carrying, start};
 use crate::master::{MARKER, Master, copy_slave};
 
@@ -15,8 +15,8 @@ const PROMPT: &str = "0f1e2d3c4b5a";
 /// A slave that runs as this account.
 fn start_as(account: &Account) -> Master {
     // Where the account can read it, as it could one of its own.
-    let directory = Directory::new();
-    let copy = directory.0.join("slave");
+    let directory = directory();
+    let copy = directory.path().join("slave");
     copy_slave(&copy);
     let mut setpriv = Command::new("setpriv");
     setpriv.args(["--reuid", &account.name, "--regid", &account.name, "--init-groups"]);
@@ -51,11 +51,11 @@ fn prove(far: &mut Far, user: &str) {
 fn sudo(defaults: &str, user: Option<&Account>) {
     let account = Account::new();
     let name = &account.name;
-    let logs = Directory::new();
+    let logs = directory();
     let _sudoers = Sudoers::new(&format!(
         "{name} ALL=(ALL:ALL) ALL\nDefaults:{name} timestamp_timeout=0,{defaults}\n\
          Defaults:{name} iolog_dir={}\n",
-        logs.0.display()
+        logs.path().display()
     ));
     let user = user.map_or("root", |user| &user.name);
     let mut near = start_as(&account);

@@ -1,6 +1,6 @@
 //! How runs end, and what is left of them then: nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,15 @@ fn run_directories(pid: u32) -> Vec<String> {
     let entries = places.flat_map(|place| std::fs::read_dir(place).into_iter().flatten());
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.starts_with(&format!("fakessh-run-{pid}-"))).collect()
+}
+
+/// Waits until a directory is empty.
+pub(crate) fn until_nothing_is_in(directory: &Path) {
+    let begun = Instant::now();
+    while std::fs::read_dir(directory).unwrap().next().is_some() {
+        assert!(begun.elapsed() < HANG, "something is left in {}", directory.display());
+        std::thread::yield_now();
+    }
 }
 
 fn until_none(pid: u32) {
@@ -233,7 +242,7 @@ for data in (b'', b'x', b'\\0', b'\\0' + b'garbage' * 100, b'\\1', b'\\7', os.ur
 os.system('ssh far x </dev/null')
 ";
     let script = Scratch::with("garbage", script.as_bytes());
-    let tool = master.tool(&["python3", script.0.to_str().unwrap()]);
+    let tool = master.tool(&["python3", script.path.to_str().unwrap()]);
     let handles = master.next_raised().handles;
     master.answer(handles, b"fine\n", ExitStatus::Code(0));
     assert_eq!(master.tool_succeeds(tool), "fine\n");
@@ -272,7 +281,7 @@ os._exit(0)
 ";
     let told = Fifo::new("flood-told");
     let script = Scratch::with("flood", script.as_bytes());
-    let script = script.0.to_str().unwrap();
+    let script = script.path.to_str().unwrap();
     let tool = master.tool(&["python3", script, told.path.to_str().unwrap()]);
     master.next_raised();
     master.until("the beginning", |master| master.text(tool.stdout).starts_with("begins"));

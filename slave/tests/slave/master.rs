@@ -18,6 +18,9 @@ use fakessh_protocol::mux::{Event, Expecting, Mux, Transmit};
 use fakessh_protocol::start::{Found, Scanner};
 use fakessh_protocol::wire::{self, Handle};
 use rustix::event::{PollFd, PollFlags, poll};
+use tempfile::TempDir;
+
+use crate::account::directory;
 
 pub(crate) const MARKER: &str = "0123456789abcdef0123456789abcdef";
 
@@ -405,16 +408,16 @@ impl Master {
 /// A named pipe of the test's own, to wait for what programs do.
 pub(crate) struct Fifo {
     pub(crate) path: PathBuf,
+    _directory: TempDir,
 }
 
 impl Fifo {
     pub(crate) fn new(name: &str) -> Fifo {
-        let path =
-            std::env::temp_dir().join(format!("fakessh-slave-{}-{name}", std::process::id()));
-        let _ = fs::remove_file(&path);
+        let directory = directory();
+        let path = directory.path().join(name);
         let status = Command::new("mkfifo").arg(&path).status().unwrap();
         assert!(status.success());
-        Fifo { path }
+        Fifo { path, _directory: directory }
     }
 
     /// Lets those go on who read a line.
@@ -449,11 +452,5 @@ impl Witness {
     /// Waits until nobody holds it.
     pub(crate) fn wait(&self) {
         assert!(self.gone.recv_timeout(HANG).is_ok(), "somebody is left");
-    }
-}
-
-impl Drop for Fifo {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
     }
 }

@@ -1,14 +1,15 @@
 //! Plays the part of the master for sessions that tools raise, and tests what passes over them.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::invocation::Request;
 use fakessh_protocol::message::{
     FromShim, ProgramKind, Question, QuestionKind, Raise, SessionHandles, ToShim, ToSlave, Tool,
 };
+use tempfile::TempDir;
 
+use crate::account::directory;
 use crate::master::{Master, sum};
 
 impl Master {
@@ -75,36 +76,31 @@ impl Master {
 }
 
 /// A file of the test's own.
-pub(crate) struct Scratch(pub(crate) PathBuf);
+pub(crate) struct Scratch {
+    pub(crate) path: PathBuf,
+    _directory: TempDir,
+}
 
 impl Scratch {
     pub(crate) fn new(name: &str) -> Scratch {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("fakessh-slave-{}-{count}-{name}", std::process::id());
-        Scratch(std::env::temp_dir().join(name))
+        let directory = directory();
+        Scratch { path: directory.path().join(name), _directory: directory }
     }
 
     pub(crate) fn with(name: &str, content: &[u8]) -> Scratch {
         let scratch = Scratch::new(name);
-        std::fs::write(&scratch.0, content).unwrap();
+        std::fs::write(&scratch.path, content).unwrap();
         scratch
     }
 
     pub(crate) fn content(&self) -> Vec<u8> {
-        std::fs::read(&self.0).unwrap()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        std::fs::read(&self.path).unwrap()
     }
 }
 
 impl std::fmt::Display for Scratch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0.display())
+        write!(f, "{}", self.path.display())
     }
 }
 

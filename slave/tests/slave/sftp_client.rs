@@ -6,6 +6,10 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
+use tempfile::TempDir;
+
+use crate::account::directory;
+
 /// Types of packets.
 pub(crate) mod kind {
     pub(crate) const INIT: u8 = 1;
@@ -53,24 +57,27 @@ pub(crate) fn openssh() -> Option<Vec<String>> {
 
 /// A directory of a test's own. It lies in another, so that `..` is the test's, too.
 pub(crate) struct Scratch {
-    outer: PathBuf,
+    outer: TempDir,
     pub(crate) path: PathBuf,
 }
 
 impl Scratch {
-    pub(crate) fn new(name: &str) -> Scratch {
-        let outer =
-            std::env::temp_dir().join(format!("fakessh-sftp-{}-{name}", std::process::id()));
-        let path = outer.join("inner");
-        let scratch = Scratch { outer, path };
-        scratch.empty();
-        scratch
+    pub(crate) fn new() -> Scratch {
+        let outer = directory();
+        let path = outer.path().join("inner");
+        fs::create_dir(&path).unwrap();
+        Scratch { outer, path }
     }
 
     /// Makes it new.
     pub(crate) fn empty(&self) {
-        let _ = fs::remove_dir_all(&self.outer);
-        fs::create_dir_all(&self.path).unwrap();
+        fs::remove_dir_all(&self.path).unwrap();
+        fs::create_dir(&self.path).unwrap();
+    }
+
+    /// Where the program lies that is the server.
+    pub(crate) fn server(&self) -> PathBuf {
+        self.outer.path().join("server")
     }
 
     /// Runs a shell's line in it.
@@ -79,12 +86,6 @@ impl Scratch {
         let output = output.unwrap();
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.outer);
     }
 }
 

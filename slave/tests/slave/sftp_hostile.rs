@@ -158,7 +158,7 @@ fn unprivileged(scratch: &Scratch) -> Command {
 
 #[test]
 fn random_packets_never_break_the_server() {
-    let scratch = Scratch::new("random");
+    let scratch = Scratch::new();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let mut ends = std::collections::BTreeMap::new();
     for round in 0..300 {
@@ -194,7 +194,7 @@ fn random_packets_never_break_the_server() {
 
 #[test]
 fn handles_are_limited() {
-    let scratch = Scratch::new("handles");
+    let scratch = Scratch::new();
     let mut shell = Command::new("sh");
     shell.args(["-c", "ulimit -n 30; exec \"$0\" \"$@\""]).args(ours());
     shell.current_dir(&scratch.path);
@@ -222,7 +222,7 @@ fn memory(pid: u32, name: &str) -> usize {
 fn memory_is_bounded_whatever_is_asked_for() {
     /// What the process may have, code and libraries of a build for tests included.
     const BOUND: usize = 8 * 1024 * 1024;
-    let scratch = Scratch::new("memory");
+    let scratch = Scratch::new();
     scratch.shell("truncate -s 1G big; for n in $(seq 1000); do : >$n; done");
     let mut client = Client::start(&ours(), &scratch.path);
     client.init(3);
@@ -253,7 +253,7 @@ fn memory_is_bounded_whatever_is_asked_for() {
 
 #[test]
 fn names_of_too_many_ids_are_refused() {
-    let scratch = Scratch::new("ids");
+    let scratch = Scratch::new();
     let mut client = Client::start(&ours(), &scratch.path);
     client.init(3);
     // Each answer is a length and "root".
@@ -267,7 +267,7 @@ fn names_of_too_many_ids_are_refused() {
 
 #[test]
 fn a_client_that_reads_nothing_is_not_served_on() {
-    let scratch = Scratch::new("deaf");
+    let scratch = Scratch::new();
     scratch.shell("truncate -s 1M big");
     let mut client = Client::start(&ours(), &scratch.path);
     client.init(3);

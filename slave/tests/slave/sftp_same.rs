@@ -107,7 +107,7 @@ fn extended(name: &str, body: Body) -> Body {
 
 #[test]
 fn questions_about_names_have_the_same_answers() {
-    let scratch = Scratch::new("names");
+    let scratch = Scratch::new();
     tree(&scratch);
     let Some(mut both) = pair(&scratch) else { return };
     for name in odd_names() {
@@ -140,7 +140,7 @@ fn questions_about_names_have_the_same_answers() {
 
 #[test]
 fn directories_are_listed_the_same() {
-    let scratch = Scratch::new("listing");
+    let scratch = Scratch::new();
     tree(&scratch);
     // Whoever reads a directory first changes its time of access.
     scratch.shell("ls -R >/dev/null; ls .. >/dev/null");
@@ -162,7 +162,7 @@ fn directories_are_listed_the_same() {
 
 #[test]
 fn files_are_read_the_same() {
-    let scratch = Scratch::new("reading");
+    let scratch = Scratch::new();
     tree(&scratch);
     let Some(mut both) = pair(&scratch) else { return };
     for path in ["a", "link", "big", "d", "no", "/dev/zero", "/proc/version", "loop", "dangling"] {
@@ -209,7 +209,7 @@ fn state(scratch: &Scratch) -> String {
 #[test]
 fn changes_have_the_same_outcome() {
     let Some(theirs) = openssh() else { return };
-    let scratch = Scratch::new("changes");
+    let scratch = Scratch::new();
     let mut seen = Vec::new();
     for server in [theirs, ours()] {
         scratch.empty();
@@ -372,7 +372,7 @@ fn copy(ask: &mut impl FnMut(u8, &Body) -> Vec<u8>) {
 
 #[test]
 fn version_2_gets_statuses_without_words() {
-    let scratch = Scratch::new("version");
+    let scratch = Scratch::new();
     let Some(theirs) = openssh() else { return };
     let answers = [theirs, ours()].map(|server| {
         let mut client = Client::start(&server, &scratch.path);
@@ -389,7 +389,7 @@ fn version_2_gets_statuses_without_words() {
 
 #[test]
 fn broken_packets_end_both_with_the_same_status() {
-    let scratch = Scratch::new("broken");
+    let scratch = Scratch::new();
     fs::write(scratch.path.join("a"), "a").unwrap();
     let Some(theirs) = openssh() else { return };
     let introduced = b"\0\0\0\x05\x01\0\0\0\x03";

@@ -83,7 +83,7 @@ fn it_has_what_any_program_has() {
 
 #[test]
 fn variables_of_the_invocation_reach_it() {
-    let scratch = Scratch::new("zone");
+    let scratch = Scratch::new();
     let file = fs::File::create(scratch.path.join("now")).unwrap();
     file.set_modified(SystemTime::now()).unwrap();
     let mut master = Master::start();

@@ -41,8 +41,8 @@ struct Outcome {
 }
 
 /// Runs `command` in a new tree with each server, which lies at `server` in it.
-fn with_both(name: &str, command: impl Fn(&Scratch) -> Command) -> Option<[Outcome; 2]> {
-    let scratch = Scratch::new(name);
+fn with_both(command: impl Fn(&Scratch) -> Command) -> Option<[Outcome; 2]> {
+    let scratch = Scratch::new();
     let servers = [openssh()?, ours()];
     Some(servers.map(|server| {
         scratch.empty();
@@ -63,7 +63,7 @@ fn with_both(name: &str, command: impl Fn(&Scratch) -> Command) -> Option<[Outco
 fn server_at(scratch: &Scratch, server: &[String]) -> PathBuf {
     let line = format!("exec {}", server.join(" "));
     scratch.shell(&format!("printf '#!/bin/sh\\n%s\\n' '{line}' >../server; chmod 755 ../server"));
-    scratch.path.parent().unwrap().join("server")
+    scratch.server()
 }
 
 /// Times of today, which differ from one run to the next, made alike: `Nov 21 09:44`.
@@ -99,7 +99,7 @@ fn same([theirs, ours]: [Outcome; 2]) -> Outcome {
 fn sftp(scratch: &Scratch, batch: &str, options: &[&str]) -> Command {
     fs::write(scratch.path.join("batch"), batch).unwrap();
     let mut command = Command::new("sftp");
-    command.args(options).arg("-D").arg(scratch.path.parent().unwrap().join("server"));
+    command.args(options).arg("-D").arg(scratch.server());
     command.args(["-b", "batch"]).current_dir(&scratch.path);
     command
 }
@@ -196,7 +196,7 @@ fn a_batch_of_everything_does_the_same() {
         -cd ~
         version
         bye";
-    let Some(both) = with_both("batch", |scratch| sftp(scratch, batch, &[])) else { return };
+    let Some(both) = with_both(|scratch| sftp(scratch, batch, &[])) else { return };
     let outcome = same(both);
     assert_eq!(outcome.status, Some(0), "{}\n{}", outcome.stdout, outcome.stderr);
     assert!(outcome.stdout.contains("ls -l"), "{}", outcome.stdout);
@@ -207,7 +207,7 @@ fn a_batch_of_everything_does_the_same() {
 fn the_first_failure_ends_a_batch_with_the_same_status() {
     for command in ["rm nothere", "get nothere", "cd big", "mkdir dir", "put nothere", "ls no"] {
         let batch = format!("cd remote\n{command}\nmkdir not-reached\n");
-        let Some(both) = with_both("failing", |scratch| sftp(scratch, &batch, &[])) else { return };
+        let Some(both) = with_both(|scratch| sftp(scratch, &batch, &[])) else { return };
         let outcome = same(both);
         assert_eq!(outcome.status, Some(1), "{command}");
         assert!(!outcome.state.contains("not-reached"));
@@ -226,7 +226,7 @@ fn other_sizes_and_numbers_of_requests_do_the_same() {
         let batch =
             if options[1] == "1" { "put -Rp local/up remote\nget remote/hello" } else { batch };
         let command = |scratch: &Scratch| sftp(scratch, batch, options);
-        let Some(both) = with_both("sizes", command) else { return };
+        let Some(both) = with_both(command) else { return };
         assert_eq!(same(both).status, Some(0), "{options:?}");
     }
 }
@@ -252,11 +252,11 @@ fn scp_does_the_same() {
     ] {
         let command = |scratch: &Scratch| {
             let mut command = Command::new("scp");
-            command.arg("-D").arg(scratch.path.parent().unwrap().join("server"));
+            command.arg("-D").arg(scratch.server());
             command.args(words).current_dir(&scratch.path);
             command
         };
-        let Some(both) = with_both("scp", command) else { return };
+        let Some(both) = with_both(command) else { return };
         assert_eq!(same(both).status, Some(status), "{words:?}");
     }
 }
@@ -283,7 +283,7 @@ fn what_is_not_allowed_fails_the_same() {
         command.args(plain.get_args()).current_dir(&scratch.path);
         command
     };
-    let Some(both) = with_both("denied", command) else { return };
+    let Some(both) = with_both(command) else { return };
     let outcome = same(both);
     assert_eq!(outcome.status, Some(0), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("Permission denied"), "{}", outcome.stderr);
@@ -302,7 +302,7 @@ impl Drop for Mount {
 fn mount(scratch: &Scratch) -> Option<Mount> {
     let point = scratch.path.join("mount");
     fs::create_dir(&point).unwrap();
-    let server = scratch.path.parent().unwrap().join("server");
+    let server = scratch.server();
     let usable = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").is_ok();
     let mut command = Command::new("sshfs");
     command.arg(format!("host:{}", scratch.path.join("remote").display())).arg(&point);
@@ -317,7 +317,7 @@ fn mount(scratch: &Scratch) -> Option<Mount> {
 
 #[test]
 fn sshfs_works_over_it() {
-    let scratch = Scratch::new("sshfs");
+    let scratch = Scratch::new();
     scratch.shell(TREE);
     let _ = server_at(&scratch, &ours());
     let Some(mounted) = mount(&scratch) else { return };

@@ -10,7 +10,7 @@ use crate::raised::Scratch;
 /// what the script printed.
 fn python(master: &mut Master, name: &str, script: &str, echoed: usize) -> String {
     let script = Scratch::with(name, script.as_bytes());
-    let tool = master.tool(&["python3", script.0.to_str().unwrap()]);
+    let tool = master.tool(&["python3", script.path.to_str().unwrap()]);
     let handles = master.next_raised().handles;
     assert_eq!(master.echo_raised(handles), echoed);
     master.answer(handles, b"", ExitStatus::Code(0));
@@ -65,7 +65,7 @@ while ours.recv(100000): pass
 print(p.wait())
 ";
     let script = Scratch::with("at-once", script.as_bytes());
-    let tool = master.tool(&["python3", script.0.to_str().unwrap()]);
+    let tool = master.tool(&["python3", script.path.to_str().unwrap()]);
     let handles = master.next_raised().handles;
     for n in 1..=100 {
         master.until("a question", |master| master.of(handles.stdin).len == n * 8);
@@ -251,7 +251,7 @@ while b'end' not in text: text += os.read(far, 1000)
 print(text.count(b'line'), p.wait(), os.get_blocking(near))
 ";
     let script = Scratch::with("terminal", script.as_bytes());
-    let tool = master.tool(&["python3", script.0.to_str().unwrap()]);
+    let tool = master.tool(&["python3", script.path.to_str().unwrap()]);
     let handles = master.next_raised().handles;
     master.answer(handles, &[&b"line\n".repeat(5000)[..], b"end\n"].concat(), ExitStatus::Code(0));
     assert_eq!(master.tool_succeeds(tool), "5000 0 True\n");

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::{ProgramKind, RefusalReason, Tool};
 
-use crate::master::{Master, command};
+use crate::account::directory;
+use crate::lifetime::until_nothing_is_in;
+use crate::master::{Master, command, copy_slave};
 use crate::raised::Scratch;
 
 fn run(master: &mut Master, line: &str) -> String {
@@ -155,11 +157,11 @@ fn scp_and_sftp_use_the_ssh_beside_them() {
 
 #[test]
 fn a_slave_whose_file_is_gone_still_gives_tools_their_ssh() {
-    let directory =
-        std::env::temp_dir().join(format!("fakessh-slave-{}-unlinked", std::process::id()));
+    let place = directory();
+    let directory = place.path().join("its-own");
     std::fs::create_dir(&directory).unwrap();
     let copy = directory.join("slave");
-    std::fs::copy(env!("CARGO_BIN_EXE_fakessh-slave"), &copy).unwrap();
+    copy_slave(&copy);
     let mut command = std::process::Command::new(&copy);
     command.args([crate::master::MARKER, "077"]).arg(&directory);
     let mut master = Master::start_with(command);
@@ -172,8 +174,9 @@ fn a_slave_whose_file_is_gone_still_gives_tools_their_ssh() {
 
 #[test]
 fn the_first_place_that_serves_is_taken() {
-    let long = std::env::temp_dir().join("x".repeat(100));
-    std::fs::create_dir_all(&long).unwrap();
+    let place = directory();
+    let long = place.path().join("x".repeat(100));
+    std::fs::create_dir(&long).unwrap();
     for (runtime, expected) in [("/proc", "/dev/shm/"), (long.to_str().unwrap(), "/dev/shm/")] {
         let mut command = command();
         command.env("XDG_RUNTIME_DIR", runtime);
@@ -181,14 +184,11 @@ fn the_first_place_that_serves_is_taken() {
         let text = run(&mut master, "echo ${PATH%%:*}");
         assert!(text.starts_with(expected), "{text}");
     }
-    std::fs::remove_dir(&long).unwrap();
-    let runtime = Scratch::new("runtime");
-    std::fs::create_dir(&runtime.0).unwrap();
+    let runtime = directory();
     let mut command = command();
-    command.env("XDG_RUNTIME_DIR", &runtime.0);
+    command.env("XDG_RUNTIME_DIR", runtime.path());
     let mut master = Master::start_with(command);
     let text = run(&mut master, "echo ${PATH%%:*}");
-    assert!(text.starts_with(runtime.0.to_str().unwrap()), "{text}");
-    master.until_no_run_directory();
-    std::fs::remove_dir(&runtime.0).unwrap();
+    assert!(text.starts_with(runtime.path().to_str().unwrap()), "{text}");
+    until_nothing_is_in(runtime.path());
 }
