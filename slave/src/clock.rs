@@ -51,3 +51,52 @@ impl Clock {
         look.into_iter().chain(silence).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Long, so that nothing that holds this test up is as long.
+    const LIMIT: Duration = Duration::from_secs(1_000_000);
+
+    fn clock(keepalive: Duration, now: Instant) -> Clock {
+        let ms = |duration: Duration| duration.as_millis() as u32;
+        let mut clock = Clock::default();
+        let settings = LinkSettings { keepalive_ms: ms(keepalive), silence_ms: ms(LIMIT) };
+        clock.set(settings, now);
+        clock
+    }
+
+    #[test]
+    fn silence_begins_anew_with_what_is_heard() {
+        let begun = Instant::now();
+        let mut clock = clock(Duration::ZERO, begun);
+        let end = begun + LIMIT;
+        assert_eq!(clock.next(), Some(end));
+        assert!(clock.is_silent(end) && !clock.is_silent(end - Duration::from_nanos(1)));
+        while Instant::now() == begun {}
+        clock.heard();
+        assert!(!clock.is_silent(end));
+        assert!(clock.next() > Some(end));
+        assert!(clock.is_silent(Instant::now() + LIMIT));
+    }
+
+    #[test]
+    fn a_look_is_due_once_an_interval() {
+        let begun = Instant::now();
+        let every = Duration::from_secs(5);
+        let mut clock = clock(every, begun);
+        assert!(!clock.look_is_due(begun));
+        assert_eq!(clock.next(), Some(begun + every));
+        assert!(clock.look_is_due(begun + every));
+        assert!(!clock.look_is_due(begun + every));
+        assert!(clock.look_is_due(begun + 2 * every));
+    }
+
+    #[test]
+    fn without_settings_nothing_is_due() {
+        let mut clock = Clock::default();
+        let late = Instant::now() + LIMIT;
+        assert!(clock.next().is_none() && !clock.is_silent(late) && !clock.look_is_due(late));
+    }
+}
