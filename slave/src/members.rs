@@ -90,6 +90,7 @@ fn pid(text: &str) -> Option<Pid> {
 #[cfg(test)]
 mod tests {
     use std::process::Stdio;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -113,7 +114,9 @@ mod tests {
         let sleeper = sleeper.arg("cat").stdin(Stdio::piped()).stdout(Stdio::null());
         let mut sleeper = sleeper.spawn().unwrap();
         let leader = HashSet::from([Pid::from_child(&sleeper)]);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !any_runs(&leader) {
+            assert!(Instant::now() < deadline, "it is not found");
             assert!(sleeper.try_wait().unwrap().is_none(), "it has ended");
             std::thread::yield_now();
         }

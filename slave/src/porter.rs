@@ -232,18 +232,20 @@ mod tests {
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
+    use rustix::pipe::{PipeFlags, pipe_with};
+
     use super::*;
 
     #[test]
     fn a_file_reaches_a_pipe_and_a_pipe_a_file() {
         let mut file = tempfile::Builder::new().append(true).tempfile().unwrap();
         file.write_all(b"begin ").unwrap();
-        let (read, write) = rustix::pipe::pipe().unwrap();
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         rustix::io::write(&write, b"end").unwrap();
         drop(write);
         carry(read.as_fd(), file.as_fd()).unwrap();
         file.rewind().unwrap();
-        let (read, write) = rustix::pipe::pipe().unwrap();
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         carry(file.as_fd(), write.as_fd()).unwrap();
         drop(write);
         let mut text = String::new();
@@ -255,7 +257,7 @@ mod tests {
     fn a_socket_that_does_not_block_is_waited_for() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        let (read, write) = rustix::pipe::pipe().unwrap();
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         let carrying = std::thread::spawn(move || carry(theirs.as_fd(), write.as_fd()));
         // More than socket and pipe hold together: it is written while it is read.
         let writing = std::thread::spawn(move || {

@@ -209,68 +209,99 @@ fn has_room(pipe: &Watched) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
+    use rustix::pipe::{PipeFlags, pipe_with};
+
     use super::*;
 
     fn control() -> Handle {
         Handle(1)
     }
 
+    /// Waits: what is written on one side of a terminal the kernel brings to the other by and by.
+    fn until(mut done: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !done() {
+            assert!(Instant::now() < deadline, "it hangs");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Takes what is there. Returns whether that was all that ever comes.
+    fn take(fd: &OwnedFd, taken: &mut Vec<u8>) -> bool {
+        let mut piece = [0; 4096];
+        let len = rustix::io::read(fd, &mut piece);
+        taken.extend(&piece[..len.unwrap_or(0)]);
+        len == Ok(0)
+    }
+
     #[test]
     fn what_is_written_goes_into_the_pipe_and_is_not_echoed_or_changed() {
         let poll = Poll::new().unwrap();
         let Pty { master, side } = Pty::open().unwrap();
-        let (shown, said) = rustix::pipe::pipe().unwrap();
+        let (shown, said) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
         let ends = Ends::new(master, said).unwrap();
         let mut terminal = Terminal::new(ends, control(), &poll).unwrap();
         let all: Vec<u8> = (0..=255).collect();
         rustix::io::write(&side, &all).unwrap();
-        terminal.serve(&poll);
-        let mut read = [0; 512];
-        assert_eq!(rustix::io::read(&shown, &mut read).unwrap(), 256);
-        assert_eq!(read[..256], all);
+        let mut seen = Vec::new();
+        until(|| {
+            terminal.serve(&poll);
+            take(&shown, &mut seen);
+            seen.len() >= all.len()
+        });
+        assert_eq!(seen, all);
 
         terminal.enter("päss wörd", &poll);
-        let len = rustix::io::read(&side, &mut read).unwrap();
-        assert_eq!(&read[..len], "päss wörd\n".as_bytes());
+        rustix::fs::fcntl_setfl(&side, OFlags::RDWR | OFlags::NONBLOCK).unwrap();
+        let mut entered = Vec::new();
+        until(|| {
+            take(&side, &mut entered);
+            entered.ends_with(b"\n")
+        });
+        assert_eq!(entered, "päss wörd\n".as_bytes());
         assert!(terminal.typed.is_empty());
         drop(side);
-        terminal.serve(&poll);
-        assert!(terminal.over);
+        // Another test that is about to start a program holds a copy of everything for a moment.
+        until(|| {
+            terminal.serve(&poll);
+            terminal.over
+        });
         // Nothing more: no echo.
-        assert_eq!(rustix::io::read(&shown, &mut read).unwrap(), 0);
+        until(|| take(&shown, &mut seen));
+        assert_eq!(seen, all);
     }
 
     #[test]
     fn a_full_pipe_stops_the_terminal_and_loses_nothing() {
         let poll = Poll::new().unwrap();
         let Pty { master, side } = Pty::open().unwrap();
-        let (shown, said) = rustix::pipe::pipe().unwrap();
+        let (shown, said) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
         let ends = Ends::new(master, said).unwrap();
         let mut terminal = Terminal::new(ends, control(), &poll).unwrap();
         rustix::fs::fcntl_setfl(&side, OFlags::RDWR | OFlags::NONBLOCK).unwrap();
-        rustix::fs::fcntl_setfl(&shown, OFlags::NONBLOCK).unwrap();
         let mut written = 0;
-        let mut stuck = 0;
-        // Until nothing moves: the pipe is full, and then the terminal.
-        while stuck < 100 {
-            stuck += 1;
-            if let Ok(len) = rustix::io::write(&side, &[b'x'; 1000]) {
-                written += len;
-                stuck = 0;
-            }
+        let mut write = || {
+            let len = rustix::io::write(&side, &[b'x'; 1000]).unwrap_or(0);
+            written += len;
+            len
+        };
+        // The pipe is full, and then the terminal.
+        until(|| {
+            write();
             terminal.serve(&poll);
-        }
-        assert!(written > 64 * 1024, "{written}");
+            !has_room(terminal.said.as_ref().unwrap())
+        });
+        until(|| write() == 0);
+        terminal.serve(&poll);
+        assert!(!terminal.over);
         drop(side);
-        let mut seen = 0;
-        let mut piece = [0; 4096];
-        loop {
-            match rustix::io::read(&shown, &mut piece) {
-                Ok(0) => break,
-                Ok(len) => seen += len,
-                Err(_) => terminal.serve(&poll),
-            }
-        }
-        assert_eq!(seen, written);
+        let mut seen = Vec::new();
+        until(|| {
+            terminal.serve(&poll);
+            take(&shown, &mut seen)
+        });
+        assert_eq!(seen.len(), written);
     }
 }
