@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use proptest::prelude::*;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::*;
 
@@ -43,7 +44,8 @@ fn more_than_the_limits_is_refused_before_it_is_sent() {
 fn descriptors_arrive_in_order_and_close_on_exec_with_either_form() {
     for len in [5, MAX_INLINE + 1] {
         let (near, far) = pair();
-        let pipes: Vec<_> = (0..MAX_DESCRIPTORS).map(|_| rustix::pipe::pipe().unwrap()).collect();
+        let pipes: Vec<_> =
+            (0..MAX_DESCRIPTORS).map(|_| pipe_with(PipeFlags::CLOEXEC).unwrap()).collect();
         let ends: Vec<_> = pipes.iter().map(|(_, write)| write.as_fd()).collect();
         send(near.as_fd(), &vec![7; len], &ends).unwrap();
         let datagram = receive(far.as_fd()).unwrap().unwrap();
@@ -108,7 +110,7 @@ fn memory_files_are_not_believed() {
     rustix::fs::fcntl_add_seals(&huge, seals).unwrap();
     assert!(refused(IN_MEMORY_FILE, &[], &[huge.as_fd()]).contains("too large"));
 
-    let (read, _write) = rustix::pipe::pipe().unwrap();
+    let (read, _write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     assert!(refused(IN_MEMORY_FILE, &[], &[read.as_fd()]).contains("not sealed"));
     assert!(refused(IN_MEMORY_FILE, &[], &[]).contains("missing"));
     assert!(refused(9, b"x", &[]).contains("form"));
@@ -121,7 +123,7 @@ fn a_datagram_over_the_inline_limit_is_refused_and_not_cut() {
 
 #[test]
 fn descriptors_over_the_limit_are_refused_and_closed() {
-    let (read, write) = rustix::pipe::pipe().unwrap();
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     let many = [write.as_fd(); MAX_DESCRIPTORS + 1];
     assert!(refused(INLINE, b"x", &many).contains("too many"));
     drop(write);
@@ -152,7 +154,7 @@ fn the_first_descriptors_arrive_where_there_is_no_room_for_all() {
     }
     for (len, room) in [(5, 0), (5, 1), (5, 3), (MAX_INLINE + 1, 1), (MAX_INLINE + 1, 3)] {
         let (near, far) = pair();
-        let pipes: Vec<_> = (0..3).map(|_| rustix::pipe::pipe().unwrap()).collect();
+        let pipes: Vec<_> = (0..3).map(|_| pipe_with(PipeFlags::CLOEXEC).unwrap()).collect();
         let mut ends: Vec<_> = pipes.iter().map(|(_, write)| write.as_fd()).collect();
         if len < MAX_INLINE {
             ends.push(near.as_fd());

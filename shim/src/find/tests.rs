@@ -1,6 +1,6 @@
 use std::os::fd::AsFd as _;
 
-use rustix::net::{bind, listen, socketpair};
+use rustix::net::{Shutdown, bind, listen, shutdown, socketpair};
 use tempfile::TempDir;
 
 use super::*;
@@ -66,7 +66,8 @@ fn another_file_under_the_same_number_is_not_taken() {
 #[test]
 fn a_descriptor_whose_other_end_is_closed_is_a_run_that_is_over() {
     let (near, far) = pair();
-    drop(far);
+    // As the last copy's end does. (Another test that is about to start a program holds one.)
+    shutdown(&far, Shutdown::Both).unwrap();
     let mut search = Search::default();
     assert!(search.inherited(Some(&describe(near.as_fd()).unwrap())).is_none());
     assert!(search.not_found().to_string().contains("is over"));
@@ -84,7 +85,8 @@ fn a_socket_is_found_by_path_and_beside_the_program() {
 #[test]
 fn a_refused_connection_falls_through_and_is_said() {
     let directory = Directory::new();
-    drop(directory.listen());
+    // As its master's end does it, whoever holds a copy for a moment.
+    shutdown(directory.listen(), Shutdown::Both).unwrap();
     let mut search = Search::default();
     assert!(search.named(Some(&directory.path().join("gone"))).is_none());
     assert!(search.beside(&[directory.path()]).is_none());
