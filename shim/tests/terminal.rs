@@ -131,14 +131,16 @@ fn a_program_that_reads_nothing_stops_nothing() {
     session.stdin = None;
     terminal.type_in("lost\n");
     terminal.shows("lost");
-    ask(&session, QuestionKind::Line, "name: ");
-    terminal.shows("name: ");
-    terminal.type_in("me\n");
-    let mut answered = answer(&session);
+    let mut question = || {
+        ask(&session, QuestionKind::Line, "name: ");
+        terminal.shows("name: ");
+        terminal.type_in("me\n");
+        answer(&session)
+    };
+    let mut answered = question();
     // The line that was typed before the question may be taken for its answer.
     if answered.as_deref() == Some("lost") {
-        ask(&session, QuestionKind::Line, "name: ");
-        answered = answer(&session);
+        answered = question();
     }
     assert_eq!(answered.as_deref(), Some("me"));
     session.exit(0);
@@ -157,6 +159,7 @@ fn a_secret_is_not_shown_and_the_echo_comes_back() {
     assert_eq!(answer(&session).as_deref(), Some("hidden"));
     assert!(terminal.echoes());
     ask(&session, QuestionKind::Confirm, "Sure? ");
+    shown += &terminal.shows("Sure? ");
     terminal.type_in("yes\n");
     assert_eq!(answer(&session).as_deref(), Some("yes"));
     shown += &terminal.shows("yes");
