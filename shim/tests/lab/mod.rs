@@ -2,11 +2,12 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use fakessh_protocol::exit::ExitStatus;
@@ -28,6 +29,7 @@ pub(crate) struct Lab {
     pub(crate) directory: PathBuf,
     listener: OwnedFd,
     _place: TempDir,
+    _watched: Sender<()>,
 }
 
 impl Lab {
@@ -42,7 +44,7 @@ impl Lab {
         bind(&listener, &SocketAddrUnix::new(directory.join(SOCKET_NAME)).unwrap()).unwrap();
         listen(&listener, 64).unwrap();
         guard(&listener);
-        Lab { directory, listener, _place: place }
+        Lab { directory, listener, _place: place, _watched: watch() }
     }
 
     /// A shim of this run that knows its socket, and nothing else of the environment.
@@ -88,6 +90,21 @@ impl Lab {
         let connection = accept_with(&self.listener, SocketFlags::CLOEXEC).unwrap();
         Session::receive(connection)
     }
+}
+
+/// Ends the whole process, and says which test it was, when what is returned lives for longer than
+/// any test: then something is waited for that does not come, and that has no guard of its own.
+fn watch() -> Sender<()> {
+    let (alive, is_alive) = channel();
+    let thread = std::thread::current();
+    std::thread::spawn(move || {
+        if is_alive.recv_timeout(10 * GUARD) == Err(RecvTimeoutError::Timeout) {
+            let test = thread.name().unwrap_or("a test");
+            let _ = writeln!(std::io::stderr(), "{test} hangs");
+            std::process::exit(1);
+        }
+    });
+    alive
 }
 
 fn guard(socket: &OwnedFd) {
