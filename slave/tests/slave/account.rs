@@ -1,5 +1,4 @@
-//! Accounts and rules for sudo that a test makes and removes, and how a test without root says
-//! that it was skipped.
+//! Accounts, rules for sudo and directories that a test makes and removes.
 
 use std::fs::{self, File, Permissions};
 use std::hash::{BuildHasher, RandomState};
@@ -13,17 +12,6 @@ use tempfile::TempDir;
 
 /// The password of every account: with what a shell or a terminal might take for its own.
 pub(crate) const PASSWORD: &str = "correct \"hörse'  $lab\\ \u{20ac}";
-
-/// Whether the calling test can run. Without root, one line names it and what it needs.
-pub(crate) fn root_for(what: &str) -> bool {
-    if rustix::process::geteuid().is_root() {
-        return true;
-    }
-    let thread = std::thread::current();
-    let test = thread.name().unwrap_or("a test");
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: needs root for {what}");
-    false
-}
 
 /// A name that nobody has: not even a test that was killed long ago, in a process of this number.
 fn unique(name: &str) -> String {

@@ -6,9 +6,9 @@ use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::HelperTerminal::{Controlling, None, Whole};
 use fakessh_protocol::message::{RefusalReason, Secret, ToSlave};
 
-use crate::account::root_for;
 use crate::far::{Far, carrying, helper, start};
 use crate::master::{Fifo, MARKER, Master, command};
+use crate::place::mounts_for;
 
 /// Asks for a password on the terminal, as sudo does, and goes on if it is right.
 fn asking(then: &str) -> String {
@@ -226,7 +226,7 @@ fn start_without_terminals() -> Master {
 
 #[test]
 fn without_terminals_most_helpers_still_run() {
-    if !root_for("a mount namespace") {
+    if !mounts_for("a target without terminals") {
         return;
     }
     let mut master = start_without_terminals();

@@ -6,9 +6,10 @@ use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::HelperTerminal::{Controlling, Whole};
 use fakessh_protocol::message::{Secret, SessionHandles, ToSlave};
 
-use crate::account::{Account, PASSWORD, Sudoers, directory, root_for};
+use crate::account::{Account, PASSWORD, Sudoers, directory};
 use crate::far::{Far, carrying, start};
 use crate::master::{MARKER, Master, copy_slave};
+use crate::place::root_for;
 
 const PROMPT: &str = "0f1e2d3c4b5a";
 

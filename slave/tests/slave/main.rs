@@ -13,6 +13,7 @@ mod hops;
 mod hostile;
 mod lifetime;
 mod master;
+mod place;
 mod raised;
 mod sessions;
 mod sftp_client;

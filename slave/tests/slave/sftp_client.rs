@@ -9,6 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use tempfile::TempDir;
 
 use crate::account::directory;
+use crate::place::skipped;
 
 /// Types of packets.
 pub(crate) mod kind {
@@ -46,11 +47,11 @@ pub(crate) fn ours() -> Vec<String> {
     vec![env!("CARGO_BIN_EXE_fakessh-slave").to_owned(), "sftp".to_owned()]
 }
 
-/// The command line of OpenSSH's server, to compare with. Says so where there is none.
+/// The command line of OpenSSH's server, to compare with. Without one, the test says so.
 pub(crate) fn openssh() -> Option<Vec<String>> {
     let found = OPENSSH.iter().find(|path| Path::new(path).exists());
     if found.is_none() {
-        eprintln!("skipped: no sftp-server to compare with");
+        skipped("needs OpenSSH's sftp-server");
     }
     found.map(|path| vec![(*path).to_owned()])
 }

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::place::{has, not_here, root_for};
 use crate::sftp_client::{Scratch, openssh, ours};
 
 /// What is there to be sent and fetched. All times are of the past, so that two runs look alike.
@@ -43,6 +44,9 @@ struct Outcome {
 /// Runs `command` in a new tree with each server, which lies at `server` in it.
 fn with_both(command: impl Fn(&Scratch) -> Command) -> Option<[Outcome; 2]> {
     let scratch = Scratch::new();
+    if !has("sftp") || !has("scp") {
+        return None;
+    }
     let servers = [openssh()?, ours()];
     Some(servers.map(|server| {
         scratch.empty();
@@ -263,8 +267,7 @@ fn scp_does_the_same() {
 
 #[test]
 fn what_is_not_allowed_fails_the_same() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: needs root, to be somebody else");
+    if !root_for("being somebody else") {
         return;
     }
     let batch = "cd remote\n-ls locked\n-get locked/in\n-put local/part locked/x\n-rm locked/in\n\
@@ -298,29 +301,31 @@ impl Drop for Mount {
     }
 }
 
-/// Mounts `remote` at `mount`. `None` where sshfs can't be had.
-fn mount(scratch: &Scratch) -> Option<Mount> {
+/// Mounts `remote` at `mount`, with this server.
+fn mount(scratch: &Scratch, server: &[String]) -> Option<Mount> {
+    let server = server_at(scratch, server);
     let point = scratch.path.join("mount");
-    fs::create_dir(&point).unwrap();
-    let server = scratch.server();
-    let usable = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").is_ok();
+    fs::create_dir_all(&point).unwrap();
     let mut command = Command::new("sshfs");
     command.arg(format!("host:{}", scratch.path.join("remote").display())).arg(&point);
     command.arg("-o").arg(format!("ssh_command={}", server.display()));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    if !usable || !command.status().is_ok_and(|status| status.success()) {
-        eprintln!("skipped: sshfs can't mount here");
-        return None;
-    }
-    Some(Mount(point))
+    command.status().unwrap().success().then_some(Mount(point))
 }
 
 #[test]
 fn sshfs_works_over_it() {
     let scratch = Scratch::new();
     scratch.shell(TREE);
-    let _ = server_at(&scratch, &ours());
-    let Some(mounted) = mount(&scratch) else { return };
+    if !has("sshfs") {
+        return;
+    }
+    let Some(mounted) = mount(&scratch, &ours()) else {
+        // Where there is no FUSE, or no right to it, OpenSSH's server does not help.
+        let theirs = openssh().and_then(|theirs| mount(&scratch, &theirs));
+        assert!(theirs.is_none(), "sshfs mounts with OpenSSH's server, and not with ours");
+        return not_here("the kernel lets sshfs mount nothing");
+    };
     scratch.shell(
         "diff remote/big mount/big; test $(ls mount/empty | wc -l) = 120
          cp -a local/up mount/; cmp local/up/numbers remote/up/numbers

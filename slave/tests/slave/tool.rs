@@ -8,6 +8,7 @@ use fakessh_protocol::message::{ProgramKind, RefusalReason, Tool};
 use crate::account::directory;
 use crate::lifetime::until_nothing_is_in;
 use crate::master::{Master, command, copy_slave};
+use crate::place::has;
 use crate::raised::Scratch;
 
 fn run(master: &mut Master, line: &str) -> String {
@@ -140,11 +141,10 @@ fn every_way_of_calling_it_finds_the_run() {
 
 #[test]
 fn scp_and_sftp_use_the_ssh_beside_them() {
-    let mut master = Master::start();
-    if std::process::Command::new("scp").output().is_err() {
-        eprintln!("skipped: needs scp");
+    if !has("scp") || !has("sftp") {
         return;
     }
+    let mut master = Master::start();
     for line in ["scp -q /etc/hostname far:there", "echo ls | sftp -q -b - far"] {
         let tool = master.tool_shell(&format!("{line}; echo $?"));
         let raise = master.next_raised();
