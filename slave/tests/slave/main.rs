@@ -23,3 +23,4 @@ mod sftp_session;
 mod sftp_tools;
 mod stdio;
 mod tool;
+mod watchdog;

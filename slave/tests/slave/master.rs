@@ -21,11 +21,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tempfile::TempDir;
 
 use crate::account::directory;
+use crate::watchdog::Watchdog;
 
 pub(crate) const MARKER: &str = "0123456789abcdef0123456789abcdef";
 
 /// A test that takes longer hangs. It is no measure of speed.
-const HANG: Duration = Duration::from_secs(120);
+pub(crate) const HANG: Duration = Duration::from_secs(120);
 
 /// What came for one handle.
 #[derive(Debug, Default)]
@@ -82,6 +83,7 @@ pub(crate) struct Master {
     /// Something else that ends a wait when it can be read.
     pub(crate) also: Option<OwnedFd>,
     next: u32,
+    _watchdog: Watchdog,
 }
 
 impl Drop for Master {
@@ -142,6 +144,7 @@ impl Master {
             closed: false,
             also: None,
             next: 1,
+            _watchdog: Watchdog::new(),
         };
         let mut scanner = Scanner::new(MARKER);
         let deadline = Instant::now() + HANG;

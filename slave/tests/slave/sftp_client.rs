@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::account::directory;
 use crate::place::skipped;
+use crate::watchdog::Watchdog;
 
 /// Types of packets.
 pub(crate) mod kind {
@@ -59,6 +60,7 @@ pub(crate) fn openssh() -> Option<Vec<String>> {
 /// A directory of a test's own. It lies in another, so that `..` is the test's, too.
 pub(crate) struct Scratch {
     outer: TempDir,
+    _watchdog: Watchdog,
     pub(crate) path: PathBuf,
 }
 
@@ -67,7 +69,7 @@ impl Scratch {
         let outer = directory();
         let path = outer.path().join("inner");
         fs::create_dir(&path).unwrap();
-        Scratch { outer, path }
+        Scratch { path, outer, _watchdog: Watchdog::new() }
     }
 
     /// Makes it new.
@@ -132,6 +134,7 @@ pub(crate) struct Client {
     pub(crate) stdin: Option<ChildStdin>,
     pub(crate) stdout: ChildStdout,
     id: u32,
+    _watchdog: Watchdog,
 }
 
 impl Drop for Client {
@@ -154,7 +157,7 @@ impl Client {
         let mut child = command.spawn().unwrap();
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().unwrap();
-        Client { child, stdin, stdout, id: 0 }
+        Client { child, stdin, stdout, id: 0, _watchdog: Watchdog::new() }
     }
 
     /// Says that we speak this version. Returns the answer.
