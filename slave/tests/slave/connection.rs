@@ -1,13 +1,15 @@
 //! TCP connections that the slave opens.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::{ProgramKind, SessionHandles, ToSlave};
+use rustix::net::{AddressFamily, SocketType};
 
-use crate::master::Master;
+use crate::hangup;
+use crate::master::{HANG, Master, state};
 
 /// A server for one connection, and its port.
 fn server<T: Send + 'static>(
@@ -15,7 +17,13 @@ fn server<T: Send + 'static>(
 ) -> (u16, JoinHandle<T>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
-    (port, std::thread::spawn(move || serve(listener.accept().unwrap().0)))
+    let serve = move || {
+        let socket = listener.accept().unwrap().0;
+        socket.set_read_timeout(Some(HANG)).unwrap();
+        socket.set_write_timeout(Some(HANG)).unwrap();
+        serve(socket)
+    };
+    (port, std::thread::spawn(serve))
 }
 
 fn connect(master: &mut Master, host: &str, port: u16) -> SessionHandles {
@@ -90,8 +98,11 @@ fn bulk_goes_both_ways_at_once() {
 #[test]
 fn a_refused_connection_says_so_in_one_line() {
     let mut master = Master::start();
-    // A port that nobody has: it was just given up.
-    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    // A port that nobody listens at, and nobody else can have.
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let bound = rustix::net::getsockname(&socket).unwrap();
+    let port = SocketAddrV4::try_from(bound).unwrap().port();
     let handles = connect(&mut master, "127.0.0.1", port);
     assert_eq!(master.exit(handles), ExitStatus::Code(1));
     assert_eq!(master.text(handles.stderr), format!("127.0.0.1:{port}: Connection refused\n"));
@@ -100,7 +111,10 @@ fn a_refused_connection_says_so_in_one_line() {
 
 #[test]
 fn a_name_that_nobody_knows_says_so_in_one_line() {
-    let mut master = Master::start();
+    let mut command = crate::master::command();
+    // Where no server of names can be reached, it is not waited for.
+    command.env("RES_OPTIONS", "timeout:1 attempts:1");
+    let mut master = Master::start_with(command);
     let handles = connect(&mut master, "no-such-host.invalid", 22);
     assert_eq!(master.exit(handles), ExitStatus::Code(1));
     let expected = "no-such-host.invalid:22: Name or service not known\n";
@@ -134,33 +148,38 @@ fn a_reset_is_a_failure() {
     served.join().unwrap();
 }
 
-/// Holds that both ends of a running connection end after this, and with one of these statuses.
-#[track_caller]
-fn expect_end_after(act: impl FnOnce(&mut Master, SessionHandles), statuses: &[ExitStatus]) {
+/// The result of this with a running connection, after which both ends have ended.
+fn end_by<T>(act: impl FnOnce(&mut Master, SessionHandles) -> T) -> T {
     let (port, served) = server(|mut socket| {
         socket.write_all(b"x").unwrap();
-        let _ = socket.read_to_end(&mut Vec::new());
+        socket.read_to_end(&mut Vec::new()).map_err(|error| error.kind())
     });
     let mut master = Master::start();
     let handles = connect(&mut master, "127.0.0.1", port);
     master.until("a byte", |master| master.of(handles.stdout).len == 1);
-    act(&mut master, handles);
-    let status = master.exit(handles);
-    assert!(statuses.contains(&status), "{status:?}");
-    served.join().unwrap();
+    let result = act(&mut master, handles);
+    // A reset is an end, too.
+    assert_ne!(served.join().unwrap(), Err(ErrorKind::WouldBlock));
+    result
 }
 
 #[test]
 fn a_hangup_closes_the_connection() {
-    let hang_up = |master: &mut Master, handles| master.message(handles, &ToSlave::Hangup);
+    let hang_up = |master: &mut Master, handles| {
+        master.hung_up(handles, |master| master.message(handles, &ToSlave::Hangup))
+    };
+    let status = hangup::status(|| end_by(hang_up));
     // Its output is closed first, and it may see that before the signal.
-    expect_end_after(hang_up, &[ExitStatus::Signal(1), ExitStatus::Code(0)]);
+    assert!([ExitStatus::Signal(1), ExitStatus::Code(0)].contains(&status), "{status:?}");
 }
 
 #[test]
 fn an_output_that_nobody_wants_ends_the_connection() {
-    let stop = |master: &mut Master, handles: SessionHandles| master.mux.stop(handles.stdout);
-    expect_end_after(stop, &[ExitStatus::Code(0)]);
+    let status = end_by(|master, handles| {
+        master.mux.stop(handles.stdout);
+        master.exit(handles)
+    });
+    assert_eq!(status, ExitStatus::Code(0));
 }
 
 #[test]
@@ -173,13 +192,8 @@ fn an_idle_connection_keeps_nobody_awake() {
     let mut master = Master::start();
     let handles = connect(&mut master, "127.0.0.1", port);
     master.until("the peer's end", |master| master.of(handles.stdout).ended);
-    let children = format!("/proc/{0}/task/{0}/children", master.child.id());
-    let children = std::fs::read_to_string(children).unwrap();
-    for child in children.split_whitespace() {
-        let path = format!("/proc/{child}/status");
-        while !std::fs::read_to_string(&path).unwrap().contains("S (sleeping)") {
-            std::thread::yield_now();
-        }
+    for child in master.children() {
+        hangup::until(|| state(child) == Some('S'), "it does not sleep");
     }
     master.until_the_slave_sleeps();
     master.mux.finish(handles.stdin);

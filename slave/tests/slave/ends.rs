@@ -4,36 +4,43 @@ use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::ToSlave;
 use fakessh_protocol::wire::{Header, Kind};
 
+use crate::hangup;
 use crate::master::{Fifo, Master, Witness};
 use crate::raised::Scratch;
 
 #[test]
 fn a_hangup_ends_the_process_group() {
-    let mut master = Master::start();
-    let witness = Witness::new("hangup");
-    let line = format!("{}; sleep 1000 & echo ready; sleep 1000 | cat", witness.hold());
-    let handles = master.shell(&line);
-    master.until("ready", |master| master.text(handles.stdout) == "ready\n");
-    master.message(handles, &ToSlave::Hangup);
-    assert_eq!(master.exit(handles), ExitStatus::Signal(1));
-    witness.wait();
+    let status = hangup::status(|| {
+        let mut master = Master::start();
+        let witness = Witness::new("hangup");
+        let line = format!("{}; sleep 1000 & echo ready; sleep 1000 | cat", witness.hold());
+        let handles = master.shell(&line);
+        master.until("ready", |master| master.text(handles.stdout) == "ready\n");
+        let status = master.hung_up(handles, |master| master.message(handles, &ToSlave::Hangup));
+        witness.wait();
+        status
+    });
+    assert_eq!(status, ExitStatus::Signal(1));
 }
 
 #[test]
 fn an_input_that_is_cut_is_no_end_of_file() {
-    let mut master = Master::start();
-    let told = Fifo::new("cut");
-    let path = told.path.clone();
-    let heard = std::thread::spawn(move || std::fs::read_to_string(path));
-    let line = "echo ready; cat >/dev/null; echo whole >&9";
-    let handles = master.shell(&format!("exec 9>{}; {line}", told.path.display()));
-    master.until("ready", |master| master.text(handles.stdout) == "ready\n");
-    master.send(handles.stdin, b"the beginning");
-    master.until("sent", |master| master.unsent(handles.stdin) == 0 && master.is_flushed());
-    master.mux.reset(handles.stdin);
-    assert_eq!(master.exit(handles), ExitStatus::Signal(1));
-    // All that was said until the last process was gone.
-    assert_eq!(heard.join().unwrap().unwrap(), "");
+    let status = hangup::status(|| {
+        let mut master = Master::start();
+        let told = Fifo::new("cut");
+        let path = told.path.clone();
+        let heard = std::thread::spawn(move || std::fs::read_to_string(path));
+        let line = "echo ready; cat >/dev/null; echo whole >&9";
+        let handles = master.shell(&format!("exec 9>{}; {line}", told.path.display()));
+        master.until("ready", |master| master.text(handles.stdout) == "ready\n");
+        master.send(handles.stdin, b"the beginning");
+        master.until("sent", |master| master.unsent(handles.stdin) == 0 && master.is_flushed());
+        let status = master.hung_up(handles, |master| master.mux.reset(handles.stdin));
+        // All that was said until the last process was gone.
+        assert_eq!(heard.join().unwrap().unwrap(), "");
+        status
+    });
+    assert_eq!(status, ExitStatus::Signal(1));
 }
 
 #[test]
@@ -74,11 +81,13 @@ fn a_program_that_ignores_a_hangup_is_killed() {
 
 #[test]
 fn a_stopped_program_is_hung_up_too() {
-    let mut master = Master::start();
-    let handles = master.shell("echo ready; kill -STOP $$; sleep 1000");
-    master.until("ready", |master| master.text(handles.stdout) == "ready\n");
-    master.message(handles, &ToSlave::Hangup);
-    assert_eq!(master.exit(handles), ExitStatus::Signal(1));
+    let status = hangup::status(|| {
+        let mut master = Master::start();
+        let handles = master.shell("echo $$ >&2; kill -STOP $$; sleep 1000");
+        master.until_stopped(handles);
+        master.hung_up(handles, |master| master.message(handles, &ToSlave::Hangup))
+    });
+    assert_eq!(status, ExitStatus::Signal(1));
 }
 
 #[test]
@@ -100,10 +109,16 @@ fn a_job_in_a_process_group_of_its_own_is_hung_up_too() {
 fn a_hangup_does_not_wait_for_those_who_only_hold_the_output() {
     let mut master = Master::start();
     let gate = Fifo::new("detached");
-    let line = format!("setsid sh -c 'echo detached; read x <{}' & true", gate.path.display());
+    let shell = Witness::new("shell");
+    let line = format!(
+        "{}; setsid sh -c 'exec 9>&-; echo detached; read x <{}' & true",
+        shell.hold(),
+        gate.path.display()
+    );
     let handles = master.shell(&line);
     master.until("output", |master| master.of(handles.stdout).len > 0);
-    master.run("true", b"");
+    // It is the shell alone that holds it by now.
+    shell.wait();
     assert!(!master.exits.contains_key(&handles.control));
     master.message(handles, &ToSlave::Hangup);
     assert_eq!(master.exit(handles), ExitStatus::Code(0));

@@ -7,6 +7,7 @@ use fakessh_protocol::message::HelperTerminal::{Controlling, None, Whole};
 use fakessh_protocol::message::{RefusalReason, Secret, ToSlave};
 
 use crate::far::{Far, carrying, helper, start};
+use crate::hangup;
 use crate::master::{Fifo, MARKER, Master, command};
 use crate::place::mounts_for;
 
@@ -206,13 +207,15 @@ fn much_on_a_terminal_has_credit_and_arrives_whole() {
 
 #[test]
 fn a_hung_up_helper_loses_its_terminal_and_its_stream() {
-    let mut master = Master::start();
-    // What runs as another user gets no signal of ours: here it just ignores them.
-    let script = "trap '' HUP; echo ready >&2; cat >/dev/null; exit 6";
-    let handles = master.spawn(helper(&["sh", "-c", script], Controlling, true), &[]);
-    master.until("ready", |master| master.text(handles.stderr) == "ready\n");
-    master.message(handles, &ToSlave::Hangup);
-    assert_eq!(master.exit(handles), ExitStatus::Code(6));
+    let status = hangup::status(|| {
+        let mut master = Master::start();
+        // What runs as another user gets no signal of ours: here it just ignores them.
+        let script = "trap '' HUP; echo ready >&2; cat >/dev/null; cat </dev/tty; exit 6";
+        let handles = master.spawn(helper(&["sh", "-c", script], Controlling, true), &[]);
+        master.until("ready", |master| master.text(handles.stderr) == "ready\n");
+        master.hung_up(handles, |master| master.message(handles, &ToSlave::Hangup))
+    });
+    assert_eq!(status, ExitStatus::Code(6));
 }
 
 /// A slave on a target that has no terminals.

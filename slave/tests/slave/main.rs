@@ -8,6 +8,7 @@ mod connection;
 mod ends;
 mod environment;
 mod far;
+mod hangup;
 mod helper;
 mod hops;
 mod hostile;

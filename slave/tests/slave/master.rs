@@ -21,6 +21,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tempfile::TempDir;
 
 use crate::account::directory;
+use crate::hangup::until;
 use crate::watchdog::Watchdog;
 
 pub(crate) const MARKER: &str = "0123456789abcdef0123456789abcdef";
@@ -274,9 +275,9 @@ impl Master {
         self.child.wait().unwrap()
     }
 
-    /// Whether all that was to be sent is sent.
+    /// Whether all that was to be sent is sent, but for what has no credit.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.out.is_empty()
+        self.out.is_empty() && !self.mux.wants_transmit()
     }
 
     /// Gives up reading what the slave sends.
@@ -400,12 +401,33 @@ impl Master {
         }
     }
 
+    /// The slave's children, its guardian included, and those that it has not yet reaped.
+    pub(crate) fn children(&self) -> Vec<u32> {
+        let pid = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        children.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
+    }
+
+    /// Lets the shell of this session, which says its number on its standard error and stops
+    /// itself, do so.
+    pub(crate) fn until_stopped(&mut self, handles: SessionHandles) {
+        self.until("a number", |master| master.text(handles.stderr).ends_with('\n'));
+        let pid = self.text(handles.stderr).trim().parse().unwrap();
+        until(|| state(pid) == Some('T'), "it does not stop");
+    }
+
     /// A figure of the slave's `/proc/PID/status`, in bytes.
     pub(crate) fn memory(&self, name: &str) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
     }
+}
+
+/// The letter of a process's state; `None` once it is gone.
+pub(crate) fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// A named pipe of the test's own, to wait for what programs do.
