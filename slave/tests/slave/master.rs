@@ -285,6 +285,11 @@ impl Master {
         self.from_slave = other;
     }
 
+    /// Drives the link by one event.
+    pub(crate) fn step_on(&mut self) {
+        self.step(Instant::now() + HANG);
+    }
+
     fn step(&mut self, deadline: Instant) {
         self.fill();
         let (readable, writable) = self.wait_for(deadline, !self.out.is_empty());
@@ -334,8 +339,8 @@ impl Master {
         fds.extend(self.also.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
         let left = deadline.saturating_duration_since(Instant::now());
         assert!(!left.is_zero(), "hangs");
-        let left = rustix::time::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: 0 };
-        poll(&mut fds, Some(&left)).unwrap();
+        let left = rustix::time::Timespec::try_from(left).unwrap();
+        assert!(poll(&mut fds, Some(&left)).unwrap() > 0, "hangs");
         (!fds[0].revents().is_empty(), asked > 1 && !fds[1].revents().is_empty())
     }
 
