@@ -61,7 +61,7 @@ fn a_reader_that_stops_stops_only_its_own_session() {
     let idle = master.memory("VmRSS");
     let sessions: Vec<_> = (0..20)
         .map(|_| {
-            let handles = master.shell("kill -STOP $$; wc -c");
+            let handles = master.shell("echo $$ >&2; kill -STOP $$; wc -c");
             master.send(handles.stdin, &vec![b'x'; 1_000_000]);
             handles
         })
@@ -73,6 +73,10 @@ fn a_reader_that_stops_stops_only_its_own_session() {
     });
     for _ in 0..20 {
         assert_eq!(master.run("cat", b"free").1, "free");
+    }
+    // Who goes on first, and stops then, stays so.
+    for handles in &sessions {
+        master.until_stopped(*handles);
     }
     let grown = master.memory("VmRSS") - idle;
     assert!(grown < 20 * 2 * INITIAL_WINDOW as usize + 4_000_000, "{grown}");
