@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +16,7 @@ use fakessh::hop::ssh::{ConnectError, SshConnection, Via};
 use fakessh::ssh_config::{Resolved, Target, resolve};
 use fakessh::stream::ByteStream;
 use fakessh_protocol::message::{Question, Secret};
+use tokio::net::TcpSocket;
 
 /// No test waits longer for anything. Shells of some accounts take long to start.
 pub(crate) const GUARD: Duration = Duration::from_secs(120);
@@ -56,6 +57,9 @@ pub(crate) struct Lab {
     pub(crate) person: Arc<Person>,
     pub(crate) environment: Vec<(OsString, OsString)>,
     sshd: Option<Child>,
+    /// Has the port, and does not listen. Connections are refused as long as nobody else listens
+    /// there, and the system gives the port to nobody who asks for any.
+    _port: TcpSocket,
 }
 
 impl Lab {
@@ -90,20 +94,24 @@ impl Lab {
     }
 
     pub(crate) fn without_server() -> Lab {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        // Who listens there on purpose sets this, too: sshd does, and so does tokio.
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let path = std::env::var_os("PATH").unwrap();
         Lab {
             directory: tempfile::tempdir().unwrap(),
-            port: listener.local_addr().unwrap().port(),
+            port: socket.local_addr().unwrap().port(),
             person: Arc::default(),
             environment: vec![("PATH".into(), path), ("HOME".into(), "/nonexistent".into())],
             sshd: None,
+            _port: socket,
         }
     }
 
     fn start_sshd(&mut self) {
         let log = fs::File::create(self.path("log")).unwrap();
-        let child = Command::new(SSHD)
+        let mut child = Command::new(SSHD)
             .args(["-D", "-e", "-f"])
             .arg(self.path("sshd_config"))
             .stdin(Stdio::null())
@@ -111,12 +119,14 @@ impl Lab {
             .stderr(log)
             .spawn()
             .unwrap();
-        self.sshd = Some(child);
+        let listens = format!("Server listening on 127.0.0.1 port {}.", self.port);
         let start = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+        while !self.log().contains(&listens) {
+            assert_eq!(child.try_wait().unwrap(), None, "sshd has ended: {}", self.log());
             assert!(start.elapsed() < GUARD, "sshd did not start: {}", self.log());
             std::thread::yield_now();
         }
+        self.sshd = Some(child);
     }
 
     /// Starts the server anew, with these further lines of configuration.
@@ -198,6 +208,7 @@ impl Lab {
             format!("UserKnownHostsFile={}", self.path("known").display()),
             "GlobalKnownHostsFile=/dev/null".to_owned(),
             format!("IdentityFile={}", self.path("id").display()),
+            format!("ConnectTimeout={}", GUARD.as_secs()),
         ] {
             connection.extend(["-o".into(), option.into()]);
         }
