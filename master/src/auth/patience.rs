@@ -79,3 +79,52 @@ impl Ask for PatientAsk {
         self.inner.notice(text).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use fakessh_protocol::message::QuestionKind;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(20);
+
+    /// Answers after several limits.
+    struct Slow;
+
+    #[async_trait]
+    impl Ask for Slow {
+        async fn ask(&self, _: Question) -> Option<Secret> {
+            sleep(5 * LIMIT).await;
+            Some(Secret("yes".into()))
+        }
+    }
+
+    async fn ask(patience: &Arc<Patience>) -> Option<Secret> {
+        let caller = Caller { environment: Vec::new(), directory: "/".into(), ask: Arc::new(Slow) };
+        let question = Question { kind: QuestionKind::Confirm, text: "well?".into() };
+        patience.caller(&caller).ask.ask(question).await
+    }
+
+    #[tokio::test]
+    async fn the_limit_stands_still_while_a_person_is_asked() {
+        let patience = Patience::new(LIMIT);
+        assert_eq!(patience.wait(ask(&patience)).await, Some(Some(Secret("yes".into()))));
+    }
+
+    #[tokio::test]
+    async fn silence_is_its_end_and_the_time_behind_an_answer_is_a_whole_one() {
+        let patience = Patience::new(LIMIT);
+        assert_eq!(patience.wait(pending::<()>()).await, None);
+        let answered = std::cell::Cell::new(None);
+        let work = async {
+            ask(&patience).await;
+            answered.set(Some(Instant::now()));
+            pending::<()>().await
+        };
+        assert_eq!(patience.wait(work).await, None);
+        assert!(answered.get().expect("it is answered").elapsed() >= LIMIT);
+    }
+}

@@ -1,10 +1,15 @@
 //! The library as an orchestration tool uses it: contexts, programs in them, one login for all.
 
+use std::fs::File;
+use std::io::Write;
+use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fakessh::command::CommandError;
 use fakessh::context::{ContextError, Registry};
+use fakessh::hop::ssh::ConnectError;
 use fakessh::link::{Chunk, Outcome, Session};
 use fakessh_protocol::exit::ExitStatus;
 
@@ -84,12 +89,45 @@ async fn a_lost_connection_is_told_from_an_end_and_the_next_one_is_new() {
 
 #[tokio::test]
 async fn a_login_that_takes_longer_than_connect_timeout_is_waited_for() {
-    let slow = "ForceCommand sleep 2; exec sh -c \"$SSH_ORIGINAL_COMMAND\"";
-    let Some(lab) = Lab::start(slow) else { return };
-    let registry = Registry::default();
-    let target = lab.target(&["ConnectTimeout=1"]);
-    let context = registry.context(&target, &lab.caller()).await.unwrap();
-    assert_eq!(context.command("echo up").output().await.unwrap().stdout, b"up\n");
+    let directory = tempfile::tempdir().unwrap();
+    let (begun, gate) = (directory.path().join("begun"), directory.path().join("gate"));
+    Command::new("mkfifo").arg(&gate).status().unwrap();
+    let slow = format!(
+        "ForceCommand : >{}; read x <{}; exec sh -c \"$SSH_ORIGINAL_COMMAND\"",
+        begun.display(),
+        gate.display()
+    );
+    let Some(lab) = Lab::start(&slow) else { return };
+    let caller = lab.caller();
+    // The keys have to be exchanged within the limit, however slow this machine is.
+    for seconds in [1, 8, 64] {
+        let target = lab.target(&[&format!("ConnectTimeout={seconds}")]);
+        let registry = Registry::default();
+        let let_through = async {
+            while !begun.exists() {
+                tokio::task::yield_now().await;
+            }
+            tokio::time::sleep(Duration::from_millis(seconds * 1000 + 500)).await;
+            let gate = File::options().read(true).write(true).open(&gate).unwrap();
+            (&gate).write_all(b"\n").unwrap();
+            std::future::pending::<()>().await
+        };
+        let reached = tokio::select! {
+            reached = registry.context(&target, &caller) => reached,
+            () = let_through => unreachable!(),
+        };
+        let context = match reached {
+            Err(ContextError::Connect(error))
+                if matches!(*error, ConnectError::TimedOut { .. }) && !begun.exists() =>
+            {
+                continue;
+            }
+            reached => reached.unwrap(),
+        };
+        assert_eq!(context.command("echo up").output().await.unwrap().stdout, b"up\n");
+        return;
+    }
+    panic!("no keys were exchanged in a minute");
 }
 
 #[tokio::test]
