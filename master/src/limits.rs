@@ -121,18 +121,24 @@ pub(crate) fn refusal() -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
-    /// Raises the limit, and returns the soft one that was there before.
-    pub(crate) fn raised() -> String {
-        let now = getrlimit(Resource::Nofile);
-        if ORIGINAL.get().is_none() && now.current == now.maximum {
-            // Else there would be nothing to raise.
-            let current = now.maximum.map_or(Some(4096), |most| Some(most - 1));
-            setrlimit(Resource::Nofile, Rlimit { current, ..now }).unwrap();
-        }
-        raise().unwrap();
-        ORIGINAL.get().unwrap().current.unwrap().to_string()
+    /// Raises the limit, and returns the soft one that was there before. Once for all tests of the
+    /// process: those that come meanwhile wait for it.
+    pub(crate) fn raised() -> &'static str {
+        static RAISED: LazyLock<String> = LazyLock::new(|| {
+            let now = getrlimit(Resource::Nofile);
+            if now.current == now.maximum {
+                // Else there would be nothing to raise.
+                let current = now.maximum.map_or(Some(4096), |most| Some(most - 1));
+                setrlimit(Resource::Nofile, Rlimit { current, ..now }).unwrap();
+            }
+            raise().unwrap();
+            ORIGINAL.get().unwrap().current.unwrap().to_string()
+        });
+        &RAISED
     }
 
     #[test]
