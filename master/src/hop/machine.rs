@@ -34,7 +34,6 @@ impl Kind for Machine {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
     use std::process::Command;
 
     use super::super::tests::{argv, start, wrong_at};
@@ -53,9 +52,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let programs = [("machinectl", machinectl), ("nsenter", "printf '<%s>' \"$@\"")];
         for (name, script) in programs {
+            // Written by another process: what a program that another test just starts has
+            // inherited open for writing can't be run.
+            let write = "printf '#!/bin/sh\\n%s\\n' \"$2\" >\"$1\"; chmod 755 \"$1\"";
             let path = directory.path().join(name);
-            std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+            let mut sh = Command::new("sh");
+            assert!(sh.args(["-c", write, "sh"]).arg(path).arg(script).status().unwrap().success());
         }
         let argv = Machine.plan("box", &start()).argv;
         let mut command = Command::new(&argv[0]);
