@@ -228,12 +228,16 @@ async fn hello(
 mod tests {
     use std::io::{Read, Write};
     use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
 
     use fakessh_protocol::start::preamble;
     use rustix::fs::{OFlags, fcntl_setfl};
     use rustix::pipe::{PipeFlags, pipe_with};
 
     use super::*;
+
+    /// How long something may take. A guard against hangs only.
+    const GUARD: Duration = Duration::from_secs(60);
 
     /// Runs the script with a non-blocking standard input, and feeds that in pieces, the next one
     /// when the last was taken.
@@ -248,7 +252,9 @@ mod tests {
         let mut ours = std::fs::File::from(ours);
         for piece in bytes.chunks(200_000) {
             ours.write_all(piece).unwrap();
+            let begin = Instant::now();
             while rustix::io::ioctl_fionread(&ours).unwrap() > 0 {
+                assert!(begin.elapsed() < GUARD, "it is not read");
                 std::thread::yield_now();
             }
         }
@@ -264,8 +270,13 @@ mod tests {
             let marker = marker().unwrap();
             let (mut child, input) = run(&marker, shell, SLAVE);
             let expected = [readiness(&marker).as_bytes(), b"\n", &preamble(&marker)].concat();
-            let mut seen = vec![0; expected.len()];
-            child.stdout.as_mut().unwrap().read_exact(&mut seen).unwrap();
+            let (mut stdout, mut seen) = (child.stdout.take().unwrap(), vec![0; expected.len()]);
+            let (sender, receiver) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                let read = stdout.read_exact(&mut seen).map(|()| (seen, stdout));
+                let _ = sender.send(read);
+            });
+            let (seen, _stdout) = receiver.recv_timeout(GUARD).expect("it says nothing").unwrap();
             assert_eq!(seen, expected, "{shell:?}");
             drop(input);
             assert!(child.wait().unwrap().success(), "{shell:?}");

@@ -271,7 +271,7 @@ mod tests {
                 assert!(read.is_err(), "{read:?}");
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), ended).await.expect("an end of the rest");
+        tokio::time::timeout(Duration::from_secs(60), ended).await.expect("an end of the rest");
     }
 
     #[tokio::test]
