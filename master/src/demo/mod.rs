@@ -33,8 +33,9 @@ const COMMANDS: usize = 100;
 /// Short commands with a login each: enough for an average, and few enough not to wait for.
 const LOGINS: usize = 10;
 
-/// How long its files may resist their removal, and how long is waited between two tries.
-const REMOVAL: Duration = Duration::from_secs(5);
+/// How long its files may resist their removal, and how long is waited between two tries. A program
+/// that was killed writes until the kernel gets to it, which a machine under load may take long for.
+const REMOVAL: Duration = Duration::from_secs(60);
 const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 
 /// The name by which the tools of the demo call the server.
