@@ -17,8 +17,8 @@ use super::client::Opener;
 use super::error::ConnectError;
 
 /// How long a command that has closed its output may take to end, so that its last words are in
-/// the error.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// the error. One that is ending has it done in no time, but for a machine that is very slow.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Most bytes of a line that is shown.
 const MAX_LINE: usize = 1024;
