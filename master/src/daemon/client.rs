@@ -22,6 +22,10 @@ use super::silence;
 use crate::directory::{Directory, DirectoryError};
 use crate::socket::peer_is_ours;
 
+/// Masters that are started for one client. One that may be idle for a short time only
+/// (`FAKESSH_IDLE_EXIT`) has perhaps ended when a client on a slow machine gets to it.
+const MOST_STARTS: u32 = 5;
+
 /// What a master that was started in the background says when it listens.
 pub const READY: &[u8] = b"ready\n";
 
@@ -106,8 +110,13 @@ impl Client {
             Err(ClientError::NoMaster) => {}
             connected => return connected,
         }
-        start(directory)?;
-        Client::connect(directory)
+        let connect = || Client::connect(directory);
+        start_until_there(|| start(directory), connect).unwrap_or_else(|| {
+            let log = directory.path().join("log");
+            let text =
+                format!("each one ended at once, {MOST_STARTS} in all; see {}", log.display());
+            Err(ClientError::Start(text))
+        })
     }
 
     /// Makes a request of the master of a directory, which is started if there is none.
@@ -238,6 +247,17 @@ fn ask(kind: &str, text: String) -> Option<Secret> {
     prompt::ask(&Reply::question(kind, text), &environment)
 }
 
+/// Starts masters until one is still there when it is connected to; `None` where none was.
+fn start_until_there<T>(
+    mut start: impl FnMut() -> Result<(), ClientError>,
+    mut connect: impl FnMut() -> Result<T, ClientError>,
+) -> Option<Result<T, ClientError>> {
+    (0..MOST_STARTS).find_map(|_| match start().and_then(|()| connect()) {
+        Err(ClientError::NoMaster) => None,
+        connected => Some(connected),
+    })
+}
+
 /// Starts a master in the background and waits until it listens.
 fn start(directory: &Directory) -> Result<(), ClientError> {
     let failed = |error: io::Error| ClientError::Start(error.to_string());
@@ -273,4 +293,44 @@ fn start(directory: &Directory) -> Result<(), ClientError> {
         "" => format!("it ended at once; see {}", log.display()),
         said => said.to_owned(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::listen;
+
+    /// Connects to masters of which all that come before this one end before they are connected
+    /// to, and counts how many were started.
+    fn connect_to(lasting: u32) -> (Option<Result<Client, ClientError>>, u32) {
+        let base = tempfile::tempdir().unwrap();
+        let directory = Directory::at(base.path().join("d")).unwrap();
+        let (mut started, mut master) = (0, None);
+        let start = || {
+            started += 1;
+            let _ = std::fs::remove_file(directory.socket());
+            let listener = listen(&directory.socket()).unwrap();
+            // One that has ended leaves its socket behind, as one that was killed does.
+            master = (started == lasting).then_some(listener);
+            Ok(())
+        };
+        let connected = start_until_there(start, || Client::connect(&directory));
+        (connected, started)
+    }
+
+    #[test]
+    fn a_master_that_ends_before_it_is_connected_to_is_started_anew() {
+        for lasting in [1, 3] {
+            let (connected, started) = connect_to(lasting);
+            assert!(matches!(connected, Some(Ok(_))), "{connected:?}");
+            assert_eq!(started, lasting);
+        }
+    }
+
+    #[test]
+    fn masters_that_never_last_are_not_started_for_ever() {
+        let (connected, started) = connect_to(0);
+        assert!(connected.is_none(), "{connected:?}");
+        assert_eq!(started, MOST_STARTS);
+    }
 }
