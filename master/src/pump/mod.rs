@@ -66,6 +66,15 @@ pub(crate) enum Output {
     Descriptor(io::Result<Sink>),
     /// A handle of a slave whose tool called `ssh`.
     Handle(Sender),
+    /// Nowhere any more.
+    Closed,
+}
+
+impl Output {
+    /// Whether it is a descriptor whose reader has not seen an end yet.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        matches!(self, Output::Descriptor(Ok(_)))
+    }
 }
 
 /// Sends an invoker's input to its end; the end is sent, too.
@@ -113,24 +122,32 @@ async fn send_source(mut source: Source, sender: Sender) -> Sent {
     }
 }
 
-/// Writes what a handle gives to an output, and closes it at the end.
+/// Writes what a handle gives to an output, and closes it at the end. A descriptor whose bytes
+/// were cut short stays open, also where this is cancelled: its reader would see an end.
 ///
 /// Where the output's reader is gone, or writing fails, the program is told to stop, and gets
 /// SIGPIPE or EPIPE as it would without us. A descriptor that can't be written counts as failed
 /// only when there is something to write. Cancelled, it tells the program to stop.
-pub(crate) async fn receive(mut receiver: Receiver, output: Output) -> Received {
-    let mut sink = match output {
-        Output::Descriptor(Ok(sink)) => sink,
-        Output::Descriptor(Err(error)) if reader_left(&error) => return Received::Unwanted,
-        Output::Descriptor(Err(error)) => {
-            return match receiver.receive().await {
-                Chunk::Data(_) => Received::Failed(error),
-                Chunk::End => Received::Whole,
-                Chunk::Cut => Received::Cut,
-            };
+pub(crate) async fn receive(mut receiver: Receiver, output: &mut Output) -> Received {
+    if let Output::Descriptor(Ok(sink)) = output {
+        let received = receive_into(receiver, sink).await;
+        if let Received::Whole | Received::Unwanted = received {
+            *output = Output::Closed;
         }
-        Output::Handle(sender) => return pass(receiver, sender).await,
-    };
+        return received;
+    }
+    match std::mem::replace(output, Output::Closed) {
+        Output::Handle(sender) => pass(receiver, sender).await,
+        Output::Descriptor(Err(error)) if !reader_left(&error) => match receiver.receive().await {
+            Chunk::Data(_) => Received::Failed(error),
+            Chunk::End => Received::Whole,
+            Chunk::Cut => Received::Cut,
+        },
+        Output::Descriptor(_) | Output::Closed => Received::Unwanted,
+    }
+}
+
+async fn receive_into(mut receiver: Receiver, sink: &mut Sink) -> Received {
     loop {
         match receiver.receive().await {
             Chunk::Data(bytes) => {
@@ -141,7 +158,7 @@ pub(crate) async fn receive(mut receiver: Receiver, output: Output) -> Received 
                     gathered.push(bytes);
                 }
                 let len = gathered.remaining();
-                match write(&mut sink, gathered).await {
+                match write(sink, gathered).await {
                     Ok(()) => receiver.consumed(len),
                     Err(error) if reader_left(&error) => return Received::Unwanted,
                     Err(error) => return Received::Failed(error),

@@ -137,7 +137,7 @@ async fn serve_one(
         }
     };
     let work = async {
-        let (verdict, returned) = if handoff.version == crate::VERSION {
+        let Verdict { told, returned, outputs } = if handoff.version == crate::VERSION {
             let shim = Shim { invoker: &invoker, signaller: &signaller };
             verdict(run, handoff.invocation, stdio, shim, caller).await
         } else {
@@ -146,14 +146,19 @@ async fn serve_one(
                 handoff.version,
                 crate::VERSION
             );
-            (ToShim::Failed(text), None)
+            ToShim::Failed(text).into()
         };
         match (&invoker, returned) {
             (Invoker::Local(socket), Some(stdio)) => {
                 let stdio = stdio.each_ref().map(AsFd::as_fd);
-                let _ = socket.send_message(&verdict, &stdio).await;
+                let _ = socket.send_message(&told, &stdio).await;
             }
-            _ => invoker.tell(verdict).await,
+            _ => invoker.tell(told).await,
+        }
+        // Whoever reads such an output would take its end for a good one, and may even end the
+        // shim: so that comes when the shim has said what happened, and is gone.
+        if outputs.iter().any(Output::is_waited_for) {
+            std::future::pending().await
         }
     };
     tokio::select! {
@@ -170,67 +175,84 @@ struct Shim<'a> {
     signaller: &'a OnceLock<Signaller>,
 }
 
-/// Finds the context, runs the session, and says what the shim is to be told, with the
-/// descriptors that go back to it.
+/// How a session ended.
+struct Verdict {
+    told: ToShim,
+    /// Descriptors that go back to the shim.
+    returned: Option<[OwnedFd; 3]>,
+    /// Those of the program that have not come to a good end are open until the shim was told.
+    outputs: [Output; 2],
+}
+
+impl From<ToShim> for Verdict {
+    fn from(told: ToShim) -> Verdict {
+        Verdict { told, returned: None, outputs: [Output::Closed, Output::Closed] }
+    }
+}
+
+/// Finds the context, runs the session, and says what the shim is to be told.
 async fn verdict(
     run: Arc<Run>,
     mut invocation: Invocation,
     stdio: Stdio,
     shim: Shim<'_>,
     caller: Caller,
-) -> (ToShim, Option<[OwnedFd; 3]>) {
+) -> Verdict {
     let is_local = matches!(shim.invoker, Invoker::Local(_));
     if !is_local && matches!(invocation.request, Request::Tool(_)) {
-        return (ToShim::Failed("only the run itself starts its tool".to_owned()), None);
+        return ToShim::Failed("only the run itself starts its tool".to_owned()).into();
     }
     let route = match run.choose(&invocation) {
         Ok(Choice::Route(route)) => route,
         Ok(Choice::RealSsh(why)) => {
             return match stdio {
-                Stdio::Descriptors(stdio) => (ToShim::RealSsh(why), Some(stdio)),
-                Stdio::Handles(_) => (ToShim::Failed(why), None),
+                Stdio::Descriptors(stdio) => {
+                    Verdict { returned: Some(stdio), ..ToShim::RealSsh(why).into() }
+                }
+                Stdio::Handles(_) => ToShim::Failed(why).into(),
             };
         }
-        Err(why) => return (ToShim::Failed(why), None),
+        Err(why) => return ToShim::Failed(why).into(),
     };
     if let Some(command) = invocation.control {
         let held = run.held(&route, &caller).await;
-        return (control(&run, &route.to_string(), command, held, &shim).await, None);
+        return control(&run, &route.to_string(), command, held, &shim).await.into();
     }
     let Reached { context, options } = match run.reach(&route, &caller).await {
         Ok(reached) => reached,
-        Err(error) => return (ToShim::Failed(format!("{route}: {error}")), None),
+        Err(error) => return ToShim::Failed(format!("{route}: {error}")).into(),
     };
     if let Err(why) = run.check_user(&invocation, &context) {
-        return (ToShim::Failed(why), None);
+        return ToShim::Failed(why).into();
     }
     let Some(program) = program(&invocation.request) else {
         // A caller that reads our output to its end goes on: nothing will come.
         drop(stdio);
-        return (keep(&run, &context, &invocation, shim).await, None);
+        return keep(&run, &context, &invocation, shim).await.into();
     };
-    let streams = match stdio.open() {
-        Ok(streams) => streams,
-        Err(why) => return (ToShim::Failed(why), None),
+    let (stdin, mut outputs) = match stdio.open() {
+        Ok((stdin, stdout, stderr)) => (stdin, [stdout, stderr]),
+        Err(why) => return ToShim::Failed(why).into(),
     };
+    let streams = (stdin, &mut outputs);
     let variables = options.variables(&invocation);
     // Nobody looks at these again, and the session may last.
     (invocation.send_env, invocation.set_env) = Default::default();
     invocation.environment = Vec::new();
-    let verdict = match program {
+    let told = match program {
         Program::Kind(program) => match context.open(program, variables) {
             Ok((session, _running)) => join(&context, session, &invocation, streams, shim).await,
             Err(lost) => ToShim::Failed(format!("{}: {lost}", context.name())),
         },
         Program::Tool(tool) => match context.open_tool(tool, variables) {
             Ok((session, raised, _running)) => tokio::select! {
-                verdict = join(&context, session, &invocation, streams, shim) => verdict,
+                told = join(&context, session, &invocation, streams, shim) => told,
                 never = serve_raised(run.clone(), raised, caller) => match never {},
             },
             Err(why) => ToShim::Failed(format!("{}: {why}", context.name())),
         },
     };
-    (verdict, None)
+    Verdict { outputs, ..told.into() }
 }
 
 /// What to start.
@@ -291,12 +313,13 @@ async fn keep(
     }
 }
 
-/// Joins a program to its invoker, until it has ended.
+/// Joins a program to its invoker, until it has ended. Its outputs are closed where all that it
+/// said is there.
 async fn join(
     context: &Context,
     session: Session,
     invocation: &Invocation,
-    (stdin, stdout, stderr): Streams,
+    (stdin, [stdout, stderr]): (Input, &mut [Output; 2]),
     shim: Shim<'_>,
 ) -> ToShim {
     let name = context.name();

@@ -123,11 +123,16 @@ mod tests {
     use std::collections::HashMap;
     use std::os::fd::BorrowedFd;
 
-    use fakessh_protocol::invocation::{Destination, Invocation};
+    use std::io::{ErrorKind, Read};
+    use std::time::Duration;
+
+    use fakessh_protocol::invocation::{Destination, Invocation, Request};
     use rustix::net::{AddressFamily, SocketFlags, socketpair};
 
     use super::*;
     use crate::context::Registry;
+    use crate::pump::Source;
+    use crate::route::Route;
     use crate::run::Hosts;
 
     fn pair() -> (OwnedFd, OwnedFd) {
@@ -172,5 +177,45 @@ mod tests {
             }
         };
         tokio::join!(serving, shims);
+    }
+
+    /// How long something may take. A guard against hangs only.
+    const GUARD: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn an_output_that_was_cut_does_not_end_before_the_shim_has_said_why() {
+        let registry = Registry::default();
+        let every = Some(Route::parse("local").unwrap());
+        let hosts = Hosts::Mapped { on: None, every, routes: HashMap::new() };
+        let run = Arc::new(Run::new(hosts, registry.clone(), "/".into()));
+        let (tools, ours) = pair();
+        let serving = serve(run, Arc::new(Socket::new(ours).unwrap()), None);
+        let shim = async {
+            let tools = Socket::new(tools).unwrap();
+            let (near, far) = pair();
+            let (mut printed, stdout) = std::io::pipe().unwrap();
+            let null = std::fs::File::options().read(true).write(true).open("/dev/null").unwrap();
+            let invocation = Invocation {
+                request: Request::Command(b"echo up; exec sleep 1000".to_vec()),
+                ..Invocation::default()
+            };
+            let handoff = Handoff { version: crate::VERSION.to_owned(), invocation };
+            let descriptors = [far.as_fd(), null.as_fd(), stdout.as_fd(), null.as_fd()];
+            tools.send_message(&handoff, &descriptors).await.unwrap();
+            drop((far, stdout));
+            let mut source = Source::new(printed.try_clone().unwrap().into()).unwrap();
+            assert_eq!(source.read(100).await.unwrap(), "up\n");
+            registry.close_all().await;
+            let near = Socket::new(near).unwrap();
+            let told = near.receive_message::<ToShim>().await.unwrap();
+            assert!(matches!(told, Some((ToShim::Failed(_), _))), "{told:?}");
+            rustix::io::ioctl_fionbio(&printed, true).unwrap();
+            let read = printed.read(&mut [0; 1]).map_err(|error| error.kind());
+            assert_eq!(read, Err(ErrorKind::WouldBlock));
+            drop(near);
+            assert!(source.read(100).await.unwrap().is_empty());
+        };
+        let both = async { tokio::join!(serving, shim) };
+        tokio::time::timeout(GUARD, both).await.expect("hangs");
     }
 }
