@@ -1,8 +1,6 @@
 //! How long masters, connections and run directories live, and the commands that show and end
 //! them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::time::Duration;
 
 use fakessh_tests::{Client, Gate, Lab, Running};

@@ -1,7 +1,5 @@
 //! Tools that run on a target: their `ssh` leads back through the master, and nowhere else.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 

@@ -3,8 +3,6 @@
 //! Every test that can be is held against OpenSSH's client first and against ours in the same
 //! words.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use fakessh_tests::{Client, Gate, Lab, SharedLab, both_clients, pattern};
 
 static LAB: SharedLab = SharedLab::new(Lab::start);

@@ -1,8 +1,6 @@
 //! What is wrong before there is a connection: one line that says what to do, status 255, and the
 //! tool is not started.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 
 use fakessh_tests::builder::keygen;

@@ -1,7 +1,5 @@
 //! Much data: across rekeys, and beside a reader that does not read.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::io::PipeWriter;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};

@@ -1,7 +1,5 @@
 //! Signals to `ssh`, and what becomes of the remote program.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::time::Duration;
 
 use fakessh_tests::leftovers::Process;

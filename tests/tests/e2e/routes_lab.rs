@@ -1,7 +1,5 @@
 //! The places that routes lead to are real: tried with the plain programs, without fakessh.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::fs;
 use std::path::PathBuf;
 

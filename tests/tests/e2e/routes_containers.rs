@@ -1,8 +1,6 @@
 //! Containers: Docker and LXC for real, nsenter and chroot, stand-ins of the other engines. None
 //! of their roots has an `sftp-server`: the slave serves it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::fs;
 use std::path::PathBuf;
 

@@ -1,7 +1,5 @@
 //! Ways in: keys, agents, passwords, known hosts, jump hosts, and what `ssh_config` says.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,8 +1,6 @@
 //! What a session's caller gives it as standard input and output when that is broken, unreadable
 //! or wanted back: fail closed, and hold on to nothing.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::fs::File;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};

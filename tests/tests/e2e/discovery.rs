@@ -1,7 +1,5 @@
 //! The shim finds its master whatever the tool does to descriptors, environment and sessions.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::time::Duration;
 
 use fakessh_tests::{Client, Finished, Gate, Lab, SharedLab};

@@ -1,7 +1,5 @@
 //! Routes that begin alike share their connections, and end together.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::fs;
 
 use fakessh_tests::account::PASSWORD;

@@ -1,7 +1,5 @@
 //! The program in the place of `ssh` without a run, and the master without a client that starts it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::os::unix::fs::symlink;
 
 use fakessh_tests::{Client, Lab, Terminal, Tool, binary};

@@ -1,7 +1,5 @@
 //! `remote+su:USER` and `remote+doas`: the same as with sudo, where there is none.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 

@@ -1,8 +1,6 @@
 //! Targets that are not as one would like them: shells that talk, foreign shells, nowhere to put
 //! a program, another architecture, full disks.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::fs;
 
 use fakessh_tests::lab::write_script;

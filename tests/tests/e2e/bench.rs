@@ -1,7 +1,5 @@
 //! The benchmarks work. What they measure fails no test.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::process::Command;
 
 use serde_json::Value;

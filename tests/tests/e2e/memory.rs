@@ -1,7 +1,5 @@
 //! What a client and a slave may take of a machine's memory. The benchmarks have the figures.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use fakessh_tests::leftovers::Process;
 use fakessh_tests::{Client, Lab};
 

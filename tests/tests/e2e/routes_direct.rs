@@ -1,8 +1,6 @@
 //! Direct contexts: where no slave can run, each session is an SSH channel of its own, and what
 //! needs no slave works as with ssh.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::fs;
 use std::time::Duration;
 

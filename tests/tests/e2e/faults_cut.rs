@@ -1,8 +1,6 @@
 //! What happens to a session when something on the way dies: one line, status 255, and never a
 //! success that was none.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::fs;
 use std::io::Read;
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! A person at a terminal stops, continues and interrupts what runs there.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::time::{Duration, Instant};
 
 use fakessh_tests::leftovers::Process;

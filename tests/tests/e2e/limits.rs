@@ -1,8 +1,6 @@
 //! The master at its limit of open descriptors: what is begun there is refused in words, what runs
 //! goes on, and later there is room again.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use fakessh_tests::{Client, Lab, binary};
 
 /// What the master of these tests may open: enough for some dozen sessions.

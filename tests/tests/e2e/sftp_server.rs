@@ -1,7 +1,5 @@
 //! The SFTP server of the slave itself, reached as any other: through a connection, by `sftp`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::fs;
 use std::time::{Duration, UNIX_EPOCH};
 

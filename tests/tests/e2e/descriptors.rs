@@ -1,7 +1,5 @@
 //! Descriptors that fakessh did not open are as they were when it is done with them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};

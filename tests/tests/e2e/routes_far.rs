@@ -1,7 +1,5 @@
 //! Hosts behind hosts: the second is reached only from the first, and what is on it as well.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 

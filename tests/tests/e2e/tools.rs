@@ -1,7 +1,5 @@
 //! The tools that people run: rsync, scp, sftp, git, tar.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

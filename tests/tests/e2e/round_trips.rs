@@ -1,7 +1,5 @@
 //! A command takes one round trip: all that it needs goes up at once, all that it gives comes down.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::time::Duration;
 
 use fakessh_tests::{Client, Gate, Lab, Relay};

@@ -1,7 +1,5 @@
 //! Routes that are wrong, and routes that break.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use fakessh_tests::etc::SUDO_WITHOUT_PASSWORD;
 use fakessh_tests::privilege::root_for;
 use fakessh_tests::{Finished, Lab, SharedLab};

@@ -1,7 +1,5 @@
 //! `remote+sudo`: every tool as another account, with one password, whatever sudo's rules are.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

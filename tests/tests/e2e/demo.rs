@@ -1,7 +1,5 @@
 //! `fakessh demo`, the first command of whoever tries it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 

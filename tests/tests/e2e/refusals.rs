@@ -1,7 +1,5 @@
 //! What is refused, and how: by name, in one line, with the status that a user can tell it by.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;

@@ -1,0 +1,36 @@
+//! What users of fakessh see, on real servers, with real tools. One program, because to build one
+//! takes much less time than thirty.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+mod as_ssh;
+mod bench;
+mod bulk;
+mod connecting;
+mod demo;
+mod descriptors;
+mod discovery;
+mod faults_connecting;
+mod faults_cut;
+mod faults_target;
+mod job_control;
+mod lab;
+mod lifetime;
+mod limits;
+mod memory;
+mod refusals;
+mod round_trips;
+mod routes_containers;
+mod routes_direct;
+mod routes_far;
+mod routes_faults;
+mod routes_lab;
+mod routes_shared;
+mod routes_su;
+mod routes_sudo;
+mod routes_tools;
+mod sessions;
+mod sftp_server;
+mod signals;
+mod streams;
+mod tools;
