@@ -336,6 +336,8 @@ pub fn listing(dir: &Path) -> Vec<String> {
 /// # Panics
 /// Where it can't be written.
 pub fn write_script(path: &Path, text: &str) {
+    // By a process of its own: what this one has open for writing when another thread forks can't
+    // be executed (ETXTBSY) until that child executes something itself.
     let mut writer = Command::new("sh")
         .args(["-c", "cat >\"$0\" && chmod 755 \"$0\""])
         .arg(path)
@@ -349,13 +351,11 @@ pub fn write_script(path: &Path, text: &str) {
     assert!(status.success(), "writing {}: {status}", path.display());
 }
 
-/// Copies a program, with its permissions.
+/// Copies a program, with its permissions; by a process of its own, as [`write_script`].
 ///
 /// # Panics
 /// Where it can't be copied.
 pub fn copy_program(from: &Path, to: &Path) {
-    // As scripts, by a process of its own: one that this process has open for writing when another
-    // thread forks can't be executed (ETXTBSY) until that child executes something itself.
     let status = Command::new("cp").arg(from).arg(to).status().expect("starting cp");
     assert!(status.success(), "copying {} to {}: {status}", from.display(), to.display());
 }

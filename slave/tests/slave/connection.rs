@@ -9,7 +9,7 @@ use fakessh_protocol::message::{ProgramKind, SessionHandles, ToSlave};
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::hangup;
-use crate::master::{HANG, Master, state};
+use crate::master::{HANG, Master, state, until};
 
 /// A server for one connection, and its port.
 fn server<T: Send + 'static>(
@@ -193,7 +193,7 @@ fn an_idle_connection_keeps_nobody_awake() {
     let handles = connect(&mut master, "127.0.0.1", port);
     master.until("the peer's end", |master| master.of(handles.stdout).ended);
     for child in master.children() {
-        hangup::until(|| state(child) == Some('S'), "it does not sleep");
+        until(|| state(child) == Some('S'), "it does not sleep");
     }
     master.until_the_slave_sleeps();
     master.mux.finish(handles.stdin);

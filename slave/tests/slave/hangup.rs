@@ -7,7 +7,7 @@ use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::SessionHandles;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::master::{HANG, Master, state};
+use crate::master::{Master, state, until};
 
 /// The slave's. It begins after the hangup was sent.
 const GRACE: Duration = Duration::from_secs(2);
@@ -46,14 +46,5 @@ impl Master {
         kill_process(slave, Signal::CONT).unwrap();
         let status = self.exit(handles);
         is_in_time.then_some(status)
-    }
-}
-
-/// Waits until something is so, of which there is no event.
-pub(crate) fn until(done: impl Fn() -> bool, otherwise: &str) {
-    let deadline = Instant::now() + HANG;
-    while !done() {
-        assert!(Instant::now() < deadline, "{otherwise}");
-        std::thread::yield_now();
     }
 }

@@ -8,8 +8,7 @@ use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::{SessionHandles, ToShim, ToSlave};
 use rustix::process::{Pid, Resource, Rlimit};
 
-use crate::hangup::until;
-use crate::master::{Fifo, HANG, Master, Witness, command};
+use crate::master::{Fifo, HANG, Master, Witness, command, until};
 use crate::raised::Scratch;
 
 impl Master {

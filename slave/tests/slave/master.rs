@@ -21,7 +21,6 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tempfile::TempDir;
 
 use crate::account::directory;
-use crate::hangup::until;
 use crate::watchdog::Watchdog;
 
 pub(crate) const MARKER: &str = "0123456789abcdef0123456789abcdef";
@@ -426,6 +425,15 @@ impl Master {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+    }
+}
+
+/// Waits until something is so, of which there is no event.
+pub(crate) fn until(done: impl Fn() -> bool, otherwise: &str) {
+    let deadline = Instant::now() + HANG;
+    while !done() {
+        assert!(Instant::now() < deadline, "{otherwise}");
+        std::thread::yield_now();
     }
 }
 

@@ -1,9 +1,8 @@
-//! The program in the place of `ssh` without a run, and the master without a client that starts it.
+//! The program in the place of `ssh` without a run: linked as `ssh`, and `fakessh ssh`.
 
 use std::os::unix::fs::symlink;
 
-use fakessh_tests::{Client, Lab, Terminal, Tool, binary};
-use rustix::process::Signal;
+use fakessh_tests::{Lab, Terminal, Tool, binary};
 
 /// A script of a user who has linked the program as `ssh`. `$F` is the configuration.
 fn script(lab: &Lab, text: &str) -> Tool {
@@ -57,23 +56,34 @@ fn a_missing_command_on_a_terminal_is_refused_with_fakessh() {
 }
 
 #[test]
-fn a_master_in_the_foreground_serves_until_it_is_told_to_end_with_fakessh() {
+fn fakessh_ssh_is_ssh_through_the_master() {
     let lab = Lab::start();
-    for signal in [Signal::TERM, Signal::INT] {
-        let master = lab.fakessh(["master"]).start();
-        master.wait_for_error("master started");
-        // It has not said what it is: there is one, and this is it.
-        lab.tool(Client::Fakessh, ["ssh", "remote", "true"]).run().expect_status(0);
-        assert_eq!(lab.master().pid, master.pid());
-        lab.fakessh(["master"]).run().expect_fault(255, &["master", "already"]);
-        let words = ["ssh", "remote", "echo up; exec sleep 1000"];
-        let mut session = lab.tool(Client::Fakessh, words).start();
-        assert_eq!(session.read_line().as_deref(), Some("up"));
-        master.signal(signal);
-        master.finish().expect_status(0).expect_out("");
-        session.finish().expect_fault(255, &[]);
-        lab.expect_no_processes();
+    let config = lab.config_path().display().to_string();
+    for _ in 0..2 {
+        let words = ["ssh", "-F", &config, "remote", "cat; exit 4"];
+        lab.fakessh(words).input("in\n").run().expect_status(4).expect_out("in\n");
     }
-    lab.fakessh(["master", "--idle-exit", "1"]).run().expect_status(0);
+    assert_eq!(lab.logins(), 1);
     lab.expect_nothing_left();
+}
+
+#[test]
+fn check_finds_what_is_held_and_connects_nowhere() {
+    let lab = Lab::start();
+    let config = lab.config_path().display().to_string();
+    let check = ["ssh", "-F", &config, "-O", "check", "remote"];
+    lab.fakessh(check).run().expect_fault(255, &["remote", "no connection"]);
+    assert_eq!(lab.logins(), 0);
+    lab.fakessh(["connect", "-F", &config, "remote"]).run().expect_status(0);
+    let done = lab.fakessh(check).run().expect_status(0);
+    assert!(done.err().to_lowercase().contains("master running (pid="), "{}", done.shown());
+}
+
+#[test]
+fn a_terminal_is_refused_by_fakessh_ssh_and_not_given_by_another_login() {
+    let lab = Lab::start();
+    let config = lab.config_path().display().to_string();
+    let done = lab.fakessh(["ssh", "-F", &config, "-tt", "remote", "true"]).run();
+    done.expect_fault(255, &["remote", "-t"]);
+    assert_eq!(lab.logins(), 0);
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use fakessh_tests::{Client, Gate, Lab, Running};
+use rustix::process::Signal;
 
 /// How long a master may take to end.
 const ENDING: Duration = Duration::from_secs(60);
@@ -48,7 +49,7 @@ fn a_run_directory_is_gone_after_a_killed_tool() {
 fn the_next_start_cleans_up_after_a_killed_run() {
     let lab = Lab::start();
     let (running, _gate) = start_session(&lab);
-    running.signal_group(rustix::process::Signal::KILL);
+    running.signal_group(Signal::KILL);
     running.finish().expect_status(137);
     run_true(&lab);
     // The master removes it when it sees that the last process that held the run is gone.
@@ -135,15 +136,15 @@ fn a_master_that_is_stopped_is_named_and_waited_for() {
     run_true(&lab);
     for words in [&["ls"][..], &["connect", "-F", &config, "remote"], &["close", "remote"]] {
         let master = lab.master();
-        master.signal(rustix::process::Signal::STOP);
+        master.signal(Signal::STOP);
         let running = lab.fakessh(words).start();
         running.wait_for_error(&format!("kill -KILL {}", master.pid));
         assert!(running.is_running());
-        master.signal(rustix::process::Signal::CONT);
+        master.signal(Signal::CONT);
         running.finish().expect_fault(0, &["master", "is stopped", "kill -CONT"]);
     }
     let master = lab.master();
-    master.signal(rustix::process::Signal::STOP);
+    master.signal(Signal::STOP);
     let running = lab.fakessh(["stop"]).start();
     running.wait_for_error(&format!("kill -KILL {}", master.pid));
     master.kill();
@@ -229,6 +230,28 @@ fn an_idle_master_ends_when_nothing_is_open() {
     let master = lab.master();
     lab.close_all();
     assert!(master.wait(ENDING), "the master is still there");
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn a_master_in_the_foreground_serves_until_it_is_told_to_end_with_fakessh() {
+    let lab = Lab::start();
+    for signal in [Signal::TERM, Signal::INT] {
+        let master = lab.fakessh(["master"]).start();
+        master.wait_for_error("master started");
+        // It has not said what it is: there is one, and this is it.
+        lab.tool(Client::Fakessh, ["ssh", "remote", "true"]).run().expect_status(0);
+        assert_eq!(lab.master().pid, master.pid());
+        lab.fakessh(["master"]).run().expect_fault(255, &["master", "already"]);
+        let words = ["ssh", "remote", "echo up; exec sleep 1000"];
+        let mut session = lab.tool(Client::Fakessh, words).start();
+        assert_eq!(session.read_line().as_deref(), Some("up"));
+        master.signal(signal);
+        master.finish().expect_status(0).expect_out("");
+        session.finish().expect_fault(255, &[]);
+        lab.expect_no_processes();
+    }
+    lab.fakessh(["master", "--idle-exit", "1"]).run().expect_status(0);
     lab.expect_nothing_left();
 }
 
@@ -319,18 +342,6 @@ fn names_of_one_account_share_its_connection() {
 }
 
 #[test]
-fn fakessh_ssh_is_ssh_through_the_master() {
-    let lab = Lab::start();
-    let config = lab.config_path().display().to_string();
-    for _ in 0..2 {
-        let words = ["ssh", "-F", &config, "remote", "cat; exit 4"];
-        lab.fakessh(words).input("in\n").run().expect_status(4).expect_out("in\n");
-    }
-    assert_eq!(lab.logins(), 1);
-    lab.expect_nothing_left();
-}
-
-#[test]
 fn a_process_that_outlives_the_tool_keeps_its_ssh() {
     let lab = Lab::start();
     let gate = Gate::new(&lab);
@@ -356,7 +367,7 @@ fn an_interrupted_connect_leaves_nothing_and_holds_up_nobody() {
     let running = lab.tool_to(Client::Fakessh, "silent", ["true"]).start();
     // The server sees the attempt, and says nothing.
     let (attempt, _) = silent.accept().unwrap();
-    running.signal_group(rustix::process::Signal::INT);
+    running.signal_group(Signal::INT);
     running.finish().expect_status(130);
     // The attempt is given up: its connection ends.
     let ended = std::io::Read::read_to_end(&mut &attempt, &mut Vec::new());
@@ -376,25 +387,4 @@ fn variables_are_those_of_the_name_that_was_used() {
         done.expect_out(&format!("{name}\n"));
     }
     assert_eq!(lab.logins(), 1, "the connection is shared");
-}
-
-#[test]
-fn check_finds_what_is_held_and_connects_nowhere() {
-    let lab = Lab::start();
-    let config = lab.config_path().display().to_string();
-    let check = ["ssh", "-F", &config, "-O", "check", "remote"];
-    lab.fakessh(check).run().expect_fault(255, &["remote", "no connection"]);
-    assert_eq!(lab.logins(), 0);
-    lab.fakessh(["connect", "-F", &config, "remote"]).run().expect_status(0);
-    let done = lab.fakessh(check).run().expect_status(0);
-    assert!(done.err().to_lowercase().contains("master running (pid="), "{}", done.shown());
-}
-
-#[test]
-fn a_terminal_is_refused_by_fakessh_ssh_and_not_given_by_another_login() {
-    let lab = Lab::start();
-    let config = lab.config_path().display().to_string();
-    let done = lab.fakessh(["ssh", "-F", &config, "-tt", "remote", "true"]).run();
-    done.expect_fault(255, &["remote", "-t"]);
-    assert_eq!(lab.logins(), 0);
 }
