@@ -27,3 +27,17 @@ pub fn fakessh() -> PathBuf {
         )
     })
 }
+
+/// An older `fakessh` that the benchmarks measure beside this one: `$FAKESSH_BEFORE`.
+///
+/// # Panics
+/// Where it names no program.
+pub fn before() -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os("FAKESSH_BEFORE")?);
+    assert!(
+        path.is_absolute() && path.is_file(),
+        "FAKESSH_BEFORE={} is no program",
+        path.display()
+    );
+    Some(path)
+}

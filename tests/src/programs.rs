@@ -1,6 +1,7 @@
 //! Starting programs in a lab, as its user does.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 use crate::lab::{MARK_VARIABLE, write_script};
 use crate::{Client, Lab, Tool, binary};
@@ -69,12 +70,47 @@ impl Lab {
         before: impl IntoIterator<Item = impl AsRef<OsStr>>,
         words: impl IntoIterator<Item = impl AsRef<OsStr>>,
     ) -> Tool {
-        let mut all: Vec<std::ffi::OsString> = vec!["run".into(), "-F".into()];
+        self.fakessh(self.run_words(before, words))
+    }
+
+    /// The arguments of a `fakessh run` with the lab's configuration.
+    fn run_words(
+        &self,
+        before: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        words: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Vec<OsString> {
+        let mut all: Vec<OsString> = vec!["run".into(), "-F".into()];
         all.push(self.config_path().into());
         all.extend(before.into_iter().map(|word| word.as_ref().to_owned()));
         all.push("--".into());
         all.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
-        self.fakessh(all)
+        all
+    }
+
+    /// As [`Lab::run`] by an older `fakessh`, which has a master of its own.
+    pub(crate) fn run_before(
+        &self,
+        program: &Path,
+        before: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        words: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Tool {
+        self.fakessh_before(program, self.run_words(before, words))
+    }
+
+    /// An older `fakessh` with these arguments.
+    pub(crate) fn fakessh_before(
+        &self,
+        program: &Path,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    ) -> Tool {
+        let arguments = arguments.into_iter().map(|word| word.as_ref().to_owned());
+        let words = std::iter::once(program.as_os_str().to_owned()).chain(arguments);
+        self.program(words).env("FAKESSH_DIR", self.before_dir())
+    }
+
+    /// The `FAKESSH_DIR` of an older `fakessh` that is measured beside this one.
+    pub(crate) fn before_dir(&self) -> PathBuf {
+        self.dir().join("run-before")
     }
 
     /// The `fakessh` command with these arguments.

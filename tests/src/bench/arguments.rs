@@ -15,7 +15,8 @@ Needs the programs ssh, sshd, rsync, git and sftp.
   --short      fewer and smaller, to see that everything works; its figures mean little
   --json FILE  write the same as JSON
 
-The program is $FAKESSH_BIN, or the one beside this one.
+The program is $FAKESSH_BIN, or the one beside this one. If $FAKESSH_BEFORE names an older one, L1,
+L2, R1, T1, T2, T3 and K1 measure both in turns.
 ";
 
 /// How the program is used.

@@ -51,13 +51,13 @@ pub(super) fn lab_with_sudo() -> Lab {
 fn transfers(bench: &Bench, site: &Site, direction: Direction, command: &str) -> Vec<Row> {
     let bytes = bench.either(FULL, SHORT);
     let turns = [(Contender::Ours, 1), (Contender::ControlMaster, 1), (Contender::Ssh, 1)];
-    let rounds = Rounds::take(bench.either(11, 1), &turns, |contender| {
+    let rounds = Rounds::take(bench.either(11, 1), &site.turns(&turns), |contender| {
         site.throughput(contender, site.ssh(contender, command), direction, bytes)
     });
     let name = if direction == Direction::Up { "up" } else { "down" };
     let size = bench.either("1 GiB", "32 MiB");
     let row = Row::new(format!("{size} {name}"), "MB/s", rounds.ours()).higher();
-    let row = row.rivals(rounds.control_master(), rounds.ssh());
+    let row = row.rivals(rounds.control_master(), rounds.ssh()).before(rounds.before());
     let cipher = format!("{} for both rivals", bench.cipher());
     vec![
         row.clone().target(Against::ControlMaster, 1.5, 1.0).note(cipher),

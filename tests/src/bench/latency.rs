@@ -16,7 +16,7 @@ const DELAY: Duration = Duration::from_millis(25);
 pub(super) fn loopback(bench: &Bench) -> Vec<Row> {
     let rounds = commands(&Site::open(bench), bench.either(150, 10), bench.either(10, 5));
     let row = Row::new("ssh h true", "ms", rounds.ours());
-    let row = row.rivals(rounds.control_master(), rounds.ssh());
+    let row = row.rivals(rounds.control_master(), rounds.ssh()).before(rounds.before());
     vec![row.target(Against::ControlMaster, 0.35, 0.5)]
 }
 
@@ -27,14 +27,16 @@ pub(super) fn far(bench: &Bench) -> Vec<Row> {
     let site = Site::of(bench.lab(), "far", bench.cipher());
     let rounds = commands(&site, bench.either(40, 4), bench.either(8, 4));
     let row = Row::new("ssh h true, 50 ms round trip", "ms", rounds.ours());
-    let row = row.rivals(rounds.control_master(), rounds.ssh());
+    let row = row.rivals(rounds.control_master(), rounds.ssh()).before(rounds.before());
     vec![row.target(Against::ControlMaster, 0.50, 0.55)]
 }
 
 /// Lets all three run `true`; ssh, which is slow, in each so-many-th round.
 fn commands(site: &Site, rounds: usize, ssh_every: usize) -> Rounds {
     let turns = [(Contender::Ours, 1), (Contender::ControlMaster, 1), (Contender::Ssh, ssh_every)];
-    Rounds::take(rounds, &turns, |contender| site.time(contender, site.ssh(contender, "true")))
+    Rounds::take(rounds, &site.turns(&turns), |contender| {
+        site.time(contender, site.ssh(contender, "true"))
+    })
 }
 
 /// L3: while another session of the same context moves bulk, over idle.

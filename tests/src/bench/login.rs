@@ -18,6 +18,7 @@ pub(super) fn cold(bench: &Bench) -> Vec<Row> {
     let config = lab.config_path().display().to_string();
     let control = lab.dir().join("user/control-cold").display().to_string();
     let fakessh = binary::fakessh().display().to_string();
+    let before_dir = lab.before_dir().display().to_string();
     let rivals = RefCell::new(rivals_of(lab));
     let time =
         |program: Program| match tell(&mut rivals.borrow_mut(), &Order::Time { program, input: 0 })
@@ -31,6 +32,14 @@ pub(super) fn cold(bench: &Bench) -> Vec<Row> {
         Contender::Ours => time(Program::new([
             &*fakessh, "run", "-F", &config, "remote", "--", "ssh", "remote", "true",
         ])),
+        Contender::Before => {
+            let program = binary::before().expect("an older build").display().to_string();
+            let words =
+                ["run", "-F", &config, "remote", "--", "ssh", "remote", "true"].map(str::to_owned);
+            let mut program = Program::new(std::iter::once(program).chain(words));
+            program.environment.push(("FAKESSH_DIR".into(), before_dir.clone()));
+            time(program)
+        }
         Contender::ControlMaster => {
             let way = ["/usr/bin/ssh", "-F", &config, "-S", &control];
             let master = ["-M", "-oControlPersist=yes", "remote", "true"];
@@ -45,7 +54,8 @@ pub(super) fn cold(bench: &Bench) -> Vec<Row> {
             time(Program::new(way.iter().chain(options).chain(&["remote", "true"]).copied()))
         }
     };
-    let turns = [(Contender::Ours, 1), (Contender::ControlMaster, 1), (Contender::Ssh, 1)];
+    let mut turns = vec![(Contender::Ours, 1), (Contender::ControlMaster, 1), (Contender::Ssh, 1)];
+    turns.extend(binary::before().map(|_| (Contender::Before, 1)));
     let cases: [(&str, &[&str], &[&str]); 3] = [
         ("from no master", &["stop"], &[]),
         ("from a master", &["close", "--all"], &[]),
@@ -53,13 +63,17 @@ pub(super) fn cold(bench: &Bench) -> Vec<Row> {
     ];
     let rows = cases.map(|(name, before, options)| {
         let rounds = Rounds::take(bench.either(11, 2), &turns, |contender| {
-            if contender == Contender::Ours {
-                lab.fakessh(before).run();
+            match (contender, binary::before()) {
+                (Contender::Ours, _) => _ = lab.fakessh(before).run(),
+                (Contender::Before, Some(program)) => {
+                    _ = lab.fakessh_before(&program, before).run()
+                }
+                _ => {}
             }
             first(contender, options)
         });
         let row = Row::new(format!("login and ssh h true, {name}"), "ms", rounds.ours());
-        let row = row.rivals(rounds.control_master(), rounds.ssh());
+        let row = row.rivals(rounds.control_master(), rounds.ssh()).before(rounds.before());
         if options.is_empty() { row.target(Against::Ssh, 0.6, 0.8) } else { row }
     });
     rivals.borrow_mut().close_stdin();

@@ -43,6 +43,8 @@ fn to_json(id: &str, row: &Row) -> Value {
         "measure": row.what,
         "unit": row.unit,
         "ours": row.ours,
+        "before": row.before,
+        "ratio_to_before": row.ratio_to_before(),
         "control_master": row.control_master,
         "ssh": row.ssh,
         "better": if row.better == Better::Lower { "lower" } else { "higher" },
@@ -62,8 +64,24 @@ fn to_json(id: &str, row: &Row) -> Value {
 }
 
 /// Column heads. `first` is what the first release is held to, `target` what it is built for.
-const HEADS: [&str; 10] =
-    ["", "measure", "ours", "ControlMaster", "ssh", "ratio", "first", "met", "target", "met"];
+/// `before` is an older build, and `x` our figure over its.
+const HEADS: [&str; 12] = [
+    "",
+    "measure",
+    "ours",
+    "before",
+    "x",
+    "ControlMaster",
+    "ssh",
+    "ratio",
+    "first",
+    "met",
+    "target",
+    "met",
+];
+
+/// The columns of the older build, which a table without one does not have.
+const BEFORE: std::ops::RangeInclusive<usize> = 3..=4;
 
 fn cells(id: &str, row: &Row) -> [String; HEADS.len()] {
     let figure = |value: Option<f64>| value.map_or_else(|| "-".into(), figure);
@@ -86,6 +104,8 @@ fn cells(id: &str, row: &Row) -> [String; HEADS.len()] {
         id.to_owned(),
         format!("{}{unit}", row.what),
         figure(Some(row.ours)),
+        figure(row.before),
+        row.ratio_to_before().map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}")),
         figure(row.control_master),
         figure(row.ssh),
         ratio + if row.ratio().is_some() { against } else { "" },
@@ -119,12 +139,16 @@ impl fmt::Display for Report {
             lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..HEADS.len()).map(width).collect();
+        let has_before = self.rows.iter().any(|(_, row)| row.before.is_some());
         for cells in &lines {
             let mut line = String::new();
             for (column, (cell, &width)) in cells.iter().zip(&widths).enumerate() {
+                if BEFORE.contains(&column) && !has_before {
+                    continue;
+                }
                 // Figures to the right, words to the left.
                 line += &match column {
-                    2..=4 => format!("{cell:>width$}  "),
+                    2..=6 => format!("{cell:>width$}  "),
                     _ => format!("{cell:width$}  "),
                 };
             }
@@ -161,10 +185,17 @@ mod tests {
         let expected =
             ["L1", "ssh h true, ms", "3.46", "10", "269", "0.35", "<= 0.5", "yes", "<= 0.3", "NO"];
         assert_eq!(fields, expected);
+        assert!(!table.contains("before"));
         assert!(table.contains("L1: ssh h true: a word\n"));
         assert!(table.contains("T1: bulk up: COULD NOT BE TAKEN\n"));
         let json: Value = serde_json::from_str(&report.to_json()).unwrap();
         assert_eq!(json["rows"][0]["first_met"], true);
         assert_eq!(json["missed"][0], "T1");
+        report.add("L1", vec![Row::new("y", "ms", 3.0).before(Some(4.0))]);
+        let table = report.to_string();
+        let heads: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+        assert_eq!(heads[..4], ["measure", "ours", "before", "x"]);
+        let cells: Vec<&str> = table.lines().nth(2).unwrap().split_whitespace().collect();
+        assert_eq!(cells[..6], ["L1", "y,", "ms", "3", "4", "0.75"]);
     }
 }

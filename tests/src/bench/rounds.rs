@@ -6,6 +6,7 @@ use super::site::Contender;
 #[derive(Debug, Default)]
 pub(super) struct Rounds {
     ours: Vec<f64>,
+    before: Vec<f64>,
     control_master: Vec<f64>,
     ssh: Vec<f64>,
 }
@@ -33,6 +34,7 @@ impl Rounds {
                 let reached = measure(contender);
                 match contender {
                     Contender::Ours => taken.ours.push(reached),
+                    Contender::Before => taken.before.push(reached),
                     Contender::ControlMaster => taken.control_master.push(reached),
                     Contender::Ssh => taken.ssh.push(reached),
                 }
@@ -47,6 +49,11 @@ impl Rounds {
     /// Where we took no part.
     pub(super) fn ours(&self) -> f64 {
         median(&self.ours).expect("our own figures")
+    }
+
+    /// The older build's median, if it took part.
+    pub(super) fn before(&self) -> Option<f64> {
+        median(&self.before)
     }
 
     /// ControlMaster's median, if it took part.

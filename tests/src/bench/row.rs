@@ -27,6 +27,8 @@ pub(super) struct Row {
     pub(super) what: String,
     pub(super) unit: &'static str,
     pub(super) ours: f64,
+    /// What an older build reached in the same run.
+    pub(super) before: Option<f64>,
     pub(super) control_master: Option<f64>,
     pub(super) ssh: Option<f64>,
     pub(super) better: Better,
@@ -46,6 +48,7 @@ impl Row {
             what: what.into(),
             unit,
             ours,
+            before: None,
             control_master: None,
             ssh: None,
             better: Better::Lower,
@@ -60,6 +63,17 @@ impl Row {
     pub(super) fn rivals(mut self, control_master: Option<f64>, ssh: Option<f64>) -> Row {
         (self.control_master, self.ssh) = (control_master, ssh);
         self
+    }
+
+    /// With the older build's figure.
+    pub(super) fn before(mut self, before: Option<f64>) -> Row {
+        self.before = before;
+        self
+    }
+
+    /// Our figure over the older build's.
+    pub(super) fn ratio_to_before(&self) -> Option<f64> {
+        self.before.filter(|&before| before > 0.0).map(|before| self.ours / before)
     }
 
     /// A row in which more is better.

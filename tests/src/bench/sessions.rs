@@ -15,13 +15,13 @@ pub(super) fn rate(bench: &Bench) -> Vec<Row> {
     let site = Site::open(bench);
     let count = bench.either(640, 64);
     let turns = [(Contender::Ours, 1), (Contender::ControlMaster, 1), (Contender::Ssh, 1)];
-    let rounds = Rounds::take(bench.either(5, 1), &turns, |contender| {
+    let rounds = Rounds::take(bench.either(5, 1), &site.turns(&turns), |contender| {
         // A login takes a hundred times as long: as many commands as keep all places busy will do.
         let count = if contender == Contender::Ssh { AT_ONCE } else { count };
         site.rate(contender, site.ssh(contender, "true"), count, AT_ONCE)
     });
     let row = Row::new(format!("ssh h true, {AT_ONCE} at a time"), "/s", rounds.ours()).higher();
-    let row = row.rivals(rounds.control_master(), rounds.ssh());
+    let row = row.rivals(rounds.control_master(), rounds.ssh()).before(rounds.before());
     vec![row.target(Against::ControlMaster, 3.0, None)]
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Bench;
 use super::order::{Answer, Direction, Order, Program};
 use crate::lab::copy_program;
-use crate::{Lab, Running};
+use crate::{Lab, Running, binary};
 
 /// How long a driver lives at most. A guard against hangs only.
 const GUARD: Duration = Duration::from_secs(1800);
@@ -22,10 +22,19 @@ pub(super) const FASTEST_EXCHANGE: &str = "-oKexAlgorithms=curve25519-sha256";
 pub(super) enum Contender {
     /// The shim, in a `fakessh run`.
     Ours,
+    /// The same of an older build, if there is one.
+    Before,
     /// OpenSSH's client of a connection that is held, with the fastest cipher.
     ControlMaster,
     /// OpenSSH's client, with a login each time and the fastest cipher.
     Ssh,
+}
+
+impl Contender {
+    /// Whether it is a build of this program.
+    pub(super) fn is_fakessh(self) -> bool {
+        matches!(self, Contender::Ours | Contender::Before)
+    }
 }
 
 /// A host with a context of ours and a ControlMaster, both connected.
@@ -35,6 +44,7 @@ pub(super) struct Site {
     cipher: String,
     control: PathBuf,
     ours: RefCell<Running>,
+    before: Option<RefCell<Running>>,
     rivals: RefCell<Running>,
 }
 
@@ -53,20 +63,31 @@ impl Site {
     pub(super) fn behind(lab: &Lab, host: &str, route: &str, cipher: &str) -> Site {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let before = binary::before().map(|program| {
+            let run = lab.run_before(&program, [route], driver());
+            RefCell::new(run.input_open().guard(GUARD).start())
+        });
         let site = Site {
             lab: lab.clone(),
             host: host.to_owned(),
             cipher: cipher.to_owned(),
             control: lab.dir().join(format!("user/control-{number}")),
             ours: RefCell::new(lab.run([route], driver()).input_open().guard(GUARD).start()),
+            before,
             rivals: RefCell::new(rivals_of(lab)),
         };
         site.start_control_master();
         // Both ways are open, and neither pays for what only a first command does.
-        for contender in [Contender::Ours, Contender::ControlMaster] {
+        for (contender, _) in site.turns(&[(Contender::Ours, 1), (Contender::ControlMaster, 1)]) {
             site.time(contender, site.ssh(contender, "true"));
         }
         site
+    }
+
+    /// Who takes part in a measure and how often, with the older build if there is one.
+    pub(super) fn turns(&self, contenders: &[(Contender, usize)]) -> Vec<(Contender, usize)> {
+        let before = self.before.iter().map(|_| (Contender::Before, 1));
+        contenders.iter().copied().chain(before).collect()
     }
 
     /// The lab that it is in.
@@ -86,8 +107,7 @@ impl Site {
 
     /// A contender's `ssh` with all its options, for tools that are told what to run.
     pub(super) fn ssh_words(&self, contender: Contender) -> Vec<String> {
-        let mut words =
-            vec![if contender == Contender::Ours { "ssh" } else { "/usr/bin/ssh" }.into()];
+        let mut words = vec![if contender.is_fakessh() { "ssh" } else { "/usr/bin/ssh" }.into()];
         words.extend(self.rival_options(contender));
         words
     }
@@ -97,7 +117,7 @@ impl Site {
         let config = self.lab.config_path().display();
         let control = self.control.display();
         match contender {
-            Contender::Ours => vec![],
+            Contender::Ours | Contender::Before => vec![],
             Contender::ControlMaster => {
                 vec![format!("-F{config}"), format!("-oControlPath={control}")]
             }
@@ -177,7 +197,11 @@ impl Site {
     }
 
     fn tell(&self, contender: Contender, order: &Order) -> Answer {
-        let driver = if contender == Contender::Ours { &self.ours } else { &self.rivals };
+        let driver = match (contender, &self.before) {
+            (Contender::Ours, _) => &self.ours,
+            (Contender::Before, Some(before)) => before,
+            _ => &self.rivals,
+        };
         tell(&mut driver.borrow_mut(), order)
     }
 
@@ -209,6 +233,9 @@ impl Drop for Site {
     fn drop(&mut self) {
         self.rivals.get_mut().close_stdin();
         self.ours.get_mut().close_stdin();
+        if let Some(before) = &mut self.before {
+            before.get_mut().close_stdin();
+        }
         if std::thread::panicking() {
             // The drivers are killed with what they hold, ControlMaster goes with the lab.
             return;
@@ -218,6 +245,9 @@ impl Drop for Site {
         self.lab.program(words).run();
         self.rivals.get_mut().wait();
         self.ours.get_mut().wait();
+        if let Some(before) = &mut self.before {
+            before.get_mut().wait();
+        }
     }
 }
 
