@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -191,7 +192,14 @@ impl Lab {
     pub fn configure(&self, text: &str) {
         let dir = self.dir().join("user/.config/fakessh");
         fs::create_dir_all(&dir).expect("creating a directory of the lab");
-        fs::write(dir.join("config.toml"), text).expect("writing the lab's config.toml");
+        let file = dir.join("config.toml");
+        fs::write(&file, text).expect("writing the lab's config.toml");
+        // Whatever the umask is: one that others could write is not obeyed.
+        for path in [dir, file] {
+            let mode = fs::metadata(&path).expect("what was just made").mode();
+            let closed = fs::Permissions::from_mode(mode & 0o755);
+            fs::set_permissions(path, closed).expect("changing a mode");
+        }
     }
 
     /// Adds a name that leads to the account with this key, and with these further lines before

@@ -6,9 +6,10 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -25,6 +26,9 @@ const MAX_FILE: u64 = 1 << 20;
 /// Most names that lead to each other before there is a route: each is one call more.
 const MAX_DEPTH: usize = 16;
 
+/// Permission bits that let the group or everybody write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
 /// Why names can't be had, or not be replaced by their routes.
 #[derive(Debug, Error)]
 pub enum NamesError {
@@ -35,6 +39,18 @@ pub enum NamesError {
         path: PathBuf,
         /// Why not.
         error: io::Error,
+    },
+    /// Somebody else could have written it.
+    #[error(
+        "{path} is not used: it {what}, who could lead your programs elsewhere; run: {remedy} {path}"
+    )]
+    Exposed {
+        /// The file, or the directory that it is in.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+        /// The command that mends it.
+        remedy: &'static str,
     },
     /// The file is not what it should be: the message shows the line.
     #[error("{path}, line {line}: {message}")]
@@ -151,6 +167,10 @@ impl Names {
             Err(error) if is_absent(&error) => return Ok(Names::default()),
             Err(error) => return Err(failed(error)),
         };
+        check_owner(path, &file.metadata().map_err(failed)?)?;
+        if let Some(directory) = path.parent() {
+            check_owner(directory, &directory.metadata().map_err(failed)?)?;
+        }
         let mut text = String::new();
         file.take(MAX_FILE + 1).read_to_string(&mut text).map_err(failed)?;
         if text.len() as u64 > MAX_FILE {
@@ -247,6 +267,22 @@ impl<'a> Expansion<'a> {
         }
         Ok(())
     }
+}
+
+/// Holds that nobody but this user and root could have written something, as ssh does for
+/// `~/.ssh/config`.
+fn check_owner(path: &Path, found: &Metadata) -> Result<(), NamesError> {
+    let ours = rustix::process::getuid().as_raw();
+    let exposed = |what, remedy| NamesError::Exposed { path: path.to_owned(), what, remedy };
+    if ![0, ours].contains(&found.uid()) {
+        return Err(exposed(format!("belongs to uid {}", found.uid()), "chown $(id -u)"));
+    }
+    if found.mode() & WRITABLE_BY_OTHERS != 0 {
+        let what =
+            format!("has mode {:04o} and so can be written by others", found.mode() & 0o7777);
+        return Err(exposed(what, "chmod go-w"));
+    }
+    Ok(())
 }
 
 /// Whether there is no such file.

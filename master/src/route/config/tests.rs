@@ -176,6 +176,8 @@ fn no_file_is_no_names_and_a_broken_one_is_an_error() {
     assert_eq!(Names::load(&path).unwrap(), Names::default());
     assert_eq!(Names::load(&path.join("x")).unwrap(), Names::default());
     std::fs::write(&path, FILE).unwrap();
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&path, closed).unwrap();
     assert_eq!(Names::load(&path).unwrap().names.len(), 6);
     assert!(Names::load(&path.join("x")).is_ok());
     std::fs::write(&path, b"\xff").unwrap();
@@ -183,4 +185,40 @@ fn no_file_is_no_names_and_a_broken_one_is_an_error() {
     std::fs::write(&path, vec![b'#'; 1 + MAX_FILE as usize]).unwrap();
     assert!(Names::load(&path).unwrap_err().to_string().contains("longer than 1048576 bytes"));
     assert!(Names::load(directory.path()).is_err());
+}
+
+#[test]
+fn a_file_that_others_can_write_is_not_obeyed() {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    let base = tempfile::tempdir().unwrap();
+    let directory = base.path().join("fakessh");
+    std::fs::create_dir(&directory).unwrap();
+    let path = directory.join("config.toml");
+    std::fs::write(&path, FILE).unwrap();
+    let shown = |path: &Path| path.display().to_string();
+    for (exposed, bad, good) in
+        [(&path, 0o620, 0o600), (&path, 0o602, 0o640), (&directory, 0o770, 0o755)]
+    {
+        set_permissions(exposed, Permissions::from_mode(bad)).unwrap();
+        let error = Names::load(&path).unwrap_err().to_string();
+        let mode = format!("has mode {bad:04o}");
+        let remedy = format!("run: chmod go-w {}", shown(exposed));
+        assert!(error.contains(&mode) && error.ends_with(&remedy), "{error}");
+        set_permissions(exposed, Permissions::from_mode(good)).unwrap();
+        assert_eq!(Names::load(&path).unwrap().names.len(), 6);
+    }
+    // A link is as good as what it leads to.
+    let link = directory.join("link.toml");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    assert!(Names::load(&link).is_ok());
+    set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+    assert!(Names::load(&link).is_err());
+    if rustix::process::getuid().is_root() {
+        set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::chown(&path, Some(12345), None).unwrap();
+        let error = Names::load(&path).unwrap_err().to_string();
+        assert!(error.contains("belongs to uid 12345"), "{error}");
+    }
 }
