@@ -126,7 +126,7 @@ fn here(mut request: RunRequest, command: &[OsString]) -> anyhow::Result<u8> {
     let directory = Directory::of_user()?;
     let run_directory = RunDirectory::create(&directory)?;
     let (ours, masters): (OwnedFd, OwnedFd) = tool::socket_pair()?;
-    request.directory = Some(run_directory.path().to_owned());
+    request.directory = Some(run_directory.name());
     let descriptors = [masters.as_fd(), run_directory.listener().as_fd()];
     let (client, _) = Client::call(&directory, &Request::Run(request), &descriptors)?;
     drop(masters);

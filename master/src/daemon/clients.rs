@@ -18,10 +18,12 @@ use super::control::{self, Envelope, Listing, Reply, Request, RunRequest};
 use super::shared::{Busy, Shared};
 use crate::caller::{Ask, Caller};
 use crate::context::Branch;
+use crate::directory::Directory;
 use crate::limits;
 use crate::run::{Hosts, Run};
 use crate::session;
 use crate::socket::Socket;
+use crate::tool::RunDirectoryName;
 
 /// How often it is looked whether the maker of a run directory has let go of it: for ten seconds.
 const ABANDONED_LOOKS: u32 = 1000;
@@ -179,7 +181,7 @@ async fn run(
     descriptors: Vec<OwnedFd>,
 ) -> Result<Value, String> {
     // Dropped on every way out: a client that is killed can't remove its directory any more.
-    let directory = Abandoned(request.directory);
+    let directory = Abandoned { base: shared.directory.clone(), name: request.directory };
     limits::check()?;
     let mut descriptors = descriptors.into_iter();
     let socket = descriptors.next().ok_or("a run came without its socket")?;
@@ -214,15 +216,19 @@ async fn run(
 }
 
 /// A run directory that is removed with this, unless its maker still holds it.
-struct Abandoned(Option<PathBuf>);
+struct Abandoned {
+    base: Directory,
+    name: Option<RunDirectoryName>,
+}
 
 impl Drop for Abandoned {
     fn drop(&mut self) {
-        let (Some(directory), Ok(runtime)) = (self.0.take(), Handle::try_current()) else { return };
+        let (Some(name), Ok(runtime)) = (self.name.take(), Handle::try_current()) else { return };
+        let base = self.base.clone();
         // A process that is killed closes its socket a moment before it lets go of its lock.
         runtime.spawn(async move {
             for _ in 0..ABANDONED_LOOKS {
-                if crate::tool::remove_abandoned(&directory) {
+                if crate::tool::remove_abandoned(&base, &name) {
                     return;
                 }
                 tokio::time::sleep(ABANDONED_LOOK).await;

@@ -4,7 +4,6 @@
 //! [`Reply::Done`] or [`Reply::Failed`]. A run's connection stays open as long as its tool runs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use fakessh_protocol::message::{Question, QuestionKind, Secret};
 use serde::{Deserialize, Serialize};
@@ -12,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::route::Route;
 use crate::text::Text;
+use crate::tool::RunDirectoryName;
 
 /// A request with what every request brings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub struct RunRequest {
     /// lines; else it is refused.
     pub real_ssh: bool,
     /// The run directory, to be removed by the master where the client can't any more.
-    pub directory: Option<PathBuf>,
+    pub directory: Option<RunDirectoryName>,
 }
 
 /// What the master says.

@@ -31,7 +31,7 @@ pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> 
     }
     let listener = rustix::io::fcntl_dupfd_cloexec(&place.listener, 0)?;
     let listener = Socket::new(listener)?;
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(Shared::new(place.directory.clone()));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let resumes = Resumes::watch();

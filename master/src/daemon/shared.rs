@@ -6,15 +6,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 use crate::context::Registry;
+use crate::directory::Directory;
 
 /// What all clients of a master share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shared {
+    /// The directory of this master.
+    pub(super) directory: Directory,
     pub(super) registry: Registry,
     /// Clients and runs that are served now.
     pub(super) busy: AtomicUsize,
     /// Somebody asked for the end.
     pub(super) stop: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(directory: Directory) -> Shared {
+        let (registry, busy, stop) = Default::default();
+        Shared { directory, registry, busy, stop }
+    }
 }
 
 /// Counts what is served, for as long as it lives.

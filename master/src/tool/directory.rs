@@ -9,7 +9,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, StatVfsMountFlags, flock, statvfs};
+use rustix::fs::{FlockOperation, Mode, OFlags, StatVfsMountFlags, flock, openat, statvfs};
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use thiserror::Error;
 
@@ -48,10 +49,22 @@ pub enum RunDirectoryError {
     System(PathBuf, io::Error),
 }
 
+/// A run directory, as a request names it to the master: by its name in a place that the master
+/// knows itself. A path would let a request have any directory removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunDirectoryName {
+    /// In the master's own directory.
+    Runtime(String),
+    /// In the user's cache: programs can't be run from the master's directory.
+    Cache(String),
+}
+
 /// A run's directory, removed when it is dropped.
 #[derive(Debug)]
 pub struct RunDirectory {
     directory: TempDir,
+    is_in_cache: bool,
     listener: OwnedFd,
     _lock: File,
 }
@@ -64,22 +77,21 @@ impl RunDirectory {
     /// [`RunDirectoryError`].
     pub fn create(base: &Directory) -> Result<RunDirectory, RunDirectoryError> {
         if !is_noexec(base.path()) {
-            return RunDirectory::within(base);
+            return RunDirectory::within(base, false);
         }
-        let cache = cache();
-        let _ = std::fs::create_dir(&cache);
-        let other = Directory::at(cache.join("fakessh"))?;
+        let _ = std::fs::create_dir(home_cache());
+        let other = Directory::at(cache())?;
         if is_noexec(other.path()) {
             let (first, second) = (base.path().to_owned(), other.path().to_owned());
             return Err(RunDirectoryError::NoExec(first, second));
         }
-        RunDirectory::within(&other)
+        RunDirectory::within(&other, true)
     }
 
-    fn within(base: &Directory) -> Result<RunDirectory, RunDirectoryError> {
+    fn within(base: &Directory, is_in_cache: bool) -> Result<RunDirectory, RunDirectoryError> {
         let mut swept = 0;
         loop {
-            match RunDirectory::make(base) {
+            match RunDirectory::make(base, is_in_cache) {
                 Err(error) if may_be_swept(&error) && swept < MOST_SWEPT => swept += 1,
                 Err(error) => {
                     return Err(RunDirectoryError::System(base.path().to_owned(), error));
@@ -89,7 +101,7 @@ impl RunDirectory {
         }
     }
 
-    fn make(base: &Directory) -> io::Result<RunDirectory> {
+    fn make(base: &Directory, is_in_cache: bool) -> io::Result<RunDirectory> {
         let program = shim_program(base)?;
         let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base.path())?;
         // Up to here a master that is just starting takes it for one that was left behind.
@@ -99,7 +111,7 @@ impl RunDirectory {
             std::fs::hard_link(&program, directory.path().join(name))?;
         }
         let listener = listen(&directory.path().join(fakessh_shim::find::SOCKET_NAME))?;
-        Ok(RunDirectory { directory, listener, _lock: lock })
+        Ok(RunDirectory { directory, is_in_cache, listener, _lock: lock })
     }
 
     /// Leaves the directory where it is, for others who still use it; a master removes it when
@@ -111,6 +123,16 @@ impl RunDirectory {
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Its name, for the master.
+    pub fn name(&self) -> RunDirectoryName {
+        let name = self.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if self.is_in_cache {
+            RunDirectoryName::Cache(name)
+        } else {
+            RunDirectoryName::Runtime(name)
+        }
     }
 
     /// The socket in it, on which the master accepts shims.
@@ -126,8 +148,13 @@ fn may_be_swept(error: &io::Error) -> bool {
 }
 
 /// The user's directory for what can be made again.
-fn cache() -> PathBuf {
+fn home_cache() -> PathBuf {
     std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default().join(".cache")
+}
+
+/// Our directory in it.
+fn cache() -> PathBuf {
+    home_cache().join("fakessh")
 }
 
 fn is_noexec(path: &Path) -> bool {
@@ -162,26 +189,64 @@ fn shim_program(base: &Directory) -> io::Result<PathBuf> {
 /// Removes run directories that nobody holds any more, and shims of other builds. Called by a
 /// master that has just become the only one.
 pub(crate) fn sweep(base: &Directory) {
-    let read = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
-    for entry in read(base.path()).chain(read(&cache().join("fakessh"))) {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(PREFIX) {
-            remove_abandoned(&entry.path());
-        } else if name.starts_with(SHIM_PREFIX) && name != SHIM_NAME {
-            let _ = std::fs::remove_file(entry.path());
+    for place in [base.path(), &cache()] {
+        for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with(PREFIX) {
+                remove_unless_held(place, &name);
+            } else if name.starts_with(SHIM_PREFIX) && name != SHIM_NAME {
+                let _ = std::fs::remove_file(entry.path());
+            }
         }
     }
 }
 
-/// Removes a run directory unless its maker still holds it. Says whether it is gone.
-pub(crate) fn remove_abandoned(path: &Path) -> bool {
-    let Ok(held) = File::open(path) else { return true };
-    if flock(&held, FlockOperation::NonBlockingLockExclusive).is_err() {
-        return false;
+/// Removes a run directory unless its maker still holds it. Says whether it is gone. What is no
+/// run directory counts as gone, and stays.
+pub(crate) fn remove_abandoned(base: &Directory, directory: &RunDirectoryName) -> bool {
+    match directory {
+        RunDirectoryName::Runtime(name) => remove_unless_held(base.path(), name),
+        RunDirectoryName::Cache(name) => remove_unless_held(&cache(), name),
     }
-    tracing::info!(path = %path.display(), "removing a run directory that was left behind");
-    std::fs::remove_dir_all(path).is_ok()
+}
+
+fn remove_unless_held(place: &Path, name: &str) -> bool {
+    match open_run_directory(place, name) {
+        Ok(held) if flock(&held, FlockOperation::NonBlockingLockExclusive).is_err() => false,
+        Ok(_held) => {
+            let path = place.join(name);
+            tracing::info!(path = %path.display(), "removing a run directory that was left behind");
+            std::fs::remove_dir_all(path).is_ok()
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => {
+            let place = place.display();
+            tracing::warn!(%error, "'{}' in {place} is not removed", name.escape_debug());
+            true
+        }
+    }
+}
+
+/// Opens a run directory, and nothing else: by a name that leads nowhere else, no link, ours, in a
+/// directory in which nobody else can exchange it for another one.
+fn open_run_directory(place: &Path, name: &str) -> io::Result<OwnedFd> {
+    let refused = |why| io::Error::new(io::ErrorKind::InvalidInput, why);
+    let random = name.strip_prefix(PREFIX).unwrap_or_default();
+    if random.is_empty() || !random.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(refused("it has not the name of a run directory"));
+    }
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = rustix::fs::open(place, flags, Mode::empty())?;
+    let directory = openat(&place, name, flags, Mode::empty())?;
+    let ours = rustix::process::geteuid().as_raw();
+    for (opened, others) in [(&place, 0o022), (&directory, 0)] {
+        let found = rustix::fs::fstat(opened)?;
+        if found.st_uid != ours || found.st_mode & others != 0 {
+            return Err(refused("it is not ours alone"));
+        }
+    }
+    Ok(directory)
 }
 
 #[cfg(test)]
@@ -234,5 +299,37 @@ mod tests {
         let path = run.path().to_owned();
         drop(run);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn nothing_but_a_run_directory_is_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let base = Directory::at(home.path().join("d")).unwrap();
+        let precious = home.path().join("run-precious");
+        std::fs::create_dir(&precious).unwrap();
+        std::fs::write(precious.join("file"), "").unwrap();
+        let inside = base.path().join("keys");
+        std::fs::create_dir(&inside).unwrap();
+        std::os::unix::fs::symlink(&precious, base.path().join("run-link")).unwrap();
+        std::fs::write(base.path().join("run-file"), "").unwrap();
+        let absolute = precious.to_string_lossy();
+        for name in
+            [&*absolute, "../run-precious", "run-x/../../run-precious", "run-", "", ".", "keys"]
+        {
+            assert!(remove_abandoned(&base, &RunDirectoryName::Runtime(name.into())), "{name}");
+        }
+        for name in ["run-link", "run-file"] {
+            assert!(remove_abandoned(&base, &RunDirectoryName::Runtime(name.into())), "{name}");
+        }
+        assert!(precious.join("file").exists() && inside.exists());
+        // One that others may write to could be exchanged meanwhile.
+        let left = base.path().join("run-left");
+        std::fs::create_dir(&left).unwrap();
+        std::fs::set_permissions(base.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(remove_abandoned(&base, &RunDirectoryName::Runtime("run-left".into())));
+        assert!(left.exists());
+        std::fs::set_permissions(base.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(remove_abandoned(&base, &RunDirectoryName::Runtime("run-left".into())));
+        assert!(!left.exists());
     }
 }

@@ -9,7 +9,7 @@ mod served;
 mod signals;
 mod sys;
 
-pub use directory::{RunDirectory, RunDirectoryError};
+pub use directory::{RunDirectory, RunDirectoryError, RunDirectoryName};
 pub(crate) use directory::{remove_abandoned, sweep};
 pub use environment::{descriptor_for_tool, environment};
 pub use process::{prepare, run, socket_pair, status_of_failed_start};
