@@ -9,7 +9,7 @@ pub(super) struct Arguments {
     /// Close every connection
     #[arg(long, conflicts_with = "names")]
     all: bool,
-    /// Connections by their names in `fakessh ls`
+    /// Connections by their names or ids in `fakessh ls`: web1+sudo, @3
     #[arg(required_unless_present = "all", value_name = "DEST")]
     names: Vec<String>,
 }

@@ -9,7 +9,7 @@ use fakessh::directory::Directory;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
-    /// Print JSON: a list of objects with name, parent, parent_index, depth, user, host, port,
+    /// Print JSON: a list of objects with id, name, parent, parent_index, depth, user, host, port,
     /// direct, connected_at, sessions, served
     #[arg(long)]
     json: bool,
@@ -30,11 +30,12 @@ pub(super) fn ls(arguments: &Arguments) -> anyhow::Result<u8> {
         eprintln!("no connections");
         return Ok(0);
     }
-    let mut rows =
-        vec![["NAME", "USER", "ADDRESS", "OPEN FOR", "SESSIONS", "SERVED"].map(str::to_owned)];
+    let heading = ["ID", "NAME", "USER", "ADDRESS", "OPEN FOR", "SESSIONS", "SERVED"];
+    let mut rows = vec![heading.map(str::to_owned)];
     rows.extend(listings.iter().map(|listing| {
         let address = listing.host.as_ref().zip(listing.port);
         [
+            listing.id.clone(),
             format!("{}{}", "  ".repeat(listing.depth), listing.name),
             listing.user.clone(),
             address.map_or("-".to_owned(), |(host, port)| format!("{host}:{port}")),

@@ -9,6 +9,7 @@ mod way;
 
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -29,7 +30,7 @@ use crate::ssh_config::{ConfigError, DestinationError, Resolved};
 use crate::start::{self, StartError, Upload};
 use crate::stream::ByteStream;
 
-pub use registry::{Branch, Reached, Registry};
+pub use registry::{Branch, CloseError, Reached, Registry};
 pub use variables::SessionOptions;
 
 /// How long a slave may take to start. `ConnectTimeout` ends with the exchange of keys (ssh_config(5)):
@@ -96,8 +97,41 @@ impl ContextError {
 /// Most characters of an account's name that are believed. Linux allows 32.
 const MAX_USER: usize = 256;
 
+/// The number of a context, written `@3`: no host, user or route has such a name. It is never used
+/// again as long as the master lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContextId(u64);
+
+impl ContextId {
+    fn next() -> ContextId {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        ContextId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Display for ContextId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "@{}", self.0)
+    }
+}
+
+/// The text is no [`ContextId`].
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the id of a connection is written as in @3")]
+pub struct NoContextId;
+
+impl FromStr for ContextId {
+    type Err = NoContextId;
+
+    fn from_str(text: &str) -> Result<ContextId, NoContextId> {
+        let number = text.strip_prefix('@').and_then(|number| number.parse().ok());
+        number.map(ContextId).ok_or(NoContextId)
+    }
+}
+
 /// One place where programs can be run.
 pub struct Context {
+    id: ContextId,
     name: String,
     user: String,
     /// Host and port of the nearest SSH connection; nothing where there is none.
@@ -227,6 +261,7 @@ impl Context {
         base: Option<Arc<Context>>,
     ) -> Context {
         Context {
+            id: ContextId::next(),
             name: name.to_owned(),
             user,
             address,
@@ -266,6 +301,11 @@ impl Context {
                 why: why.clone(),
             }),
         }
+    }
+
+    /// What tells it from all others, of the same name too.
+    pub fn id(&self) -> ContextId {
+        self.id
     }
 
     /// The destination as it was first asked for.
@@ -471,6 +511,15 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_told_from_every_name() {
+        let id = ContextId::next();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for name in ["", "@", "3", "@web1", "a@3", "@-1", "@3+sudo"] {
+            assert_eq!(name.parse::<ContextId>(), Err(NoContextId), "{name}");
+        }
+    }
 
     #[test]
     fn a_targets_user_is_shown_without_what_a_terminal_acts_on() {

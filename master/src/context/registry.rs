@@ -1,11 +1,12 @@
 //! All contexts of a master, by what they are.
 
+mod closing;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use crate::caller::Caller;
 use crate::hop::ssh::{ConnectError, SshConnection, Via, WeakConnection};
@@ -16,6 +17,8 @@ use super::leg::{self, Key, Leg, Walk};
 use super::slots::Slots;
 use super::way::Host;
 use super::{Context, ContextError, SessionOptions};
+
+pub use closing::CloseError;
 
 /// How long it is remembered that no slave can run somewhere. Then it is tried again: whoever
 /// looks after the host may have changed that.
@@ -303,48 +306,6 @@ impl Registry {
         self.contexts.retain(|context| !context.is_lost());
         self.connections.retain(is_usable);
         self.contexts.entries()
-    }
-
-    /// Closes contexts by name with all that hangs on them, from the far ends inwards, and says
-    /// which of the names there were. Cancelled, some may stay open.
-    pub async fn close(&self, names: &[String]) -> Vec<String> {
-        self.close_those(|context| names.iter().any(|name| name == context.name())).await
-    }
-
-    /// Closes all contexts. Cancelled, some may stay open.
-    pub async fn close_all(&self) {
-        self.close_those(|_| true).await;
-    }
-
-    /// Closes all contexts for good: attempts that are being made end, and new ones are refused
-    /// with [`ContextError::Closing`].
-    pub async fn shut_down(&self) {
-        self.closing.send_replace(true);
-        self.close_all().await;
-    }
-
-    async fn close_those(&self, wanted: impl Fn(&Context) -> bool) -> Vec<String> {
-        let keyed = self.keyed();
-        let named: Vec<&(Key, Arc<Context>)> =
-            keyed.iter().filter(|(_, context)| wanted(context)).collect();
-        let mut doomed: Vec<&(Key, Arc<Context>)> = keyed
-            .iter()
-            .filter(|(key, _)| named.iter().any(|(root, _)| key == root || is_behind(key, root)))
-            .collect();
-        doomed.sort_by_key(|(key, _)| key.len());
-        // All of one length at the same time: none of them hangs on another.
-        while let Some((last, _)) = doomed.last() {
-            let len = last.len();
-            let mut closing = JoinSet::new();
-            while let Some((_, context)) = doomed.pop_if(|(key, _)| key.len() == len) {
-                let context = context.clone();
-                closing.spawn(async move { context.close().await });
-            }
-            while closing.join_next().await.is_some() {}
-        }
-        self.contexts.retain(|context| !context.is_lost());
-        self.connections.retain(is_usable);
-        named.iter().map(|(_, context)| context.name().to_owned()).collect()
     }
 }
 

@@ -151,12 +151,8 @@ async fn handle(
             to_value(&tree.iter().map(|branch| listing(branch, &tree)).collect::<Vec<_>>())
         }
         Request::Close(names) => {
-            let closed = shared.registry.close(&names).await;
-            let missing: Vec<_> = names.iter().filter(|name| !closed.contains(name)).collect();
-            if let Some(name) = missing.first() {
-                return Err(format!("{name}: there is no connection of this name (fakessh ls)"));
-            }
-            Ok(json!(closed))
+            shared.registry.close(&names).await.map_err(|error| error.to_string())?;
+            Ok(Value::Null)
         }
         Request::CloseAll => {
             shared.registry.close_all().await;
@@ -240,6 +236,7 @@ impl Drop for Abandoned {
 fn listing(Branch { context, parent, depth }: &Branch, tree: &[Branch]) -> Listing {
     let since = context.since().duration_since(UNIX_EPOCH).unwrap_or_default();
     Listing {
+        id: context.id().to_string(),
         name: context.name().to_owned(),
         parent: parent.map(|parent| tree[parent].context.name().to_owned()),
         parent_index: *parent,

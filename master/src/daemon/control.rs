@@ -38,7 +38,7 @@ pub enum Request {
     Run(RunRequest),
     /// Name all contexts: [`Listing`].
     List,
-    /// Close the contexts of these names.
+    /// Close the contexts of these names or ids.
     Close(Vec<String>),
     /// Close all contexts.
     CloseAll,
@@ -135,6 +135,8 @@ pub(crate) fn answer(bytes: &[u8]) -> Option<Secret> {
 /// One context, as `fakessh ls --json` prints it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing {
+    /// What `fakessh close` takes where several have one name: `@3`.
+    pub id: String,
     /// The route as it was first asked for.
     pub name: String,
     /// The name of the context that this one hangs on.

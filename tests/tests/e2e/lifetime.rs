@@ -223,6 +223,55 @@ fn what_is_not_there_can_be_stopped_and_not_closed() {
 }
 
 #[test]
+fn a_name_that_several_connections_have_closes_none_and_an_id_closes_one() {
+    let lab = Lab::start();
+    let copy = lab.dir().join("known_hosts_too");
+    std::fs::copy(lab.known_hosts(), &copy).unwrap();
+    let config = lab.config_path().display().to_string();
+    let other = format!("UserKnownHostsFile={}", copy.display());
+    for options in [&[][..], &["-o", &other]] {
+        let words = [&["connect", "-F", &config], options, &["remote"]].concat();
+        lab.fakessh(words).run().expect_status(0);
+    }
+    let ids = || -> Vec<String> {
+        lab.list().iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let both = ids();
+    assert_eq!(both.len(), 2);
+    let at = format!("{} at 127.0.0.1:{}", lab.account().name, lab.port());
+    let expected = [&both[0], &both[1], &at, "remote: 2 connections", "fakessh close @"];
+    lab.fakessh(["close", "remote"]).run().expect_fault(255, &expected);
+    assert_eq!(ids(), both, "none is closed");
+    let table = lab.fakessh(["ls"]).run().expect_status(0).out();
+    assert!(both.iter().all(|id| table.contains(id)), "{table}");
+    lab.fakessh(["close", &both[1]]).run().expect_status(0).expect_err("");
+    assert_eq!(ids(), both[..1]);
+    lab.fakessh(["close", &both[1]]).run().expect_fault(255, &[&both[1], "no connection"]);
+    // Now the name says which one.
+    lab.fakessh(["close", "remote"]).run().expect_status(0).expect_err("");
+    assert_eq!(lab.list().len(), 0);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn a_configuration_that_others_can_write_is_not_obeyed() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let lab = Lab::start();
+    lab.configure("[route.short]\nvia = \"remote\"\n");
+    let file = lab.dir().join("user/.config/fakessh/config.toml");
+    let config = lab.config_path().display().to_string();
+    let connect = || lab.fakessh(["connect", "-F", &config, "short"]).run();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
+    connect().expect_fault(255, &["config.toml", "written by others", "chmod go-w"]);
+    assert_eq!(lab.logins(), 0);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    connect().expect_status(0);
+    assert_eq!(lab.logins(), 1);
+    lab.expect_nothing_left();
+}
+
+#[test]
 fn an_idle_master_ends_when_nothing_is_open() {
     let lab = Lab::start();
     let tool = lab.tool(Client::Fakessh, ["ssh", "remote", "true"]).env("FAKESSH_IDLE_EXIT", "5");

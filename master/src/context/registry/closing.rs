@@ -1,0 +1,111 @@
+//! How contexts are closed: each with all that hangs on it.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use tokio::task::JoinSet;
+
+use super::{Branch, Registry, is_behind, is_usable};
+use crate::context::leg::Key;
+use crate::context::{Context, ContextId};
+
+/// Why a name does not say which context to close. Its text is one line that says what to do.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CloseError {
+    /// No context has it.
+    #[error("{0}: there is no connection of this name (fakessh ls)")]
+    Missing(String),
+    /// Several contexts have it.
+    #[error("{name}: {} connections have this name: {}; close one by its id, as in: fakessh close {}",
+        .contexts.len(),
+        .contexts.iter().map(|(id, what)| format!("{id} ({what})")).collect::<Vec<_>>().join(", "),
+        .contexts.first().map(|(id, _)| id.to_string()).unwrap_or_default())]
+    Ambiguous {
+        /// The name.
+        name: String,
+        /// Each context that has it: its id, and what tells it from the others.
+        contexts: Vec<(ContextId, String)>,
+    },
+}
+
+impl Registry {
+    /// Closes contexts by name or id (`@3`) with all that hangs on them, from the far ends inwards.
+    /// A name or id that no context has is no reason to leave out the others. Cancelled, some may
+    /// stay open.
+    ///
+    /// # Errors
+    /// [`CloseError::Ambiguous`] where several contexts have a name; none is closed then.
+    /// [`CloseError::Missing`].
+    pub async fn close(&self, names: &[String]) -> Result<(), CloseError> {
+        let tree = self.tree();
+        let (mut found, mut missing) = (Vec::new(), None);
+        for name in names {
+            let id: Option<ContextId> = name.parse().ok();
+            let is_it = |branch: &&Branch| match id {
+                Some(id) => branch.context.id() == id,
+                None => branch.context.name() == name,
+            };
+            let named: Vec<&Branch> = tree.iter().filter(is_it).collect();
+            match named.as_slice() {
+                [] => missing = missing.or_else(|| Some(name.clone())),
+                [one] => found.push(one.context.id()),
+                several => {
+                    let contexts =
+                        several.iter().map(|branch| (branch.context.id(), told(branch, &tree)));
+                    let contexts = contexts.collect();
+                    return Err(CloseError::Ambiguous { name: name.clone(), contexts });
+                }
+            }
+        }
+        self.close_those(|context| found.contains(&context.id())).await;
+        missing.map_or(Ok(()), |name| Err(CloseError::Missing(name)))
+    }
+
+    /// Closes all contexts. Cancelled, some may stay open.
+    pub async fn close_all(&self) {
+        self.close_those(|_| true).await;
+    }
+
+    /// Closes all contexts for good: attempts that are being made end, and new ones are refused
+    /// with [`ContextError::Closing`](crate::context::ContextError::Closing).
+    pub async fn shut_down(&self) {
+        self.closing.send_replace(true);
+        self.close_all().await;
+    }
+
+    async fn close_those(&self, wanted: impl Fn(&Context) -> bool) {
+        let keyed = self.keyed();
+        let named: Vec<&(Key, Arc<Context>)> =
+            keyed.iter().filter(|(_, context)| wanted(context)).collect();
+        let mut doomed: Vec<&(Key, Arc<Context>)> = keyed
+            .iter()
+            .filter(|(key, _)| named.iter().any(|(root, _)| key == root || is_behind(key, root)))
+            .collect();
+        doomed.sort_by_key(|(key, _)| key.len());
+        // All of one length at the same time: none of them hangs on another.
+        while let Some((last, _)) = doomed.last() {
+            let len = last.len();
+            let mut closing = JoinSet::new();
+            while let Some((_, context)) = doomed.pop_if(|(key, _)| key.len() == len) {
+                let context = context.clone();
+                closing.spawn(async move { context.close().await });
+            }
+            while closing.join_next().await.is_some() {}
+        }
+        self.contexts.retain(|context| !context.is_lost());
+        self.connections.retain(is_usable);
+    }
+}
+
+/// What tells a context from others of the same name.
+fn told(branch: &Branch, tree: &[Branch]) -> String {
+    let context = &branch.context;
+    let mut told = context.user().to_owned();
+    if let Some((host, port)) = context.address() {
+        told += &format!(" at {host}:{port}");
+    }
+    if let Some(parent) = branch.parent {
+        told += &format!(", on {}", tree[parent].context.id());
+    }
+    told
+}
