@@ -1,8 +1,8 @@
 //! A run: which contexts the `ssh` of a tool may reach, and under which names.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use fakessh_protocol::invocation::{Invocation, Request};
 use tokio::sync::Notify;
 
-use crate::caller::Caller;
+use crate::caller::{Ask, AskNobody, Caller};
 use crate::context::{Context, ContextError, Reached, Registry};
 use crate::route::{Options, Route, Step};
 use crate::ssh_config::Target;
@@ -52,16 +52,25 @@ pub(crate) enum Choice {
 /// and whose configuration.
 const DECIDING: [&str; 2] = ["SSH_AUTH_SOCK", "HOME"];
 
-/// A destination as it is meant: by its route, from a directory, with the deciding variables.
-type Meant = (Route, PathBuf, Vec<Option<OsString>>);
+/// What makes two destinations of a run the same, so that a session need not look anything up.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Meant {
+    /// A mapped one is settled by its route: everything else is the run's.
+    Mapped(Route),
+    /// One of a command line also depends on the directory and on the deciding variables.
+    CommandLine(Route, PathBuf, Vec<Option<OsString>>),
+}
 
 /// A run. Who holds its descriptor may start sessions in its contexts; nothing else.
 #[derive(Debug)]
 pub struct Run {
     hosts: Hosts,
     registry: Registry,
-    /// Where relative paths in the options of mapped destinations are meant from.
-    directory: PathBuf,
+    /// Environment and directory of whoever opened the run. Mapped destinations are looked up and
+    /// connected to with these alone, also when a connection was lost or is only asked about: what
+    /// a tool hands over must not reach `ssh -G`, a ProxyCommand or a helper, which run with the
+    /// rights of the master and outside of the tool's namespaces.
+    origin: Origin,
     /// What was used, so that a session need not look at any configuration.
     used: Mutex<HashMap<Meant, Reached>>,
     /// Where sessions of this run wait that only keep a context.
@@ -69,10 +78,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run that leads to these hosts. Relative paths in the options of mapped destinations are
-    /// meant from `directory`.
-    pub fn new(hosts: Hosts, registry: Registry, directory: PathBuf) -> Run {
-        Run { hosts, registry, directory, used: Mutex::default(), kept: Mutex::default() }
+    /// A run that leads to these hosts. Mapped destinations are reached with the environment of
+    /// `opener`, and relative paths in their options are meant from its directory.
+    pub fn new(hosts: Hosts, registry: Registry, opener: &Caller) -> Run {
+        let origin =
+            Origin { environment: opener.environment.clone(), directory: opener.directory.clone() };
+        Run { hosts, registry, origin, used: Mutex::default(), kept: Mutex::default() }
     }
 
     /// The routes that are known before any command line is.
@@ -86,13 +97,14 @@ impl Run {
     }
 
     /// Connects to the mapped destinations, so that no session has to wait for it. Questions go to
-    /// `caller`. Cancelled, what is connected stays so.
+    /// `ask`. Cancelled, what is connected stays so.
     ///
     /// # Errors
     /// The first destination that can't be reached, with the reason.
-    pub async fn connect(&self, caller: &Caller) -> Result<(), (Route, ContextError)> {
+    pub async fn connect(&self, ask: &Arc<dyn Ask>) -> Result<(), (Route, ContextError)> {
         for route in self.routes() {
-            self.reach(&route, caller).await.map_err(|error| (route, error))?;
+            let reached = self.reach_mapped(&route, ask).await;
+            reached.map_err(|error| (route, error))?;
         }
         Ok(())
     }
@@ -158,47 +170,57 @@ impl Run {
         }
     }
 
-    /// The context of a destination, connected if need be.
+    /// The context of a destination, connected if need be. Questions go to `ask`.
     pub(crate) async fn reach(
         &self,
         route: &Route,
-        caller: &Caller,
+        invocation: &Invocation,
+        ask: &Arc<dyn Ask>,
     ) -> Result<Reached, ContextError> {
-        let caller = self.at_home(caller);
-        let key = (route.clone(), caller.directory.clone(), self.deciding(route, &caller));
-        if let Some(reached) = self.used().get(&key).filter(|it| !it.context.is_lost()) {
+        match &self.hosts {
+            Hosts::Mapped { .. } => self.reach_mapped(route, ask).await,
+            Hosts::CommandLine { .. } => {
+                let caller = Caller::of_invocation(invocation, ask.clone());
+                let deciding = deciding(route, &caller);
+                let meant = Meant::CommandLine(route.clone(), caller.directory.clone(), deciding);
+                self.reach_as(meant, route, || caller).await
+            }
+        }
+    }
+
+    async fn reach_mapped(
+        &self,
+        route: &Route,
+        ask: &Arc<dyn Ask>,
+    ) -> Result<Reached, ContextError> {
+        self.reach_as(Meant::Mapped(route.clone()), route, || self.origin.caller(ask.clone())).await
+    }
+
+    async fn reach_as(
+        &self,
+        meant: Meant,
+        route: &Route,
+        caller: impl FnOnce() -> Caller,
+    ) -> Result<Reached, ContextError> {
+        if let Some(reached) = self.used().get(&meant).filter(|it| !it.context.is_lost()) {
             return Ok(reached.clone());
         }
-        let reached = self.registry.reach(route, &caller).await?;
-        self.used().insert(key, reached.clone());
+        let reached = self.registry.reach(route, &caller()).await?;
+        self.used().insert(meant, reached.clone());
         Ok(reached)
     }
 
-    /// The variables that decide, for the route's hops, too; of no account for a name that the run
-    /// has settled.
-    fn deciding(&self, route: &Route, caller: &Caller) -> Vec<Option<OsString>> {
-        let Hosts::CommandLine { .. } = &self.hosts else { return Vec::new() };
-        let hops = route.steps().iter().filter_map(|step| match step {
-            Step::Hop { kind, .. } => Some(kind.decided_by()),
-            Step::Ssh(_) => None,
-        });
-        let names = DECIDING.iter().chain(hops.flatten());
-        names.map(|name| caller.variable(name).map(Into::into)).collect()
-    }
-
-    /// The context of a destination, if it is connected.
-    pub(crate) async fn held(&self, route: &Route, caller: &Caller) -> Option<Arc<Context>> {
-        self.registry.held(route, &self.at_home(caller)).await.ok().flatten()
-    }
-
-    /// A caller in the directory that options are meant from.
-    fn at_home<'a>(&self, caller: &'a Caller) -> Cow<'a, Caller> {
-        match &self.hosts {
-            Hosts::CommandLine { .. } => Cow::Borrowed(caller),
-            Hosts::Mapped { .. } => {
-                Cow::Owned(Caller { directory: self.directory.clone(), ..caller.clone() })
-            }
-        }
+    /// The context of a destination, if it is connected. Asks nobody.
+    pub(crate) async fn held(
+        &self,
+        route: &Route,
+        invocation: &Invocation,
+    ) -> Option<Arc<Context>> {
+        let caller = match &self.hosts {
+            Hosts::Mapped { .. } => self.origin.caller(Arc::new(AskNobody)),
+            Hosts::CommandLine { .. } => Caller::of_invocation(invocation, Arc::new(AskNobody)),
+        };
+        self.registry.held(route, &caller).await.ok().flatten()
     }
 
     /// A user on the command line says who the program runs as: another one than the context's is
@@ -243,6 +265,37 @@ impl Run {
     fn used(&self) -> MutexGuard<'_, HashMap<Meant, Reached>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Environment and directory of whoever opened a run. Held in memory only, as long as the run.
+struct Origin {
+    environment: Vec<(OsString, OsString)>,
+    directory: PathBuf,
+}
+
+impl Origin {
+    /// The opener as a caller whose questions are asked somewhere else.
+    fn caller(&self, ask: Arc<dyn Ask>) -> Caller {
+        let (environment, directory) = (self.environment.clone(), self.directory.clone());
+        Caller { environment, directory, ask }
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The environment may hold secrets.
+        f.debug_struct("Origin").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+/// The values of the variables that decide, for the route's hops, too.
+fn deciding(route: &Route, caller: &Caller) -> Vec<Option<OsString>> {
+    let hops = route.steps().iter().filter_map(|step| match step {
+        Step::Hop { kind, .. } => Some(kind.decided_by()),
+        Step::Ssh(_) => None,
+    });
+    let names = DECIDING.iter().chain(hops.flatten());
+    names.map(|name| caller.variable(name).map(Into::into)).collect()
 }
 
 /// The route that a command line has in the place of a host.

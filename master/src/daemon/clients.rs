@@ -191,9 +191,9 @@ async fn run(
     } else {
         Hosts::Mapped { on, every, routes: routes.into_iter().collect() }
     };
-    let run = Run::new(hosts, shared.registry.clone(), caller.directory.clone());
+    let run = Run::new(hosts, shared.registry.clone(), caller);
     let run = Arc::new(run);
-    let connected = run.connect(caller).await;
+    let connected = run.connect(&caller.ask).await;
     connected.map_err(|(route, error)| format!("{route}: {error}"))?;
     let (client_lives, client_gone) = oneshot::channel::<()>();
     let (busy, serving) = (Busy::new(shared), socket.clone());

@@ -140,7 +140,7 @@ async fn served(
 ) -> Result<Report, DemoError> {
     let context = registry.context(target, caller).await?;
     let hosts = Hosts::Mapped { on: None, every: Some(target.into()), routes: Default::default() };
-    let run = Run::new(hosts, registry.clone(), caller.directory.clone());
+    let run = Run::new(hosts, registry.clone(), caller);
     let run = ServedRun::start(Arc::new(run), base)?;
     let job = Job { scratch, run: &run };
     let done = match job.carry().await {

@@ -14,7 +14,7 @@ use fakessh_protocol::message::{
 };
 use tokio::sync::mpsc;
 
-use crate::caller::{Ask, Caller};
+use crate::caller::Ask;
 use crate::context::{Context, Reached};
 use crate::limits;
 use crate::link::{Outcome, RaisedShim, Session, Signaller};
@@ -108,19 +108,18 @@ async fn handoff(run: Arc<Run>, admitted: Admitted) {
     let (ask, answers) = ShimAsk::new(socket.clone());
     let ask: Arc<dyn Ask> =
         if handoff.invocation.batch { Arc::new(crate::caller::AskNobody) } else { Arc::new(ask) };
-    let caller = Caller::of_invocation(&handoff.invocation, ask);
     let stdio = Stdio::Descriptors(stdio);
     let invoker = Invoker::Local(socket.clone());
-    serve_one(run, handoff, stdio, (invoker, Said::Local(socket)), caller, Some(answers)).await;
+    serve_one(run, handoff, stdio, (invoker, Said::Local(socket)), ask, Some(answers)).await;
 }
 
-/// Serves one session to its end, whoever its invoker is.
+/// Serves one session to its end, whoever its invoker is. Questions go to `ask`.
 async fn serve_one(
     run: Arc<Run>,
     handoff: Handoff,
     stdio: Stdio,
     (invoker, mut said): (Invoker, Said),
-    caller: Caller,
+    ask: Arc<dyn Ask>,
     answers: Option<mpsc::Sender<Option<fakessh_protocol::message::Secret>>>,
 ) {
     let signaller = OnceLock::new();
@@ -139,7 +138,7 @@ async fn serve_one(
     let work = async {
         let Verdict { told, returned, outputs } = if handoff.version == crate::VERSION {
             let shim = Shim { invoker: &invoker, signaller: &signaller };
-            verdict(run, handoff.invocation, stdio, shim, caller).await
+            verdict(run, handoff.invocation, stdio, shim, ask).await
         } else {
             let text = format!(
                 "this shim is of version {}, and the master of {}; start the tool again",
@@ -196,7 +195,7 @@ async fn verdict(
     mut invocation: Invocation,
     stdio: Stdio,
     shim: Shim<'_>,
-    caller: Caller,
+    ask: Arc<dyn Ask>,
 ) -> Verdict {
     let is_local = matches!(shim.invoker, Invoker::Local(_));
     if !is_local && matches!(invocation.request, Request::Tool(_)) {
@@ -215,10 +214,10 @@ async fn verdict(
         Err(why) => return ToShim::Failed(why).into(),
     };
     if let Some(command) = invocation.control {
-        let held = run.held(&route, &caller).await;
+        let held = run.held(&route, &invocation).await;
         return control(&run, &route.to_string(), command, held, &shim).await.into();
     }
-    let Reached { context, options } = match run.reach(&route, &caller).await {
+    let Reached { context, options } = match run.reach(&route, &invocation, &ask).await {
         Ok(reached) => reached,
         Err(error) => return ToShim::Failed(format!("{route}: {error}")).into(),
     };
@@ -247,7 +246,7 @@ async fn verdict(
         Program::Tool(tool) => match context.open_tool(tool, variables) {
             Ok((session, raised, _running)) => tokio::select! {
                 told = join(&context, session, &invocation, streams, shim) => told,
-                never = serve_raised(run.clone(), raised, caller) => match never {},
+                never = serve_raised(run.clone(), raised, ask) => match never {},
             },
             Err(why) => ToShim::Failed(format!("{}: {why}", context.name())),
         },

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{Invoker, Said, Stdio, serve_one};
-use crate::caller::Caller;
+use crate::caller::Ask;
 use crate::link::Raised;
 use crate::pump::{Input, Output};
 use crate::run::Run;
@@ -30,13 +30,13 @@ const MOST_COMPARED: usize = 16 << 20;
 pub(super) async fn serve_raised(
     run: Arc<Run>,
     mut raised: mpsc::UnboundedReceiver<Raised>,
-    caller: Caller,
+    ask: Arc<dyn Ask>,
 ) -> Infallible {
     let mut sessions = JoinSet::new();
     loop {
         tokio::select! {
             Some(one) = raised.recv() => {
-                sessions.spawn(serve_it(run.clone(), one, caller.clone()));
+                sessions.spawn(serve_it(run.clone(), one, ask.clone()));
             }
             Some(_) = sessions.join_next() => {}
             else => std::future::pending().await,
@@ -48,7 +48,7 @@ pub(super) async fn serve_raised(
 fn serve_it(
     run: Arc<Run>,
     raised: Raised,
-    caller: Caller,
+    ask: Arc<dyn Ask>,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let Raised { handoff, stdin, stdout, stderr, said, shim } = raised;
     let Handoff { version, mut invocation } = handoff;
@@ -62,7 +62,7 @@ fn serve_it(
     let ends = (Input::Handle(stdin), Output::Handle(stdout), Output::Handle(stderr));
     let stdio = Stdio::Handles(Box::new(ends));
     let ends = (Invoker::Raised(shim), Said::Raised(said));
-    Box::pin(serve_one(run, handoff, stdio, ends, caller, None))
+    Box::pin(serve_one(run, handoff, stdio, ends, ask, None))
 }
 
 /// Why an invocation is too much to be looked at, if it is: it is a slave's word.
@@ -94,7 +94,7 @@ mod tests {
     use fakessh_protocol::wire::{self, Handle};
 
     use super::*;
-    use crate::caller::AskNobody;
+    use crate::caller::{AskNobody, Caller};
     use crate::context::Registry;
     use crate::link::{Keepalive, Link};
     use crate::route::Route;
@@ -270,8 +270,8 @@ mod tests {
         let (_session, raised) = link.open_tool(tool, Vec::new()).unwrap();
         let on = Some(Route::parse("nowhere").unwrap());
         let hosts = Hosts::Mapped { on, every: None, routes: Default::default() };
-        let run = Arc::new(Run::new(hosts, Registry::default(), "/".into()));
-        let caller = Caller::current(Arc::new(AskNobody)).unwrap();
+        let opener = Caller::current(Arc::new(AskNobody)).unwrap();
+        let run = Arc::new(Run::new(hosts, Registry::default(), &opener));
         let lie = async {
             let tool = || Request::Tool(vec![b"id".to_vec()]);
             let with = |send_env: Vec<String>, variables: usize, name: &[u8]| Invocation {
@@ -309,7 +309,7 @@ mod tests {
         };
         tokio::select! {
             () = guarded(lie) => {}
-            never = serve_raised(run, raised, caller) => match never {},
+            never = serve_raised(run, raised, opener.ask) => match never {},
         }
         assert!(!link.is_lost());
     }

@@ -130,10 +130,15 @@ mod tests {
     use rustix::net::{AddressFamily, SocketFlags, socketpair};
 
     use super::*;
+    use crate::caller::{AskNobody, Caller};
     use crate::context::Registry;
     use crate::pump::Source;
     use crate::route::Route;
     use crate::run::Hosts;
+
+    fn opener() -> Caller {
+        Caller::current(Arc::new(AskNobody)).unwrap()
+    }
 
     fn pair() -> (OwnedFd, OwnedFd) {
         let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
@@ -143,7 +148,7 @@ mod tests {
     #[tokio::test]
     async fn a_handoff_that_lacks_descriptors_is_refused_and_the_next_one_is_served() {
         let hosts = Hosts::Mapped { on: None, every: None, routes: HashMap::new() };
-        let run = Arc::new(Run::new(hosts, Registry::default(), "/".into()));
+        let run = Arc::new(Run::new(hosts, Registry::default(), &opener()));
         let (tools, ours) = pair();
         let serving = serve(run, Arc::new(Socket::new(ours).unwrap()), None);
         let null = std::fs::File::open("/dev/null").unwrap();
@@ -187,7 +192,7 @@ mod tests {
         let registry = Registry::default();
         let every = Some(Route::parse("local").unwrap());
         let hosts = Hosts::Mapped { on: None, every, routes: HashMap::new() };
-        let run = Arc::new(Run::new(hosts, registry.clone(), "/".into()));
+        let run = Arc::new(Run::new(hosts, registry.clone(), &opener()));
         let (tools, ours) = pair();
         let serving = serve(run, Arc::new(Socket::new(ours).unwrap()), None);
         let shim = async {

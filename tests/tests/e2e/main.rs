@@ -34,3 +34,4 @@ mod sftp_server;
 mod signals;
 mod streams;
 mod tools;
+mod trust;
