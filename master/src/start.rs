@@ -71,7 +71,8 @@ pub(crate) fn command(marker: &str) -> Vec<u8> {
 /// is a script that does nothing, but not where the kernel refuses to run files. Standard input
 /// may be non-blocking (sudo's I/O logging makes it so): `head` then fails in the middle, with
 /// EAGAIN or, busybox's, with EIO, and is called again for the rest. What was made is removed on
-/// every way out, an upload that is cut included.
+/// every way out, an upload that is cut included. Of a program that may be executed and not be read
+/// the kernel keeps others of the account out, from its first instruction on.
 pub(crate) fn script(marker: &str) -> String {
     let size = SLAVE.len();
     // In two words, so that a target which prints the command does not say either by that.
@@ -94,6 +95,7 @@ pub(crate) fn script(marker: &str) -> String {
          [ $n -gt $o ]&&continue;\
          case \"$e$r\" in 0*)break;;*temporarily*|*nput/output*|*I/O*)sleep .02 2>/dev/null||sleep 1;;*)break;;esac;done;\
          [ $n -eq {size} ]||f \"writing {size} bytes to $d failed${{r:+: $r}}\";\
+         chmod 100 \"$p/slave\";\
          exec \"$p/slave\" {marker} \"$u\" \"$p\";fi;q;p=;done;\
          f \"no directory there can be written to and run programs (tried XDG_RUNTIME_DIR, /dev/shm, /tmp, /var/tmp and the home directory)\"",
     )
@@ -227,6 +229,7 @@ async fn hello(
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::os::unix::process::ExitStatusExt;
     use std::process::{Child, Command, Stdio};
     use std::time::{Duration, Instant};
 
@@ -281,6 +284,26 @@ mod tests {
             drop(input);
             assert!(child.wait().unwrap().success(), "{shell:?}");
         }
+    }
+
+    #[test]
+    fn a_slave_that_dies_leaves_no_core_file() {
+        let marker = marker().unwrap();
+        let limit = "ulimit -c unlimited 2>/dev/null;";
+        let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{limit}{}", script(&marker)));
+        command.stdin(theirs).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        std::fs::File::from(ours.try_clone().unwrap()).write_all(SLAVE).unwrap();
+        let ready = [readiness(&marker).as_bytes(), b"\n", &preamble(&marker)].concat();
+        child.stdout.as_mut().unwrap().read_exact(&mut vec![0; ready.len()]).unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::ABORT).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGABRT));
+        assert!(!status.core_dumped());
     }
 
     #[test]

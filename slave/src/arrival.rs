@@ -2,16 +2,31 @@
 //! started it.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, Signal};
 
 use crate::sys;
 
 /// Hexadecimal digits of the marker that the master looks for.
 const MARKER_LEN: usize = 32;
+
+/// The file that this process runs. It can be opened although its name is gone from the disk.
+const OURSELVES: &str = "/proc/self/exe";
+
+/// What the login and the disk had for us, once both are rid of us.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    /// The limit of descriptors that programs are to get back.
+    pub(crate) descriptors: Rlimit,
+    /// The file that this process runs.
+    pub(crate) program: Result<File, Errno>,
+}
 
 /// How the slave was called.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,28 +50,42 @@ impl Arrival {
         is_marker.then(|| Arrival { marker: marker.to_owned(), umask, directory })
     }
 
-    /// Removes our file and its directory, puts the process in order, and returns the limit of
-    /// descriptors that programs are to get back.
-    pub(crate) fn settle(&self, program: Option<&OsStr>) -> Rlimit {
+    /// Opens our file, removes it and its directory, and puts the process in order.
+    pub(crate) fn settle(&self, called: Option<&OsStr>) -> Settled {
+        sys::close_from(3);
+        let called = called.map(Path::new);
+        let program = open_ourselves(self.directory.as_deref(), called);
         if let Some(directory) = &self.directory {
-            remove_ourselves(directory, program);
+            remove_ourselves(directory, called);
         }
         rustix::process::umask(Mode::from_raw_mode(self.umask));
         sys::default_dispositions();
-        sys::close_from(3);
         leave_session();
         // Nobody's directory is kept busy by us.
         let _ = rustix::process::chdir(c"/");
-        raise_descriptor_limit()
+        let program = program.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        Settled { descriptors: raise_descriptor_limit(), program }
     }
+}
+
+/// Opens the file that this process runs. The one in our private directory could be executed and
+/// not read until now: so the kernel keeps others out of this process before its first instruction.
+fn open_ourselves(directory: Option<&Path>, called: Option<&Path>) -> io::Result<File> {
+    // Not by /proc: what an emulator shows there may be itself.
+    let private = directory.and_then(|directory| Some(directory.join(called?.file_name()?)));
+    let open = |path: PathBuf| {
+        std::fs::set_permissions(&path, Permissions::from_mode(0o500))?;
+        File::open(path)
+    };
+    private.map(open).and_then(Result::ok).map_or_else(|| File::open(OURSELVES), Ok)
 }
 
 /// Removes our own file from `directory`, and the directory. Nothing else in there is touched, so
 /// a directory that holds more stays. What fails is left: there is nobody to tell.
-fn remove_ourselves(directory: &Path, program: Option<&OsStr>) {
-    let running = std::fs::metadata("/proc/self/exe").map(|file| (file.dev(), file.ino())).ok();
-    let link = std::fs::read_link("/proc/self/exe").ok();
-    let names = [link.as_deref(), program.map(Path::new)];
+fn remove_ourselves(directory: &Path, called: Option<&Path>) {
+    let running = std::fs::metadata(OURSELVES).map(|file| (file.dev(), file.ino())).ok();
+    let link = std::fs::read_link(OURSELVES).ok();
+    let names = [link.as_deref(), called];
     for name in names.into_iter().flatten().filter_map(Path::file_name) {
         let path = directory.join(name);
         let Ok(file) = std::fs::symlink_metadata(&path) else { continue };

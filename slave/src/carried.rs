@@ -8,9 +8,6 @@ use std::os::unix::fs::FileExt;
 
 use rustix::io::Errno;
 
-/// The file that we run from. It can be read although its name is gone from the disk.
-const OURSELVES: &str = "/proc/self/exe";
-
 /// Bytes that are read and written at once: what an empty pipe takes.
 const PIECE: usize = 64 * 1024;
 
@@ -22,12 +19,12 @@ pub(crate) struct Carried {
 }
 
 impl Carried {
-    /// From its first byte.
+    /// From the first byte of this program.
     ///
     /// # Errors
-    /// Where the target has no `/proc`, or does not let us read our own program.
-    pub(crate) fn open() -> io::Result<Carried> {
-        Ok(Carried { file: File::open(OURSELVES)?, given: 0 })
+    /// Where there are no more descriptors.
+    pub(crate) fn new(program: &File) -> io::Result<Carried> {
+        Ok(Carried { file: program.try_clone()?, given: 0 })
     }
 
     /// Gives a non-blocking pipe what it takes. All of it is there when this returns.

@@ -1,14 +1,13 @@
 //! A run's directory on the target: `ssh`, `scp` and `sftp`, and the socket beside them.
 //!
-//! The three names lead to the file that this process runs, through `/proc`: nothing is copied,
-//! it works although that file has no name any more, and it can be run although the directory's
-//! file system may be mounted noexec. Where that can't be, a copy lies beside them.
+//! The three names are those of a copy of the file that this process runs: nobody else can reach
+//! that through `/proc`. Directories in the same place share one copy.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use fakessh_protocol::message::{Refusal, RefusalReason};
@@ -25,11 +24,8 @@ const PREFIX: &str = "fakessh-run-";
 /// The names under which tools know us.
 const NAMES: [&str; 3] = ["ssh", "scp", "sftp"];
 
-/// The file that runs.
-const OURSELVES: &str = "/proc/self/exe";
-
-/// The name of its copy, where there has to be one.
-const COPY: &str = "shim";
+/// Bytes that are copied at once.
+const PIECE: usize = 128 * 1024;
 
 /// Most names that are tried in one place. Taken ones are those of runs that last, and of slaves
 /// with our number in other process namespaces.
@@ -42,6 +38,15 @@ const WAITING: i32 = 4096;
 #[derive(Debug)]
 pub(crate) struct RunDirectory {
     path: PathBuf,
+}
+
+/// What the names in a run directory are to lead to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shim<'a> {
+    /// The file that this process runs.
+    pub(crate) program: &'a File,
+    /// Another run's directory, which may have a copy in the same place.
+    pub(crate) sibling: Option<&'a Path>,
 }
 
 impl Drop for RunDirectory {
@@ -59,11 +64,12 @@ impl RunDirectory {
     /// What the master is to be told.
     pub(crate) fn create(
         places: &[PathBuf],
+        shim: Shim<'_>,
         guardian: &mut Guardian,
     ) -> Result<(RunDirectory, Left, OwnedFd), Refusal> {
         let mut tried = Vec::new();
         for place in places {
-            match RunDirectory::within(place, guardian) {
+            match RunDirectory::within(place, shim, guardian) {
                 Ok(made) => return Ok(made),
                 Err(error) => tried.push(format!("{}: {error}", place.display())),
             }
@@ -75,7 +81,11 @@ impl RunDirectory {
         Err(Refusal { reason: RefusalReason::Limit, message })
     }
 
-    fn within(place: &Path, guardian: &mut Guardian) -> io::Result<(RunDirectory, Left, OwnedFd)> {
+    fn within(
+        place: &Path,
+        shim: Shim<'_>,
+        guardian: &mut Guardian,
+    ) -> io::Result<(RunDirectory, Left, OwnedFd)> {
         let pid = rustix::process::getpid();
         let ours = rustix::process::geteuid().as_raw();
         for attempt in 0..ATTEMPTS {
@@ -88,7 +98,7 @@ impl RunDirectory {
             }
             let left = guardian.add_directory(&path);
             let directory = RunDirectory { path };
-            match directory.furnish(ours) {
+            match directory.furnish(shim, ours) {
                 Ok(listener) => return Ok((directory, left, listener)),
                 Err(error) => {
                     drop(directory);
@@ -105,14 +115,14 @@ impl RunDirectory {
         &self.path
     }
 
-    fn furnish(&self, uid: u32) -> io::Result<OwnedFd> {
+    fn furnish(&self, shim: Shim<'_>, uid: u32) -> io::Result<OwnedFd> {
         // The login's umask may take away more than others' rights.
         let mode = |mode| std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(&self.path, mode(0o700))?;
         if std::fs::symlink_metadata(&self.path)?.uid() != uid {
             return Err(Errno::PERM.into());
         }
-        self.link().or_else(|_| self.copy())?;
+        self.put(shim)?;
         let socket = self.path.join(SOCKET_NAME);
         let address = SocketAddrUnix::new(&socket)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -124,38 +134,37 @@ impl RunDirectory {
         Ok(listener)
     }
 
-    /// Makes the names lead to our own file.
-    fn link(&self) -> io::Result<()> {
-        let pid = rustix::process::getpid().as_raw_nonzero();
-        for name in NAMES {
-            symlink(format!("/proc/{pid}/exe"), self.path.join(name))?;
+    /// Gives the shim its names.
+    fn put(&self, shim: Shim<'_>) -> io::Result<()> {
+        let [first, others @ ..] = NAMES;
+        let copy = self.path.join(first);
+        let linked = shim.sibling.map(|sibling| std::fs::hard_link(sibling.join(first), &copy));
+        // The sibling may lie elsewhere, and there are file systems without links.
+        if !matches!(linked, Some(Ok(()))) {
+            write_copy(shim.program, &copy)?;
         }
-        self.check()
-    }
-
-    /// Makes them names of a copy.
-    fn copy(&self) -> io::Result<()> {
-        let copy = self.path.join(COPY);
-        std::fs::copy(OURSELVES, &copy)?;
-        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o700))?;
-        for name in NAMES {
+        for name in others {
             let path = self.path.join(name);
-            let _ = std::fs::remove_file(&path);
-            std::fs::hard_link(&copy, path)?;
+            std::fs::hard_link(&copy, &path).or_else(|_| write_copy(shim.program, &path))?;
         }
+        // Nothing may be run from a file system that is mounted noexec.
         Ok(access(&copy, Access::EXEC_OK)?)
     }
+}
 
-    /// Whether what the names lead to is our file, and can be run. `/proc` may be that of other
-    /// processes: then our number is another's there.
-    fn check(&self) -> io::Result<()> {
-        let path = self.path.join(NAMES[0]);
-        let (ours, found) = (std::fs::metadata(OURSELVES)?, std::fs::metadata(&path)?);
-        if (ours.dev(), ours.ino()) != (found.dev(), found.ino()) {
-            return Err(Errno::NOENT.into());
+/// Writes a program to a new file that can be run.
+fn write_copy(program: &File, path: &Path) -> io::Result<()> {
+    let copy = OpenOptions::new().write(true).create_new(true).mode(0o700).open(path)?;
+    let (mut piece, mut done) = (vec![0; PIECE], 0);
+    loop {
+        let len = program.read_at(&mut piece, done)?;
+        if len == 0 {
+            break;
         }
-        Ok(access(&path, Access::EXEC_OK)?)
+        copy.write_all_at(&piece[..len], done)?;
+        done += len as u64;
     }
+    copy.set_permissions(std::fs::Permissions::from_mode(0o500))
 }
 
 /// Where a run directory may lie, the best place first: in memory, and gone with the login.
@@ -178,17 +187,29 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_serves_where_there_is_no_link() {
+    fn directories_in_one_place_share_a_copy_of_the_program() {
         let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("run");
-        std::fs::create_dir(&path).unwrap();
-        let directory = RunDirectory { path: path.clone() };
-        symlink("/nonexistent", path.join("ssh")).unwrap();
-        directory.copy().unwrap();
+        let program = File::open("/proc/self/exe").unwrap();
+        let make = |name: &str, sibling: Option<&Path>| {
+            let path = place.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            let directory = RunDirectory { path };
+            directory.put(Shim { program: &program, sibling }).unwrap();
+            directory
+        };
+        let first = make("first", Some(Path::new("/nonexistent")));
+        let second = make("second", Some(first.path()));
+        let file = |directory: &RunDirectory, name| {
+            std::fs::symlink_metadata(directory.path().join(name)).unwrap()
+        };
+        let ours = std::fs::read("/proc/self/exe").unwrap();
+        assert!(std::fs::read(first.path().join("ssh")).unwrap() == ours, "it is another program");
         for name in NAMES {
-            assert!(std::fs::symlink_metadata(path.join(name)).unwrap().is_file());
+            assert!(file(&first, name).is_file());
+            assert_eq!(file(&first, name).ino(), file(&second, name).ino());
+            assert_eq!(file(&first, name).mode() & 0o777, 0o500);
         }
-        drop(directory);
-        assert!(!path.exists());
+        drop(first);
+        assert!(!place.path().join("first").exists());
     }
 }

@@ -71,11 +71,11 @@ impl Launcher {
         let len = helper.argv.iter().map(|argument| argument.len() + 1).sum();
         let failed = |error: &io::Error| program::refusal(error, &name.to_string_lossy(), len);
 
-        let carried = helper.carries.then(Carried::open).transpose().map_err(|error| Refusal {
+        let carry = || Carried::new(self.program()?);
+        let carried = helper.carries.then(carry).transpose().map_err(|error| Refusal {
             reason: RefusalReason::Other,
             message: format!(
-                "the slave on the target can't read its own program (/proc/self/exe), which {} \
-                 is to carry: {error}",
+                "the slave on the target can't read its own program, which {} is to carry: {error}",
                 name.to_string_lossy()
             ),
         })?;

@@ -49,6 +49,7 @@ use std::io::Write;
 
 use fakessh_protocol::exit::TRANSPORT_FAILURE;
 use fakessh_shim::Program;
+use rustix::process::DumpableBehavior;
 
 use crate::account::Account;
 use crate::arrival::Arrival;
@@ -66,6 +67,7 @@ pub fn run(args: Vec<OsString>) -> u8 {
     if let Some(program) = Program::started(args.first().map(OsString::as_os_str)) {
         return fakessh_shim::main(program, args);
     }
+    keep_others_out();
     if args.len() == 2 && args[1] == "check" {
         return 0;
     }
@@ -83,6 +85,16 @@ pub fn run(args: Vec<OsString>) -> u8 {
             TRANSPORT_FAILURE
         }
     }
+}
+
+/// Keeps other processes of the account from looking into this one: from `ptrace`, `/proc/PID/fd`,
+/// `/proc/PID/mem` and core files. What they could write to the pipe of a held `sudo` would run as
+/// root. Children have it from us until they execute something.
+///
+/// No limit of core files is set: the kernel writes none of such a process, whatever the limit.
+fn keep_others_out() {
+    // It fails on no Linux. Where a sandbox refuses it, the slave is no worse than what it serves.
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// Writes one line to standard error. Nobody may be there to read it; that is no reason to fail.

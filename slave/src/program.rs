@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -54,14 +55,21 @@ pub(crate) struct Launcher {
     account: Account,
     environment: Vec<(OsString, OsString)>,
     birth: Birth,
+    /// The file that this process runs, or why it could not be opened.
+    program: Result<File, Errno>,
 }
 
 impl Launcher {
     /// Programs of this account, with this limit of descriptors and our own environment.
-    pub(crate) fn new(account: Account, descriptors: Rlimit) -> Launcher {
+    /// `program` is the file that this process runs.
+    pub(crate) fn new(
+        account: Account,
+        descriptors: Rlimit,
+        program: Result<File, Errno>,
+    ) -> Launcher {
         let directory = CString::new(account.home.clone()).unwrap_or_else(|_| c"/".to_owned());
         let environment = login_environment(&account);
-        Launcher { account, environment, birth: Birth { directory, descriptors } }
+        Launcher { account, environment, birth: Birth { directory, descriptors }, program }
     }
 
     /// Who we are, for the master.
@@ -116,6 +124,14 @@ impl Launcher {
     /// The account's home directory.
     pub(crate) fn home(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.account.home))
+    }
+
+    /// The file that this process runs, open for reading. Its name is gone from the disk.
+    ///
+    /// # Errors
+    /// Where it could not be opened when the slave started.
+    pub(crate) fn program(&self) -> io::Result<&File> {
+        self.program.as_ref().map_err(|error| (*error).into())
     }
 
     /// What every program finds when it starts.

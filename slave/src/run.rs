@@ -18,7 +18,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, socketpair};
 
-use crate::directory::RunDirectory;
+use crate::directory::{RunDirectory, Shim};
 use crate::guardian::Left;
 use crate::poll::{Interest, Part, Poll, Token, Watched, look};
 use crate::program::Program;
@@ -117,7 +117,10 @@ impl Slave {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .map_err(|error| limit(error.into()))?;
-        let made = RunDirectory::create(&self.launcher.places(), &mut self.guardian)?;
+        let program = self.launcher.program().map_err(limit)?;
+        let sibling = self.runs.by_tool.values().next().map(|run| run.directory.path());
+        let shim = Shim { program, sibling };
+        let made = RunDirectory::create(&self.launcher.places(), shim, &mut self.guardian)?;
         let run = Run::watch(control, made, ours, &self.poll).map_err(limit)?;
         let path = run.directory.path().to_owned();
         self.runs.by_tool.insert(control, run);

@@ -15,7 +15,7 @@ use rustix::process::kill_process_group;
 use thiserror::Error;
 
 use crate::account::Account;
-use crate::arrival::Arrival;
+use crate::arrival::{Arrival, Settled};
 use crate::clock::Clock;
 use crate::end::Doomed;
 use crate::guardian::Guardian;
@@ -67,10 +67,10 @@ impl From<WireError> for LinkEnd {
 /// # Errors
 /// How the link ended, where the master has not just closed it.
 pub(crate) fn serve(arrival: Arrival) -> Result<(), LinkEnd> {
-    let descriptors = arrival.settle(env::args_os().next().as_deref());
+    let Settled { descriptors, program } = arrival.settle(env::args_os().next().as_deref());
     sys::give_memory_back();
     let guardian = Guardian::start();
-    let launcher = Launcher::new(Account::current(), descriptors);
+    let launcher = Launcher::new(Account::current(), descriptors, program);
     let mut slave = Slave::new(&arrival, launcher, guardian)?;
     let end = loop {
         if let Err(end) = slave.turn() {

@@ -5,7 +5,7 @@
 //! what any program has: a session of its own, the home directory, the login's limits and mask,
 //! the invocation's variables, and no descriptor but three.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,7 +18,7 @@ use crate::account::Account;
 use crate::sys::{self, Birth};
 
 /// What it is called in lists of processes.
-const NAME: &[u8] = b"fakessh-sftp";
+const NAME: &CStr = c"fakessh-sftp";
 
 /// Its status where it could not begin: as any that ends without an answer.
 const FAILED: i32 = 255;
@@ -49,8 +49,8 @@ pub(crate) fn start(
         take_stdio(&input, &output)?;
         sys::close_from(3);
         super::sys::set_variables(variables);
-        // Without /proc it keeps the slave's name.
-        let _ = std::fs::write("/proc/self/comm", NAME);
+        // Where that is refused it keeps the slave's name.
+        let _ = rustix::thread::set_name(NAME);
         Ok::<_, io::Error>(i32::from(super::serve(account.clone())))
     }));
     std::process::exit(served.map_or(FAILED, |status| status.unwrap_or(FAILED)))

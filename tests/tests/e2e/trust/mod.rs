@@ -1,3 +1,5 @@
-//! What tools, and the text that passes through them, are not trusted with.
+//! What tools, the text that passes through them, and other processes of a target's account are not
+//! trusted with.
 
 mod environment;
+mod neighbours;
