@@ -4,6 +4,7 @@
 //! everything else count exactly as they do for `ssh`. What it leaves to be expanded is expanded
 //! here (`tokens`).
 
+mod defaults;
 mod destination;
 mod openssh;
 mod resolved;

@@ -11,10 +11,11 @@ use rustix::io::Errno;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::caller::Caller;
 
+use super::defaults::defaults;
 use super::resolved::Dump;
 use super::tokens::Tokens;
 use super::{Resolved, Target};
@@ -51,9 +52,6 @@ const MAX_COMPLAINT: u64 = 4096;
 
 /// Where `ssh` is looked for first: no `PATH` of a caller counts there.
 const USUAL_SSH: &str = "/usr/bin/ssh";
-
-/// What ssh has built in, asked for once.
-static DEFAULTS: OnceCell<String> = OnceCell::const_new();
 
 /// The configuration could not be had.
 #[derive(Debug, Error)]
@@ -117,11 +115,18 @@ pub async fn resolve(target: &Target, caller: &Caller) -> Result<Resolved, Confi
         tracing::warn!("no ssh program found: configuration files are not read");
         return super::without_ssh::resolve(target, caller);
     };
-    let plain = ["-F", "none", "-G", "--", "localhost"].map(OsString::from);
-    let defaults = DEFAULTS.get_or_try_init(|| dump(&ssh, &plain, "localhost", caller));
+    resolve_with(&ssh, target, caller).await
+}
+
+pub(super) async fn resolve_with(
+    ssh: &Path,
+    target: &Target,
+    caller: &Caller,
+) -> Result<Resolved, ConfigError> {
     let words = words(target);
-    let (own, defaults) = tokio::try_join!(dump(&ssh, &words, &target.host, caller), defaults)?;
-    settle(&Dump::read(&own), target, &Dump::read(defaults), caller)
+    let own = dump(ssh, &words, &target.host, caller);
+    let (own, defaults) = tokio::try_join!(own, defaults(ssh, caller))?;
+    settle(&Dump::read(&own), target, &Dump::read(&defaults), caller)
 }
 
 /// The settings of a host.
@@ -189,7 +194,7 @@ impl Dump {
 }
 
 /// Runs `ssh -G` and returns what it prints.
-async fn dump(
+pub(super) async fn dump(
     ssh: &Path,
     words: &[OsString],
     host: &str,

@@ -1,0 +1,120 @@
+//! What an `ssh` has built in, so that what a user has set can be told from it.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use crate::caller::{AskNobody, Caller};
+
+use super::ConfigError;
+use super::openssh::dump;
+
+/// What each `ssh` has built in, asked for once.
+static DEFAULTS: Mutex<Vec<(Program, Arc<OnceCell<String>>)>> = Mutex::new(Vec::new());
+
+/// How many are remembered. There is one on nearly all machines; more come with a `PATH` of some
+/// callers.
+const MAX_DEFAULTS: usize = 8;
+
+/// What is asked with. No variable of a caller counts: the answer is for all of them.
+const PLAIN_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// A program file. Another version of it is another program.
+#[derive(Clone, PartialEq, Eq)]
+struct Program {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Program {
+    fn at(path: &Path) -> io::Result<Program> {
+        let found = path.metadata()?;
+        Ok(Program {
+            path: path.to_owned(),
+            device: found.dev(),
+            inode: found.ino(),
+            size: found.size(),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
+}
+
+/// What an `ssh` prints without any configuration.
+///
+/// # Errors
+/// [`ConfigError`]. Cancel safe.
+pub(super) async fn defaults(ssh: &Path, caller: &Caller) -> Result<String, ConfigError> {
+    let plain = ["-F", "none", "-G", "--", "localhost"].map(OsString::from);
+    let nobody = Caller {
+        environment: vec![("PATH".into(), PLAIN_PATH.into())],
+        directory: "/".into(),
+        ask: Arc::new(AskNobody),
+    };
+    let ask = || dump(ssh, &plain, "localhost", &nobody);
+    let answer = match Program::at(ssh) {
+        Ok(program) => remembered(program).get_or_try_init(ask).await.cloned(),
+        Err(_) => ask().await,
+    };
+    match answer {
+        Ok(answer) => Ok(answer),
+        // It may need something of the caller's to run at all. Then the answer is the caller's.
+        Err(_) => dump(ssh, &plain, "localhost", caller).await,
+    }
+}
+
+/// The place for a program's answer.
+fn remembered(program: Program) -> Arc<OnceCell<String>> {
+    let mut all = DEFAULTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, cell)) = all.iter().find(|(known, _)| *known == program) {
+        return cell.clone();
+    }
+    if all.len() >= MAX_DEFAULTS {
+        all.remove(0);
+    }
+    let cell = Arc::new(OnceCell::new());
+    all.push((program, cell.clone()));
+    cell
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use crate::ssh_config::Target;
+    use crate::ssh_config::openssh::resolve_with;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_callers_environment_is_not_in_what_another_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let ssh = directory.path().join("ssh");
+        // An ssh whose defaults some variable changes, as OPENSSL_CONF may.
+        let script = "#!/bin/sh\necho hostname h\necho ciphers ${CIPHERS:-aes256-ctr}\n";
+        // By a process of its own, or a test that forks meanwhile has it open for writing.
+        let written = std::process::Command::new("sh")
+            .args(["-c", "printf '%s' \"$1\" >\"$0\" && chmod 755 \"$0\""])
+            .args([ssh.as_os_str(), OsStr::new(script)])
+            .status();
+        assert!(written.unwrap().success());
+        let target = Target { host: "h".into(), ..Target::default() };
+        let mut first = Caller {
+            environment: vec![("PATH".into(), PLAIN_PATH.into())],
+            directory: directory.path().into(),
+            ask: Arc::new(AskNobody),
+        };
+        let second = first.clone();
+        first.environment.push(("CIPHERS".into(), "aes128-ctr".into()));
+        let resolved = resolve_with(&ssh, &target, &first).await.unwrap();
+        assert_eq!(resolved.algorithms.ciphers, Some(vec!["aes128-ctr".to_owned()]));
+        let resolved = resolve_with(&ssh, &target, &second).await.unwrap();
+        assert_eq!(resolved.algorithms.ciphers, None);
+    }
+}
