@@ -106,8 +106,19 @@ impl<H: Handler> Login<'_, H> {
                 }
             },
         };
+        let rules = &self.resolved.key_rules;
+        if let Err(short) = rules.check_size(public.key_data()) {
+            self.note(format!("{name} ({short})"));
+            return Ok(None);
+        }
+        let hashes = rules.user_hashes(&public.algorithm(), certificate.is_some());
+        let Some(&preferred) = hashes.first() else {
+            self.note(format!("{name} (PubkeyAcceptedAlgorithms does not allow it)"));
+            return Ok(None);
+        };
         let patience = &self.patience;
         let hash = if public.algorithm().is_rsa() {
+            let sha256 = Some(HashAlg::Sha256);
             match patience.wait(self.handle.best_supported_rsa_hash()).await {
                 None => return Err(Stop::TimedOut),
                 Some(Err(_)) => return Err(Stop::Lost),
@@ -115,8 +126,17 @@ impl<H: Handler> Login<'_, H> {
                     self.note(format!("{name} (the server knows RSA only with SHA-1)"));
                     return Ok(None);
                 }
+                // The server knows no better one.
+                Some(Ok(Some(Some(HashAlg::Sha256)))) if hashes.contains(&sha256) => sha256,
+                Some(Ok(Some(Some(HashAlg::Sha256)))) => {
+                    self.note(format!(
+                        "{name} (the server knows RSA only with SHA-256, which \
+                         PubkeyAcceptedAlgorithms does not allow)"
+                    ));
+                    return Ok(None);
+                }
                 // A server that does not say is asked with what all of this decade know.
-                Some(Ok(hash)) => hash.unwrap_or(Some(HashAlg::Sha512)),
+                Some(Ok(_)) => preferred,
             }
         } else {
             None

@@ -1,5 +1,7 @@
 //! A route as it is walked: legs, each of which leads to a context.
 
+use std::sync::Arc;
+
 use crate::caller::Caller;
 use crate::hop::{self, Kind};
 use crate::route::{Route, Step};
@@ -17,7 +19,7 @@ pub(super) type Key = Vec<Part>;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Part {
     /// An SSH connection.
-    Host(Endpoint),
+    Host(Arc<Endpoint>),
     /// A helper, and what its caller decides of where it leads.
     Helper(&'static dyn Kind, String, Decided),
 }

@@ -1,12 +1,13 @@
 //! The way to a host: every SSH connection on it, and what makes each the same as another.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::auth::keys_of_agent_alone;
 use crate::caller::Caller;
 use crate::ssh_config::{
-    self, MAX_JUMPS, Resolved, StrictHostKeyChecking, Target, expand_proxy_command,
-    parse_proxy_jump,
+    self, Algorithms, KeyRules, MAX_JUMPS, Resolved, StrictHostKeyChecking, Target,
+    expand_proxy_command, parse_proxy_jump,
 };
 
 use super::ContextError;
@@ -15,14 +16,14 @@ use super::ContextError;
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     pub(super) resolved: Resolved,
-    pub(super) endpoint: Endpoint,
+    pub(super) endpoint: Arc<Endpoint>,
 }
 
 /// What makes two connections to one host the same, given the same way to it: who logs in where,
 /// with which keys, and by which records the host's own key was believed.
 ///
-/// Whoever trusts less must not get a connection from one that trusts more, so strictness and the
-/// files of known hosts count. At hosts of git repositories the key alone says which account it
+/// Whoever trusts less must not get a connection from one that trusts more, so strictness, the
+/// files of known hosts and revoked keys, and what is demanded of keys and algorithms count. At hosts of git repositories the key alone says which account it
 /// is, so keys count; of the agent those that no file has ([`keys_of_agent_alone`]).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Endpoint {
@@ -33,6 +34,9 @@ pub(super) struct Endpoint {
     host_key_alias: Option<String>,
     strict_host_key_checking: StrictHostKeyChecking,
     known_hosts_files: Vec<PathBuf>,
+    revoked_host_keys: Vec<PathBuf>,
+    key_rules: KeyRules,
+    algorithms: Algorithms,
     identity_files: Vec<PathBuf>,
     certificate_files: Vec<PathBuf>,
     identities_only: bool,
@@ -133,16 +137,19 @@ impl Host {
             host_key_alias: resolved.host_key_alias.clone(),
             strict_host_key_checking: resolved.strict_host_key_checking,
             known_hosts_files: files.chain(&resolved.global_known_hosts_files).cloned().collect(),
+            revoked_host_keys: resolved.revoked_host_keys.clone(),
+            key_rules: resolved.key_rules.clone(),
+            algorithms: resolved.algorithms.clone(),
             identity_files: resolved.identity_files.clone(),
             certificate_files: resolved.certificate_files.clone(),
             identities_only: resolved.identities_only,
             agent_keys: keys_of_agent_alone(&resolved).await,
         };
-        Host { resolved, endpoint }
+        Host { resolved, endpoint: Arc::new(endpoint) }
     }
 
     /// What says how its way goes on.
-    fn asked(&self) -> (Endpoint, Option<String>) {
+    fn asked(&self) -> (Arc<Endpoint>, Option<String>) {
         (self.endpoint.clone(), self.resolved.proxy_jump.clone())
     }
 }

@@ -4,11 +4,19 @@ use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fakessh_shim::parse::matches_pattern;
-use russh::keys::{Certificate, HashAlg};
+use russh::keys::Certificate;
+
+use crate::ssh_config::{KeyRules, ShortRsa};
 
 /// Why a host certificate is not to be trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CertificateProblem {
+    /// The authority's signature is wrong.
+    BadSignature,
+    /// The authority has signed by an algorithm that does not count.
+    WeakSignature(String),
+    /// The authority's key is too short.
+    ShortAuthority(ShortRsa),
     /// It is a user's certificate.
     NotForHosts,
     /// It names other hosts.
@@ -19,13 +27,18 @@ pub enum CertificateProblem {
     Expired,
     /// It holds a critical option, and none is defined for hosts.
     CriticalOption(String),
-    /// The authority's signature is wrong.
-    BadSignature,
 }
 
 impl fmt::Display for CertificateProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            CertificateProblem::BadSignature => f.write_str("has a wrong signature"),
+            CertificateProblem::WeakSignature(algorithm) => write!(
+                f,
+                "is signed with {algorithm}, which CASignatureAlgorithms does not allow or we do \
+                 not trust"
+            ),
+            CertificateProblem::ShortAuthority(short) => write!(f, "is signed with {short}"),
             CertificateProblem::NotForHosts => f.write_str("is for a user and not for a host"),
             CertificateProblem::OtherHost(hosts) => write!(f, "is for {}", hosts.join(", ")),
             CertificateProblem::NotYetValid => f.write_str("is not yet valid"),
@@ -33,9 +46,14 @@ impl fmt::Display for CertificateProblem {
             CertificateProblem::CriticalOption(name) => {
                 write!(f, "has the unknown critical option '{name}'")
             }
-            CertificateProblem::BadSignature => f.write_str("has a wrong signature"),
         }
     }
+}
+
+/// Whether the authority that a certificate names has signed it. Before that nothing that stands
+/// in it may be believed, or quoted.
+pub(super) fn is_signed(certificate: &Certificate) -> bool {
+    certificate.verify_signature().is_ok()
 }
 
 /// What is wrong with a certificate whose authority is trusted for this host, if anything
@@ -43,8 +61,19 @@ impl fmt::Display for CertificateProblem {
 pub(super) fn problem(
     certificate: &Certificate,
     host: &str,
+    rules: &KeyRules,
     now: SystemTime,
 ) -> Option<CertificateProblem> {
+    if !is_signed(certificate) {
+        return Some(CertificateProblem::BadSignature);
+    }
+    if let Err(short) = rules.check_authority_size(certificate.signature_key()) {
+        return Some(CertificateProblem::ShortAuthority(short));
+    }
+    let algorithm = certificate.signature().algorithm();
+    if !rules.allows_authority_signature(&algorithm) {
+        return Some(CertificateProblem::WeakSignature(algorithm.as_str().to_owned()));
+    }
     if !certificate.cert_type().is_host() {
         return Some(CertificateProblem::NotForHosts);
     }
@@ -62,12 +91,6 @@ pub(super) fn problem(
     if !principals.is_empty() && !principals.iter().any(named) {
         return Some(CertificateProblem::OtherHost(principals.to_vec()));
     }
-    if let Some((name, _)) = certificate.critical_options().iter().next() {
-        return Some(CertificateProblem::CriticalOption(name.clone()));
-    }
-    let authority = certificate.signature_key().fingerprint(HashAlg::Sha256);
-    match certificate.validate_at(now, [&authority]) {
-        Ok(()) => None,
-        Err(_) => Some(CertificateProblem::BadSignature),
-    }
+    let option = certificate.critical_options().iter().next();
+    option.map(|(name, _)| CertificateProblem::CriticalOption(name.clone()))
 }

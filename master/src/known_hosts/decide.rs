@@ -11,7 +11,7 @@ use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
 use thiserror::Error;
 
 use crate::caller::Caller;
-use crate::ssh_config::{Resolved, StrictHostKeyChecking};
+use crate::ssh_config::{Resolved, ShortRsa, StrictHostKeyChecking};
 
 use super::{CertificateProblem, HostName, KnownHosts, Place, Verdict, line};
 
@@ -57,9 +57,9 @@ pub enum HostKeyError {
     /// Another key is recorded.
     #[error(
         "THE HOST KEY OF {name} HAS CHANGED: somebody may be listening in, or the host was \
-         installed anew; it shows the {algorithm} key {fingerprint}, but {}:{} has another; \
+         installed anew; it shows the {algorithm} key {fingerprint}, but {place} has another; \
          if the change is right, remove the old key with: ssh-keygen -f '{}' -R '{name}'",
-        place.file.display(), place.line, place.file.display()
+        place.file.display()
     )]
     Changed {
         /// The host as it is recorded.
@@ -73,9 +73,8 @@ pub enum HostKeyError {
     },
     /// The key, or the authority that signed it, is revoked.
     #[error(
-        "the {algorithm} host key of {name} is revoked by {}:{} (fingerprint {fingerprint}); \
-         the host must not be trusted until it has another key",
-        place.file.display(), place.line
+        "the {algorithm} host key of {name} is revoked by {place} (fingerprint {fingerprint}); \
+         the host must not be trusted until it has another key"
     )]
     Revoked {
         /// The host as it is recorded.
@@ -94,6 +93,27 @@ pub enum HostKeyError {
         name: String,
         /// What is wrong with it.
         problem: CertificateProblem,
+    },
+    /// The key is too short.
+    #[error(
+        "the host key of {name} is {short}; the host needs a longer key, or another kind of key"
+    )]
+    TooShort {
+        /// The host as it is recorded.
+        name: String,
+        /// How long it is, and has to be.
+        short: ShortRsa,
+    },
+    /// Nobody vouches for the key, and by itself it is not of a kind that is allowed.
+    #[error(
+        "no authority that is known for {name} vouches for its {algorithm} host key, and \
+         HostKeyAlgorithms does not allow it by itself"
+    )]
+    NotAllowed {
+        /// The host as it is recorded.
+        name: String,
+        /// The kind of key.
+        algorithm: String,
     },
     /// The records can't be read.
     #[error("cannot read the host keys in {}: {error}", file.display())]
@@ -134,6 +154,12 @@ pub async fn decide(
         }
         Verdict::BadCertificate(problem) => {
             return Err(HostKeyError::Certificate { name: recorded, problem });
+        }
+        Verdict::TooShort(short) => {
+            return Err(HostKeyError::TooShort { name: recorded, short });
+        }
+        Verdict::NotAllowed(_) => {
+            return Err(HostKeyError::NotAllowed { name: recorded, algorithm });
         }
         Verdict::Unknown => {}
     }

@@ -5,30 +5,44 @@
 
 mod certificate;
 mod decide;
+mod krl;
 mod line;
 mod revoked;
 
 pub use certificate::CertificateProblem;
 pub use decide::{HostKeyError, decide};
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use russh::keys::{Algorithm, Certificate, PublicKey, PublicKeyOrCertificate};
 
-use crate::ssh_config::Resolved;
+use crate::ssh_config::{KeyRules, Resolved, ShortRsa};
+
+use revoked::{Found, Revoked};
 
 /// Largest file that is read. Beyond it are some hundred thousand hosts, and no sane file.
 const MAX_FILE: u64 = 64 << 20;
 
-/// A line of a file.
+/// Where something is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The file.
     pub file: PathBuf,
-    /// The line, from 1.
-    pub line: usize,
+    /// The line, from 1; `None` if it is no file of lines (a list of revoked keys may be none).
+    pub line: Option<usize>,
+}
+
+/// `file:line`.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}", self.file.display()),
+            None => self.file.display().fmt(f),
+        }
+    }
 }
 
 /// What the records say about a key.
@@ -42,8 +56,14 @@ pub enum Verdict {
     Changed(Place),
     /// It is marked as revoked, or the authority that vouches for it is.
     Revoked(Place),
-    /// An authority recorded for the host has signed it, and yet it is not to be trusted.
+    /// It is a certificate with a wrong signature; or an authority recorded for the host has signed
+    /// it, and yet it is not to be trusted.
     BadCertificate(CertificateProblem),
+    /// It is too short, whatever is recorded.
+    TooShort(ShortRsa),
+    /// No authority that is recorded for the host vouches for it, and `HostKeyAlgorithms` does not
+    /// allow it without one.
+    NotAllowed(Algorithm),
 }
 
 /// Whom a key is looked up for.
@@ -88,45 +108,49 @@ impl HostName {
     }
 }
 
-/// The content of some `known_hosts` files.
+/// The content of some `known_hosts` files, and what a key must be like besides.
 #[derive(Clone, Debug, Default)]
 pub struct KnownHosts {
     files: Vec<(PathBuf, String)>,
     /// What `RevokedHostKeys` names, whatever the host.
-    revoked: Option<(PathBuf, String)>,
+    revoked: Vec<(PathBuf, Revoked)>,
+    rules: KeyRules,
+    /// `HostKeyAlgorithms`, if the user has set it.
+    allowed: Option<Vec<String>>,
 }
 
 impl KnownHosts {
     /// Files with this content.
     pub fn new(files: Vec<(PathBuf, String)>) -> KnownHosts {
-        KnownHosts { files, revoked: None }
+        KnownHosts { files, ..KnownHosts::default() }
     }
 
     /// Reads the files of a configuration. Those that do not exist are passed over.
     ///
     /// # Errors
     /// Where a file exists and can't be read: what is recorded in it must not be ignored. The file
-    /// of revoked keys must exist, as with ssh, and be a list of public keys.
+    /// of revoked keys must exist, as with ssh, and be a list that is understood.
     /// Cancel safe.
     pub async fn read(resolved: &Resolved) -> Result<KnownHosts, (PathBuf, io::Error)> {
         let files = resolved.user_known_hosts_files.iter();
         let files: Vec<PathBuf> =
             files.chain(&resolved.global_known_hosts_files).cloned().collect();
         let revoked = resolved.revoked_host_keys.clone();
+        let rules = resolved.key_rules.clone();
+        let allowed = resolved.algorithms.host_keys.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let revoked = match revoked {
-                Some(file) => match revoked::read(&file) {
-                    Ok(text) => Some((file, text)),
-                    Err(error) => return Err((file, error)),
-                },
-                None => None,
+            let read_revoked = |file: PathBuf| match revoked::read(&file) {
+                Ok(revoked) => Ok((file, revoked)),
+                Err(error) => Err((file, error)),
             };
+            let revoked = revoked.into_iter().map(read_revoked).collect::<Result<_, _>>()?;
             let read = |file: PathBuf| match read_file(&file) {
-                Ok(text) => Ok(text.map(|text| (file, text))),
+                Ok(bytes) => Ok(bytes.map(|bytes| (file, text(&bytes)))),
                 Err(error) => Err((file, error)),
             };
             let files = files.into_iter().filter_map(|file| read(file).transpose());
-            Ok(KnownHosts { files: files.collect::<Result<_, _>>()?, revoked })
+            let files = files.collect::<Result<_, _>>()?;
+            Ok(KnownHosts { files, revoked, rules, allowed })
         });
         let lost = |error| (PathBuf::new(), io::Error::other(error));
         read.await.map_err(lost)?
@@ -149,9 +173,20 @@ impl KnownHosts {
         shown: &PublicKeyOrCertificate,
         now: SystemTime,
     ) -> Verdict {
-        if let Some((file, text)) = &self.revoked
-            && let Some(line) = revoked::find(text, shown)
+        if let PublicKeyOrCertificate::Certificate(certificate) = shown
+            && !certificate::is_signed(certificate)
         {
+            return Verdict::BadCertificate(CertificateProblem::BadSignature);
+        }
+        if let Err(short) = self.rules.check_size(shown.public_key().key_data()) {
+            return Verdict::TooShort(short);
+        }
+        for (file, revoked) in &self.revoked {
+            let line = match revoked.find(shown) {
+                None => continue,
+                Some(Found::Line(line)) => Some(line),
+                Some(Found::InList) => None,
+            };
             return Verdict::Revoked(Place { file: file.clone(), line });
         }
         let verdict = match shown {
@@ -178,7 +213,7 @@ impl KnownHosts {
             if line.key.key_data() == key.key_data() {
                 return Verdict::Trusted;
             }
-            other.get_or_insert(Place { file: file.to_owned(), line: line.number });
+            other.get_or_insert(Place { file: file.to_owned(), line: Some(line.number) });
         }
         other.map_or(Verdict::Unknown, Verdict::Changed)
     }
@@ -203,20 +238,37 @@ impl KnownHosts {
             let mut lines = self.about(name).filter(|(_, line)| line.is_authority());
             lines.any(|(_, line)| line.key.key_data() == authority.key_data())
         });
-        let problem = match signed_by_recorded {
-            true => certificate::problem(certificate, &name.host, now),
-            false => return self.check_key(&name.recorded, &key),
-        };
-        match (problem, self.check_key(&name.recorded, &key)) {
-            (None, _) | (_, Verdict::Trusted) => Verdict::Trusted,
-            (Some(problem), _) => Verdict::BadCertificate(problem),
+        let problem = signed_by_recorded
+            .then(|| certificate::problem(certificate, &name.host, &self.rules, now));
+        if problem == Some(None) {
+            return Verdict::Trusted;
         }
+        let verdict = match self.allows(&key) {
+            true => self.check_key(&name.recorded, &key),
+            false => Verdict::NotAllowed(key.algorithm()),
+        };
+        match (problem.flatten(), verdict) {
+            (Some(_), Verdict::Trusted) => Verdict::Trusted,
+            (Some(problem), _) => Verdict::BadCertificate(problem),
+            (None, verdict) => verdict,
+        }
+    }
+
+    /// Whether `HostKeyAlgorithms` allows a key that no authority vouches for.
+    fn allows(&self, key: &PublicKey) -> bool {
+        let algorithm = key.algorithm();
+        let names: &[&str] = match algorithm {
+            Algorithm::Rsa { .. } => &["rsa-sha2-512", "rsa-sha2-256"],
+            _ => &[algorithm.as_str()],
+        };
+        let Some(allowed) = &self.allowed else { return true };
+        allowed.iter().any(|allowed| names.contains(&allowed.as_str()))
     }
 
     fn revoked(&self, name: &str, key: &PublicKey) -> Option<Place> {
         let mut lines = self.about(name).filter(|(_, line)| line.is_revoked());
         let found = lines.find(|(_, line)| line.key.key_data() == key.key_data());
-        found.map(|(file, line)| Place { file: file.to_owned(), line: line.number })
+        found.map(|(file, line)| Place { file: file.to_owned(), line: Some(line.number) })
     }
 
     /// The algorithms of the keys that are recorded for a host, so that the server can be asked
@@ -237,7 +289,7 @@ impl KnownHosts {
 }
 
 /// The content of a file; `None` where there is none, or what is there is no file (`/dev/null`).
-fn read_file(path: &Path) -> io::Result<Option<String>> {
+fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let metadata = match path.metadata() {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -250,7 +302,11 @@ fn read_file(path: &Path) -> io::Result<Option<String>> {
     if metadata.len() > MAX_FILE {
         return Err(io::Error::other(format!("the file has more than {MAX_FILE} bytes")));
     }
-    Ok(Some(String::from_utf8_lossy(&std::fs::read(path)?).into_owned()))
+    Ok(Some(std::fs::read(path)?))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[cfg(test)]

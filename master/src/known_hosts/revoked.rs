@@ -1,39 +1,63 @@
-//! The file that `RevokedHostKeys` names: keys that no host may show (`ssh_config(5)`).
+//! The files that `RevokedHostKeys` names: keys that no host may show (`ssh_config(5)`).
 
 use std::io;
 use std::path::Path;
 
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
 
+use super::krl::{self, Krl};
 use super::read_file;
 
-/// How a binary list begins (PROTOCOL.krl).
-const KRL: &str = "SSHKRL\n";
+/// The content of a file.
+#[derive(Clone, Debug)]
+pub(super) enum Revoked {
+    /// A public key on each line.
+    Lines(String),
+    /// A binary list.
+    Krl(Krl),
+}
+
+/// Where a key stands in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// On this line, from 1.
+    Line(usize),
+    /// Somewhere in a binary list.
+    InList,
+}
 
 /// Reads the file.
 ///
 /// # Errors
-/// Where there is no such file: then nothing is known to be good. And where it is a binary list,
-/// which is not understood.
-pub(super) fn read(file: &Path) -> io::Result<String> {
-    let text = read_file(file)?.ok_or_else(|| {
+/// Where there is no such file, or a binary list that is not understood: then nothing is known to
+/// be good.
+pub(super) fn read(file: &Path) -> io::Result<Revoked> {
+    let bytes = read_file(file)?.ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::NotFound,
             "RevokedHostKeys names it and there is no such file",
         )
     })?;
-    if text.starts_with(KRL) {
-        return Err(io::Error::other(
-            "it is a binary list (KRL), which is not supported for RevokedHostKeys; \
-             name a file with one public key on each line",
-        ));
+    if bytes.starts_with(krl::MAGIC) {
+        let krl = Krl::parse(&bytes);
+        return krl.map(Revoked::Krl).map_err(|error| io::Error::other(error.to_string()));
     }
-    Ok(text)
+    Ok(Revoked::Lines(String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+impl Revoked {
+    /// What revokes a key; or a certificate, its key, or its authority.
+    pub(super) fn find(&self, shown: &PublicKeyOrCertificate) -> Option<Found> {
+        match self {
+            Revoked::Lines(text) => find(text, shown).map(Found::Line),
+            Revoked::Krl(krl) => krl.revokes(shown).then_some(Found::InList),
+        }
+    }
 }
 
 /// The line, from 1, that revokes a key, or the key or authority of a certificate. Lines that hold
 /// no key are passed over, as ssh does.
-pub(super) fn find(text: &str, shown: &PublicKeyOrCertificate) -> Option<usize> {
+fn find(text: &str, shown: &PublicKeyOrCertificate) -> Option<usize> {
     let mut keys = vec![shown.public_key()];
     if let PublicKeyOrCertificate::Certificate(certificate) = shown {
         keys.push(PublicKey::from(certificate.signature_key().clone()));

@@ -15,6 +15,10 @@ const B_CERTIFICATE: &str = "ssh-ed25519-cert-v01@openssh.com AAAAIHNzaC1lZDI1NT
     9iAAAAAAAAAAAAAAAAAAAAAMwAAAAtzc2gtZWQyNTUxOQAAACCoPdeB3Rxg5/dYMLdkLLG4uinzJDwSIcVytbz\
     gOrm10AAAAFMAAAALc3NoLWVkMjU1MTkAAABAl7ZpJ/2bZaiicvkshBecmLLzVQxZRadg3QBp9zvDo2TvZSHFZ\
     g9OFk/l87RnNAJUr7YrMmQWDtC2Ek0GYprNDw==";
+/// An RSA key of 1024 bits.
+const SHORT_RSA: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQDGQDbBH49fTPfnIiskbznUw6jmaN4qc1l67qyTHDeHhIkPfNUG\
+    zGNYFhAs3lFFjm1V87vS8cHDPuMQwhARZBIEwaj5whWsM/UFBo4B70IeAzKzQSylWud2oxMFY+z7a7dgvSMGNiJL\
+    o7trKdgxwjpHYo33F4CxQp6xl5GlvhXbyw==";
 /// Names hashed by `ssh-keygen -H`: web1 and [web1]:2222.
 const HASHED_WEB1: &str = "|1|XTD3ZaZ5QLMPQ41eDrvnaVFO6hw=|dn4Kyy04FOYjokuCKEo3dKfjbT8=";
 const HASHED_WEB1_2222: &str = "|1|BY61i9ErYwkiCy8ceBqDwS1lvwc=|F2Of/lKkzhXKJhlHRPyy52MZ46k=";
@@ -39,7 +43,7 @@ fn check(text: &str, host: &str, port: u16, shown: &PublicKeyOrCertificate) -> V
 }
 
 fn place(file: &str, line: usize) -> Place {
-    Place { file: file.into(), line }
+    Place { file: file.into(), line: Some(line) }
 }
 
 #[test]
@@ -155,7 +159,7 @@ fn lines_that_make_no_sense_are_passed_over() {
 fn a_key_of_the_list_of_revoked_ones_is_refused_whatever_is_recorded() {
     let revoked = |list: &str, known: &str, shown: &PublicKeyOrCertificate| {
         let mut records = KnownHosts::new(vec![("first".into(), known.into())]);
-        records.revoked = Some(("revoked".into(), list.into()));
+        records.revoked = vec![("revoked".into(), Revoked::Lines(list.into()))];
         records.check(&HostName::new("web1", 22, None), shown, in_2025())
     };
     let known = format!("web1 {A}\n@cert-authority * {AUTHORITY}\n");
@@ -165,4 +169,54 @@ fn a_key_of_the_list_of_revoked_ones_is_refused_whatever_is_recorded() {
     for list in [AUTHORITY, B] {
         assert_eq!(revoked(list, &known, &certificate()), Verdict::Revoked(place("revoked", 1)));
     }
+}
+
+#[test]
+fn nothing_of_a_certificate_counts_before_its_signature_is_right() {
+    let mut blob = certificate_bytes();
+    *blob.last_mut().unwrap() ^= 1;
+    let spoiled = PublicKeyOrCertificate::from(Certificate::from_bytes(&blob).unwrap());
+    let bad = Verdict::BadCertificate(CertificateProblem::BadSignature);
+    // Not even for another host are its principals told; and its key is no way out.
+    for text in [format!("@cert-authority * {AUTHORITY}\n"), format!("* {B}\n"), String::new()] {
+        for host in ["web1", "elsewhere"] {
+            assert_eq!(check(&text, host, 22, &spoiled), bad, "{text}");
+        }
+    }
+}
+
+fn certificate_bytes() -> Vec<u8> {
+    Certificate::from_openssh(B_CERTIFICATE).unwrap().to_bytes().unwrap()
+}
+
+#[test]
+fn an_authority_counts_if_its_algorithm_does() {
+    let text = format!("@cert-authority * {AUTHORITY}\n");
+    let mut records = KnownHosts::new(vec![("first".into(), text)]);
+    records.rules.authority_signatures = vec!["rsa-sha2-512".to_owned()];
+    let verdict = records.check(&HostName::new("web1", 22, None), &certificate(), in_2025());
+    let problem = CertificateProblem::WeakSignature("ssh-ed25519".to_owned());
+    assert_eq!(verdict, Verdict::BadCertificate(problem));
+}
+
+#[test]
+fn a_key_without_a_voucher_has_to_be_of_a_kind_that_is_allowed() {
+    let check = |allowed: &[&str]| {
+        let mut records = KnownHosts::new(vec![("first".into(), format!("web1 {B}\n"))]);
+        records.allowed = Some(allowed.iter().map(|&name| name.to_owned()).collect());
+        records.check(&HostName::new("web1", 22, None), &certificate(), in_2025())
+    };
+    let only_certificates = check(&["ssh-ed25519-cert-v01@openssh.com"]);
+    assert_eq!(only_certificates, Verdict::NotAllowed(Algorithm::Ed25519));
+    assert_eq!(check(&["ssh-ed25519-cert-v01@openssh.com", "ssh-ed25519"]), Verdict::Trusted);
+}
+
+#[test]
+fn a_short_rsa_key_is_refused_whatever_is_recorded() {
+    let mut records = KnownHosts::new(vec![("first".into(), format!("web1 {SHORT_RSA}\n"))]);
+    let name = HostName::new("web1", 22, None);
+    assert_eq!(records.check(&name, &key(SHORT_RSA), in_2025()), Verdict::Trusted);
+    records.rules.required_rsa_size = 2048;
+    let short = ShortRsa { bits: 1024, required: 2048 };
+    assert_eq!(records.check(&name, &key(SHORT_RSA), in_2025()), Verdict::TooShort(short));
 }

@@ -4,14 +4,17 @@
 //! everything else count exactly as they do for `ssh`. What it leaves to be expanded is expanded
 //! here (`tokens`).
 
+mod algorithm_lists;
 mod defaults;
 mod destination;
+mod key_rules;
 mod openssh;
 mod resolved;
 mod tokens;
 mod without_ssh;
 
 pub use destination::{DestinationError, MAX_JUMPS, parse_destination, parse_proxy_jump};
+pub use key_rules::{KeyRules, ShortRsa};
 pub(crate) use openssh::is_run_directory;
 pub use openssh::{ConfigError, resolve};
 pub use resolved::{AddressFamily, Algorithms, Resolved, StrictHostKeyChecking};

@@ -176,7 +176,7 @@ fn finish(mut resolved: Resolved, agent: Option<&str>, off: bool, caller: &Calle
         }
         Some(path) => Some(tokens.file(Path::new(path))),
     };
-    let revoked_host_keys = resolved.revoked_host_keys.as_ref().map(|file| tokens.file(file));
+    let revoked_host_keys = expand(&resolved.revoked_host_keys);
     let identity_agent = identity_agent.filter(|path| !path.as_os_str().is_empty());
     resolved.identity_files = identity_files;
     resolved.certificate_files = certificate_files;

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Target;
+use super::{KeyRules, Target};
 
 /// Whom a host key that is not recorded can be trusted by (`ssh_config(5)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +32,7 @@ pub enum AddressFamily {
 }
 
 /// Lists of algorithms that the user has set, most preferred first; `None` where ours is used.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Algorithms {
     /// `Ciphers`.
     pub ciphers: Option<Vec<String>>,
@@ -116,8 +116,10 @@ pub struct Resolved {
     pub algorithms: Algorithms,
     /// `LogLevel`, as `ssh` spells it.
     pub log_level: String,
-    /// Host keys that are refused (`RevokedHostKeys`).
-    pub revoked_host_keys: Option<PathBuf>,
+    /// Lists of host keys that are refused (`RevokedHostKeys`).
+    pub revoked_host_keys: Vec<PathBuf>,
+    /// What keys and signatures must be like.
+    pub key_rules: KeyRules,
     /// Keywords of what the configuration wants for each session and sessions do not get yet.
     pub unsupported: Vec<&'static str>,
 }
@@ -202,9 +204,15 @@ impl Dump {
         self.value(keyword).map(|value| value.split(',').map(str::to_owned).collect())
     }
 
-    /// A list that differs from what `ssh` has built in.
+    /// A list of algorithms. An empty one allows none, and is not the same as no list.
+    fn algorithms(&self, keyword: &str) -> Option<Vec<String>> {
+        let names = self.raw(keyword)?.split(',').filter(|name| !name.is_empty());
+        Some(names.map(str::to_owned).collect())
+    }
+
+    /// A list of algorithms that differs from what `ssh` has built in.
     fn own_list(&self, keyword: &str, defaults: &Dump) -> Option<Vec<String>> {
-        if self.value(keyword) == defaults.value(keyword) { None } else { self.list(keyword) }
+        if self.raw(keyword) == defaults.raw(keyword) { None } else { self.algorithms(keyword) }
     }
 
     fn files(&self, keyword: &str, directory: &Path) -> Vec<PathBuf> {
@@ -271,8 +279,22 @@ impl Dump {
                 host_keys: self.own_list("hostkeyalgorithms", defaults),
             },
             log_level: self.value("loglevel").unwrap_or("INFO").to_owned(),
-            revoked_host_keys: self.value("revokedhostkeys").map(PathBuf::from),
+            revoked_host_keys: self.files("revokedhostkeys", directory),
+            key_rules: self.key_rules(defaults),
             unsupported: self.unsupported(),
+        }
+    }
+
+    fn key_rules(&self, defaults: &Dump) -> KeyRules {
+        let ours = KeyRules::default();
+        // Older ones call it so.
+        let accepted = ["pubkeyacceptedalgorithms", "pubkeyacceptedkeytypes"];
+        KeyRules {
+            required_rsa_size: self.number("requiredrsasize", ours.required_rsa_size),
+            authority_signatures: self
+                .algorithms("casignaturealgorithms")
+                .unwrap_or(ours.authority_signatures),
+            user_signatures: accepted.iter().find_map(|keyword| self.own_list(keyword, defaults)),
         }
     }
 

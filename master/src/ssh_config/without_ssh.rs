@@ -3,6 +3,7 @@
 
 use crate::caller::Caller;
 
+use super::algorithm_lists::AlgorithmList;
 use super::openssh::settle;
 use super::resolved::Dump;
 use super::{ConfigError, Resolved, Target, tokens};
@@ -36,7 +37,15 @@ pub(super) fn resolve(target: &Target, caller: &Caller) -> Result<Resolved, Conf
             }
             ("-F", _) if value == "none" || value == "/dev/null" => {}
             ("-o", Some((keyword, value))) => {
-                named |= keyword.eq_ignore_ascii_case("identityfile");
+                let keyword = keyword.to_ascii_lowercase();
+                named |= keyword == "identityfile";
+                let value = match AlgorithmList::of(&keyword) {
+                    Some(list) => list.expand(value).map_err(|message| ConfigError::Rejected {
+                        host: target.host.clone(),
+                        message,
+                    })?,
+                    None => value.to_owned(),
+                };
                 dump += &format!("{keyword} {value}\n");
             }
             _ => return Err(ConfigError::NeedsSsh(format!("{letter} {value}"))),
@@ -92,6 +101,24 @@ mod tests {
 
         let target = Target { connection: vec!["-F".into(), "/c".into()], ..target };
         assert!(matches!(resolve(&target, &caller()), Err(ConfigError::NeedsSsh(_))));
+    }
+
+    #[test]
+    fn algorithms_are_those_of_ssh_or_refused() {
+        let look_up = |option: &str| {
+            let connection = ["-o", option].map(OsString::from).to_vec();
+            resolve(&Target { host: "h".into(), connection, ..Target::default() }, &caller())
+        };
+        for option in ["Ciphers=none", "MACs=none", "KexAlgorithms=none", "Ciphers=aes128-ctr,x"] {
+            let error = look_up(option).unwrap_err().to_string();
+            assert!(error.contains("Bad SSH2 "), "{error}");
+        }
+        let resolved = look_up("CIPHERS=^aes256-ctr").unwrap();
+        assert_eq!(resolved.algorithms.ciphers.unwrap()[0], "aes256-ctr");
+        let resolved = look_up("CASignatureAlgorithms=ssh-ed25519").unwrap();
+        assert_eq!(resolved.key_rules.authority_signatures, ["ssh-ed25519"]);
+        assert_eq!(resolved.algorithms, crate::ssh_config::Algorithms::default());
+        assert_eq!(look_up("RequiredRSASize=4096").unwrap().key_rules.required_rsa_size, 4096);
     }
 
     #[test]

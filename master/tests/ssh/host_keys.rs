@@ -132,11 +132,21 @@ async fn a_revoked_host_key_is_refused_and_a_list_that_is_not_understood_too() {
     fs::remove_file(lab.path("list")).unwrap();
     let error = refused().await;
     assert!(error.contains("there is no such file"), "{error}");
-    let made = Command::new("ssh-keygen")
-        .args(["-q", "-k", "-f"])
-        .args([lab.path("list"), lab.path("id.pub")])
-        .status();
-    assert!(made.unwrap().success());
+    let binary = |key: &str| {
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-k", "-f"])
+            .args([lab.path("list"), lab.path(key)])
+            .status();
+        assert!(made.unwrap().success());
+    };
+    binary("host.pub");
     let error = refused().await;
-    assert!(error.contains("(KRL)") && !error.contains('\n'), "{error}");
+    assert!(error.contains("is revoked by") && error.contains("/list ("), "{error}");
+    let list = fs::read(lab.path("list")).unwrap();
+    fs::write(lab.path("list"), &list[..list.len() - 1]).unwrap();
+    let error = refused().await;
+    assert!(error.contains("(KRL) is damaged") && !error.contains('\n'), "{error}");
+    binary("id.pub");
+    let option = format!("RevokedHostKeys={}", lab.path("list").display());
+    lab.connect(&[&option]).await.unwrap();
 }
