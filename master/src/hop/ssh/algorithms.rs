@@ -11,6 +11,9 @@ use crate::known_hosts::{HostName, KnownHosts};
 use crate::link::DEFAULT_KEEPALIVE;
 use crate::ssh_config::Resolved;
 
+use super::error::ConnectError;
+use super::place;
+
 /// Bytes that a server may send on one channel before we grant more: 1.3 Gbit/s at 100 ms. Memory
 /// is not bounded by this, but by the credit on a link.
 const WINDOW: u32 = 16 * 1024 * 1024;
@@ -23,8 +26,17 @@ const MAX_PACKET: u32 = 65535;
 const CHANNEL_PACKETS: usize = 16;
 
 /// The configuration of one connection.
-pub(super) fn config(resolved: &Resolved, records: &KnownHosts) -> Config {
-    Config {
+///
+/// # Errors
+/// [`ConnectError::NoAlgorithm`] if nothing of a list of the user's can be used.
+pub(super) fn config(resolved: &Resolved, records: &KnownHosts) -> Result<Config, ConnectError> {
+    let preferred = preferred(resolved, records).map_err(|unusable| ConnectError::NoAlgorithm {
+        host: place(resolved),
+        keyword: unusable.keyword,
+        list: unusable.list,
+        usable: unusable.usable,
+    })?;
+    Ok(Config {
         client_id: SshId::Standard(Cow::Borrowed(concat!(
             "SSH-2.0-fakessh_",
             env!("CARGO_PKG_VERSION")
@@ -32,50 +44,85 @@ pub(super) fn config(resolved: &Resolved, records: &KnownHosts) -> Config {
         window_size: WINDOW,
         maximum_packet_size: MAX_PACKET,
         channel_buffer_size: CHANNEL_PACKETS,
-        preferred: preferred(resolved, records),
+        preferred,
         inactivity_timeout: None,
         // A link looks for signs of life itself; where no slave can run there is only this.
         keepalive_interval: Some(resolved.server_alive_interval.unwrap_or(DEFAULT_KEEPALIVE)),
         keepalive_max: resolved.server_alive_count_max as usize,
         nodelay: true,
         ..Config::default()
-    }
+    })
 }
 
-fn preferred(resolved: &Resolved, records: &KnownHosts) -> Preferred {
+/// A list of the user's of which nothing can be used.
+#[derive(Debug, PartialEq, Eq)]
+struct Unusable {
+    keyword: &'static str,
+    list: String,
+    usable: String,
+}
+
+fn preferred(resolved: &Resolved, records: &KnownHosts) -> Result<Preferred, Unusable> {
     let own = &resolved.algorithms;
     let ciphers = match &own.ciphers {
-        Some(names) => chosen(names, cipher::ALL_CIPHERS),
+        Some(names) => chosen("Ciphers", names, cipher::ALL_CIPHERS)?,
         None => ciphers(has_fast_aes()),
     };
-    let macs = own.macs.as_ref().map(|names| chosen(names, mac::ALL_MAC_ALGORITHMS));
+    let macs = own.macs.as_ref().map(|names| chosen("MACs", names, mac::ALL_MAC_ALGORITHMS));
     let kex = own.kex.as_ref().map(|names| {
-        let mut list = chosen(names, kex::ALL_KEX_ALGORITHMS);
+        let mut list = chosen("KexAlgorithms", names, kex::ALL_KEX_ALGORITHMS)?;
         // Markers and no algorithms: without them there is no strict key exchange, and the server
         // does not say which signatures it takes.
         list.extend([
             kex::EXTENSION_SUPPORT_AS_CLIENT,
             kex::EXTENSION_OPENSSH_STRICT_KEX_AS_CLIENT,
         ]);
-        list
+        Ok(list)
     });
     let name = HostName::of(resolved);
-    let keys = host_key_order(own.host_keys.as_deref(), &records.recorded_algorithms(&name));
-    let certificates = if records.has_authority(&name) { default_keys() } else { Vec::new() };
-    Preferred {
-        kex: kex.map_or(Preferred::DEFAULT.kex, Cow::Owned),
+    let own_keys = own.host_keys.as_deref();
+    let keys = host_key_order(own_keys, &records.recorded_algorithms(&name));
+    let certificates = match records.has_authority(&name) {
+        true => host_certificates(own_keys),
+        false => Vec::new(),
+    };
+    if let (true, true, Some(names)) = (keys.is_empty(), certificates.is_empty(), own_keys) {
+        let usable: Vec<String> = default_keys().iter().map(ToString::to_string).collect();
+        let usable = usable.join(",");
+        return Err(Unusable { keyword: "HostKeyAlgorithms", list: names.join(","), usable });
+    }
+    Ok(Preferred {
+        kex: kex.transpose()?.map_or(Preferred::DEFAULT.kex, Cow::Owned),
         key: Cow::Owned(keys),
         host_key_certificates: Cow::Owned(certificates),
         cipher: Cow::Owned(ciphers),
-        mac: macs.map_or(Preferred::DEFAULT.mac, Cow::Owned),
+        mac: macs.transpose()?.map_or(Preferred::DEFAULT.mac, Cow::Owned),
         compression: Preferred::DEFAULT.compression,
-    }
+    })
+}
+
+/// What russh counts among its algorithms and is none: to go without encryption, without integrity
+/// or without keys.
+const NO_PROTECTION: [&str; 2] = ["none", "clear"];
+
+fn protects<N: AsRef<str>>(algorithm: &N) -> bool {
+    !NO_PROTECTION.contains(&algorithm.as_ref())
 }
 
 /// The algorithms of a user's list that exist here, in its order.
-fn chosen<N: AsRef<str> + Copy>(names: &[String], all: &[&N]) -> Vec<N> {
-    let find = |name: &String| all.iter().find(|known| known.as_ref() == name).map(|known| **known);
-    names.iter().filter_map(find).collect()
+fn chosen<N: AsRef<str> + Copy>(
+    keyword: &'static str,
+    names: &[String],
+    all: &[&N],
+) -> Result<Vec<N>, Unusable> {
+    let usable: Vec<N> = all.iter().map(|known| **known).filter(protects).collect();
+    let find = |name: &String| usable.iter().find(|known| known.as_ref() == name).copied();
+    let found: Vec<N> = names.iter().filter_map(find).collect();
+    if found.is_empty() {
+        let usable: Vec<&str> = usable.iter().map(|known| known.as_ref()).collect();
+        return Err(Unusable { keyword, list: names.join(","), usable: usable.join(",") });
+    }
+    Ok(found)
 }
 
 /// AES-GCM is several times faster than ChaCha20 where the processor knows AES, and slower where
@@ -118,6 +165,15 @@ fn default_keys() -> Vec<Algorithm> {
     ]
 }
 
+/// The certificates that count for a host: of the kinds of keys that can be checked, those that a
+/// list of the user's names.
+fn host_certificates(own: Option<&[String]>) -> Vec<Algorithm> {
+    let Some(names) = own else { return default_keys() };
+    let find =
+        |name: &String| default_keys().into_iter().find(|key| key.to_certificate_type() == *name);
+    names.iter().filter_map(find).collect()
+}
+
 /// Kinds of keys that are recorded for the host go first, or a server with several would show one
 /// that can't be checked. A list of the user's is taken as it is.
 fn host_key_order(own: Option<&[String]>, recorded: &[Algorithm]) -> Vec<Algorithm> {
@@ -157,7 +213,25 @@ mod tests {
     #[test]
     fn a_users_list_keeps_its_order_and_loses_what_is_unknown() {
         let names = ["aes256-ctr", "nonsense", "aes128-gcm@openssh.com"].map(str::to_owned);
-        let list = chosen(&names, cipher::ALL_CIPHERS);
-        assert_eq!(list, [cipher::AES_256_CTR, cipher::AES_128_GCM]);
+        let list = chosen("Ciphers", &names, cipher::ALL_CIPHERS);
+        assert_eq!(list, Ok(vec![cipher::AES_256_CTR, cipher::AES_128_GCM]));
+    }
+
+    #[test]
+    fn nothing_goes_without_protection() {
+        for name in NO_PROTECTION.map(str::to_owned) {
+            let names = [name];
+            assert!(chosen("Ciphers", &names, cipher::ALL_CIPHERS).is_err());
+            assert!(chosen("MACs", &names, mac::ALL_MAC_ALGORITHMS).is_err());
+            let unusable = chosen("KexAlgorithms", &names, kex::ALL_KEX_ALGORITHMS).unwrap_err();
+            assert!(!unusable.usable.split(',').any(|name| name == names[0]), "{unusable:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_says_which_certificates_count() {
+        assert_eq!(host_certificates(None), default_keys());
+        let own = ["ssh-ed25519", "rsa-sha2-512-cert-v01@openssh.com"].map(str::to_owned);
+        assert_eq!(host_certificates(Some(&own)), [Algorithm::Rsa { hash: Some(HashAlg::Sha512) }]);
     }
 }

@@ -3,18 +3,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
-use russh::keys::{PublicKey, PublicKeyOrCertificate};
-use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect};
+use russh::keys::PublicKeyOrCertificate;
+use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, Names};
 use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::auth::printable;
 use crate::caller::Caller;
-use crate::known_hosts::{HostKeyError, KnownHosts, decide};
 use crate::ssh_config::Resolved;
 use crate::stream::one_line;
 
 use super::error::describe;
+use super::proof::{Exchange, ProofError};
 
 /// Ends a connection from within.
 #[derive(Debug, Error)]
@@ -22,7 +22,7 @@ pub(super) enum ClientError {
     #[error(transparent)]
     Protocol(#[from] russh::Error),
     #[error(transparent)]
-    HostKey(#[from] HostKeyError),
+    Proof(#[from] ProofError),
 }
 
 /// Whoever caused a connection, as long as it is being made. A connection lives longer than that:
@@ -62,16 +62,12 @@ impl LastRefusal {
     }
 }
 
-/// Checks the host's key, passes banners on, and notes how the connection ended. Channels that the
+/// Notes the host's key, passes banners on, and notes how the connection ended. Channels that the
 /// server wants to open are refused, all of them: nothing was forwarded.
 pub(super) struct Client {
     pub(super) resolved: Arc<Resolved>,
-    pub(super) records: KnownHosts,
     pub(super) opener: Opener,
-    /// The address that is connected to, where one is known.
-    pub(super) address: Option<String>,
-    /// The key that was accepted: it must not change when keys are exchanged again.
-    pub(super) accepted: Option<PublicKey>,
+    pub(super) exchange: Exchange,
     pub(super) ended: watch::Sender<Option<String>>,
     pub(super) refusal: LastRefusal,
 }
@@ -79,22 +75,23 @@ pub(super) struct Client {
 impl Handler for Client {
     type Error = ClientError;
 
+    /// Nothing is decided here: the library tells no signature. Whoever connects decides before it
+    /// logs in, and until then the library takes nothing but extensions from the server.
     async fn check_server_key(
         &mut self,
         shown: &PublicKeyOrCertificate,
     ) -> Result<bool, ClientError> {
-        let key = shown.public_key();
-        if let Some(accepted) = &self.accepted {
-            return Ok(accepted.key_data() == key.key_data());
-        }
-        let address = self.address.clone().filter(|address| *address != self.resolved.hostname);
-        // A login comes after this key, so there is a caller.
-        let Some(caller) = self.opener.get() else { return Ok(false) };
-        decide(&self.records, &self.resolved, shown, address, &caller).await?;
-        self.accepted = Some(key);
-        // They may be large, and are not needed any more.
-        self.records = KnownHosts::default();
+        self.exchange.set_key(shown);
         Ok(true)
+    }
+
+    async fn kex_done(
+        &mut self,
+        _: Option<&[u8]>,
+        names: &Names,
+        _: &mut Session,
+    ) -> Result<(), ClientError> {
+        Ok(self.exchange.finished(&names.key)?)
     }
 
     async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), ClientError> {

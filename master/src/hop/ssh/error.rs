@@ -96,6 +96,21 @@ pub enum ConnectError {
         /// What went wrong.
         message: String,
     },
+    /// Nothing is left of a list of algorithms that the user has set.
+    #[error(
+        "cannot connect to {host}: {keyword} is set to '{list}', of which nothing can be used here; \
+         {keyword} may name: {usable}"
+    )]
+    NoAlgorithm {
+        /// The host and port.
+        host: String,
+        /// The keyword of `ssh_config`.
+        keyword: &'static str,
+        /// What it is set to.
+        list: String,
+        /// What it could be.
+        usable: String,
+    },
     /// The host is not who it should be, or nobody could say so.
     #[error(transparent)]
     HostKey(#[from] Box<HostKeyError>),

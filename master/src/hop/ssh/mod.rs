@@ -5,6 +5,7 @@ mod algorithms;
 mod channel;
 mod client;
 mod error;
+mod proof;
 mod proxy_command;
 mod socket;
 mod stream;
@@ -25,12 +26,13 @@ use tokio::sync::watch;
 
 use crate::auth::{Patience, authenticate};
 use crate::caller::Caller;
-use crate::known_hosts::{HostKeyError, KnownHosts};
+use crate::known_hosts::{HostKeyError, KnownHosts, decide};
 use crate::ssh_config::Resolved;
 use crate::stream::ByteStream;
 
 use client::{Client, ClientError, LastRefusal, Opener};
 use error::{describe, refused_channel};
+use proof::Exchange;
 use proxy_command::ProxyCommand;
 use stream::StreamIo;
 use transport::{Breaker, CONNECT_TIMEOUT, Duplex, Greeted, Greeting};
@@ -109,7 +111,7 @@ impl SshConnection {
     /// Connects, checks the host's key, and logs in. Questions go to the caller.
     ///
     /// `ConnectTimeout` (30 seconds where it is not set) is for each of: an address to answer, and
-    /// keys to be exchanged. Time in which a person is asked does not count.
+    /// keys to be exchanged. A person is asked after that, and may take as long as it takes.
     ///
     /// # Errors
     /// [`ConnectError`]. Nothing is tried again. Cancel safe: nothing is left behind.
@@ -121,20 +123,19 @@ impl SshConnection {
         let limit = resolved.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
         let unreadable = |(file, error)| Box::new(HostKeyError::Unreadable { file, error });
         let records = KnownHosts::read(resolved).await.map_err(unreadable)?;
-        let config = Arc::new(algorithms::config(resolved, &records));
+        let config = Arc::new(algorithms::config(resolved, &records)?);
         let patience = Patience::new(limit);
-        let opener = Opener::new(patience.caller(caller));
+        let opener = Opener::new(caller.clone());
         let opened = open(resolved, via, caller, &opener, limit).await?;
         let Opened { stream, addresses, mut way } = opened;
 
         let (ended_sender, ended) = watch::channel(None);
         let refusal = LastRefusal::default();
+        let exchange = Exchange::default();
         let client = Client {
             resolved: Arc::new(resolved.clone()),
-            records,
             opener: opener.clone(),
-            address: addresses.map(|addresses| addresses.peer.ip().to_string()),
-            accepted: None,
+            exchange: exchange.clone(),
             ended: ended_sender,
             refusal: refusal.clone(),
         };
@@ -152,6 +153,15 @@ impl SshConnection {
                 return Err(ConnectError::TimedOut { host: place(resolved), what, limit });
             }
         };
+        let signature = handle.agent_session_binding().map(|binding| binding.signature());
+        let shown = exchange.proved(signature.unwrap_or_default());
+        let shown = shown.map_err(|error| ConnectError::KeyExchange {
+            host: place(resolved),
+            message: error.to_string(),
+        })?;
+        let address = addresses.map(|addresses| addresses.peer.ip().to_string());
+        let address = address.filter(|address| *address != resolved.hostname);
+        decide(&records, resolved, &shown, address, caller).await.map_err(Box::new)?;
         let patience = Patience::new(LOGIN_TIMEOUT.max(limit));
         let reason = async || reason(ended.clone()).await;
         let login = authenticate(&mut handle, resolved, caller, patience, reason).await;
@@ -406,7 +416,9 @@ async fn refused(
 ) -> ConnectError {
     let host = place(resolved);
     let error = match error {
-        ClientError::HostKey(error) => return Box::new(error).into(),
+        ClientError::Proof(error) => {
+            return ConnectError::KeyExchange { host, message: error.to_string() };
+        }
         ClientError::Protocol(error) => error,
     };
     let greeted = greeting.server_id().is_some();
