@@ -1,0 +1,94 @@
+//! What a hostile server shows, and how it signs.
+
+use std::path::Path;
+
+use russh::keys::signature::Signer;
+use russh::keys::ssh_encoding::Encode;
+use russh::keys::ssh_key::private::KeypairData;
+use russh::keys::{Certificate, HashAlg, PrivateKey};
+
+use super::KEXINIT;
+use super::wire::Out;
+
+/// A host key, and how it is used in an exchange of keys.
+#[derive(Debug)]
+pub struct Signs {
+    /// The algorithm for host keys that is offered, the only one.
+    pub offers: &'static str,
+    /// The key or certificate that is shown, as it goes over the wire.
+    pub shown: Vec<u8>,
+    /// The key that signs.
+    pub key: PrivateKey,
+    /// With which hash, if it is an RSA key: `None` is SHA-1.
+    pub hash: Option<HashAlg>,
+}
+
+/// A server's behaviour.
+#[derive(Debug)]
+pub struct Face {
+    /// The host key of the first exchange.
+    pub signs: Signs,
+    /// The host key when keys are renewed, which is before the first command; `None` if they are
+    /// not.
+    pub renewed: Option<Signs>,
+    /// The cipher that is offered, the only one.
+    pub cipher: &'static str,
+    /// How many banners are sent during the login.
+    pub banners: usize,
+    /// A banner.
+    pub banner: String,
+}
+
+impl Signs {
+    /// With the private key of this file, which shows itself.
+    ///
+    /// # Panics
+    /// Where the file holds no key that can be read.
+    pub fn with_key(file: &Path, offers: &'static str, hash: Option<HashAlg>) -> Signs {
+        let key = russh::keys::load_secret_key(file, None).expect("a private key");
+        let shown = key.public_key().to_bytes().expect("a public key");
+        Signs { offers, shown, key, hash }
+    }
+
+    /// Shows a certificate of the key: a file as `ssh-keygen` writes it.
+    ///
+    /// # Panics
+    /// Where the file holds no certificate.
+    #[must_use]
+    pub fn showing(mut self, certificate: &Path) -> Signs {
+        let certificate = Certificate::read_file(certificate).expect("a certificate");
+        self.shown = certificate.to_bytes().expect("a certificate");
+        self
+    }
+
+    pub(super) fn sign(&self, hash: &[u8]) -> Vec<u8> {
+        let signature = match self.key.key_data() {
+            KeypairData::Rsa(pair) => (pair, self.hash).try_sign(hash),
+            pair => pair.try_sign(hash),
+        };
+        let mut encoded = Vec::new();
+        signature.expect("a signature").encode(&mut encoded).expect("a signature");
+        encoded
+    }
+}
+
+impl Face {
+    /// A server that does nothing wrong but what this key does.
+    pub fn new(signs: Signs) -> Face {
+        let (cipher, banner) = ("aes128-gcm@openssh.com", String::new());
+        Face { signs, renewed: None, cipher, banners: 0, banner }
+    }
+
+    /// The first message of an exchange of keys (RFC 4253 section 7.1).
+    pub(super) fn init(&self, signs: &Signs) -> Out {
+        let mut init = Out::message(KEXINIT);
+        init.0.extend([7; 16]);
+        let cipher = self.cipher;
+        for names in
+            ["curve25519-sha256", signs.offers, cipher, cipher, "hmac-sha2-256", "hmac-sha2-256"]
+        {
+            init = init.string(names);
+        }
+        init.string("none").string("none").string("").string("").byte(0).number(0)
+    }
+}
