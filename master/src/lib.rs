@@ -49,5 +49,7 @@ mod sys;
 pub mod text;
 pub mod tool;
 
+pub use sys::scrub::ScrubbingAllocator;
+
 /// The version of this program. Shims and clients of another one are refused.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -8,6 +8,9 @@ use std::process::ExitCode;
 use fakessh_shim::Program;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
+#[global_allocator]
+static ALLOCATOR: fakessh::ScrubbingAllocator = fakessh::ScrubbingAllocator;
+
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     if let Some(program) = args.first().and_then(|name| Program::named(name)) {

@@ -1,6 +1,8 @@
 //! The few calls that the compiler can't check.
 #![allow(unsafe_code)]
 
+pub(crate) mod scrub;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;

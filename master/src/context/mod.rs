@@ -29,6 +29,7 @@ use crate::link::{Keepalive, Link, LinkLost, PROBE_TIMEOUT, Raised, Session, dir
 use crate::ssh_config::{ConfigError, DestinationError, Resolved};
 use crate::start::{self, StartError, Upload};
 use crate::stream::ByteStream;
+use crate::sys::scrub::SecretAbout;
 
 pub use registry::{Branch, CloseError, Reached, Registry};
 pub use variables::SessionOptions;
@@ -176,6 +177,8 @@ impl Context {
         connection: SshConnection,
         known: Option<Arc<StartError>>,
     ) -> Result<Context, ContextError> {
+        // Packets of the login are freed when their buffers are used again.
+        let _secret = SecretAbout::new();
         let started = match known {
             Some(why) => Err(why),
             None => slave_at_host(&connection, keepalive(resolved)).await?.map_err(Arc::new),
@@ -196,6 +199,7 @@ impl Context {
         resolved: Option<&Resolved>,
         caller: &Caller,
     ) -> Result<Context, ContextError> {
+        let _secret = SecretAbout::new();
         let random = || {
             start::marker().map_err(|error| {
                 ContextError::Local(format!("the system gives no random numbers: {error}"))

@@ -30,6 +30,7 @@ mod routes_shared;
 mod routes_su;
 mod routes_sudo;
 mod routes_tools;
+mod secrets;
 mod sessions;
 mod sftp_server;
 mod signals;

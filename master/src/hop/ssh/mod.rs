@@ -29,6 +29,7 @@ use crate::caller::Caller;
 use crate::known_hosts::{HostKeyError, KnownHosts, decide};
 use crate::ssh_config::Resolved;
 use crate::stream::ByteStream;
+use crate::sys::scrub::SecretAbout;
 
 use client::{Client, ClientError, LastRefusal, Opener};
 use error::{describe, refused_channel};
@@ -120,6 +121,7 @@ impl SshConnection {
         via: Via<'_>,
         caller: &Caller,
     ) -> Result<SshConnection, ConnectError> {
+        let _secret = SecretAbout::new();
         let limit = resolved.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
         let unreadable = |(file, error)| Box::new(HostKeyError::Unreadable { file, error });
         let records = KnownHosts::read(resolved).await.map_err(unreadable)?;
