@@ -5,12 +5,14 @@
 //! frames, [`message`] what the control frames mean, and [`mux`] is the state machine that both
 //! ends drive: many **handles**, each with its own credit, control before bulk, fair turns.
 //! [`pace`] tells bulk from the rest. [`start`] is how a link begins behind whatever a login
-//! prints. [`invocation`] is one parsed `ssh` command line, and [`exit`] how a program ended.
+//! prints. [`invocation`] is one parsed `ssh` command line, and [`exit`] how a program ended. [`printable`]
+//! makes text from outside fit for a terminal.
 
 pub mod exit;
 pub mod invocation;
 pub mod message;
 pub mod mux;
 pub mod pace;
+pub mod printable;
 pub mod start;
 pub mod wire;
