@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use fakessh_protocol::message::{Question, Secret};
+use fakessh_protocol::message::{Notice, Question, Secret};
 
 /// Somebody who can be asked for passwords, passphrases and trust in a host key.
 #[async_trait]
@@ -27,8 +27,8 @@ pub trait Ask: Send + Sync {
     }
 
     /// Says something that needs no answer: a server's banner, a host key that was recorded.
-    /// Lines for standard error, without a leading `fakessh:`. Dropped where nobody listens.
-    async fn notice(&self, _text: String) {}
+    /// Displayed, it is lines for standard error. Dropped if nobody listens.
+    async fn notice(&self, _notice: Notice) {}
 }
 
 /// Asks nobody: every question is answered with "nobody there", as with `BatchMode yes`.
@@ -75,9 +75,9 @@ impl Ask for AskForNow {
         self.now().is_some_and(|ask| ask.may_answer())
     }
 
-    async fn notice(&self, text: String) {
+    async fn notice(&self, notice: Notice) {
         if let Some(ask) = self.now() {
-            ask.notice(text).await;
+            ask.notice(notice).await;
         }
     }
 }

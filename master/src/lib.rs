@@ -42,6 +42,7 @@ pub mod route;
 pub mod run;
 mod session;
 mod socket;
+mod speaker;
 pub mod ssh_config;
 mod start;
 pub mod stream;

@@ -7,6 +7,7 @@
 use bytes::{Buf, Bytes};
 use fakessh_protocol::message::{Hello, ToMaster};
 use fakessh_protocol::mux::{Event, Expecting, Mux};
+use fakessh_protocol::printable::one_line;
 use fakessh_protocol::start::{Found, Scanner, complaint, readiness};
 use fakessh_protocol::wire;
 use thiserror::Error;
@@ -14,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::auth::Patience;
 use crate::link::{Keepalive, Link};
-use crate::stream::{ByteStream, one_line};
+use crate::stream::ByteStream;
 
 /// The slave's program for each architecture, as `uname -m` names it.
 pub(crate) const SLAVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/slave"));

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use fakessh_protocol::printable;
 use tokio::sync::mpsc;
 
 /// Most chunks that wait between a link and the task that writes them out. Small, so that what
@@ -45,22 +46,19 @@ impl Diagnostics {
     /// What was kept, as one line that is fit to be shown.
     pub fn text(&self) -> String {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        one_line(&String::from_utf8_lossy(&kept))
+        printable::one_line(&String::from_utf8_lossy(&kept))
+    }
+
+    /// What was kept, with its lines apart.
+    pub(crate) fn lines(&self) -> String {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&kept).into_owned()
     }
 
     /// Forgets what was kept.
     pub fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
-}
-
-/// What somebody else said, fit for a message of one line: without control characters, which a
-/// terminal would obey, and no longer than what is kept of a helper's words.
-pub fn one_line(text: &str) -> String {
-    let text: String = text.chars().take(Diagnostics::LIMIT).collect();
-    let lines = text.lines().map(|line| line.replace('\t', " ").replace(char::is_control, ""));
-    let lines: Vec<String> = lines.map(|line| line.trim().to_owned()).collect();
-    lines.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" | ")
 }
 
 #[cfg(test)]
@@ -71,7 +69,7 @@ mod tests {
     fn what_a_target_says_is_one_line_that_no_terminal_obeys() {
         let diagnostics = Diagnostics::default();
         diagnostics.add(b"Welcome\r\n\n\x1b[2Jto \x07web1\t\xff\n");
-        assert_eq!(diagnostics.text(), "Welcome | [2Jto web1 \u{fffd}");
+        assert_eq!(diagnostics.text(), "Welcome | \u{fffd}[2Jto \u{fffd}web1 \u{fffd}");
         diagnostics.clear();
         assert_eq!(diagnostics.text(), "");
     }

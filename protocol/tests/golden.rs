@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::invocation::{ControlCommand, Destination, Invocation, Request};
 use fakessh_protocol::message::{
-    FromShim, Handoff, Hello, Helper, HelperTerminal, LinkSettings, ProgramKind, Question,
+    FromShim, Handoff, Hello, Helper, HelperTerminal, LinkSettings, Notice, ProgramKind, Question,
     QuestionKind, Refusal, RefusalReason, Secret, SessionHandles, Spawn, ToMaster, ToShim, ToSlave,
     Tool,
 };
@@ -136,13 +136,15 @@ fn from_a_slave_to_the_master() {
 
 #[test]
 fn from_the_master_to_a_shim() {
-    let kinds =
-        [QuestionKind::Secret, QuestionKind::Line, QuestionKind::Confirm, QuestionKind::HopSecret];
+    let kinds = [QuestionKind::Secret, QuestionKind::Line, QuestionKind::Confirm];
     for (number, kind) in (0..).zip(kinds) {
-        let question = Question { kind, text: "P:".into() };
-        golden(ToShim::Ask(question), &[&[0, number, 2], b"P:"]);
+        let question = Question { kind, text: "P:".into(), hop: None };
+        golden(ToShim::Ask(question), &[&[0, number, 2], b"P:", &[0]]);
     }
-    golden(ToShim::Notice("hm".into()), &[&[1, 2], b"hm"]);
+    let question = Question { hop: Some("a+su".into()), ..Question::secret("P:") };
+    golden(ToShim::Ask(question), &[&[0, 0, 2], b"P:", &[1, 4], b"a+su"]);
+    golden(ToShim::Notice(Notice::ours("hm")), &[&[1, 0, 2], b"hm"]);
+    golden(ToShim::Notice(Notice::from("h", "hm")), &[&[1, 1, 1], b"h", &[2], b"hm"]);
     golden(ToShim::Started, &[&[2]]);
     golden(ToShim::Exited(ExitStatus::Code(3)), &[&[3, 0, 3]]);
     golden(ToShim::Failed("lost".into()), &[&[4, 4], b"lost"]);

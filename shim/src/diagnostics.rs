@@ -1,9 +1,12 @@
-//! What we say to the person: lines that begin with `fakessh:`, on standard error or in the file
-//! of `-E`. Standard output belongs to the program.
+//! What we say to the person, on standard error or in the file of `-E`: lines that begin with
+//! `fakessh:`, and those that say whose words they are. Standard output belongs to the program.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
+
+use fakessh_protocol::message::Notice;
+use fakessh_protocol::printable;
 
 use crate::parse::{Level, Local};
 
@@ -31,21 +34,24 @@ impl Diagnostics {
     }
 
     /// Says something that does not end the session.
-    pub(crate) fn notice(&self, text: &str) {
+    pub(crate) fn notice(&self, notice: &Notice) {
         if self.level >= Level::Info {
-            self.write(text);
+            match &self.log_file {
+                Some(_) => self.write(&format!("{notice}\n")),
+                None => tell(notice),
+            }
         }
     }
 
     /// Says why there was no session. Said with `-q`, too: the status alone explains nothing.
     pub(crate) fn failed(&self, text: &str) {
-        self.write(text);
+        self.write(&printable::ours(text));
     }
 
     /// Says something that only `-v` asks for.
     pub(crate) fn debug(&self, text: &str) {
         if self.level >= Level::Debug {
-            self.write(text);
+            self.write(&printable::ours(text));
         }
     }
 
@@ -54,41 +60,32 @@ impl Diagnostics {
         self.level >= Level::Debug && self.log_file.is_none()
     }
 
-    fn write(&self, text: &str) {
-        match &self.log_file {
+    /// Writes lines in one piece, since others write to standard error as well.
+    fn write(&self, lines: &str) {
+        let written = match &self.log_file {
             Some(file) => {
                 let mut file: &File = file;
-                file.write_all(line(text).as_bytes()).unwrap_or(());
+                file.write_all(lines.as_bytes())
             }
-            None => say(text),
-        }
+            None => io::stderr().write_all(lines.as_bytes()),
+        };
+        // Nobody is left to be told of a failure.
+        written.unwrap_or(());
     }
 }
 
-/// Writes a line to standard error.
-pub(crate) fn say(text: &str) {
-    // Nobody is left to tell where this fails.
-    io::stderr().write_all(line(text).as_bytes()).unwrap_or(());
+/// Tells the person something on standard error.
+pub fn tell(notice: &Notice) {
+    let mut lines = format!("{notice}\n");
+    if notice.from.is_some()
+        && let Ok(size) = rustix::termios::tcgetwinsize(rustix::stdio::stderr())
+    {
+        lines = printable::folded(&lines, size.ws_col.into());
+    }
+    io::stderr().write_all(lines.as_bytes()).unwrap_or(());
 }
 
-/// The line as it is written: in one piece, since others write to standard error as well, and
-/// without what would move a terminal's cursor, since the text may quote a server.
-fn line(text: &str) -> String {
-    let mut line = String::from("fakessh: ");
-    for character in text.trim_end().chars() {
-        let harmless = !character.is_control() || matches!(character, '\n' | '\t');
-        line.push(if harmless { character } else { '?' });
-    }
-    line.push('\n');
-    line
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_moves_no_cursor() {
-        assert_eq!(line("a\x1b[2Jb\r\n"), "fakessh: a?[2Jb\n");
-    }
+/// Says something of ours on standard error. If nobody listens there, that is no reason to stop.
+pub fn say(text: &str) {
+    io::stderr().write_all(printable::ours(text).as_bytes()).unwrap_or(());
 }

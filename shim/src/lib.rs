@@ -14,7 +14,7 @@ use std::path::Path;
 use fakessh_protocol::exit::TRANSPORT_FAILURE;
 
 pub mod datagram;
-mod diagnostics;
+pub mod diagnostics;
 pub mod environment;
 pub mod find;
 pub mod parse;

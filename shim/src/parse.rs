@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
+use fakessh_protocol::printable;
 use thiserror::Error;
 
 mod command_line;
@@ -72,8 +73,7 @@ pub struct UsageError(String);
 impl UsageError {
     fn new(message: impl Into<String>) -> UsageError {
         // It quotes words that may hold anything, and is one line all the same.
-        let shown = |letter: char| if letter.is_control() { '?' } else { letter };
-        UsageError(message.into().chars().map(shown).collect())
+        UsageError(printable::word(&message.into(), printable::MAX_LINE))
     }
 }
 

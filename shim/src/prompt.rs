@@ -1,24 +1,28 @@
 //! Asking the person: on the terminal, or with the program of `SSH_ASKPASS`, by the rules of
 //! `ssh(1)`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use fakessh_protocol::message::{Question, QuestionKind, Secret};
+use fakessh_protocol::printable;
 
 use crate::sys::EchoOff;
 
 /// Most bytes of an answer: the longest line that a terminal gives.
 const MAX_ANSWER: usize = 4096;
+
+/// Most characters of a question: what a server or a helper may say, and our own words.
+const MAX_QUESTION: usize = 2 * printable::MAX_LINES * printable::MAX_LINE;
 
 /// The program that asks where `SSH_ASKPASS` does not name one.
 const DEFAULT_ASKPASS: &str = "/usr/bin/ssh-askpass";
@@ -26,13 +30,38 @@ const DEFAULT_ASKPASS: &str = "/usr/bin/ssh-askpass";
 /// An environment as an invocation carries it: names and values.
 pub type Environment = [(Vec<u8>, Vec<u8>)];
 
-/// The password that answers hops, and the questions that it has answered.
-static HOPS: Mutex<Option<(Secret, HashSet<String>)>> = Mutex::new(None);
+/// Passwords that answer hops.
+#[derive(Default)]
+struct HopPasswords {
+    /// For the hops of these names.
+    named: HashMap<String, Secret>,
+    /// For every other hop.
+    every: Option<Secret>,
+    /// Hops that were answered. One that asks again has refused the password, and a second try
+    /// locks accounts.
+    answered: HashSet<String>,
+}
 
-/// Lets this password answer what the helpers of hops ask from here on, each of them once: one
-/// that was no good is not tried again, since that locks accounts.
-pub fn answer_hops_with(password: Secret) {
-    *HOPS.lock().unwrap_or_else(PoisonError::into_inner) = Some((password, HashSet::new()));
+static HOPS: LazyLock<Mutex<HopPasswords>> = LazyLock::new(Mutex::default);
+
+/// Lets this password answer from here on what a hop asks, once: the hop of this name, or every
+/// hop for which there is no other.
+///
+/// It is the master that says which hop asks. What the hop says does not matter.
+pub fn answer_hop_with(hop: Option<String>, password: Secret) {
+    let mut passwords = HOPS.lock().unwrap_or_else(PoisonError::into_inner);
+    match hop {
+        Some(hop) => drop(passwords.named.insert(hop, password)),
+        None => passwords.every = Some(password),
+    }
+}
+
+impl HopPasswords {
+    /// The answer to what this hop asks; `None` if a person is to be asked.
+    fn answer(&mut self, hop: &str) -> Option<Option<Secret>> {
+        let password = self.named.get(hop).or(self.every.as_ref())?;
+        Some(self.answered.insert(hop.to_owned()).then(|| password.clone()))
+    }
 }
 
 /// The first line of what a reader gives, without its end.
@@ -65,11 +94,11 @@ pub fn read_password(mut reader: impl Read, most: usize) -> io::Result<Secret> {
 /// While a secret is typed the terminal does not echo; its modes are put back on every way out,
 /// a signal and a stop included. Blocks the calling thread.
 pub fn ask(question: &Question, environment: &Environment) -> Option<Secret> {
-    if question.kind == QuestionKind::HopSecret
-        && let Some((password, answered)) =
-            HOPS.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
-    {
-        return answered.insert(question.text.clone()).then(|| password.clone());
+    if let Some(hop) = &question.hop {
+        let answer = HOPS.lock().unwrap_or_else(PoisonError::into_inner).answer(hop);
+        if let Some(answer) = answer {
+            return answer;
+        }
     }
     let terminal = || {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -120,7 +149,7 @@ fn askpass(question: &Question, environment: &Environment) -> Option<Secret> {
         return None;
     }
     let mut command = Command::new(OsStr::from_bytes(program));
-    command.arg(&question.text).env_clear();
+    command.arg(shown(question)).env_clear();
     for (name, value) in environment {
         command.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
     }
@@ -137,15 +166,17 @@ fn askpass(question: &Question, environment: &Environment) -> Option<Secret> {
     first_line(&answer)
 }
 
+/// A question as it is shown. The master has filtered what it quotes; this is the last place.
+fn shown(question: &Question) -> String {
+    printable::lines(&question.text, MAX_QUESTION)
+}
+
 fn on_terminal(question: &Question, terminal: &OwnedFd) -> Option<Secret> {
-    // The text may quote a server: it moves no cursor.
-    let harmless = |c: char| if c.is_control() && c != '\n' && c != '\t' { '?' } else { c };
-    let text: String = question.text.chars().map(harmless).collect();
+    let columns = rustix::termios::tcgetwinsize(terminal).map_or(0, |size| size.ws_col.into());
+    let text = printable::folded(&shown(question), columns);
     let echo_off = match question.kind {
         // No echo, or no question: a password is never shown.
-        QuestionKind::Secret | QuestionKind::HopSecret => {
-            Some(EchoOff::new(terminal.as_fd(), &text).ok()?)
-        }
+        QuestionKind::Secret => Some(EchoOff::new(terminal.as_fd(), &text).ok()?),
         QuestionKind::Line | QuestionKind::Confirm => None,
     };
     show(terminal, &text)?;

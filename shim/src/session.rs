@@ -14,7 +14,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout}
 
 use fakessh_protocol::exit::TRANSPORT_FAILURE;
 use fakessh_protocol::invocation::Request;
-use fakessh_protocol::message::{FromShim, Handoff, ToShim};
+use fakessh_protocol::message::{FromShim, Handoff, Notice, ToShim};
 
 use crate::datagram;
 use crate::diagnostics::{Diagnostics, say};
@@ -62,7 +62,7 @@ pub fn run(command_line: CommandLine, socket: OwnedFd) -> u8 {
         }
     };
     for notice in &command_line.local.notices {
-        diagnostics.notice(notice);
+        diagnostics.notice(&Notice::ours(notice));
     }
     match hand_over(command_line, socket) {
         Ok(session) => session.wait(&diagnostics),
@@ -163,7 +163,7 @@ impl Session {
                     let answer = prompt::ask(&question, &current_environment());
                     answered(self.near.as_fd(), answer);
                 }
-                ToShim::Notice(text) => diagnostics.notice(&text),
+                ToShim::Notice(notice) => diagnostics.notice(&notice),
                 ToShim::Started => {
                     if let Err(error) = self.started(diagnostics) {
                         diagnostics.failed(&format!("cannot go to the background: {error}"));

@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::invocation::Request;
-use fakessh_protocol::message::{FromShim, Question, QuestionKind, ToShim};
+use fakessh_protocol::message::{FromShim, Notice, Question, ToShim};
 use fakessh_shim::session::VERSION;
 use lab::{Lab, Session, kill, stderr_of, to_end};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -65,7 +65,7 @@ fn input_that_the_program_closed_breaks_the_writers_pipe() {
     let mut child = lab.ssh(&["h", "x"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut session = lab.accept();
     // After the handoff the shim lets go of its own copy, on which it can be asked to report.
-    session.tell(&ToShim::Ask(Question { kind: QuestionKind::Line, text: "?".into() }));
+    session.tell(&ToShim::Ask(Question::secret("?")));
     assert_eq!(session.hear(), Some(FromShim::Answer(None)));
     session.stdin = None;
     let mut writer = child.stdin.take().unwrap();
@@ -83,7 +83,7 @@ fn a_refusal_is_one_line_and_255_even_with_q() {
     for quiet in [&["h", "x"][..], &["-q", "h", "x"]] {
         let child = lab.ssh(quiet).spawn().unwrap();
         let session = lab.accept();
-        session.tell(&ToShim::Notice("by the way".into()));
+        session.tell(&ToShim::Notice(Notice::ours("by the way")));
         session.tell(&ToShim::Failed("no such host".into()));
         drop(session);
         let output = child.wait_with_output().unwrap();
@@ -236,7 +236,7 @@ fn f_goes_to_the_background_once_the_session_runs() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     // What is in the background still speaks to the master.
-    session.tell(&ToShim::Ask(Question { kind: QuestionKind::Line, text: "?".into() }));
+    session.tell(&ToShim::Ask(Question::secret("?")));
     assert_eq!(session.hear(), Some(FromShim::Answer(None)));
     session.tell(&ToShim::Exited(ExitStatus::Code(9)));
     session.ended();
@@ -264,7 +264,7 @@ fn questions_go_to_the_askpass_of_the_command() {
     command.env("SSH_ASKPASS", askpass).env("SSH_ASKPASS_REQUIRE", "force");
     let child = command.spawn().unwrap();
     let session = lab.accept();
-    session.tell(&ToShim::Ask(Question { kind: QuestionKind::Secret, text: "p:".into() }));
+    session.tell(&ToShim::Ask(Question::secret("p:")));
     let Some(FromShim::Answer(Some(answer))) = session.hear() else { panic!() };
     assert_eq!(answer.0, "p:secret");
     session.exit(0);
@@ -292,7 +292,7 @@ fn ignored_signals_stay_ignored() {
     let session = lab.accept();
     kill(&child, Signal::INT);
     kill(&child, Signal::HUP);
-    session.tell(&ToShim::Ask(Question { kind: QuestionKind::Line, text: "?".into() }));
+    session.tell(&ToShim::Ask(Question::secret("?")));
     assert_eq!(session.hear(), Some(FromShim::Answer(None)));
     session.exit(6);
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(6));

@@ -74,7 +74,7 @@ impl Terminal {
 }
 
 fn ask(session: &Session, kind: QuestionKind, text: &str) {
-    session.tell(&ToShim::Ask(Question { kind, text: text.into() }));
+    session.tell(&ToShim::Ask(Question { kind, text: text.into(), hop: None }));
 }
 
 fn answer(session: &Session) -> Option<String> {

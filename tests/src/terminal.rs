@@ -74,6 +74,19 @@ impl Terminal {
         found.unwrap_or_else(|| panic!("no {needle:?} on the terminal:\n{}", self.text()))
     }
 
+    /// Waits until this text is on the screen so many times.
+    ///
+    /// # Panics
+    /// After a minute.
+    #[track_caller]
+    pub fn wait_for_times(&self, needle: &str, times: usize) {
+        let found = self.screen.wait(GUARD, |bytes, _| {
+            let text = String::from_utf8_lossy(bytes);
+            (text.matches(needle).count() >= times).then_some(())
+        });
+        found.unwrap_or_else(|| panic!("not {times} times {needle:?}:\n{}", self.text()));
+    }
+
     /// All that was written to the screen so far.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.screen.bytes()).into_owned()

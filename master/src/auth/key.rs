@@ -1,6 +1,6 @@
 //! Trying keys: offer the public one, and sign only what the server accepts.
 
-use fakessh_protocol::message::{Question, QuestionKind};
+use fakessh_protocol::message::Question;
 use russh::client::{AuthResult, Handler};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::signature::Signer as _;
@@ -229,7 +229,7 @@ async fn decrypt(file: &KeyFile, caller: &Caller) -> Result<PrivateKey, SignErro
     let name = shown(&file.path, caller);
     let mut text = format!("Enter passphrase for key '{name}': ");
     for _ in 0..PASSPHRASE_TRIES {
-        let question = Question { kind: QuestionKind::Secret, text };
+        let question = Question::secret(text);
         let passphrase = caller.ask.ask(question).await.ok_or(SignError::NoPassphrase)?;
         if passphrase.0.is_empty() {
             return Err(SignError::NoPassphrase);

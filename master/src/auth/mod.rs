@@ -8,7 +8,6 @@ mod patience;
 mod question;
 
 pub(crate) use patience::Patience;
-pub(crate) use question::printable;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use russh::{MethodKind, MethodSet};
 use thiserror::Error;
 
 use crate::caller::Caller;
+use crate::speaker::Speaker;
 use crate::ssh_config::Resolved;
 
 /// Most times that a server may say "and now another method". It bounds what a hostile one can
@@ -96,6 +96,8 @@ struct Login<'a, H: Handler> {
     handle: &'a mut Handle<H>,
     resolved: &'a Resolved,
     caller: Caller,
+    /// The server, which may have something to say.
+    speaker: &'a Speaker,
     patience: Arc<Patience>,
     /// What the server would accept, as it said last.
     allowed: MethodSet,
@@ -103,6 +105,8 @@ struct Login<'a, H: Handler> {
     tried: Vec<String>,
     /// Whether something was not answered.
     unanswered: bool,
+    /// What the server has asked, rounds without a question included.
+    asked: usize,
     /// Keys that were offered to the server.
     offered: usize,
     /// Keys that are still to be tried; `None` before the first look.
@@ -110,7 +114,7 @@ struct Login<'a, H: Handler> {
     agent: Option<agent::Agent>,
 }
 
-/// Logs in.
+/// Logs in. What the server says beside that is told to the person as the speaker's.
 ///
 /// `reason` says what became of the connection where it is lost.
 ///
@@ -120,7 +124,7 @@ struct Login<'a, H: Handler> {
 pub(crate) async fn authenticate<H: Handler>(
     handle: &mut Handle<H>,
     resolved: &Resolved,
-    caller: &Caller,
+    (caller, speaker): (&Caller, &Speaker),
     patience: Arc<Patience>,
     reason: impl AsyncFnOnce() -> String,
 ) -> Result<(), AuthError> {
@@ -128,10 +132,12 @@ pub(crate) async fn authenticate<H: Handler>(
         handle,
         resolved,
         caller: patience.caller(caller),
+        speaker,
         patience,
         allowed: MethodSet::empty(),
         tried: Vec::new(),
         unanswered: false,
+        asked: 0,
         offered: 0,
         keys: None,
         agent: None,

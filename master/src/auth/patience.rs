@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fakessh_protocol::message::{Question, Secret};
+use fakessh_protocol::message::{Notice, Question, Secret};
 
 use crate::caller::{Ask, Caller};
 
@@ -75,8 +75,8 @@ impl Ask for PatientAsk {
         self.inner.may_answer()
     }
 
-    async fn notice(&self, text: String) {
-        self.inner.notice(text).await;
+    async fn notice(&self, notice: Notice) {
+        self.inner.notice(notice).await;
     }
 }
 
@@ -104,7 +104,7 @@ mod tests {
 
     async fn ask(patience: &Arc<Patience>) -> Option<Secret> {
         let caller = Caller { environment: Vec::new(), directory: "/".into(), ask: Arc::new(Slow) };
-        let question = Question { kind: QuestionKind::Confirm, text: "well?".into() };
+        let question = Question { kind: QuestionKind::Confirm, text: "well?".into(), hop: None };
         patience.caller(&caller).ask.ask(question).await
     }
 

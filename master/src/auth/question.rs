@@ -1,15 +1,15 @@
 //! What only a person can answer: a password, or whatever the server asks.
 
-use fakessh_protocol::message::{Question, QuestionKind, Secret};
+use fakessh_protocol::message::{Notice, Question, QuestionKind, Secret};
+use fakessh_protocol::printable;
 use russh::client::{AuthResult, Handler, KeyboardInteractiveAuthResponse, Prompt};
 
 use super::{Login, Step, Stop};
 
-/// Most rounds of questions in one try. It bounds what a hostile server can make a person type.
-const MAX_ROUNDS: usize = 16;
-
-/// Most bytes of a server's text that are shown.
-const MAX_TEXT: usize = 4096;
+/// Most questions of one login, rounds without a question included. A password, a code and a
+/// password to be changed (three questions), each three times, are fewer. It bounds what a hostile
+/// server can make a person type, and what it can have a program answer at line rate.
+const MAX_ASKED: usize = 24;
 
 impl<H: Handler> Login<'_, H> {
     /// Asks for a password, as often as the user allows.
@@ -17,7 +17,11 @@ impl<H: Handler> Login<'_, H> {
         let (user, host) = self.names();
         let text = format!("{user}@{host}'s password: ");
         for attempt in 1..=self.resolved.number_of_password_prompts {
-            let question = Question { kind: QuestionKind::Secret, text: text.clone() };
+            if !self.may_be_asked(1) {
+                self.note("password (asked too often)");
+                return Ok(Step::Exhausted);
+            }
+            let question = Question::secret(&*text);
             let Some(password) = self.caller.ask.ask(question).await else {
                 self.unanswered = true;
                 self.note("password (nobody to ask)");
@@ -42,7 +46,8 @@ impl<H: Handler> Login<'_, H> {
                 break;
             }
             if attempt < self.resolved.number_of_password_prompts {
-                self.caller.ask.notice("Permission denied, please try again.".to_owned()).await;
+                let again = Notice::ours("Permission denied, please try again.");
+                self.caller.ask.notice(again).await;
             }
         }
         Ok(Step::Exhausted)
@@ -56,7 +61,7 @@ impl<H: Handler> Login<'_, H> {
             let patience = self.patience.clone();
             let start = self.handle.authenticate_keyboard_interactive_start(user, None);
             let mut answer = patience.wait(start).await;
-            for round in 0.. {
+            loop {
                 let (name, instructions, prompts) = match answer {
                     None => return Err(Stop::TimedOut),
                     Some(Err(_)) => return Err(Stop::Lost),
@@ -78,8 +83,8 @@ impl<H: Handler> Login<'_, H> {
                         prompts,
                     })) => (name, instructions, prompts),
                 };
-                if round >= MAX_ROUNDS {
-                    self.note("keyboard-interactive (too many questions)");
+                if !self.may_be_asked(prompts.len().max(1)) {
+                    self.note("keyboard-interactive (asked too often)");
                     return Ok(Step::Exhausted);
                 }
                 let answers = self.answers(&name, &instructions, prompts, &mut unanswered).await;
@@ -109,29 +114,26 @@ impl<H: Handler> Login<'_, H> {
         unanswered: &mut bool,
     ) -> Vec<Secret> {
         let (user, host) = self.names();
-        let mut heading = String::new();
-        for line in [name, instructions] {
-            if !line.trim().is_empty() {
-                heading += &format!("{}\n", printable(line.trim_end()));
-            }
-        }
-        if prompts.is_empty() && !heading.is_empty() {
-            self.caller.ask.notice(heading.clone()).await;
-        }
+        self.speaker.say(&format!("{name}\n{instructions}"), &*self.caller.ask).await;
         let mut answers = Vec::with_capacity(prompts.len());
         for prompt in prompts {
             let kind = if prompt.echo { QuestionKind::Line } else { QuestionKind::Secret };
             // As ssh does, so that a server can't pass its question off as somebody else's.
-            let text = format!("{heading}({user}@{host}) {}", printable(&prompt.prompt));
-            heading.clear();
+            let text = asked(&format!("({user}@{host}) "), &prompt.prompt);
             let answer = match *unanswered {
                 true => None,
-                false => self.caller.ask.ask(Question { kind, text }).await,
+                false => self.caller.ask.ask(Question { kind, text, hop: None }).await,
             };
             *unanswered |= answer.is_none();
             answers.push(answer.unwrap_or(Secret(String::new())));
         }
         answers
+    }
+
+    /// Counts so many questions more; `false` if they are too many in all.
+    fn may_be_asked(&mut self, questions: usize) -> bool {
+        self.asked = self.asked.saturating_add(questions);
+        self.asked <= MAX_ASKED
     }
 
     /// One note for all tries of a method.
@@ -144,10 +146,14 @@ impl<H: Handler> Login<'_, H> {
     }
 }
 
-/// A server's text without anything that a terminal would act on.
-pub(crate) fn printable(text: &str) -> String {
-    let kept = text.chars().filter(|char| !char.is_control() || matches!(char, '\n' | '\t'));
-    kept.take(MAX_TEXT).collect()
+/// A server's question behind this prefix, which says whose it is. What ends in a blank, or in
+/// nothing, ends so that the answer stands apart.
+fn asked(prefix: &str, words: &str) -> String {
+    let words = printable::said(prefix, words);
+    match words.is_empty() {
+        true => printable::word(prefix, printable::MAX_LINE),
+        false => words + " ",
+    }
 }
 
 #[cfg(test)]
@@ -155,8 +161,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_act_on_is_taken_out() {
-        assert_eq!(printable("a\x1b[2J\r\nb\tc\u{9b}"), "a[2J\nb\tc");
-        assert_eq!(printable(&"x".repeat(10_000)).len(), MAX_TEXT);
+    fn each_line_of_a_servers_question_says_whose_it_is() {
+        assert_eq!(asked("(a@h) ", "Code: "), "(a@h) Code: ");
+        assert_eq!(asked("(a@h) ", ""), "(a@h) ");
+        let forged = "x\r\nfakessh: root's password on \u{202e}bastion: ";
+        let shown = "(a@h) x\n(a@h) fakessh: root's password on \u{fffd}bastion: ";
+        assert_eq!(asked("(a@h) ", forged), shown);
     }
 }

@@ -7,23 +7,23 @@ use fakessh::route::Names;
 
 use super::FAILURE;
 use super::destination::ConnectionOptions;
-use super::password::PasswordFile;
+use super::password::PasswordFiles;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
     options: ConnectionOptions,
     #[command(flatten)]
-    password: PasswordFile,
+    password: PasswordFiles,
     /// Hosts, aliases of ssh_config, or routes: web1, bastion+web1+sudo
     #[arg(required = true, value_name = "DEST")]
     destinations: Vec<String>,
 }
 
 pub(super) fn connect(arguments: Arguments) -> anyhow::Result<u8> {
-    arguments.password.read()?;
     let directory = Directory::of_user()?;
     let names = Names::of_user()?;
+    arguments.password.read(|text| arguments.options.route(text, &names))?;
     let mut status = 0;
     for destination in &arguments.destinations {
         let route = arguments.options.route(destination, &names)?;

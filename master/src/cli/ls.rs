@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::{Listing, Request};
 use fakessh::directory::Directory;
+use fakessh_protocol::printable::{self, MAX_QUOTE};
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
@@ -22,8 +23,7 @@ pub(super) fn ls(arguments: &Arguments) -> anyhow::Result<u8> {
     };
     let mut stdout = io::stdout().lock();
     if arguments.json {
-        serde_json::to_writer_pretty(&mut stdout, &listings)?;
-        writeln!(stdout)?;
+        writeln!(stdout, "{}", escaped(&serde_json::to_string_pretty(&listings)?))?;
         return Ok(0);
     }
     if listings.is_empty() {
@@ -44,7 +44,10 @@ pub(super) fn ls(arguments: &Arguments) -> anyhow::Result<u8> {
             listing.served.to_string(),
         ]
     }));
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    // The last place before the terminal, whatever the master has filtered.
+    let rows: Vec<_> = rows.iter().map(|row| row.each_ref().map(|cell| shown(cell))).collect();
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     for row in &rows {
         let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
@@ -53,10 +56,32 @@ pub(super) fn ls(arguments: &Arguments) -> anyhow::Result<u8> {
     for listing in listings.iter() {
         if let Some(why) = &listing.direct {
             let name = &listing.name;
-            writeln!(stdout, "{name}: each session has an SSH channel of its own: {why}")?;
+            let line = format!("{name}: each session has an SSH channel of its own: {why}");
+            writeln!(stdout, "{}", shown(&line))?;
         }
     }
     Ok(0)
+}
+
+/// A cell, or a line, as it is printed.
+fn shown(text: &str) -> String {
+    printable::word(text, MAX_QUOTE)
+}
+
+/// JSON that means the same and holds nothing that a terminal obeys.
+fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        // Line feeds stand between its parts alone: within strings they are escaped already.
+        if character == '\n' || printable::is_shown(character) {
+            escaped.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    escaped
 }
 
 fn age(connected_at: u64) -> String {
@@ -66,5 +91,18 @@ fn age(connected_at: u64) -> String {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m", seconds / 60),
         _ => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_the_same_and_harms_no_terminal() {
+        let text = "a\u{1b}[2J\u{7f}\u{9b}\u{202e}\u{e0041}\n\"\\\u{e4}";
+        let json = escaped(&serde_json::to_string(&[text]).unwrap());
+        assert!(json.chars().all(printable::is_shown), "{json}");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&json).unwrap(), [text]);
     }
 }

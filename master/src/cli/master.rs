@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use fakessh::daemon::{self, BoundedLog, IDLE_EXIT, Place, client};
+use fakessh::daemon::{self, BoundedLog, EventLines, IDLE_EXIT, Place, client};
 use fakessh::directory::Directory;
 use tracing_subscriber::EnvFilter;
 
@@ -35,11 +35,12 @@ pub(super) fn master(arguments: &Arguments) -> anyhow::Result<u8> {
         Err(error) => return Err(error),
     };
     if arguments.background {
-        let log = Mutex::new(BoundedLog::open(&Directory::of_user()?)?);
+        let log = Mutex::new(EventLines(BoundedLog::open(&Directory::of_user()?)?));
         let log = tracing_subscriber::fmt().with_writer(log).with_ansi(false);
         log.with_env_filter(filter()).init();
     } else {
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).init();
+        let log = tracing_subscriber::fmt().with_writer(|| EventLines(std::io::stderr()));
+        log.with_ansi(false).with_env_filter(filter()).init();
     }
     // Nobody waits in the foreground for an idle master to end, unless told so.
     let default = if arguments.background { IDLE_EXIT } else { Duration::ZERO };

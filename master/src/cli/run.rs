@@ -15,7 +15,7 @@ use fakessh_protocol::invocation::{self, Invocation};
 use fakessh_shim::parse::{CommandLine, Local, current_environment};
 
 use super::destination::ConnectionOptions;
-use super::password::PasswordFile;
+use super::password::PasswordFiles;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     options: ConnectionOptions,
     #[command(flatten)]
-    password: PasswordFile,
+    password: PasswordFiles,
     /// Where every host name leads
     #[arg(value_name = "DEST", conflicts_with = "on")]
     destination: Option<String>,
@@ -51,8 +51,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
-    arguments.password.read()?;
-    let request = request(&arguments)?;
+    let names = Names::of_user()?;
+    arguments.password.read(|text| arguments.options.route(text, &names))?;
+    let request = request(&arguments, &names)?;
     match arguments.on {
         Some(on) => on_target(on, request, arguments.command),
         None => here(request, &arguments.command),
@@ -60,10 +61,9 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
 }
 
 /// What the command line asks for.
-fn request(arguments: &Arguments) -> anyhow::Result<RunRequest> {
+fn request(arguments: &Arguments, names: &Names) -> anyhow::Result<RunRequest> {
     let options = &arguments.options;
-    let names = Names::of_user()?;
-    let route = |text: &str| options.route(text, &names);
+    let route = |text: &str| options.route(text, names);
     let every = arguments.destination.as_deref().map(route).transpose()?;
     let on = arguments.on.as_deref().map(route).transpose()?;
     let mut routes = BTreeMap::new();
@@ -78,7 +78,7 @@ fn request(arguments: &Arguments) -> anyhow::Result<RunRequest> {
     }
     let is_mapped = on.is_some() || every.is_some() || !routes.is_empty();
     let connection = if is_mapped { Vec::new() } else { options.all_words() };
-    let names = if is_mapped { BTreeMap::new() } else { super::destination::named(&names) };
+    let names = if is_mapped { BTreeMap::new() } else { super::destination::named(names) };
     Ok(RunRequest {
         on,
         every,

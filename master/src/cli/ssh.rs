@@ -7,11 +7,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::{Request, RunRequest};
 use fakessh::directory::Directory;
-use fakessh::route::Names;
+use fakessh::route::{Names, Route};
 use fakessh::tool;
 use fakessh_shim::find::{self, NotFound};
 
-use super::password::PasswordFile;
+use super::password::PasswordFiles;
 
 /// Everything is ssh's own but `--help` and `--password-file` as the first word.
 #[derive(clap::Args, Debug)]
@@ -24,7 +24,7 @@ Examples:
 There is no terminal yet: -t, and no command on a terminal, are refused.")]
 pub(super) struct Arguments {
     /// Options, destination (or route) and command, as for ssh(1); before them all there may be
-    /// --password-file FILE
+    /// --password-file [HOP=]FILE
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "SSH ARGUMENT")]
     arguments: Vec<OsString>,
 }
@@ -32,7 +32,8 @@ pub(super) struct Arguments {
 pub(super) fn ssh(arguments: Arguments) -> u8 {
     let mut words = arguments.arguments;
     // Our own, before all of ssh's.
-    let password = PasswordFile::take_from(&mut words).and_then(|password| password.read());
+    let route = |text: &str| Ok(Names::of_user()?.expand(Route::parse(text)?)?);
+    let password = PasswordFiles::take_from(&mut words).and_then(|files| files.read(route));
     if let Err(error) = password {
         super::say(&error);
         return super::FAILURE;

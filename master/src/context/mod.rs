@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use fakessh_protocol::invocation::Invocation;
 use fakessh_protocol::message::{self, ProgramKind, Tool};
+use fakessh_protocol::printable;
 use thiserror::Error;
 use tokio::sync::{Mutex, mpsc};
 
@@ -26,6 +27,7 @@ use crate::hop::process::Process;
 use crate::hop::ssh::{ConnectError, SshConnection};
 use crate::hop::{Kind, Start};
 use crate::link::{Keepalive, Link, LinkLost, PROBE_TIMEOUT, Raised, Session, direct};
+use crate::speaker::Speaker;
 use crate::ssh_config::{ConfigError, DestinationError, Resolved};
 use crate::start::{self, StartError, Upload};
 use crate::stream::ByteStream;
@@ -245,7 +247,7 @@ impl Context {
         let session = base.slave_session(ProgramKind::Helper(helper), environment, kind.name())?;
         let who = format!("{}: {}", base.name(), kind.name());
         let asked = Arc::new(AskForNow::new(patience.caller(caller).ask));
-        let talk = Talk { prompt: plan.prompt, who, ask: asked.clone() };
+        let talk = Talk { prompt: plan.prompt, who, hop: Speaker::new(name), ask: asked.clone() };
         let (helper, stream) = Helper::start(session, talk);
         let link = start::start(stream, &marker, Upload::Carried, &patience, keepalive).await;
         let link = link.map_err(|error| failed(error, helper.is_unanswered()))?;
@@ -283,7 +285,10 @@ impl Context {
         let program = ProgramKind::Connection { host: host.to_owned(), port };
         let session = self.slave_session(program, Vec::new(), "a connection from there")?;
         let ask = Arc::new(crate::caller::AskNobody);
-        let (_, stream) = Helper::start(session, Talk { prompt: None, who: String::new(), ask });
+        let (_, stream) = Helper::start(
+            session,
+            Talk { prompt: None, who: String::new(), hop: Speaker::new(&*self.name), ask },
+        );
         Ok(stream)
     }
 
@@ -479,8 +484,7 @@ impl Drop for SessionCount {
 /// The name of an account, from a target that may be hostile. Replaced and not left out: what is
 /// no good name must not become one.
 fn shown_user(user: &str) -> String {
-    let shown = user.chars().take(MAX_USER);
-    shown.map(|char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char }).collect()
+    printable::word(user, MAX_USER)
 }
 
 /// `ServerAliveInterval` and `ServerAliveCountMax` where they are set, else our own.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use fakessh_protocol::message::Notice;
 use tokio::sync::watch;
 
 use crate::caller::Caller;
@@ -187,7 +188,7 @@ impl Registry {
             self.slaveless().entry(key.clone()).or_insert_with(|| (why.clone(), Instant::now()));
         }
         if let Some(notice) = resolved.unsupported_notice() {
-            caller.ask.notice(notice).await;
+            caller.ask.notice(Notice::ours(notice)).await;
         }
         Ok(context)
     }

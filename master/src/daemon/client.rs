@@ -1,13 +1,14 @@
 //! The client's side: finds the user's master, starts one if there is none, and makes requests.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use fakessh_protocol::message::Secret;
-use fakessh_shim::{datagram, prompt};
+use fakessh_protocol::message::{Question, Secret};
+pub use fakessh_shim::diagnostics::say;
+use fakessh_shim::{datagram, diagnostics, prompt};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -193,9 +194,10 @@ impl Client {
             match serde_json::from_slice(&reply.payload).map_err(|error| self.lost(&error))? {
                 Reply::Done(value) => return Ok(value),
                 Reply::Failed(why) => return Err(ClientError::Refused(why)),
-                Reply::Notice(text) => say(&text),
-                Reply::Ask { kind, text } => {
-                    let answer = control::encode_answer(ask(&kind, text).as_ref());
+                Reply::Notice(notice) => diagnostics::tell(&notice),
+                Reply::Ask { kind, text, hop } => {
+                    let question = Reply::question(&kind, text, hop);
+                    let answer = control::encode_answer(ask(&question).as_ref());
                     datagram::send(self.socket.as_fd(), &answer, &[])
                         .map_err(|error| self.lost(&error))?;
                 }
@@ -235,16 +237,11 @@ impl Client {
     }
 }
 
-/// Says something on standard error. Where nobody listens there, that is no reason to stop.
-pub fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "fakessh: {text}");
-}
-
-fn ask(kind: &str, text: String) -> Option<Secret> {
+fn ask(question: &Question) -> Option<Secret> {
     let environment: Vec<_> = std::env::vars_os()
         .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
         .collect();
-    prompt::ask(&Reply::question(kind, text), &environment)
+    prompt::ask(question, &environment)
 }
 
 /// Starts masters until one is still there when it is connected to; `None` where none was.

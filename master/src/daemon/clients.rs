@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use fakessh_protocol::message::{Question, Secret};
+use fakessh_protocol::message::{Notice, Question, Secret};
 use fakessh_shim::datagram::{CutShort, Datagram};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -57,8 +57,8 @@ impl Ask for Client {
         control::answer(&messages.recv().await?)
     }
 
-    async fn notice(&self, text: String) {
-        let _ = self.reply(&Reply::Notice(text)).await;
+    async fn notice(&self, notice: Notice) {
+        let _ = self.reply(&Reply::Notice(notice)).await;
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use fakessh_protocol::message::{Question, QuestionKind, Secret};
+use fakessh_protocol::message::{Notice, Question, QuestionKind, Secret};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -73,13 +73,15 @@ pub struct RunRequest {
 pub enum Reply {
     /// Ask this, and send what [`encode_answer`] makes of the answer.
     Ask {
-        /// How to ask: `secret`, `line`, `confirm` or `hop-secret`.
+        /// How to ask: `secret`, `line` or `confirm`.
         kind: String,
         /// What to show.
         text: String,
+        /// The hop that asks for an account's password.
+        hop: Option<String>,
     },
-    /// A line for the user; more follows.
-    Notice(String),
+    /// Lines for the user; more follows.
+    Notice(Notice),
     /// It is done, with what was asked for.
     Done(serde_json::Value),
     /// It can't be done: one line that says why and what to do.
@@ -93,20 +95,19 @@ impl Reply {
             QuestionKind::Secret => "secret",
             QuestionKind::Line => "line",
             QuestionKind::Confirm => "confirm",
-            QuestionKind::HopSecret => "hop-secret",
         };
-        Reply::Ask { kind: kind.to_owned(), text: question.text.clone() }
+        let (text, hop) = (question.text.clone(), question.hop.clone());
+        Reply::Ask { kind: kind.to_owned(), text, hop }
     }
 
     /// The question that such a reply asks. An unknown kind is a secret, which is not shown.
-    pub fn question(kind: &str, text: String) -> Question {
+    pub fn question(kind: &str, text: String, hop: Option<String>) -> Question {
         let kind = match kind {
             "line" => QuestionKind::Line,
             "confirm" => QuestionKind::Confirm,
-            "hop-secret" => QuestionKind::HopSecret,
             _ => QuestionKind::Secret,
         };
-        Question { kind, text }
+        Question { kind, text, hop }
     }
 }
 

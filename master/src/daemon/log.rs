@@ -4,10 +4,15 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use fakessh_protocol::printable;
+
 use crate::directory::Directory;
 
 /// Most bytes of a log. When it is full it becomes `log.old`, so that twice as much is the most.
 const LIMIT: u64 = 1024 * 1024;
+
+/// Most characters of an event: more than the longest reason that we write.
+const MAX_EVENT: usize = 16 * 1024;
 
 /// A log file that is put aside when it is full.
 #[derive(Debug)]
@@ -27,6 +32,23 @@ impl BoundedLog {
         let file = append(&path)?;
         let size = file.metadata()?.len();
         Ok(BoundedLog { path, file, size })
+    }
+}
+
+/// A writer of events, one line each: an event may quote a host.
+#[derive(Debug)]
+pub struct EventLines<W>(pub W);
+
+impl<W: Write> Write for EventLines<W> {
+    /// Takes an event whole, as its writer gives it.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let line = printable::word(String::from_utf8_lossy(event).trim_end(), MAX_EVENT) + "\n";
+        self.0.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -55,6 +77,14 @@ impl Write for BoundedLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_is_one_line_that_no_terminal_obeys() {
+        let mut log = EventLines(Vec::new());
+        log.write_all(b"web1: \x1b[2J\x9b\nINFO forged\n").unwrap();
+        let expected = "web1: \u{fffd}[2J\u{fffd}\u{fffd}INFO forged\n";
+        assert_eq!(String::from_utf8(log.0).unwrap(), expected);
+    }
 
     #[test]
     fn a_full_log_is_put_aside() {

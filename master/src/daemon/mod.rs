@@ -25,7 +25,7 @@ use crate::directory::{Directory, DirectoryError};
 use crate::socket::listen;
 
 pub use background::{detach, let_go_of_stdio};
-pub use log::BoundedLog;
+pub use log::{BoundedLog, EventLines};
 pub use serve::serve;
 
 /// How long a master without contexts and clients stays.

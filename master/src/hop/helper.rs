@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::{Question, QuestionKind};
+use fakessh_protocol::printable::{self, MAX_LINE};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 use super::{Asked, Prompt};
 use crate::caller::Ask;
 use crate::link::{Chunk, Control, Outcome, Receiver, Sender, Session};
+use crate::speaker::Speaker;
 use crate::stream::{ByteStream, Diagnostics, INCOMING_CHUNKS, OUTGOING_CHUNKS};
 
 /// How long a helper whose stream has ended may take to end itself, and to say why.
@@ -23,14 +25,38 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Most of what a helper prints that is looked through for a question: a lecture fits.
 const MAX_PRINTED: usize = 16 * 1024;
 
+/// Most secrets that a hop may ask for, and as many lines: the tries that sudo allows by default
+/// (sudoers(5), `passwd_tries`). Who asks on is not asking for a password.
+const MOST_QUESTIONS: u32 = 3;
+
 /// Somebody who answers a helper's questions.
 pub(crate) struct Talk {
     /// How it asks, if it does.
     pub(crate) prompt: Option<Prompt>,
-    /// What is shown before the helper's own words: who asks, and where.
+    /// The helper in our words: what it is, and where it runs.
     pub(crate) who: String,
+    /// The hop, as the context behind it is called: its own words are this one's.
+    pub(crate) hop: Speaker,
     /// Whom to ask.
     pub(crate) ask: Arc<dyn Ask>,
+}
+
+impl Talk {
+    /// What the person is asked, when this was printed before. Each line of a helper's words begins
+    /// with the hop's name.
+    fn question(&self, asked: &Asked, before: &str) -> Question {
+        let hop = self.hop.name();
+        let says = format!("{hop} says: ");
+        let text = match asked.text.as_str() {
+            "" => format!("{} asks for a password: ", printable::word(&self.who, MAX_LINE)),
+            // What is to be agreed to stands before.
+            words if asked.kind == QuestionKind::Line => {
+                printable::said(&says, &format!("{before}\n{words}")) + " "
+            }
+            words => printable::said(&says, words) + " ",
+        };
+        Question { kind: asked.kind, text, hop: asked.of_account.then(|| hop.to_owned()) }
+    }
 }
 
 /// A helper that runs.
@@ -167,7 +193,7 @@ async fn read(mut stdout: Receiver, incoming: &mpsc::Sender<Bytes>) {
 enum Heard {
     /// It prints no more.
     All,
-    /// It asked, and there is nobody to answer.
+    /// It asked, and there is nobody to answer, or it asked too often.
     Nobody,
 }
 
@@ -183,31 +209,31 @@ struct Conversation {
 impl Conversation {
     /// Listens to what the helper prints, and answers what it asks.
     async fn hold(&mut self, mut stderr: Receiver, control: &Control) -> Heard {
-        let mut answered = false;
+        let (mut secrets, mut lines) = (0, 0);
         loop {
             let Chunk::Data(bytes) = stderr.receive().await else { return Heard::All };
             stderr.consumed(bytes.len());
             let Some(asked) = self.hear(&String::from_utf8_lossy(&bytes)) else { continue };
-            let said = self.diagnostics.text();
-            self.diagnostics.clear();
-            let who = &self.talk.who;
-            let text = match asked.text.as_str() {
-                "" => format!("{who} asks for a password: "),
-                // What is to be agreed to.
-                words if asked.kind == QuestionKind::Line => format!("{who}: {said}\n{words} "),
-                words => format!("{who}: {words} "),
-            };
-            if answered && asked.kind != QuestionKind::Line && !said.is_empty() {
-                // Why the last answer was no good, in the helper's words.
-                self.talk.ask.notice(said).await;
+            let count = if asked.kind == QuestionKind::Line { &mut lines } else { &mut secrets };
+            *count += 1;
+            if *count > MOST_QUESTIONS {
+                let text = format!("\nit asks more than {MOST_QUESTIONS} times, and was ended\n");
+                self.diagnostics.add(text.as_bytes());
+                return Heard::Nobody;
             }
-            let Some(secret) = self.talk.ask.ask(Question { kind: asked.kind, text }).await else {
+            let said = self.diagnostics.lines();
+            self.diagnostics.clear();
+            if asked.kind != QuestionKind::Line && secrets > 1 {
+                // Why the last answer was no good.
+                self.talk.hop.say(&said, &*self.talk.ask).await;
+            }
+            let question = self.talk.question(&asked, &said);
+            let Some(secret) = self.talk.ask.ask(question).await else {
                 self.unanswered.store(true, Ordering::Relaxed);
-                self.diagnostics.add(unanswered(asked.kind, answered).as_bytes());
+                self.diagnostics.add(unanswered(&asked, secrets > 1).as_bytes());
                 return Heard::Nobody;
             };
             control.type_secret(secret);
-            answered = true;
         }
     }
 
@@ -238,11 +264,11 @@ impl Conversation {
 }
 
 /// What is said of a question that nobody answers.
-fn unanswered(kind: QuestionKind, answered: bool) -> &'static str {
-    match kind {
+fn unanswered(asked: &Asked, again: bool) -> &'static str {
+    match asked.kind {
         QuestionKind::Line => "it asks something, and there is nobody to ask",
-        _ if answered => "it did not accept the password, and there is no other",
-        QuestionKind::HopSecret => {
+        _ if again => "it did not accept the password, and there is no other",
+        _ if asked.of_account => {
             "it asks for a password, and there is nobody to ask: there is no terminal; see \
              --password-file"
         }
@@ -256,7 +282,8 @@ mod tests {
     use crate::caller::AskNobody;
 
     fn conversation(prompt: Option<Prompt>) -> Conversation {
-        let talk = Talk { prompt, who: "su".into(), ask: Arc::new(AskNobody) };
+        let (who, hop) = ("web1: su".to_owned(), Speaker::new("web1+su"));
+        let talk = Talk { prompt, who, hop, ask: Arc::new(AskNobody) };
         Conversation {
             talk,
             printed: String::new(),

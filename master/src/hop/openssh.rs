@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use fakessh_protocol::message::{HelperTerminal, QuestionKind};
+use fakessh_protocol::message::HelperTerminal;
 
 use super::argument::check_word;
 use super::{ArgumentError, Kind, Plan, Prompt, Start};
@@ -70,11 +70,7 @@ impl Kind for Openssh {
         argv.push(start.line());
         Plan {
             terminal: HelperTerminal::Controlling,
-            prompt: Some(Prompt::Endings {
-                secret: SECRET,
-                line: LINE,
-                kind: QuestionKind::Secret,
-            }),
+            prompt: Some(Prompt::Endings { secret: SECRET, line: LINE, of_account: false }),
             ..Plan::of(argv.into_iter().map(Into::into).collect())
         }
     }
@@ -90,6 +86,8 @@ impl Kind for Openssh {
 
 #[cfg(test)]
 mod tests {
+    use fakessh_protocol::message::QuestionKind;
+
     use super::super::tests::{argv, start, wrong_at};
     use super::*;
 

@@ -13,9 +13,8 @@ pub enum Prompt {
         secret: &'static [&'static str],
         /// What asks for something that may be seen; looked for first.
         line: &'static [&'static str],
-        /// As what a password is asked for: [`QuestionKind::HopSecret`] where it is one of an
-        /// account of that host, which `--password-file` holds.
-        kind: QuestionKind,
+        /// Whether a password is one of an account of that host, which `--password-file` may hold.
+        of_account: bool,
     },
 }
 
@@ -24,33 +23,36 @@ pub enum Prompt {
 pub struct Asked {
     /// What answers it.
     pub kind: QuestionKind,
-    /// The helper's own words, without control characters; empty where they are our marker.
+    /// Whether the password of an account of that host does.
+    pub of_account: bool,
+    /// The helper's own words as they came; empty if they are our marker.
     pub text: String,
 }
 
 impl Prompt {
     /// By how a line ends that asks for the password of an account, and by nothing else.
     pub(super) fn of_account(secret: &'static [&'static str]) -> Prompt {
-        Prompt::Endings { secret, line: &[], kind: QuestionKind::HopSecret }
+        Prompt::Endings { secret, line: &[], of_account: true }
     }
 
     /// What is asked at the end of what the helper has printed since it was last answered.
     pub fn asked(&self, printed: &str) -> Option<Asked> {
         match self {
             Prompt::Marker(marker) => {
-                let asked = Asked { kind: QuestionKind::HopSecret, text: String::new() };
+                let kind = QuestionKind::Secret;
+                let asked = Asked { kind, of_account: true, text: String::new() };
                 printed.contains(marker.as_str()).then_some(asked)
             }
-            Prompt::Endings { secret, line, kind } => {
+            Prompt::Endings { secret, line, of_account } => {
                 // A line feed ends a line, and what ends it with a carriage return starts anew.
                 let last = printed.rsplit(['\n', '\r']).next().unwrap_or_default().trim_end();
                 let ends = |endings: &[&str]| endings.iter().any(|ending| last.ends_with(ending));
-                let kind = match () {
-                    () if ends(line) => QuestionKind::Line,
-                    () if ends(secret) => *kind,
+                let (kind, of_account) = match () {
+                    () if ends(line) => (QuestionKind::Line, false),
+                    () if ends(secret) => (QuestionKind::Secret, *of_account),
                     () => return None,
                 };
-                Some(Asked { kind, text: last.replace(char::is_control, "").trim().to_owned() })
+                Some(Asked { kind, of_account, text: last.trim().to_owned() })
             }
         }
     }
@@ -60,11 +62,8 @@ impl Prompt {
 mod tests {
     use super::*;
 
-    const ENDINGS: Prompt = Prompt::Endings {
-        secret: &["assword:"],
-        line: &["(yes/no)?"],
-        kind: QuestionKind::HopSecret,
-    };
+    const ENDINGS: Prompt =
+        Prompt::Endings { secret: &["assword:"], line: &["(yes/no)?"], of_account: true };
 
     fn text(printed: &str) -> Option<String> {
         ENDINGS.asked(printed).map(|asked| asked.text)

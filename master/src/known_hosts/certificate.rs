@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use fakessh_protocol::printable::one_line;
 use fakessh_shim::parse::matches_pattern;
 use russh::keys::Certificate;
 
@@ -40,11 +41,13 @@ impl fmt::Display for CertificateProblem {
             ),
             CertificateProblem::ShortAuthority(short) => write!(f, "is signed with {short}"),
             CertificateProblem::NotForHosts => f.write_str("is for a user and not for a host"),
-            CertificateProblem::OtherHost(hosts) => write!(f, "is for {}", hosts.join(", ")),
+            CertificateProblem::OtherHost(hosts) => {
+                write!(f, "is for {}", one_line(&hosts.join(", ")))
+            }
             CertificateProblem::NotYetValid => f.write_str("is not yet valid"),
             CertificateProblem::Expired => f.write_str("has expired"),
             CertificateProblem::CriticalOption(name) => {
-                write!(f, "has the unknown critical option '{name}'")
+                write!(f, "has the unknown critical option '{}'", one_line(name))
             }
         }
     }

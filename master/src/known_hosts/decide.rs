@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use fakessh_protocol::message::{Question, QuestionKind};
+use fakessh_protocol::message::{Notice, Question, QuestionKind};
 use russh::keys::{HashAlg, PublicKey, PublicKeyOrCertificate};
 use thiserror::Error;
 
@@ -203,7 +203,7 @@ pub async fn decide(
             format!("cannot record the host key of {recorded} in {}: {error}", file.display())
         }
     };
-    caller.ask.notice(notice).await;
+    caller.ask.notice(Notice::ours(notice)).await;
     Ok(())
 }
 
@@ -240,7 +240,7 @@ fn question(name: &str, address: Option<String>, algorithm: &str, fingerprint: &
 async fn confirm(text: String, fingerprint: &str, caller: &Caller) -> Option<bool> {
     let mut text = text;
     for _ in 0..ANSWERS {
-        let question = Question { kind: QuestionKind::Confirm, text };
+        let question = Question { kind: QuestionKind::Confirm, text, hop: None };
         let answer = caller.ask.ask(question).await?;
         let answer = answer.0.trim();
         if answer.eq_ignore_ascii_case("yes") || answer == fingerprint {

@@ -4,6 +4,8 @@ use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use fakessh_protocol::printable;
+
 use crate::hop::KINDS;
 use crate::ssh_config::DestinationError;
 
@@ -106,9 +108,9 @@ pub(super) fn marked(line: &str, at: &Range<usize>) -> String {
     format!("  {}\n  {before}{carets}", printable(line))
 }
 
-/// Without what a terminal would obey, and as wide as before.
+/// As wide as before: the carets count on it.
 fn printable(line: &str) -> String {
-    line.replace('\t', " ").replace(char::is_control, "\u{fffd}")
+    printable::word(line, usize::MAX)
 }
 
 /// The list of all hops, folded.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use fakessh_protocol::message::{Question, Secret, ToShim};
+use fakessh_protocol::message::{Notice, Question, Secret, ToShim};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::caller::Ask;
@@ -66,15 +66,14 @@ impl Ask for ShimAsk {
         answers.last().await
     }
 
-    async fn notice(&self, text: String) {
-        let _ = self.socket.send_message(&ToShim::Notice(text), &[]).await;
+    async fn notice(&self, notice: Notice) {
+        let _ = self.socket.send_message(&ToShim::Notice(notice), &[]).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fakessh_protocol::message::QuestionKind;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     #[tokio::test]
@@ -83,7 +82,7 @@ mod tests {
         let (near, far) = socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
         let (ask, answers) = ShimAsk::new(Arc::new(Socket::new(near).unwrap()));
         let shim = Socket::new(far).unwrap();
-        let question = |text: &str| Question { kind: QuestionKind::Secret, text: text.to_owned() };
+        let question = |text: &str| Question::secret(text);
         let asked = async || shim.receive_message::<ToShim>().await.unwrap().unwrap().0;
         tokio::select! {
             biased;

@@ -10,8 +10,9 @@ use std::sync::{Arc, OnceLock};
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::invocation::{ControlCommand, Invocation, Request};
 use fakessh_protocol::message::{
-    FromShim, Handoff, ProgramKind, Refusal, RefusalReason, ToShim, Tool,
+    FromShim, Handoff, Notice, ProgramKind, Refusal, RefusalReason, ToShim, Tool,
 };
+use fakessh_protocol::printable::one_line;
 use tokio::sync::mpsc;
 
 use crate::caller::Ask;
@@ -284,7 +285,7 @@ async fn control(
     match command {
         ControlCommand::Check => {
             let text = format!("master running (pid={})", std::process::id());
-            shim.invoker.tell(ToShim::Notice(text)).await;
+            shim.invoker.tell(ToShim::Notice(Notice::ours(text))).await;
         }
         // The connection is not the tool's to end: it may serve others. What the tool started
         // to keep it (`-N`) ends.
@@ -350,10 +351,10 @@ async fn join(
     match outcome {
         Outcome::Exited(status) => exited(name, status, stdout, stderr),
         Outcome::Refused(refusal) => {
-            let text = format!("{name}: {}", refusal.message);
+            let text = format!("{name}: {}", one_line(&refusal.message));
             match status_of_refusal(invocation, &refusal) {
                 Some(status) => {
-                    shim.invoker.tell(ToShim::Notice(text)).await;
+                    shim.invoker.tell(ToShim::Notice(Notice::ours(text))).await;
                     ToShim::Exited(status)
                 }
                 None => ToShim::Failed(text),

@@ -347,7 +347,10 @@ async fn what_a_proxy_command_says_is_shown_while_it_connects_and_not_later() {
     };
     let both = async { tokio::join!(connect, read).0.unwrap() };
     let connection = tokio::time::timeout(GUARD, both).await.expect("hangs");
-    assert_eq!(lab.person.seen(), ["Visit https://login[2J to log in"]);
+    assert_eq!(
+        lab.person.seen(),
+        ["ProxyCommand of 127.0.0.1 says: Visit https://login\u{fffd}[2J to log in"]
+    );
     connection.close().await;
     let ended = async {
         while !lab.path("ended").exists() {

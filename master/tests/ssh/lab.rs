@@ -15,7 +15,7 @@ use fakessh::caller::{Ask, Caller};
 use fakessh::hop::ssh::{ConnectError, SshConnection, Via};
 use fakessh::ssh_config::{Resolved, Target, resolve};
 use fakessh::stream::ByteStream;
-use fakessh_protocol::message::{Question, Secret};
+use fakessh_protocol::message::{Notice, Question, Secret};
 use tokio::net::TcpSocket;
 
 /// No test waits longer for anything. Shells of some accounts take long to start.
@@ -45,8 +45,8 @@ impl Ask for Person {
         Some(Secret(answers.remove(index).1.to_owned()))
     }
 
-    async fn notice(&self, text: String) {
-        self.seen.lock().unwrap().push(text);
+    async fn notice(&self, notice: Notice) {
+        self.seen.lock().unwrap().push(notice.to_string());
     }
 }
 

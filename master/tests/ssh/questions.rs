@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use fakessh::hop::ssh::{ConnectError, SshConnection, Via};
 use fakessh_protocol::message::Question;
+use fakessh_protocol::printable;
 use russh::keys::{Algorithm, PrivateKey};
 use russh::server::{Auth, Config, Handler, Response, VerifiedPublicKey, run_stream};
 use russh::{MethodKind, MethodSet};
@@ -22,12 +23,14 @@ struct Account {
     needed: Vec<MethodKind>,
     tried: Arc<Mutex<Vec<String>>>,
     done: Vec<MethodKind>,
+    /// Asks so many hostile questions in each round, and never stops.
+    endless: Option<usize>,
 }
 
 impl Account {
     fn with(methods: &[MethodKind], needed: &[MethodKind]) -> Account {
         let (methods, needed) = (MethodSet::from(methods), needed.to_vec());
-        Account { methods, needed, tried: Arc::default(), done: Vec::new() }
+        Account { methods, needed, tried: Arc::default(), done: Vec::new(), endless: None }
     }
 
     fn tried(&self) -> Vec<String> {
@@ -80,6 +83,12 @@ impl Handler for Account {
         _: &str,
         response: Option<Response<'a>>,
     ) -> Result<Auth, russh::Error> {
+        if let Some(count) = self.endless {
+            let forged = "\x1b[2J\u{202e}x\r\nfakessh: forged";
+            let prompts = vec![(Cow::from(format!("{forged} password: ")), false); count];
+            let (name, instructions) = (Cow::from(forged), Cow::from(forged));
+            return Ok(Auth::Partial { name, instructions, prompts: Cow::Owned(prompts) });
+        }
         let Some(response) = response else {
             let prompts = [(Cow::from("Code: "), false), (Cow::from("Name: "), true)];
             return Ok(Auth::Partial {
@@ -142,8 +151,11 @@ async fn a_password_is_asked_for_until_it_is_right() {
     connect(&lab, &account, &[]).await.unwrap();
     assert_eq!(account.tried(), ["password wrong", "password secret"]);
     let seen = lab.person.seen();
-    assert!(seen.contains(&"Permission denied, please try again.".to_owned()), "{seen:?}");
-    assert!(seen.iter().any(|text| text.contains("Welcome[2J to the test")), "{seen:?}");
+    assert!(seen.contains(&"fakessh: Permission denied, please try again.".to_owned()), "{seen:?}");
+    assert!(
+        seen.contains(&"127.0.0.1 says: Welcome\u{fffd}[2J to the test".to_owned()),
+        "{seen:?}"
+    );
 }
 
 #[tokio::test]
@@ -187,9 +199,41 @@ async fn the_servers_questions_reach_the_person_in_order() {
     lab.answer("Name: ", "bob");
     connect(&lab, &account, &[]).await.unwrap();
     let seen = lab.person.seen();
-    let code = seen.iter().find(|text| text.contains("Code: ")).unwrap();
-    assert!(code.starts_with("Second factor\nLook at your token\n("), "{code}");
+    let says = "127.0.0.1 says: ";
+    let heading = format!("{says}Second factor\n{says}Look at your token");
+    let at = seen.iter().position(|text| *text == heading).expect("the server's heading");
+    assert!(
+        seen[at + 1].starts_with('(') && seen[at + 1].ends_with("@127.0.0.1) Code: "),
+        "{seen:?}"
+    );
     assert_eq!(account.tried(), ["answers 123456 bob"]);
+}
+
+#[tokio::test]
+async fn a_server_that_asks_without_end_is_not_answered_without_end() {
+    let lab = Lab::without_server();
+    for prompts in [0, 1, 2, 1000] {
+        let account =
+            Account { endless: Some(prompts), ..Account::with(&[QUESTIONS], &[QUESTIONS]) };
+        for _ in 0..2000 {
+            lab.answer("forged", "secret");
+        }
+        let error = connect(&lab, &account, &[]).await.unwrap_err().to_string();
+        assert!(error.contains("asked too often"), "{error}");
+        let seen = std::mem::take(&mut *lab.person.seen.lock().unwrap());
+        let asked = seen.iter().filter(|text| text.starts_with('('));
+        assert!(asked.count() <= 24, "{seen:?}");
+        assert!(seen.len() <= 50, "{seen:?}");
+        let is_heard = seen.iter().any(|text| text.contains("forged"));
+        assert!(is_heard || prompts == 1000, "{seen:?}");
+        for line in seen.iter().flat_map(|text| text.lines()) {
+            assert!(line.chars().all(printable::is_shown), "{line:?}");
+            assert!(!line.starts_with("fakessh: forged"), "{line}");
+            let has_sender = ["127.0.0.1 says: ", "(", "fakessh: "];
+            assert!(has_sender.iter().any(|sender| line.starts_with(sender)), "{line}");
+        }
+        lab.person.answers.lock().unwrap().clear();
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use zeroize::Zeroize;
 
 use crate::exit::ExitStatus;
 use crate::invocation::Invocation;
+use crate::printable;
 
 /// The datagram that starts a session. With it travel four descriptors, in this order: the far end
 /// of the shim's own socket pair, and standard input, output and error of the shim. The kernel
@@ -45,8 +46,6 @@ pub enum QuestionKind {
     Line,
     /// `yes`, `no`, or (for a host key) the key's fingerprint.
     Confirm,
-    /// As [`QuestionKind::Secret`], for the helper of a hop: what `--password-file` answers.
-    HopSecret,
 }
 
 /// Something that only the person who caused the connection can answer.
@@ -54,8 +53,49 @@ pub enum QuestionKind {
 pub struct Question {
     /// How to get the answer.
     pub kind: QuestionKind,
-    /// What to show, ending where the answer is typed.
+    /// What to show, ending where the answer is typed. Each line that quotes somebody says whom.
     pub text: String,
+    /// The hop that asks for the password of an account there, as the master names it: what
+    /// `--password-file` goes by, since a hop chooses its own words.
+    pub hop: Option<String>,
+}
+
+impl Question {
+    /// A question for a secret that no file answers.
+    pub fn secret(text: impl Into<String>) -> Question {
+        Question { kind: QuestionKind::Secret, text: text.into(), hop: None }
+    }
+}
+
+/// Something for the person that needs no answer. Shown with [`fmt::Display`], which filters it:
+/// each line says whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Who says it, if the words are not ours: a host, a helper.
+    pub from: Option<String>,
+    /// What is said.
+    pub text: String,
+}
+
+impl Notice {
+    /// Words of ours.
+    pub fn ours(text: impl Into<String>) -> Notice {
+        Notice { from: None, text: text.into() }
+    }
+
+    /// Words of somebody else.
+    pub fn from(who: impl Into<String>, text: impl Into<String>) -> Notice {
+        Notice { from: Some(who.into()), text: text.into() }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.from {
+            None => f.write_str(printable::ours(&self.text).trim_end()),
+            Some(who) => f.write_str(&printable::said(&format!("{who} says: "), &self.text)),
+        }
+    }
 }
 
 /// From the master to a shim.
@@ -63,8 +103,8 @@ pub struct Question {
 pub enum ToShim {
     /// Ask this on the terminal or by `SSH_ASKPASS`, and send [`FromShim::Answer`].
     Ask(Question),
-    /// A line for standard error, without the leading `fakessh:`; the session goes on.
-    Notice(String),
+    /// Lines for standard error; the session goes on.
+    Notice(Notice),
     /// The session runs. Sent only where [`Invocation::announce`] asked for it.
     Started,
     /// The program has ended and all its output is written.

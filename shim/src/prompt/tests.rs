@@ -39,7 +39,7 @@ fn asked(script: &str) -> Option<String> {
         ("PATH", "/usr/bin:/bin"),
         ("MARK", "here"),
     ]);
-    let question = Question { kind: QuestionKind::Secret, text: "Password: ".into() };
+    let question = Question::secret("Password: ");
     let answer = loop {
         match Command::new(&path).arg("probe").stdout(Stdio::null()).status() {
             Err(error) if error.raw_os_error() == Some(26) => continue,
@@ -60,7 +60,7 @@ fn an_askpass_that_fails_or_is_missing_gives_no_answer() {
     assert_eq!(asked("echo x; exit 1"), None);
     let environment =
         environment(&[("SSH_ASKPASS", "/nonexistent"), ("SSH_ASKPASS_REQUIRE", "force")]);
-    let question = Question { kind: QuestionKind::Line, text: "?".into() };
+    let question = Question::secret("?");
     assert_eq!(ask(&question, &environment), None);
 }
 
@@ -69,4 +69,20 @@ fn an_answer_is_the_first_line_and_text() {
     assert_eq!(first_line(b"a b\r\nc").unwrap().0, "a b");
     assert_eq!(first_line(b"\n").unwrap().0, "");
     assert_eq!(first_line(b"\xff\n"), None);
+}
+
+#[test]
+fn a_password_answers_its_hop_once_whatever_the_hop_says() {
+    let password = |text: &str| Secret(text.to_owned());
+    let mut passwords = HopPasswords { every: Some(password("all")), ..HopPasswords::default() };
+    passwords.named.insert("web1+sudo".into(), password("one"));
+    let text = |answer: Option<Option<Secret>>| answer.unwrap().map(|secret| secret.0.clone());
+    assert_eq!(text(passwords.answer("web1+sudo")).as_deref(), Some("one"));
+    assert_eq!(text(passwords.answer("web2+su")).as_deref(), Some("all"));
+    for hop in ["web1+sudo", "web2+su"] {
+        assert_eq!(text(passwords.answer(hop)), None, "{hop}");
+    }
+    // Another hop than the one that is named is the person's to answer.
+    passwords.every = None;
+    assert_eq!(passwords.answer("web3+su"), None);
 }

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use rustix::stdio::{stdin, stdout};
 
+use fakessh_protocol::message::Notice;
+
 use crate::diagnostics::Diagnostics;
 use crate::parse::Local;
 
@@ -37,7 +39,8 @@ impl LocalCommand {
         command.stdin(Stdio::from(self.stdin)).stdout(Stdio::from(self.stdout));
         if let Err(error) = command.status() {
             let shell = shell.to_string_lossy();
-            diagnostics.notice(&format!("cannot run LocalCommand with {shell}: {error}"));
+            let text = format!("cannot run LocalCommand with {shell}: {error}");
+            diagnostics.notice(&Notice::ours(text));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::invocation::Request;
 use fakessh_protocol::message::{
-    FromShim, ProgramKind, Question, QuestionKind, Raise, SessionHandles, ToShim, ToSlave, Tool,
+    FromShim, Notice, ProgramKind, Question, Raise, SessionHandles, ToShim, ToSlave, Tool,
 };
 use tempfile::TempDir;
 
@@ -262,8 +262,8 @@ fn what_the_master_says_reaches_the_shim() {
         "SSH_ASKPASS_REQUIRE=force SSH_ASKPASS=/bin/echo ssh far x; echo $?",
     ]);
     let handles = master.next_raised().handles;
-    master.message(handles, &ToSlave::Tell(ToShim::Notice("take note".into())));
-    let question = Question { kind: QuestionKind::Secret, text: "what?".into() };
+    master.message(handles, &ToSlave::Tell(ToShim::Notice(Notice::ours("take note"))));
+    let question = Question::secret("what?");
     master.message(handles, &ToSlave::Tell(ToShim::Ask(question)));
     master.until("an answer", |master| !master.said.is_empty());
     let (control, FromShim::Answer(Some(answer))) = &master.said[0] else { panic!() };

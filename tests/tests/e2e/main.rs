@@ -37,3 +37,4 @@ mod signals;
 mod streams;
 mod tools;
 mod trust;
+mod words;

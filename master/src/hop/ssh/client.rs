@@ -2,16 +2,16 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use fakessh_protocol::printable::one_line;
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, Names};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use crate::auth::printable;
 use crate::caller::Caller;
+use crate::speaker::Speaker;
 use crate::ssh_config::Resolved;
-use crate::stream::one_line;
 
 use super::error::describe;
 use super::proof::{Exchange, ProofError};
@@ -70,6 +70,8 @@ pub(super) struct Client {
     pub(super) exchange: Exchange,
     pub(super) ended: watch::Sender<Option<String>>,
     pub(super) refusal: LastRefusal,
+    /// The server, which may have banners.
+    pub(super) speaker: Arc<Speaker>,
 }
 
 impl Handler for Client {
@@ -97,7 +99,7 @@ impl Handler for Client {
     async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), ClientError> {
         let quiet = ["QUIET", "FATAL", "ERROR"].contains(&self.resolved.log_level.as_str());
         if !quiet && let Some(caller) = self.opener.get() {
-            caller.ask.notice(printable(banner)).await;
+            self.speaker.say(banner, &*caller.ask).await;
         }
         Ok(())
     }

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fakessh_protocol::printable::one_line;
 use russh::ChannelOpenFailure;
 use thiserror::Error;
 
 use crate::auth::AuthError;
 use crate::known_hosts::HostKeyError;
-use crate::stream::one_line;
 
 /// A connection could not be made.
 #[derive(Debug, Error)]

@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use crate::auth::{Patience, authenticate};
 use crate::caller::Caller;
 use crate::known_hosts::{HostKeyError, KnownHosts, decide};
+use crate::speaker::Speaker;
 use crate::ssh_config::Resolved;
 use crate::stream::ByteStream;
 use crate::sys::scrub::SecretAbout;
@@ -134,12 +135,14 @@ impl SshConnection {
         let (ended_sender, ended) = watch::channel(None);
         let refusal = LastRefusal::default();
         let exchange = Exchange::default();
+        let speaker = Arc::new(Speaker::new(&*resolved.host));
         let client = Client {
             resolved: Arc::new(resolved.clone()),
             opener: opener.clone(),
             exchange: exchange.clone(),
             ended: ended_sender,
             refusal: refusal.clone(),
+            speaker: speaker.clone(),
         };
         let greeting = Greeting::default();
         let stream = Greeted::new(stream, greeting.clone());
@@ -166,7 +169,7 @@ impl SshConnection {
         decide(&records, resolved, &shown, address, caller).await.map_err(Box::new)?;
         let patience = Patience::new(LOGIN_TIMEOUT.max(limit));
         let reason = async || reason(ended.clone()).await;
-        let login = authenticate(&mut handle, resolved, caller, patience, reason).await;
+        let login = authenticate(&mut handle, resolved, (caller, &speaker), patience, reason).await;
         opener.forget();
         login.map_err(Box::new)?;
         Ok(SshConnection(Arc::new(Inner {

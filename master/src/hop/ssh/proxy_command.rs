@@ -10,8 +10,9 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 use crate::caller::Caller;
+use crate::speaker::Speaker;
 use crate::ssh_config::{Resolved, expand_proxy_command};
-use crate::stream::{Diagnostics, one_line};
+use crate::stream::Diagnostics;
 
 use super::client::Opener;
 use super::error::ConnectError;
@@ -22,9 +23,6 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Most bytes of a line that is shown.
 const MAX_LINE: usize = 1024;
-
-/// Most lines that are shown: a screenful or two. Whoever has more to say says it all the time.
-const MAX_LINES: usize = 100;
 
 /// The stream that a command makes.
 pub(super) type CommandStream = Join<ChildStdout, ChildStdin>;
@@ -67,15 +65,16 @@ pub(super) fn start(
         return Err(failed("it has no pipes".to_owned()));
     };
     let diagnostics = Diagnostics::default();
-    let stderr = tokio::spawn(listen(stderr, diagnostics.clone(), opener));
+    let speaker = Speaker::new(format!("ProxyCommand of {}", resolved.host));
+    let stderr = tokio::spawn(listen(stderr, diagnostics.clone(), opener, speaker));
     let proxy = ProxyCommand { child, command, diagnostics, stderr };
     Ok((tokio::io::join(stdout, stdin), proxy))
 }
 
 /// Keeps what a command says, and shows it as long as the connection is being made: it may be
 /// what the person has to do for it.
-async fn listen(mut stderr: ChildStderr, kept: Diagnostics, opener: Opener) {
-    let (mut line, mut shown) = (Vec::new(), 0);
+async fn listen(mut stderr: ChildStderr, kept: Diagnostics, opener: Opener, speaker: Speaker) {
+    let mut line = Vec::new();
     let mut buffer = [0; 1024];
     while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
         kept.add(&buffer[..count]);
@@ -86,14 +85,10 @@ async fn listen(mut stderr: ChildStderr, kept: Diagnostics, opener: Opener) {
                     continue;
                 }
             }
-            let text = one_line(&String::from_utf8_lossy(&line));
+            let text = String::from_utf8_lossy(&line).into_owned();
             line.clear();
-            if !text.is_empty()
-                && shown < MAX_LINES
-                && let Some(caller) = opener.get()
-            {
-                shown += 1;
-                caller.ask.notice(text).await;
+            if let Some(caller) = opener.get() {
+                speaker.say(&text, &*caller.ask).await;
             }
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use fakessh_protocol::printable;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpSocket;
 
@@ -24,6 +25,9 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 
 /// Bytes that are kept of what a server says first, to show what it is when it is no SSH server.
 const GREETING: usize = 1024;
+
+/// Most characters of the first line that are shown: a row of a usual terminal.
+const MAX_FIRST_LINE: usize = 80;
 
 /// Anything that SSH can be spoken over.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -150,7 +154,7 @@ impl Greeting {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines = seen.split(|byte| *byte == b'\n');
         let line = lines.find(|line| line.starts_with(b"SSH-"))?;
-        Some(String::from_utf8_lossy(line).trim_end().to_owned())
+        Some(printable::word(String::from_utf8_lossy(line).trim_end(), GREETING))
     }
 
     /// The first line that is not empty.
@@ -158,7 +162,7 @@ impl Greeting {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&seen).into_owned();
         let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
-        Some(line.chars().take(80).filter(|char| !char.is_control()).collect())
+        Some(printable::word(line, MAX_FIRST_LINE))
     }
 
     /// Keeps some more; `false` where nothing more is wanted.

@@ -28,8 +28,8 @@ impl Ask for Person {
         if answers.is_empty() { None } else { Some(Secret(answers.remove(0).to_owned())) }
     }
 
-    async fn notice(&self, text: String) {
-        self.seen.lock().unwrap().push(text);
+    async fn notice(&self, notice: Notice) {
+        self.seen.lock().unwrap().push(notice.to_string());
     }
 }
 
