@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 
 use fakessh_protocol::exit::ExitStatus;
-use fakessh_protocol::invocation::{ControlCommand, Invocation, Request};
+use fakessh_protocol::invocation::{ControlCommand, Destination, Invocation, Request};
 use fakessh_protocol::message::{
     FromShim, Handoff, Notice, ProgramKind, Refusal, RefusalReason, ToShim, Tool,
 };
@@ -124,6 +124,7 @@ async fn serve_one(
     answers: Option<mpsc::Sender<Option<fakessh_protocol::message::Secret>>>,
 ) {
     let signaller = OnceLock::new();
+    let host = handoff.invocation.destination.host.clone();
     let listen = async {
         while let Some(message) = said.next().await {
             match message {
@@ -137,16 +138,22 @@ async fn serve_one(
         }
     };
     let work = async {
-        let Verdict { told, returned, outputs } = if handoff.version == crate::VERSION {
+        let Verdict { told, for_target, returned, outputs } = if handoff.version == crate::VERSION {
             let shim = Shim { invoker: &invoker, signaller: &signaller };
-            verdict(run, handoff.invocation, stdio, shim, ask).await
+            verdict(run, handoff.invocation, stdio, shim, ask.clone()).await
         } else {
             let text = format!(
                 "this shim is of version {}, and the master of {}; start the tool again",
                 handoff.version,
                 crate::VERSION
             );
-            ToShim::Failed(text).into()
+            Verdict::open(text)
+        };
+        let told = match (&invoker, told) {
+            (Invoker::Raised(_), ToShim::Failed(why)) => {
+                raised::failed(&host, why, for_target, &*ask).await
+            }
+            (_, told) => told,
         };
         match (&invoker, returned) {
             (Invoker::Local(socket), Some(stdio)) => {
@@ -178,15 +185,31 @@ struct Shim<'a> {
 /// How a session ended.
 struct Verdict {
     told: ToShim,
+    /// Why the session failed, as a shim on a target may know it: nothing about this machine, and
+    /// nothing about how places are reached from it. Without it, the person is told the reason, and
+    /// such a shim that there is one.
+    for_target: Option<String>,
     /// Descriptors that go back to the shim.
     returned: Option<[OwnedFd; 3]>,
     /// Those of the program that have not come to a good end are open until the shim was told.
     outputs: [Output; 2],
 }
 
+impl Verdict {
+    /// A failure whose reason any shim may know.
+    fn open(why: String) -> Verdict {
+        Verdict { for_target: Some(why.clone()), ..ToShim::Failed(why).into() }
+    }
+}
+
 impl From<ToShim> for Verdict {
     fn from(told: ToShim) -> Verdict {
-        Verdict { told, returned: None, outputs: [Output::Closed, Output::Closed] }
+        Verdict {
+            told,
+            for_target: None,
+            returned: None,
+            outputs: [Output::Closed, Output::Closed],
+        }
     }
 }
 
@@ -200,7 +223,7 @@ async fn verdict(
 ) -> Verdict {
     let is_local = matches!(shim.invoker, Invoker::Local(_));
     if !is_local && matches!(invocation.request, Request::Tool(_)) {
-        return ToShim::Failed("only the run itself starts its tool".to_owned()).into();
+        return Verdict::open("only the run itself starts its tool".to_owned());
     }
     let route = match run.choose(&invocation) {
         Ok(Choice::Route(route)) => route,
@@ -212,7 +235,17 @@ async fn verdict(
                 Stdio::Handles(_) => ToShim::Failed(why).into(),
             };
         }
-        Err(why) => return ToShim::Failed(why).into(),
+        Err(why) => {
+            let host = &invocation.destination.host;
+            let for_target = Some(match &invocation.unserved {
+                Some(option) => format!("{host}: {option} is not supported yet"),
+                // Which names it has is not for a target to know.
+                None => {
+                    format!("{host}: no --route of this run names it; add --route {host}=DEST")
+                }
+            });
+            return Verdict { for_target, ..ToShim::Failed(why).into() };
+        }
     };
     if let Some(command) = invocation.control {
         let held = run.held(&route, &invocation).await;
@@ -223,7 +256,13 @@ async fn verdict(
         Err(error) => return ToShim::Failed(format!("{route}: {error}")).into(),
     };
     if let Err(why) = run.check_user(&invocation, &context) {
-        return ToShim::Failed(why).into();
+        let Destination { user, host, .. } = &invocation.destination;
+        let user = user.as_deref().unwrap_or_default();
+        let text = format!(
+            "{host}: programs run there as another user than {user}; name a --route that leads \
+             to {user}"
+        );
+        return Verdict { for_target: Some(text), ..ToShim::Failed(why).into() };
     }
     let Some(program) = program(&invocation.request) else {
         // A caller that reads our output to its end goes on: nothing will come.
@@ -284,7 +323,10 @@ async fn control(
     };
     match command {
         ControlCommand::Check => {
-            let text = format!("master running (pid={})", std::process::id());
+            let text = match shim.invoker {
+                Invoker::Local(_) => format!("master running (pid={})", std::process::id()),
+                Invoker::Raised(_) => "master running".to_owned(),
+            };
             shim.invoker.tell(ToShim::Notice(Notice::ours(text))).await;
         }
         // The connection is not the tool's to end: it may serve others. What the tool started

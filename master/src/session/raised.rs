@@ -4,9 +4,11 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_trait::async_trait;
 use fakessh_protocol::invocation::Invocation;
-use fakessh_protocol::message::{Handoff, ToShim};
+use fakessh_protocol::message::{Handoff, Notice, Question, Secret, ToShim};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -26,12 +28,19 @@ const MOST_VARIABLES: usize = 4096;
 /// to hold them against each other: some hundredths of a second for a slave that means harm.
 const MOST_COMPARED: usize = 16 << 20;
 
+/// Most questions that the sessions of one tool may lead to: a few logins after lost connections.
+const MOST_QUESTIONS: usize = 32;
+
+/// Most notices that they may lead to: a screenful.
+const MOST_NOTICES: usize = 24;
+
 /// Serves what a tool raises. Questions go to who started the tool. Dropped, it ends them all.
 pub(super) async fn serve_raised(
     run: Arc<Run>,
     mut raised: mpsc::UnboundedReceiver<Raised>,
     ask: Arc<dyn Ask>,
 ) -> Infallible {
+    let ask: Arc<dyn Ask> = Arc::new(ForTarget::new(ask));
     let mut sessions = JoinSet::new();
     loop {
         tokio::select! {
@@ -63,6 +72,65 @@ fn serve_it(
     let stdio = Stdio::Handles(Box::new(ends));
     let ends = (Invoker::Raised(shim), Said::Raised(said));
     Box::pin(serve_one(run, handoff, stdio, ends, ask, None))
+}
+
+/// What the shim of a raised session is told of its failure: what a target may know, and no more.
+/// Other reasons name addresses, routes, key files and agents of this machine, so they are for the
+/// person alone.
+pub(super) async fn failed(
+    host: &str,
+    why: String,
+    for_target: Option<String>,
+    ask: &dyn Ask,
+) -> ToShim {
+    tracing::info!(host, why, "a session that a target asked for failed");
+    if let Some(why) = for_target {
+        return ToShim::Failed(why);
+    }
+    ask.notice(Notice::ours(why)).await;
+    ToShim::Failed(format!(
+        "{host}: it can't be reached, or was lost; the reason stands where the run was started"
+    ))
+}
+
+/// The person who has started a tool on a target, for the sessions that this tool raises. A target
+/// that raises them without end does not get all of their attention.
+struct ForTarget {
+    inner: Arc<dyn Ask>,
+    questions: AtomicUsize,
+    notices: AtomicUsize,
+}
+
+impl ForTarget {
+    fn new(inner: Arc<dyn Ask>) -> ForTarget {
+        let (questions, notices) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        ForTarget { inner, questions, notices }
+    }
+}
+
+#[async_trait]
+impl Ask for ForTarget {
+    async fn ask(&self, question: Question) -> Option<Secret> {
+        if self.questions.fetch_add(1, Ordering::Relaxed) >= MOST_QUESTIONS {
+            return None;
+        }
+        self.inner.ask(question).await
+    }
+
+    fn may_answer(&self) -> bool {
+        self.questions.load(Ordering::Relaxed) < MOST_QUESTIONS && self.inner.may_answer()
+    }
+
+    async fn notice(&self, notice: Notice) {
+        match self.notices.fetch_add(1, Ordering::Relaxed) {
+            ..MOST_NOTICES => self.inner.notice(notice).await,
+            MOST_NOTICES => {
+                let text = "sessions of this tool have more to say; it is in the master's log";
+                self.inner.notice(Notice::ours(text)).await;
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Why an invocation is too much to be looked at, if it is: it is a slave's word.
@@ -312,5 +380,64 @@ mod tests {
             never = serve_raised(run, raised, opener.ask) => match never {},
         }
         assert!(!link.is_lost());
+    }
+
+    /// Somebody who gives no answer and keeps what is said.
+    #[derive(Default)]
+    struct Person(std::sync::Mutex<Vec<String>>);
+
+    #[async_trait]
+    impl Ask for Person {
+        async fn ask(&self, _: Question) -> Option<Secret> {
+            None
+        }
+
+        async fn notice(&self, notice: Notice) {
+            self.0.lock().unwrap().push(notice.to_string());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_reason_of_a_failure_is_for_the_person_and_not_for_the_target() {
+        let (link, mut liar) = Liar::start();
+        let tool = Tool { argv: vec![b"x".to_vec()] };
+        let (_session, raised) = link.open_tool(tool, Vec::new()).unwrap();
+        let route = |text: &str| Route::parse(text).unwrap();
+        // Nothing listens there, and this machine has no such helper.
+        let routes = [("db", "deploy@127.0.0.1:1"), ("app", "exec:/no/such/helper")];
+        let routes = routes.map(|(name, to)| (name.to_owned(), route(to)));
+        let hosts = Hosts::Mapped { on: Some(route("a")), every: None, routes: routes.into() };
+        let person = Arc::new(Person::default());
+        let opener = Caller::current(person.clone()).unwrap();
+        let run = Arc::new(Run::new(hosts, Registry::default(), &opener));
+        let check = async |liar: &mut Liar, number: u32, host: &str, for_person: &str| {
+            let handles = handles(FIRST_RAISED + 8 * number);
+            let raise = raise(Handle(4), handles, invocation(host, Request::Login));
+            liar.raise(handles.control, handles, &raise).await;
+            let (_, told) = guarded(liar.told()).await.unwrap();
+            let ToShim::Failed(why) = told else { panic!("{told:?}") };
+            assert!(why.starts_with(&format!("{host}: ")), "{why}");
+            for secret in ["deploy", "127.0.0.1", "refused", "exec", "/no/such", "app"] {
+                assert!(host == secret || !why.contains(secret), "{why}");
+            }
+            let said = person.0.lock().unwrap().concat();
+            assert!(said.contains(for_person), "{said}");
+        };
+        let work = async {
+            check(&mut liar, 0, "db", "127.0.0.1:1 refused").await;
+            check(&mut liar, 1, "app", "/no/such/helper").await;
+            // Which names there are is not told, and there is nothing to add for the person.
+            check(&mut liar, 2, "prod", "").await;
+            assert_eq!(person.0.lock().unwrap().len(), 2);
+            // However many it raises, the person is told of some.
+            for number in 3..100 {
+                check(&mut liar, number, "db", "").await;
+            }
+            assert_eq!(person.0.lock().unwrap().len(), MOST_NOTICES + 1);
+        };
+        tokio::select! {
+            () = work => {}
+            never = serve_raised(run, raised, opener.ask) => match never {},
+        }
     }
 }
