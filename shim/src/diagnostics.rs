@@ -3,12 +3,22 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Duration;
+
+use rustix::fs::FileType;
 
 use fakessh_protocol::message::Notice;
 use fakessh_protocol::printable;
 
 use crate::parse::{Level, Local};
+
+/// Time between two looks whether somebody has read what we said. The kernel tells nobody.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Most such looks: a second, for a reader that never reads.
+const LOOKS: u32 = 500;
 
 /// Where lines go, and which.
 pub(crate) struct Diagnostics {
@@ -44,8 +54,15 @@ impl Diagnostics {
     }
 
     /// Says why there was no session. Said with `-q`, too: the status alone explains nothing.
+    ///
+    /// To be called before the process ends with that: it waits until the line was read, where
+    /// standard error is a pipe. Some callers (restic) close their end as soon as their `ssh` has
+    /// ended, and never see what they have not read by then.
     pub(crate) fn failed(&self, text: &str) {
         self.write(&printable::ours(text));
+        if self.log_file.is_none() {
+            until_read(io::stderr());
+        }
     }
 
     /// Says something that only `-v` asks for.
@@ -74,6 +91,22 @@ impl Diagnostics {
     }
 }
 
+/// Waits until a pipe is empty, and once more: its reader has to do something with the last bytes.
+/// Does nothing for anything else.
+fn until_read(pipe: impl AsFd) {
+    let is_pipe = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
+    if !rustix::fs::fstat(&pipe).is_ok_and(is_pipe) {
+        return;
+    }
+    for _ in 0..LOOKS {
+        let is_read = rustix::io::ioctl_fionread(&pipe).is_ok_and(|unread| unread == 0);
+        std::thread::sleep(LOOK);
+        if is_read {
+            return;
+        }
+    }
+}
+
 /// Tells the person something on standard error.
 pub fn tell(notice: &Notice) {
     let mut lines = format!("{notice}\n");
@@ -88,4 +121,19 @@ pub fn tell(notice: &Notice) {
 /// Says something of ours on standard error. If nobody listens there, that is no reason to stop.
 pub fn say(text: &str) {
     io::stderr().write_all(printable::ours(text).as_bytes()).unwrap_or(());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_waited_for_until_it_is_read() {
+        let (mut reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(b"line").unwrap();
+        let waiting = std::thread::spawn(move || until_read(&writer));
+        io::Read::read_exact(&mut reader, &mut [0; 4]).unwrap();
+        waiting.join().unwrap();
+        until_read(std::fs::File::open("/dev/null").unwrap());
+    }
 }

@@ -50,6 +50,8 @@ pub(crate) struct Raised {
     failure: Option<String>,
     /// Whether the shim has nothing more to hear than what is untold.
     is_over: bool,
+    /// Whether its streams stay open until the shim is gone: it has to say what failed.
+    waits_for_shim: bool,
 }
 
 /// The session of one of our handles, and what of it the handle is.
@@ -75,6 +77,16 @@ impl Raised {
         match &mut self.source {
             Some(source) if source.offered > 0 => source.pipe.watch(poll, Interest::Nothing),
             _ => Ok(()),
+        }
+    }
+
+    /// Moves no more bytes, and closes nothing.
+    fn still(&mut self, poll: &Poll) {
+        let sinks = self.sinks.iter_mut().flatten().map(|sink| &mut sink.pipe);
+        let pipes = self.source.iter_mut().map(|source| &mut source.pipe).chain(sinks);
+        for pipe in pipes {
+            // Nothing is taken out that is not in.
+            let _ = pipe.watch(poll, Interest::Nothing);
         }
     }
 
@@ -190,6 +202,7 @@ impl Slave {
                     verdict: None,
                     failure: None,
                     is_over: false,
+                    waits_for_shim: false,
                 };
                 self.sessions.raised.insert(control, raised);
             }
@@ -305,7 +318,9 @@ impl Slave {
     /// The master wants no more of a shim's standard input: whoever writes there is to notice.
     pub(crate) fn close_raised_source(&mut self, handle: Handle) {
         let Some((control, Part::Stdin)) = place(handle) else { return };
-        if let Some(raised) = self.sessions.raised.get_mut(&control) {
+        if let Some(raised) = self.sessions.raised.get_mut(&control)
+            && !raised.waits_for_shim
+        {
             raised.source = None;
             self.porters.kill(control, Part::StdinPorter);
         }
@@ -330,11 +345,17 @@ impl Slave {
             ToShim::RealSsh(why) => ToShim::Failed(why),
             message => return self.say(control, message),
         };
-        raised.verdict = Some(verdict);
         let SessionHandles { stdin, stdout, stderr, .. } = raised.handles;
+        self.mux.reset(stdin);
+        if let ToShim::Failed(_) = verdict {
+            raised.verdict = Some(verdict);
+            self.mux.stop(stdout);
+            self.mux.stop(stderr);
+            return self.settle_raised(control);
+        }
+        raised.verdict = Some(verdict);
         raised.source = None;
         self.porters.kill(control, Part::StdinPorter);
-        self.mux.reset(stdin);
         for handle in [stdout, stderr] {
             self.mux.stop(handle);
             if let Some(Some(sink)) = self.sessions.raised_sink(handle) {
@@ -356,10 +377,7 @@ impl Slave {
         match &raised.verdict {
             None => return,
             // What failed is not improved by waiting for a reader that may never read.
-            Some(ToShim::Failed(_)) => {
-                raised.sinks = [None, None];
-                self.porters.kill_session(control);
-            }
+            Some(ToShim::Failed(_)) => {}
             Some(_) if !is_written => return,
             Some(_) => {}
         }
@@ -369,6 +387,11 @@ impl Slave {
             None => verdict,
         };
         raised.is_over = true;
+        if let ToShim::Failed(_) = verdict {
+            // A tool that sees an end before its `ssh` has said why may end it.
+            raised.waits_for_shim = true;
+            raised.still(&self.poll);
+        }
         self.say(control, verdict);
     }
 
@@ -396,7 +419,7 @@ impl Slave {
                 Err(_) => return self.shim_gone(control),
             }
         }
-        if raised.is_over {
+        if raised.is_over && !raised.waits_for_shim {
             self.forget_raised(control);
         } else if raised.shim.watch(&self.poll, Interest::Read).is_err() {
             self.shim_gone(control);

@@ -267,11 +267,12 @@ impl Slave {
             }
             Err(refusal) => {
                 self.end_run(control, &refusal.message);
+                // The reason comes first: the invoker's neighbours must not see its ends before it.
+                self.mux.message(control, &ToMaster::Refused(refusal))?;
                 // What is on its way to its stdin finds no session, and is thrown away.
                 self.mux.stop(handles.stdin);
                 self.mux.reset(handles.stdout);
                 self.mux.reset(handles.stderr);
-                self.mux.message(control, &ToMaster::Refused(refusal))?;
             }
         }
         Ok(())
@@ -339,9 +340,9 @@ impl Slave {
             }
             return;
         }
-        self.mux.stop(stdin);
         // A status of two bytes is never too large.
         let _ = self.mux.message(control, &ToMaster::Exited(exit));
+        self.mux.stop(stdin);
         if let Some(session) = self.sessions.remove(control)
             && let Some(entry) = session.entry
         {

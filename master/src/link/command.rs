@@ -6,8 +6,9 @@ use bytes::Bytes;
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::{Refusal, Spawn, ToShim, ToSlave};
 use fakessh_protocol::wire::Handle;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
+use super::handles::Underway;
 use super::{LinkLost, Piece, Raised};
 
 /// What sessions ask of the link's task.
@@ -35,7 +36,7 @@ pub(super) struct Open {
 /// What the link's task keeps of a session.
 #[derive(Debug)]
 pub(super) struct Ends {
-    pub(super) stdin: Arc<Semaphore>,
+    pub(super) stdin: Arc<Underway>,
     pub(super) stdout: mpsc::UnboundedSender<Chunk>,
     pub(super) stderr: mpsc::UnboundedSender<Chunk>,
     pub(super) outcome: oneshot::Sender<Outcome>,

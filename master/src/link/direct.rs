@@ -12,6 +12,7 @@ use fakessh_protocol::wire::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::command::{Chunk, Command, Ends, Outcome};
+use super::handles::Underway;
 use super::{LinkLost, Session, handles};
 use crate::hop::ssh::{ChannelError, ProgramEnd, RemoteProgram, SshConnection};
 
@@ -45,7 +46,7 @@ pub(crate) fn open(
 }
 
 fn refuse(ends: Ends, error: ChannelError) {
-    ends.stdin.close();
+    ends.stdin.end();
     let refusal = Refusal { reason: RefusalReason::Other, message: error.to_string() };
     let _ = ends.outcome.send(Outcome::Refused(refusal));
 }
@@ -125,7 +126,7 @@ async fn run(
         // The invoker has hung up: the channel is closed.
         () = invoker.listen() => return,
     };
-    underway.close();
+    underway.end();
     let _ = outcome.send(match ended {
         ProgramEnd::Exited(status) => Outcome::Exited(status),
         ProgramEnd::Refused => Outcome::Refused(Refusal {
@@ -152,13 +153,14 @@ async fn ended(end: &mut watch::Receiver<Option<ProgramEnd>>) -> ProgramEnd {
 async fn write_all(
     mut pieces: mpsc::UnboundedReceiver<Bytes>,
     stdin: mpsc::Sender<Bytes>,
-    underway: &Semaphore,
+    underway: &Underway,
 ) {
     while let Some(bytes) = pieces.recv().await {
         if stdin.send(bytes).await.is_err() {
-            return underway.close();
+            // The channel has ended; how is said by whoever reads it.
+            return;
         }
-        underway.add_permits(1);
+        underway.took_one();
     }
 }
 

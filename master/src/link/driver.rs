@@ -7,10 +7,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use fakessh_protocol::message::{Refusal, RefusalReason, SessionHandles, ToMaster, ToSlave};
 use fakessh_protocol::mux::{Event, Expecting, Liveness, Mux, MuxError, Transmit};
 use fakessh_protocol::wire::{self, HEADER_LEN, Handle, MAX_DATA};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::command::{Chunk, Command, Open, Outcome};
+use super::handles::Underway;
 use super::raises::Raises;
 use super::{Keepalive, LinkLost, PROBE_TIMEOUT, Piece};
 use crate::stream::ByteStream;
@@ -32,7 +33,7 @@ const COMMANDS_AT_ONCE: usize = 256;
 #[derive(Debug)]
 pub(super) struct Outbox {
     pub(super) chunks: VecDeque<Piece>,
-    pub(super) underway: Arc<Semaphore>,
+    pub(super) underway: Arc<Underway>,
 }
 
 impl Outbox {
@@ -43,7 +44,7 @@ impl Outbox {
         }
         match self.chunks.pop_front()?.into_frame(header) {
             Ok(frame) => {
-                self.underway.add_permits(1);
+                self.underway.took_one();
                 Some(frame)
             }
             Err(piece) => {
@@ -65,7 +66,7 @@ impl Outbox {
             taken += piece.len();
             batch.extend_from_slice(&piece);
             if chunk.is_empty() {
-                self.underway.add_permits(1);
+                self.underway.took_one();
             } else {
                 self.chunks.push_front(Piece::Plain(chunk));
             }
@@ -125,13 +126,13 @@ impl Driver {
             let _ = outcome.send(Outcome::Lost(reason.clone()));
         }
         for outbox in self.outboxes.values() {
-            outbox.underway.close();
+            outbox.underway.end();
         }
         // Sessions that were just being opened.
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             if let Command::Open(open) = command {
-                open.ends.stdin.close();
+                open.ends.stdin.end();
                 let _ = open.ends.outcome.send(Outcome::Lost(reason.clone()));
             }
         }
@@ -293,7 +294,7 @@ impl Driver {
         };
         if let Some(message) = refusal {
             let refusal = Refusal { reason: RefusalReason::Limit, message };
-            ends.stdin.close();
+            ends.stdin.end();
             let _ = ends.outcome.send(Outcome::Refused(refusal));
             return Ok(());
         }
@@ -351,7 +352,7 @@ impl Driver {
             Event::Reset(handle) => self.close_inbox(handle, Chunk::Cut),
             Event::Stopped(handle) => {
                 if let Some(outbox) = self.outboxes.remove(&handle) {
-                    outbox.underway.close();
+                    outbox.underway.stop();
                 }
             }
         }
@@ -383,7 +384,7 @@ impl Driver {
         let Some((handles, sender)) = self.sessions.remove(&handle) else { return };
         // Nobody reads what is still underway to a program that is gone.
         if let Some(outbox) = self.outboxes.remove(&handles.stdin) {
-            outbox.underway.close();
+            outbox.underway.end();
         }
         self.mux.reset(handles.stdin);
         // Output comes before the outcome; where it did not, it was cut.

@@ -1,6 +1,7 @@
 //! The ends of a session that its tasks hold.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use fakessh_protocol::message::{Secret, SessionHandles, ToSlave};
@@ -53,8 +54,8 @@ pub(super) fn session(
 pub(super) fn sender(
     handle: Handle,
     commands: mpsc::UnboundedSender<Command>,
-) -> (Sender, Arc<Semaphore>) {
-    let underway = Arc::new(Semaphore::new(CHUNKS_UNDERWAY));
+) -> (Sender, Arc<Underway>) {
+    let underway = Arc::new(Underway::new());
     (Sender { handle, underway: underway.clone(), commands, finished: false }, underway)
 }
 
@@ -65,6 +66,37 @@ pub(super) fn receiver(
 ) -> (Receiver, mpsc::UnboundedSender<Chunk>) {
     let (chunks_sender, chunks) = mpsc::unbounded_channel();
     (Receiver { handle, chunks, end: None, commands, ended: false }, chunks_sender)
+}
+
+/// Counts the chunks of one handle that wait in the link's task.
+#[derive(Debug)]
+pub(super) struct Underway {
+    /// Permits for further chunks; closed when no more are wanted.
+    room: Semaphore,
+    /// Whether no more are wanted because the session is over.
+    over: AtomicBool,
+}
+
+impl Underway {
+    fn new() -> Underway {
+        Underway { room: Semaphore::new(CHUNKS_UNDERWAY), over: AtomicBool::new(false) }
+    }
+
+    /// The link's task has taken a chunk.
+    pub(super) fn took_one(&self) {
+        self.room.add_permits(1);
+    }
+
+    /// The program wants no more.
+    pub(super) fn stop(&self) {
+        self.room.close();
+    }
+
+    /// The session has ended, or its link has: nothing is said of what the program wants.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+        self.room.close();
+    }
 }
 
 /// Why bytes could not be sent.
@@ -80,8 +112,7 @@ pub enum SendError {
 #[derive(Debug)]
 pub struct Sender {
     handle: Handle,
-    /// Permits for chunks in the link's task; closed when the receiver wants no more.
-    underway: Arc<Semaphore>,
+    underway: Arc<Underway>,
     commands: mpsc::UnboundedSender<Command>,
     finished: bool,
 }
@@ -92,14 +123,20 @@ impl Sender {
     /// # Errors
     /// [`SendError::Stopped`], also while it waits. Cancel safe.
     pub async fn ready(&self) -> Result<(), SendError> {
-        self.underway.acquire().await.map(drop).map_err(|_| SendError::Stopped)
+        self.underway.room.acquire().await.map(drop).map_err(|_| SendError::Stopped)
     }
 
     /// Resolves when the receiver wants no more. Cancel safe.
     pub async fn stopped(&self) {
         // More permits than there ever are: only the closing ends this.
         let never = CHUNKS_UNDERWAY as u32 + 1;
-        let _ = self.underway.acquire_many(never).await;
+        let _ = self.underway.room.acquire_many(never).await;
+    }
+
+    /// Whether it was stopped by the end of the session or of the link, and not by a program that
+    /// wants no more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.underway.over.load(Ordering::Acquire)
     }
 
     /// Sends a chunk once the link has taken those before it: memory stays bounded however slow
@@ -116,7 +153,7 @@ impl Sender {
         if piece.len() == 0 {
             return Ok(());
         }
-        let permit = self.underway.acquire().await.map_err(|_| SendError::Stopped)?;
+        let permit = self.underway.room.acquire().await.map_err(|_| SendError::Stopped)?;
         permit.forget();
         let command = Command::Data(self.handle, piece);
         self.commands.send(command).map_err(|_| SendError::Stopped)

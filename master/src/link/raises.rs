@@ -141,10 +141,11 @@ impl Driver {
                 Ok(())
             }
             Err(refusal) => {
+                // First of all: the ends must not come before the reason.
+                let _ = self.mux.message(control, &ToSlave::Tell(ToShim::Failed(refusal)));
                 self.mux.stop(stdin);
                 self.mux.reset(stdout);
                 self.mux.reset(stderr);
-                let _ = self.mux.message(control, &ToSlave::Tell(ToShim::Failed(refusal)));
                 self.answers_are_taken()
             }
         }
@@ -165,7 +166,7 @@ impl Driver {
         self.mux.stop(stdin);
         for handle in [stdout, stderr] {
             if let Some(outbox) = self.outboxes.remove(&handle) {
-                outbox.underway.close();
+                outbox.underway.end();
             }
             self.mux.reset(handle);
         }

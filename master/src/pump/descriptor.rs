@@ -29,27 +29,38 @@ pub(super) enum Descriptor {
 }
 
 impl Descriptor {
-    /// Finds out what `fd` is. `fd` itself is closed where another description takes its place.
+    /// Finds out what the descriptor in `slot` is, and takes it. It is closed where another
+    /// description takes its place.
     ///
     /// # Errors
     /// `EBADF` where it is not open for this access, `BrokenPipe` for a pipe whose reader is gone,
-    /// and failures of the system.
-    pub(super) fn new(fd: OwnedFd, access: OFlags, interest: Interest) -> io::Result<Descriptor> {
-        let mode = rustix::fs::fcntl_getfl(&fd)? & OFlags::ACCMODE;
+    /// and failures of the system. The descriptor stays in the slot then, unless it is the kernel
+    /// that can't wait for one more.
+    pub(super) fn new(
+        slot: &mut Option<OwnedFd>,
+        access: OFlags,
+        interest: Interest,
+    ) -> io::Result<Descriptor> {
+        let Some(fd) = slot else { return Err(Errno::BADF.into()) };
+        let mode = rustix::fs::fcntl_getfl(&*fd)? & OFlags::ACCMODE;
         // A pipe opened anew would take what the descriptor itself may not have.
         if mode != access && mode != OFlags::RDWR {
             return Err(Errno::BADF.into());
         }
-        let stat = rustix::fs::fstat(&fd)?;
+        let stat = rustix::fs::fstat(&*fd)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
-        match kind {
-            FileType::Socket => return Ok(Descriptor::Socket(sys::watch(fd, interest)?)),
-            FileType::Fifo | FileType::CharacterDevice => {}
-            _ => return Ok(Descriptor::File(WaitlessFile::new(fd, &stat))),
-        }
-        if kind == FileType::Fifo || is_terminal(&fd, &stat) {
-            match reopen(&fd, access) {
-                Ok(own) => return Ok(Descriptor::Reopened(sys::watch(own, interest)?)),
+        let can_be_reopened = match kind {
+            FileType::Fifo => true,
+            FileType::CharacterDevice => is_terminal(fd, &stat),
+            _ => false,
+        };
+        if can_be_reopened {
+            match reopen(fd, access) {
+                Ok(own) => {
+                    let own = sys::watch(own, interest)?;
+                    *slot = None;
+                    return Ok(Descriptor::Reopened(own));
+                }
                 // The reader of this pipe is gone.
                 Err(Errno::NXIO) if kind == FileType::Fifo => {
                     return Err(io::ErrorKind::BrokenPipe.into());
@@ -59,7 +70,17 @@ impl Descriptor {
                 Err(_) => {}
             }
         }
-        Descriptor::shared(fd, interest)
+        let fd = match kind {
+            FileType::Fifo | FileType::CharacterDevice => fd.try_clone()?,
+            _ => slot.take().ok_or(Errno::BADF)?,
+        };
+        let descriptor = match kind {
+            FileType::Socket => Descriptor::Socket(sys::watch(fd, interest)?),
+            FileType::Fifo | FileType::CharacterDevice => Descriptor::shared(fd, interest)?,
+            _ => Descriptor::File(WaitlessFile::new(fd, &stat)),
+        };
+        *slot = None;
+        Ok(descriptor)
     }
 
     /// A pipe or device that is used as it is.

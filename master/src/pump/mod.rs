@@ -33,6 +33,8 @@ pub(crate) enum Sent {
     Whole,
     /// The program wants no more.
     Unwanted,
+    /// The session is over.
+    Over,
     /// It can't be read any more; the stream is cut.
     Failed(io::Error),
 }
@@ -57,6 +59,8 @@ pub(crate) enum Input {
     Descriptor(io::Result<Source>),
     /// A handle of a slave whose tool called `ssh`.
     Handle(Receiver),
+    /// Nowhere any more.
+    Closed,
 }
 
 /// Where a program's output goes.
@@ -70,42 +74,54 @@ pub(crate) enum Output {
     Closed,
 }
 
-impl Output {
-    /// Whether it is a descriptor whose reader has not seen an end yet.
-    pub(crate) fn is_waited_for(&self) -> bool {
-        matches!(self, Output::Descriptor(Ok(_)))
-    }
-}
-
 /// Sends an invoker's input to its end; the end is sent, too.
 ///
-/// Stops early where the program wants no more; the input is closed then, so that whoever writes
-/// to it learns of it. It reads ahead of the program, so a descriptor that can't be read (a
+/// The input is closed at its end, and where the program wants no more, so that whoever writes to
+/// it learns of that. At any other end, and where this is cancelled, it stays open: a tool that can
+/// write no more may end its `ssh` before that has said why. It reads ahead of the program, so a descriptor that can't be read (a
 /// directory, a broken file) fails also where the program would never have looked at it: a failure
 /// that was taken for the end would leave a truncated copy that counts as complete. Cancelled, it
 /// cuts the stream.
-pub(crate) async fn send(input: Input, sender: Sender) -> Sent {
-    match input {
+pub(crate) async fn send(input: &mut Input, sender: Sender) -> Sent {
+    let sent = match input {
         Input::Descriptor(Ok(source)) => send_source(source, sender).await,
-        Input::Descriptor(Err(error)) => Sent::Failed(error),
-        Input::Handle(receiver) => match pass(receiver, sender).await {
-            Received::Whole => Sent::Whole,
-            Received::Unwanted => Sent::Unwanted,
+        Input::Descriptor(Err(error)) => Sent::Failed(std::mem::replace(error, closed())),
+        Input::Handle(receiver) => match pass(receiver, &sender).await {
+            Received::Whole => {
+                sender.finish();
+                Sent::Whole
+            }
+            Received::Unwanted => stopped(&sender),
             Received::Cut => Sent::Failed(io::ErrorKind::UnexpectedEof.into()),
             Received::Failed(error) => Sent::Failed(error),
         },
+        Input::Closed => Sent::Failed(closed()),
+    };
+    if let Sent::Whole | Sent::Unwanted = sent {
+        *input = Input::Closed;
     }
+    sent
 }
 
-async fn send_source(mut source: Source, sender: Sender) -> Sent {
+/// What a descriptor that is closed already would say.
+fn closed() -> io::Error {
+    rustix::io::Errno::BADF.into()
+}
+
+/// How it ends that no more may be sent.
+fn stopped(sender: &Sender) -> Sent {
+    if sender.is_over() { Sent::Over } else { Sent::Unwanted }
+}
+
+async fn send_source(source: &mut Source, sender: Sender) -> Sent {
     loop {
         if sender.ready().await.is_err() {
-            return Sent::Unwanted;
+            return stopped(&sender);
         }
         let piece = tokio::select! {
             biased;
             piece = source.read_piece(MAX_DATA) => piece,
-            () = sender.stopped() => return Sent::Unwanted,
+            () = sender.stopped() => return stopped(&sender),
         };
         match piece {
             Ok(piece) if piece.len() == 0 => {
@@ -114,7 +130,7 @@ async fn send_source(mut source: Source, sender: Sender) -> Sent {
             }
             Ok(piece) => {
                 if sender.send_piece(piece).await.is_err() {
-                    return Sent::Unwanted;
+                    return stopped(&sender);
                 }
             }
             Err(error) => return Sent::Failed(error),
@@ -122,29 +138,31 @@ async fn send_source(mut source: Source, sender: Sender) -> Sent {
     }
 }
 
-/// Writes what a handle gives to an output, and closes it at the end. A descriptor whose bytes
-/// were cut short stays open, also where this is cancelled: its reader would see an end.
+/// Writes what a handle gives to an output, and closes it at a good end, or where its reader is
+/// gone. At any other end, and where this is cancelled, it stays open: its reader would take the
+/// end for a good one.
 ///
 /// Where the output's reader is gone, or writing fails, the program is told to stop, and gets
 /// SIGPIPE or EPIPE as it would without us. A descriptor that can't be written counts as failed
 /// only when there is something to write. Cancelled, it tells the program to stop.
 pub(crate) async fn receive(mut receiver: Receiver, output: &mut Output) -> Received {
-    if let Output::Descriptor(Ok(sink)) = output {
-        let received = receive_into(receiver, sink).await;
-        if let Received::Whole | Received::Unwanted = received {
-            *output = Output::Closed;
-        }
-        return received;
-    }
-    match std::mem::replace(output, Output::Closed) {
-        Output::Handle(sender) => pass(receiver, sender).await,
-        Output::Descriptor(Err(error)) if !reader_left(&error) => match receiver.receive().await {
-            Chunk::Data(_) => Received::Failed(error),
+    let received = match output {
+        Output::Descriptor(Ok(sink)) => receive_into(receiver, sink).await,
+        Output::Handle(sender) => pass(&mut receiver, sender).await,
+        Output::Descriptor(Err(error)) if !reader_left(error) => match receiver.receive().await {
+            Chunk::Data(_) => Received::Failed(std::mem::replace(error, closed())),
             Chunk::End => Received::Whole,
             Chunk::Cut => Received::Cut,
         },
-        Output::Descriptor(_) | Output::Closed => Received::Unwanted,
+        Output::Descriptor(Err(_)) | Output::Closed => Received::Unwanted,
+    };
+    if let Received::Whole | Received::Unwanted = received
+        && let Output::Handle(sender) = std::mem::replace(output, Output::Closed)
+        && let Received::Whole = received
+    {
+        sender.finish();
     }
+    received
 }
 
 async fn receive_into(mut receiver: Receiver, sink: &mut Sink) -> Received {
@@ -170,11 +188,12 @@ async fn receive_into(mut receiver: Receiver, sink: &mut Sink) -> Received {
     }
 }
 
-/// Joins two handles, perhaps of two links: what one gives the other sends, with its end.
+/// Joins two handles, perhaps of two links: what one gives the other sends. The end is left to the
+/// caller.
 ///
 /// Bytes count as consumed when the other link has taken them, so that each holds no more than its
-/// credit. Cancelled, it tells the one to stop and cuts the other.
-async fn pass(mut receiver: Receiver, sender: Sender) -> Received {
+/// credit.
+async fn pass(receiver: &mut Receiver, sender: &Sender) -> Received {
     loop {
         let chunk = tokio::select! {
             biased;
@@ -189,10 +208,7 @@ async fn pass(mut receiver: Receiver, sender: Sender) -> Received {
                 }
                 receiver.consumed(len);
             }
-            Chunk::End => {
-                sender.finish();
-                return Received::Whole;
-            }
+            Chunk::End => return Received::Whole,
             Chunk::Cut => return Received::Cut,
         }
     }

@@ -22,13 +22,21 @@ impl Sink {
     /// `BrokenPipe` where its reader is gone already, `EBADF` where it is not open for writing,
     /// and failures of the system. Must be called in a tokio runtime.
     pub fn new(fd: OwnedFd) -> io::Result<Sink> {
-        Descriptor::new(fd, OFlags::WRONLY, Interest::WRITABLE).map(Sink)
+        Sink::take(&mut Some(fd))
+    }
+
+    /// As [`Sink::new`]. What can't be used stays in its slot, and open.
+    fn take(slot: &mut Option<OwnedFd>) -> io::Result<Sink> {
+        Descriptor::new(slot, OFlags::WRONLY, Interest::WRITABLE).map(Sink)
     }
 
     /// Standard output and error. Where both are one file, what is written there stands in the
-    /// order in which it came.
-    pub(crate) fn pair(stdout: OwnedFd, stderr: OwnedFd) -> (io::Result<Sink>, io::Result<Sink>) {
-        let (stdout, mut stderr) = (Sink::new(stdout), Sink::new(stderr));
+    /// order in which it came. What can't be used stays in its slot, and open.
+    pub(crate) fn pair(
+        stdout: &mut Option<OwnedFd>,
+        stderr: &mut Option<OwnedFd>,
+    ) -> (io::Result<Sink>, io::Result<Sink>) {
+        let (stdout, mut stderr) = (Sink::take(stdout), Sink::take(stderr));
         if let (Ok(Sink(Descriptor::File(one))), Ok(Sink(Descriptor::File(other)))) =
             (&stdout, &mut stderr)
         {

@@ -32,8 +32,14 @@ impl Source {
     /// # Errors
     /// Failures of the system. Must be called in a tokio runtime.
     pub fn new(fd: OwnedFd) -> io::Result<Source> {
-        let untried = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) == FileType::Fifo;
-        match Descriptor::new(fd, OFlags::RDONLY, Interest::READABLE) {
+        Source::take(&mut Some(fd))
+    }
+
+    /// As [`Source::new`]. What can't be used stays in its slot, and open.
+    pub(crate) fn take(slot: &mut Option<OwnedFd>) -> io::Result<Source> {
+        let Some(fd) = &slot else { return Err(Errno::BADF.into()) };
+        let untried = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Fifo;
+        match Descriptor::new(slot, OFlags::RDONLY, Interest::READABLE) {
             Ok(descriptor) => Ok(Source { descriptor: Some(descriptor), untried }),
             Err(error) if Errno::from_io_error(&error) == Some(Errno::BADF) => {
                 Ok(Source { descriptor: None, untried: false })

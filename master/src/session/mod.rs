@@ -3,8 +3,9 @@
 mod ask;
 mod raised;
 mod serve;
+mod stdio;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::{Arc, OnceLock};
 
 use fakessh_protocol::exit::ExitStatus;
@@ -17,9 +18,8 @@ use tokio::sync::mpsc;
 
 use crate::caller::Ask;
 use crate::context::{Context, Reached};
-use crate::limits;
 use crate::link::{Outcome, RaisedShim, Session, Signaller};
-use crate::pump::{self, Input, Output, Received, Sent, Sink, Source};
+use crate::pump::{self, Received, Sent};
 use crate::run::{Choice, Run};
 use crate::socket::Socket;
 
@@ -27,38 +27,7 @@ use ask::ShimAsk;
 use raised::serve_raised;
 use serve::Admitted;
 pub(crate) use serve::serve;
-
-/// Where a session's bytes come from and go to.
-enum Stdio {
-    /// What a local shim handed over: standard input, output and error.
-    Descriptors([OwnedFd; 3]),
-    /// The handles of a slave whose tool called `ssh`.
-    Handles(Box<Streams>),
-}
-
-/// What a program's input comes from, and its output and errors go to.
-type Streams = (Input, Output, Output);
-
-impl Stdio {
-    /// Gets ready to move bytes, before anything is started.
-    ///
-    /// # Errors
-    /// One line where there are too few descriptors for it. What else can't be used is a fault of
-    /// its stream, and shows there.
-    fn open(self) -> Result<Streams, String> {
-        let [stdin, stdout, stderr] = match self {
-            Stdio::Descriptors(descriptors) => descriptors,
-            Stdio::Handles(handles) => return Ok(*handles),
-        };
-        let source = Source::new(stdin);
-        let (stdout, stderr) = Sink::pair(stdout, stderr);
-        let failures = [source.as_ref().err(), stdout.as_ref().err(), stderr.as_ref().err()];
-        if failures.into_iter().flatten().any(limits::is_reached) {
-            return Err(limits::refusal());
-        }
-        Ok((Input::Descriptor(source), Output::Descriptor(stdout), Output::Descriptor(stderr)))
-    }
-}
+use stdio::{Stdio, Streams};
 
 /// Who waits for a session's end.
 enum Invoker {
@@ -77,6 +46,73 @@ impl Invoker {
             }
             Invoker::Raised(shim) => shim.tell(message),
         }
+    }
+
+    /// Tells it how its session ended.
+    async fn conclude(&self, verdict: Verdict, host: &str, stdio: &mut Stdio, ask: &dyn Ask) {
+        match self {
+            Invoker::Local(socket) => {
+                let told = match verdict {
+                    Verdict::Told(message) => socket.send_message(&message, &[]).await,
+                    Verdict::Failed { why, .. } => {
+                        socket.send_message(&ToShim::Failed(why), &[]).await
+                    }
+                    Verdict::RealSsh(why) => match stdio.give_back() {
+                        Some(descriptors) => {
+                            let descriptors = descriptors.each_ref().map(AsFd::as_fd);
+                            socket.send_message(&ToShim::RealSsh(why), &descriptors).await
+                        }
+                        None => socket.send_message(&ToShim::Failed(why), &[]).await,
+                    },
+                };
+                if let Err(error) = told {
+                    // One that is gone is noticed elsewhere.
+                    tracing::debug!(%error, "a shim was not told how its session ended");
+                }
+            }
+            Invoker::Raised(shim) => {
+                let message = match verdict {
+                    Verdict::Failed { why, for_target } => {
+                        raised::failed(host, why, for_target, ask).await
+                    }
+                    Verdict::Told(ToShim::Failed(why)) => {
+                        raised::failed(host, why, None, ask).await
+                    }
+                    Verdict::RealSsh(why) => raised::failed(host, why, None, ask).await,
+                    Verdict::Told(message) => message,
+                };
+                // Its outputs have to be closed first. The slave keeps the tool's ends open.
+                stdio.cut_handles();
+                shim.tell(message);
+            }
+        }
+    }
+}
+
+/// How a session ended.
+enum Verdict {
+    Told(ToShim),
+    Failed {
+        why: String,
+        /// The reason as a shim on a target may know it: nothing about this machine, and nothing
+        /// about how places are reached from it. Without it, the person is told the reason, and
+        /// such a shim that there is one.
+        for_target: Option<String>,
+    },
+    /// The real `ssh` is to do it, for this reason, with the descriptors that were handed over.
+    RealSsh(String),
+}
+
+impl Verdict {
+    /// A failure whose reason is not for targets.
+    fn failed(why: String) -> Verdict {
+        Verdict::Failed { why, for_target: None }
+    }
+
+    /// A failure whose reason any shim may know.
+    fn open(why: impl Into<String>) -> Verdict {
+        let why = why.into();
+        Verdict::Failed { for_target: Some(why.clone()), why }
     }
 }
 
@@ -109,22 +145,39 @@ async fn handoff(run: Arc<Run>, admitted: Admitted) {
     let (ask, answers) = ShimAsk::new(socket.clone());
     let ask: Arc<dyn Ask> =
         if handoff.invocation.batch { Arc::new(crate::caller::AskNobody) } else { Arc::new(ask) };
-    let stdio = Stdio::Descriptors(stdio);
-    let invoker = Invoker::Local(socket.clone());
-    serve_one(run, handoff, stdio, (invoker, Said::Local(socket)), ask, Some(answers)).await;
+    let ends = (Invoker::Local(socket.clone()), Said::Local(socket));
+    let stdio = Stdio::descriptors(stdio);
+    serve_one(run, of_our_version(handoff), stdio, ends, ask, Some(answers)).await;
 }
 
-/// Serves one session to its end, whoever its invoker is. Questions go to `ask`.
+/// What a shim wants, if it speaks as we do.
+fn of_our_version(handoff: Handoff) -> Result<Invocation, String> {
+    if handoff.version == crate::VERSION {
+        return Ok(handoff.invocation);
+    }
+    Err(format!(
+        "this shim is of version {}, and the master of {}; start the tool again",
+        handoff.version,
+        crate::VERSION
+    ))
+}
+
+/// Serves one session to its end, whoever its invoker is; or says why it is refused. Questions go
+/// to `ask`.
+///
+/// This owns the standard streams, and everybody else borrows them: they are closed when they
+/// have come to a good end, and else here, after the shim has said what happened and is gone. A
+/// tool that sees the end of a stream before that may end its `ssh`, and the reason with it.
 async fn serve_one(
     run: Arc<Run>,
-    handoff: Handoff,
-    stdio: Stdio,
+    wanted: Result<Invocation, String>,
+    mut stdio: Stdio,
     (invoker, mut said): (Invoker, Said),
     ask: Arc<dyn Ask>,
     answers: Option<mpsc::Sender<Option<fakessh_protocol::message::Secret>>>,
 ) {
     let signaller = OnceLock::new();
-    let host = handoff.invocation.destination.host.clone();
+    let host = wanted.as_ref().map(|it| it.destination.host.clone()).unwrap_or_default();
     let listen = async {
         while let Some(message) = said.next().await {
             match message {
@@ -137,41 +190,24 @@ async fn serve_one(
             }
         }
     };
+    let mut gone = std::pin::pin!(listen);
     let work = async {
-        let Verdict { told, for_target, returned, outputs } = if handoff.version == crate::VERSION {
-            let shim = Shim { invoker: &invoker, signaller: &signaller };
-            verdict(run, handoff.invocation, stdio, shim, ask.clone()).await
-        } else {
-            let text = format!(
-                "this shim is of version {}, and the master of {}; start the tool again",
-                handoff.version,
-                crate::VERSION
-            );
-            Verdict::open(text)
-        };
-        let told = match (&invoker, told) {
-            (Invoker::Raised(_), ToShim::Failed(why)) => {
-                raised::failed(&host, why, for_target, &*ask).await
+        let verdict = match wanted {
+            Ok(invocation) => {
+                let shim = Shim { invoker: &invoker, signaller: &signaller };
+                verdict(run, invocation, &mut stdio, shim, ask.clone()).await
             }
-            (_, told) => told,
+            Err(why) => Verdict::open(why),
         };
-        match (&invoker, returned) {
-            (Invoker::Local(socket), Some(stdio)) => {
-                let stdio = stdio.each_ref().map(AsFd::as_fd);
-                let _ = socket.send_message(&told, &stdio).await;
-            }
-            _ => invoker.tell(told).await,
-        }
-        // Whoever reads such an output would take its end for a good one, and may even end the
-        // shim: so that comes when the shim has said what happened, and is gone.
-        if outputs.iter().any(Output::is_waited_for) {
-            std::future::pending().await
-        }
+        invoker.conclude(verdict, &host, &mut stdio, &*ask).await;
     };
     tokio::select! {
         () = work => {}
-        // The shim is gone: dropping the work hangs up.
-        () = listen => {}
+        // Dropping the work hangs up.
+        () = &mut gone => return,
+    }
+    if stdio.is_held() {
+        gone.await;
     }
 }
 
@@ -182,78 +218,38 @@ struct Shim<'a> {
     signaller: &'a OnceLock<Signaller>,
 }
 
-/// How a session ended.
-struct Verdict {
-    told: ToShim,
-    /// Why the session failed, as a shim on a target may know it: nothing about this machine, and
-    /// nothing about how places are reached from it. Without it, the person is told the reason, and
-    /// such a shim that there is one.
-    for_target: Option<String>,
-    /// Descriptors that go back to the shim.
-    returned: Option<[OwnedFd; 3]>,
-    /// Those of the program that have not come to a good end are open until the shim was told.
-    outputs: [Output; 2],
-}
-
-impl Verdict {
-    /// A failure whose reason any shim may know.
-    fn open(why: String) -> Verdict {
-        Verdict { for_target: Some(why.clone()), ..ToShim::Failed(why).into() }
-    }
-}
-
-impl From<ToShim> for Verdict {
-    fn from(told: ToShim) -> Verdict {
-        Verdict {
-            told,
-            for_target: None,
-            returned: None,
-            outputs: [Output::Closed, Output::Closed],
-        }
-    }
-}
-
 /// Finds the context, runs the session, and says what the shim is to be told.
 async fn verdict(
     run: Arc<Run>,
     mut invocation: Invocation,
-    stdio: Stdio,
+    stdio: &mut Stdio,
     shim: Shim<'_>,
     ask: Arc<dyn Ask>,
 ) -> Verdict {
     let is_local = matches!(shim.invoker, Invoker::Local(_));
     if !is_local && matches!(invocation.request, Request::Tool(_)) {
-        return Verdict::open("only the run itself starts its tool".to_owned());
+        return Verdict::open("only the run itself starts its tool");
     }
     let route = match run.choose(&invocation) {
         Ok(Choice::Route(route)) => route,
-        Ok(Choice::RealSsh(why)) => {
-            return match stdio {
-                Stdio::Descriptors(stdio) => {
-                    Verdict { returned: Some(stdio), ..ToShim::RealSsh(why).into() }
-                }
-                Stdio::Handles(_) => ToShim::Failed(why).into(),
-            };
-        }
+        Ok(Choice::RealSsh(why)) => return Verdict::RealSsh(why),
         Err(why) => {
             let host = &invocation.destination.host;
-            let for_target = Some(match &invocation.unserved {
+            let for_target = match &invocation.unserved {
                 Some(option) => format!("{host}: {option} is not supported yet"),
                 // Which names it has is not for a target to know.
-                None => {
-                    format!("{host}: no --route of this run names it; add --route {host}=DEST")
-                }
-            });
-            return Verdict { for_target, ..ToShim::Failed(why).into() };
+                None => format!("{host}: no --route of this run names it; add --route {host}=DEST"),
+            };
+            return Verdict::Failed { why, for_target: Some(for_target) };
         }
     };
     if let Some(command) = invocation.control {
         let held = run.held(&route, &invocation).await;
-        return control(&run, &route.to_string(), command, held, &shim).await.into();
+        return Verdict::Told(control(&run, &route.to_string(), command, held, &shim).await);
     }
     let Reached { context, options } = match run.reach(&route, &invocation, &ask).await {
         Ok(reached) => reached,
-        Err(error) => return ToShim::Failed(format!("{route}: {error}")).into(),
+        Err(error) => return Verdict::failed(format!("{route}: {error}")),
     };
     if let Err(why) = run.check_user(&invocation, &context) {
         let Destination { user, host, .. } = &invocation.destination;
@@ -262,23 +258,22 @@ async fn verdict(
             "{host}: programs run there as another user than {user}; name a --route that leads \
              to {user}"
         );
-        return Verdict { for_target: Some(text), ..ToShim::Failed(why).into() };
+        return Verdict::Failed { why, for_target: Some(text) };
     }
     let Some(program) = program(&invocation.request) else {
         // A caller that reads our output to its end goes on: nothing will come.
-        drop(stdio);
-        return keep(&run, &context, &invocation, shim).await.into();
+        stdio.close();
+        return Verdict::Told(keep(&run, &context, &invocation, shim).await);
     };
-    let (stdin, mut outputs) = match stdio.open() {
-        Ok((stdin, stdout, stderr)) => (stdin, [stdout, stderr]),
-        Err(why) => return ToShim::Failed(why).into(),
+    let streams = match stdio.open() {
+        Ok(streams) => streams,
+        Err(why) => return Verdict::failed(why),
     };
-    let streams = (stdin, &mut outputs);
     let variables = options.variables(&invocation);
     // Nobody looks at these again, and the session may last.
     (invocation.send_env, invocation.set_env) = Default::default();
     invocation.environment = Vec::new();
-    let told = match program {
+    Verdict::Told(match program {
         Program::Kind(program) => match context.open(program, variables) {
             Ok((session, _running)) => join(&context, session, &invocation, streams, shim).await,
             Err(lost) => ToShim::Failed(format!("{}: {lost}", context.name())),
@@ -290,8 +285,7 @@ async fn verdict(
             },
             Err(why) => ToShim::Failed(format!("{}: {why}", context.name())),
         },
-    };
-    Verdict { outputs, ..told.into() }
+    })
 }
 
 /// What to start.
@@ -355,13 +349,12 @@ async fn keep(
     }
 }
 
-/// Joins a program to its invoker, until it has ended. Its outputs are closed where all that it
-/// said is there.
+/// Joins a program to its invoker, until it has ended.
 async fn join(
     context: &Context,
     session: Session,
     invocation: &Invocation,
-    (stdin, [stdout, stderr]): (Input, &mut [Output; 2]),
+    Streams { stdin, outputs: [stdout, stderr] }: &mut Streams,
     shim: Shim<'_>,
 ) -> ToShim {
     let name = context.name();
@@ -380,7 +373,7 @@ async fn join(
     // Input goes on as long as there is output, and ends with it.
     let input = async {
         match pump::send(stdin, session.stdin).await {
-            Sent::Whole | Sent::Unwanted => std::future::pending().await,
+            Sent::Whole | Sent::Unwanted | Sent::Over => std::future::pending().await,
             Sent::Failed(error) => error,
         }
     };

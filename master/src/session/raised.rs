@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use fakessh_protocol::invocation::Invocation;
-use fakessh_protocol::message::{Handoff, Notice, Question, Secret, ToShim};
+use fakessh_protocol::message::{Notice, Question, Secret, ToShim};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Invoker, Said, Stdio, serve_one};
+use super::{Invoker, Said, Stdio, Streams, of_our_version, serve_one};
 use crate::caller::Ask;
 use crate::link::Raised;
 use crate::pump::{Input, Output};
@@ -60,18 +60,19 @@ fn serve_it(
     ask: Arc<dyn Ask>,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let Raised { handoff, stdin, stdout, stderr, said, shim } = raised;
-    let Handoff { version, mut invocation } = handoff;
-    if let Some(why) = excess(&invocation) {
-        shim.tell(ToShim::Failed(why));
-        return Box::pin(std::future::ready(()));
-    }
-    // These would be read here, and are files of another host.
-    invocation.connection = Vec::new();
-    let handoff = Handoff { version, invocation };
-    let ends = (Input::Handle(stdin), Output::Handle(stdout), Output::Handle(stderr));
-    let stdio = Stdio::Handles(Box::new(ends));
+    let wanted = of_our_version(handoff).and_then(|mut invocation| {
+        // These would be read here, and are files of another host.
+        invocation.connection = Vec::new();
+        match excess(&invocation) {
+            Some(why) => Err(why),
+            None => Ok(invocation),
+        }
+    });
+    let stdin = Input::Handle(stdin);
+    let outputs = [Output::Handle(stdout), Output::Handle(stderr)];
+    let stdio = Stdio::handles(Streams { stdin, outputs });
     let ends = (Invoker::Raised(shim), Said::Raised(said));
-    Box::pin(serve_one(run, handoff, stdio, ends, ask, None))
+    Box::pin(serve_one(run, wanted, stdio, ends, ask, None))
 }
 
 /// What the shim of a raised session is told of its failure: what a target may know, and no more.
@@ -156,7 +157,8 @@ mod tests {
     use bytes::Bytes;
     use fakessh_protocol::invocation::{Destination, Request};
     use fakessh_protocol::message::{
-        FIRST_RAISED, FromShim, Hello, Raise, SessionHandles, ToMaster, ToSlave, Tool,
+        FIRST_RAISED, FromShim, Handoff, Hello, Raise, SessionHandles, ToMaster, ToShim, ToSlave,
+        Tool,
     };
     use fakessh_protocol::mux::{Event, Expecting, Mux, Transmit};
     use fakessh_protocol::wire::{self, Handle};

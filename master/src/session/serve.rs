@@ -23,16 +23,14 @@ pub(crate) async fn serve(run: Arc<Run>, socket: Arc<Socket>, listener: Option<S
     loop {
         tokio::select! {
             handoff = receive(&socket) => match handoff {
-                // What is refused is refused at once: the next one may need its descriptors.
-                Some(Ok(admitted)) => _ = sessions.spawn(super::handoff(run.clone(), admitted)),
-                Some(Err(())) => {}
+                Some(arrival) => _ = sessions.spawn(take(run.clone(), arrival)),
                 None => break,
             },
             Some(connection) = accept(listener.as_ref()) => {
                 let run = run.clone();
                 sessions.spawn(async move {
-                    if let Some(Ok(admitted)) = receive(&connection).await {
-                        super::handoff(run, admitted).await;
+                    if let Some(arrival) = receive(&connection).await {
+                        take(run, arrival).await;
                     }
                 });
             }
@@ -42,17 +40,30 @@ pub(crate) async fn serve(run: Arc<Run>, socket: Arc<Socket>, listener: Option<S
     while sessions.join_next().await.is_some() {}
 }
 
-/// The next handoff, or an error where it was refused; `None` when nobody can send one any more.
-/// What is no handoff is passed over.
-async fn receive(socket: &Socket) -> Option<Result<Admitted, ()>> {
+/// Serves what has arrived to its end.
+async fn take(run: Arc<Run>, arrival: Result<Admitted, Refused>) {
+    match arrival {
+        Ok(admitted) => super::handoff(run, admitted).await,
+        Err(refused) => refused.wait().await,
+    }
+}
+
+/// The next handoff; `None` when nobody can send one any more. What is no handoff is passed over.
+async fn receive(socket: &Socket) -> Option<Result<Admitted, Refused>> {
     loop {
         match socket.receive_message().await {
             Ok(None) => return None,
-            Ok(Some((handoff, descriptors))) => return Some(admit(Some(handoff), descriptors)),
+            Ok(Some((handoff, descriptors))) => {
+                if let Some(arrival) = admit(Some(handoff), descriptors) {
+                    return Some(arrival);
+                }
+            }
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                 tracing::warn!(%error, "no handoff came over a run's socket");
-                if let Ok(cut) = error.downcast::<CutShort>() {
-                    return Some(admit(None, cut.descriptors));
+                if let Ok(cut) = error.downcast::<CutShort>()
+                    && let Some(arrival) = admit(None, cut.descriptors)
+                {
+                    return Some(arrival);
                 }
             }
             Err(error) => {
@@ -72,34 +83,67 @@ pub(super) struct Admitted {
     pub(super) socket: Socket,
 }
 
-/// Admits a handoff, or tells the shim why not and closes its descriptors. `None` is one for which
-/// this process had too few descriptors left.
-fn admit(handoff: Option<Handoff>, descriptors: Vec<OwnedFd>) -> Result<Admitted, ()> {
-    let mut descriptors = descriptors.into_iter();
-    let is_shims = |fd: &OwnedFd| socket_type(fd) == Ok(SocketType::SEQPACKET);
-    let Some(socket) = descriptors.next().filter(is_shims) else {
-        tracing::warn!("a handoff came without the shim's socket");
-        return Err(());
-    };
-    let whole = || {
-        let handoff = handoff.ok_or_else(limits::refusal)?;
-        limits::check()?;
-        match <[OwnedFd; 3]>::try_from(descriptors.collect::<Vec<_>>()) {
-            Ok(stdio) => Ok((handoff, stdio)),
-            Err(_) => Err("standard input, output and error did not all reach the master".into()),
-        }
-    };
-    whole().map_err(|why| refuse(&socket, why)).and_then(|(handoff, stdio)| {
-        let failed = |error| tracing::warn!(%error, "can't wait for a shim");
-        let socket = Socket::new(socket).map_err(failed)?;
-        Ok(Admitted { handoff, stdio, socket })
-    })
+/// A handoff that can't be served, with what of it has arrived.
+struct Refused {
+    socket: OwnedFd,
+    why: String,
+    stdio: Vec<OwnedFd>,
 }
 
-/// Tells a shim why there is no session. Its socket is new and has room.
-fn refuse(socket: &OwnedFd, why: String) {
-    if let Err(error) = datagram::try_send_message(socket.as_fd(), &ToShim::Failed(why), &[]) {
-        tracing::warn!(%error, "can't refuse a shim");
+impl Refused {
+    /// Tells the shim why there is no session. Its streams are closed when it has said so and is
+    /// gone: a tool that sees an end before that may end its `ssh`.
+    async fn wait(self) {
+        let Refused { socket, why, stdio } = self;
+        // The socket is new and has room.
+        if let Err(error) = datagram::try_send_message(socket.as_fd(), &ToShim::Failed(why), &[]) {
+            tracing::warn!(%error, "can't refuse a shim");
+            return;
+        }
+        if limits::check().is_err() {
+            // The next one needs these, to be told as much.
+            return;
+        }
+        if let Ok(socket) = Socket::new(socket) {
+            while let Ok(Some(_)) = socket.receive().await {}
+        }
+        drop(stdio);
+    }
+}
+
+/// Admits a handoff. `None` is one for which this process had too few descriptors left, and where
+/// there is no shim to be told why not, nothing is returned.
+fn admit(
+    handoff: Option<Handoff>,
+    mut descriptors: Vec<OwnedFd>,
+) -> Option<Result<Admitted, Refused>> {
+    if descriptors.first().is_none_or(|fd| socket_type(fd) != Ok(SocketType::SEQPACKET)) {
+        tracing::warn!("a handoff came without the shim's socket");
+        return None;
+    }
+    let socket = descriptors.remove(0);
+    let checked = handoff.ok_or_else(limits::refusal).and_then(|handoff| {
+        limits::check()?;
+        Ok(handoff)
+    });
+    let refused = |socket, why, stdio| Some(Err(Refused { socket, why, stdio }));
+    let handoff = match checked {
+        Ok(handoff) => handoff,
+        Err(why) => return refused(socket, why, descriptors),
+    };
+    let stdio = match <[OwnedFd; 3]>::try_from(descriptors) {
+        Ok(stdio) => stdio,
+        Err(some) => {
+            let why = "standard input, output and error did not all reach the master".to_owned();
+            return refused(socket, why, some);
+        }
+    };
+    match Socket::new(socket) {
+        Ok(socket) => Some(Ok(Admitted { handoff, stdio, socket })),
+        Err(error) => {
+            tracing::warn!(%error, "can't wait for a shim");
+            None
+        }
     }
 }
 
@@ -123,10 +167,10 @@ mod tests {
     use std::collections::HashMap;
     use std::os::fd::BorrowedFd;
 
-    use std::io::{ErrorKind, Read};
     use std::time::Duration;
 
     use fakessh_protocol::invocation::{Destination, Invocation, Request};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::net::{AddressFamily, SocketFlags, socketpair};
 
     use super::*;
@@ -187,40 +231,91 @@ mod tests {
     /// How long something may take. A guard against hangs only.
     const GUARD: Duration = Duration::from_secs(60);
 
+    /// A shim's ends of a session, and those of its neighbours.
+    struct Neighbours {
+        writer: std::io::PipeWriter,
+        reader: std::io::PipeReader,
+        shim: Socket,
+    }
+
+    impl Neighbours {
+        /// Hands an invocation over, with pipes as standard input and output.
+        async fn hand_over(tools: &Socket, handoff: &Handoff, descriptors: usize) -> Neighbours {
+            let (near, far) = pair();
+            let (stdin, writer) = std::io::pipe().unwrap();
+            let (reader, stdout) = std::io::pipe().unwrap();
+            let null = std::fs::File::options().read(true).write(true).open("/dev/null").unwrap();
+            let all = [far.as_fd(), stdin.as_fd(), stdout.as_fd(), null.as_fd()];
+            tools.send_message(handoff, &all[..descriptors]).await.unwrap();
+            Neighbours { writer, reader, shim: Socket::new(near).unwrap() }
+        }
+
+        fn see_an_end(&self) -> [bool; 2] {
+            let look = |fd: BorrowedFd<'_>| {
+                let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
+                poll(&mut fds, Some(&Timespec::default())).unwrap();
+                fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+            };
+            [look(self.writer.as_fd()), look(self.reader.as_fd())]
+        }
+
+        /// Waits for the reason, which comes before any end; and then for the ends.
+        async fn expect_reason_before_ends(self, word: &str) {
+            let told = self.shim.receive_message::<ToShim>().await.unwrap();
+            let is_it = matches!(&told, Some((ToShim::Failed(why), _)) if why.contains(word));
+            assert!(is_it, "{told:?}");
+            assert_eq!(self.see_an_end(), [false, false], "{told:?}");
+            let Neighbours { writer, reader, shim } = self;
+            drop(shim);
+            assert!(Source::new(reader.into()).unwrap().read(100).await.unwrap().is_empty());
+            drop(writer);
+        }
+    }
+
     #[tokio::test]
-    async fn an_output_that_was_cut_does_not_end_before_the_shim_has_said_why() {
+    async fn no_stream_ends_before_the_shim_has_said_why() {
         let registry = Registry::default();
-        let every = Some(Route::parse("local").unwrap());
-        let hosts = Hosts::Mapped { on: None, every, routes: HashMap::new() };
+        let routes = HashMap::from([("here".to_owned(), Route::parse("local").unwrap())]);
+        let hosts = Hosts::Mapped { on: None, every: None, routes };
         let run = Arc::new(Run::new(hosts, registry.clone(), &opener()));
         let (tools, ours) = pair();
         let serving = serve(run, Arc::new(Socket::new(ours).unwrap()), None);
-        let shim = async {
+        let shims = async {
             let tools = Socket::new(tools).unwrap();
-            let (near, far) = pair();
-            let (mut printed, stdout) = std::io::pipe().unwrap();
-            let null = std::fs::File::options().read(true).write(true).open("/dev/null").unwrap();
-            let invocation = Invocation {
-                request: Request::Command(b"echo up; exec sleep 1000".to_vec()),
-                ..Invocation::default()
+            let handoff = |host: &str, command: &[u8]| Handoff {
+                version: crate::VERSION.to_owned(),
+                invocation: Invocation {
+                    destination: Destination { host: host.into(), ..Destination::default() },
+                    request: Request::Command(command.to_vec()),
+                    ..Invocation::default()
+                },
             };
-            let handoff = Handoff { version: crate::VERSION.to_owned(), invocation };
-            let descriptors = [far.as_fd(), null.as_fd(), stdout.as_fd(), null.as_fd()];
-            tools.send_message(&handoff, &descriptors).await.unwrap();
-            drop((far, stdout));
-            let mut source = Source::new(printed.try_clone().unwrap().into()).unwrap();
+            let another_version = Handoff { version: "0".into(), ..handoff("here", b"true") };
+            let another_user = {
+                let mut handoff = handoff("here", b"true");
+                handoff.invocation.destination.user = Some("nobody-at-all".into());
+                handoff
+            };
+            for (handoff, descriptors, word) in [
+                (handoff("elsewhere", b"true"), 4, "--route"),
+                (another_version, 4, "version 0"),
+                (another_user, 4, "nobody-at-all"),
+                (handoff("here", b"true"), 3, "did not all reach"),
+                (handoff("here", &vec![b'x'; 200_000]), 4, "long"),
+            ] {
+                let shim = Neighbours::hand_over(&tools, &handoff, descriptors).await;
+                shim.expect_reason_before_ends(word).await;
+            }
+            // The program lives until the connection is lost, and reads what is written.
+            let lasting = handoff("here", b"echo up; exec cat >/dev/null");
+            let shim = Neighbours::hand_over(&tools, &lasting, 4).await;
+            let mut source = Source::new(shim.reader.try_clone().unwrap().into()).unwrap();
             assert_eq!(source.read(100).await.unwrap(), "up\n");
+            drop(source);
             registry.close_all().await;
-            let near = Socket::new(near).unwrap();
-            let told = near.receive_message::<ToShim>().await.unwrap();
-            assert!(matches!(told, Some((ToShim::Failed(_), _))), "{told:?}");
-            rustix::io::ioctl_fionbio(&printed, true).unwrap();
-            let read = printed.read(&mut [0; 1]).map_err(|error| error.kind());
-            assert_eq!(read, Err(ErrorKind::WouldBlock));
-            drop(near);
-            assert!(source.read(100).await.unwrap().is_empty());
+            shim.expect_reason_before_ends("closed").await;
         };
-        let both = async { tokio::join!(serving, shim) };
+        let both = async { tokio::join!(serving, shims) };
         tokio::time::timeout(GUARD, both).await.expect("hangs");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
 use fakessh_tests::lab::write_script;
@@ -21,17 +22,35 @@ fn start(lab: &Lab, client: Client, name: &str) -> (Running, Process) {
     (running, program)
 }
 
-/// Starts an rsync that is slow enough to be in its middle, and waits until it is. Its ssh is deaf
-/// to the SIGUSR1 with which an rsync that gives up ends what it has started: it may be on the way
-/// before the ssh has spoken.
+/// Starts an rsync to the target that is slow enough to be in its middle, and waits until it is.
 fn start_rsync(lab: &Lab, client: Client, name: &str) -> Running {
     let big = lab.local_dir("transfer").join("big");
     fs::write(&big, vec![b'x'; 20_000_000]).unwrap();
     let to = format!("{name}:{}/", lab.remote_dir().display());
     let words = ["rsync", "-a", "--bwlimit=1m", "--info=progress2", big.to_str().unwrap(), &to];
+    // What ends a master may end the ssh of rsync as well: rsync sends SIGUSR1 to what it has
+    // started when it gives up.
     let ssh = lab.local_dir("transfer").join("ssh");
     write_script(&ssh, "#!/bin/sh\ntrap '' USR1\nexec ssh \"$@\"\n");
     let running = lab.tool_to(client, name, words).env("RSYNC_RSH", ssh).start();
+    running.wait_for_output("%");
+    running
+}
+
+/// The same with an ssh as it is, in this direction.
+fn start_plain_rsync(lab: &Lab, name: &str, up: bool) -> Running {
+    let near = lab.local_dir("transfer");
+    let remote = lab.remote_dir();
+    let big = if up { near.join("big") } else { remote.join("big") };
+    fs::write(&big, vec![b'x'; 20_000_000]).unwrap();
+    let far = |path: &Path| format!("{name}:{}", path.display());
+    let (from, to) = if up {
+        (big.display().to_string(), far(&remote))
+    } else {
+        (far(&big), near.join("down/").display().to_string())
+    };
+    let words = ["rsync", "-a", "--bwlimit=1m", "--info=progress2", &from, &to];
+    let running = lab.tool_to(Client::Fakessh, name, words).start();
     running.wait_for_output("%");
     running
 }
@@ -44,10 +63,9 @@ fn cut(client: Client, done: Finished, words: &[&str]) -> Finished {
     }
 }
 
-/// What a cut rsync looks like: an error of its own, and no file that looks whole.
-fn cut_rsync(lab: &Lab, client: Client, done: &Finished) {
+/// What a cut rsync looks like: an error of its own, and one line of ours.
+fn cut_rsync(client: Client, done: &Finished) {
     assert!([10, 12, 30, 255].contains(&done.code()), "{}\n{}", done.code(), done.shown());
-    assert!(!lab.remote_dir().join("big").exists());
     if client == Client::Fakessh {
         let ours = done.err().lines().filter(|line| line.starts_with("fakessh:")).count();
         assert_eq!(ours, 1, "{}", done.shown());
@@ -79,7 +97,8 @@ both_clients! {
         let lab = Lab::start();
         let running = start_rsync(&lab, client, "remote");
         lab.kill_connections();
-        cut_rsync(&lab, client, &running.finish());
+        cut_rsync(client, &running.finish());
+        assert!(!lab.remote_dir().join("big").exists());
         works_again(&lab, client, "remote");
     }
 
@@ -135,6 +154,21 @@ both_clients! {
     }
 }
 
+/// Times that what depends on who is faster is tried.
+const TIMES: usize = 8;
+
+#[test]
+fn an_rsync_whose_connection_is_lost_shows_why_each_time_with_fakessh() {
+    let lab = Lab::start();
+    for up in [true, false] {
+        for _ in 0..TIMES {
+            let running = start_plain_rsync(&lab, "remote", up);
+            lab.kill_connections();
+            cut_rsync(Client::Fakessh, &running.finish());
+        }
+    }
+}
+
 #[test]
 fn a_killed_slave_with_fakessh() {
     let lab = Lab::start();
@@ -154,7 +188,8 @@ fn a_killed_slave_under_rsync_with_fakessh() {
     for slave in lab.slaves() {
         slave.kill();
     }
-    cut_rsync(&lab, Client::Fakessh, &running.finish());
+    cut_rsync(Client::Fakessh, &running.finish());
+    assert!(!lab.remote_dir().join("big").exists());
     works_again(&lab, Client::Fakessh, "remote");
 }
 
@@ -173,7 +208,8 @@ fn a_killed_master_under_rsync_with_fakessh() {
     let lab = Lab::start();
     let running = start_rsync(&lab, Client::Fakessh, "remote");
     lab.master().kill();
-    cut_rsync(&lab, Client::Fakessh, &running.finish());
+    cut_rsync(Client::Fakessh, &running.finish());
+    assert!(!lab.remote_dir().join("big").exists());
     works_again(&lab, Client::Fakessh, "remote");
 }
 

@@ -72,6 +72,34 @@ fn a_name_without_a_route_is_refused_with_fakessh() {
     done.expect_fault(255, &["unknown", "--route"]).expect_out("");
 }
 
+/// Times that each tool is run: what it shows depends on who is faster.
+const TIMES: usize = 20;
+
+#[test]
+fn tools_show_the_reason_of_a_refusal_each_time_with_fakessh() {
+    let lab = LAB.get();
+    let directory = lab.local_dir("reasons");
+    for words in [
+        "rsync -a /etc/hostname unknown:/tmp/",
+        "rsync -a unknown:/etc/hostname .",
+        "borg list ssh://unknown/repository",
+        "restic --no-cache -r sftp:unknown:/repository snapshots",
+    ] {
+        let script = format!(
+            "for i in $(seq {TIMES}); do {words} 2>&1 | grep -c 'fakessh: .*--route'; done"
+        );
+        let done = lab
+            .run(["--route", "known=remote"], ["sh", "-c", &script])
+            .directory(&directory)
+            .env("BORG_BASE_DIR", &directory)
+            .env("RESTIC_PASSWORD", "x")
+            .guard(std::time::Duration::from_secs(180))
+            .run();
+        let seen = done.out().lines().filter(|&line| line == "1").count();
+        assert_eq!(seen, TIMES, "{words}: {}", done.shown());
+    }
+}
+
 #[test]
 fn a_tool_that_does_not_exist_is_127_and_one_that_may_not_run_126_with_fakessh() {
     run(&["/no/such/tool"]).expect_fault(127, &["/no/such/tool"]);
