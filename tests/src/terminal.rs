@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::capture::Capture;
 
@@ -54,6 +54,12 @@ impl Terminal {
         let (keyboard, terminal) = pair();
         let screen = Capture::follow(Some(keyboard.try_clone().expect("a second descriptor")));
         Terminal { keyboard, terminal, screen }
+    }
+
+    /// Makes it so many columns wide. A new one does not say how wide it is.
+    pub fn set_columns(&self, columns: u16) {
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.terminal, size).expect("the size of a terminal");
     }
 
     /// The side that programs are given.

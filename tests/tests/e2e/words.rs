@@ -210,6 +210,53 @@ while True:
     lab.expect_nothing_left();
 }
 
+/// Holds that no row of a terminal of so many columns begins as one of ours does, where a host has
+/// chosen what stands there.
+#[track_caller]
+fn expect_no_row_passes_for_ours(screen: &str, columns: usize) {
+    let screen = screen.replace("\r\n", "\n");
+    for line in screen.lines() {
+        let characters: Vec<char> = line.chars().collect();
+        for row in characters.chunks(columns) {
+            let row: String = row.iter().collect();
+            assert!(!row.starts_with("fakessh: forged"), "{screen}");
+        }
+    }
+}
+
+#[test]
+fn a_long_line_does_not_choose_what_stands_at_the_beginning_of_a_row() {
+    const COLUMNS: u16 = 60;
+    let columns = usize::from(COLUMNS);
+    let padded =
+        |before: &str| format!("{:>columns$}fakessh: forged", "")[before.len()..].to_owned();
+    let (banner, asked) = (padded("remote says: "), padded("remote+su says: "));
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let file = dir.path().join("banner");
+    fs::write(&file, banner).unwrap();
+    let body = format!("os.write(1, b'{asked} Password: ')\nos.read(0, 100)\n");
+    let lab = Lab::builder().sshd(&format!("Banner {}", file.display()));
+    let lab = with_program(lab, "su", &body);
+    let config = lab.config_path().display().to_string();
+    for words in
+        [&["connect", "-F", &config, "remote+su"][..], &["ssh", "-F", &config, "remote+su", "true"]]
+    {
+        let terminal = Terminal::new();
+        terminal.set_columns(COLUMNS);
+        let tool = lab.fakessh(words).stderr(terminal.side_of_programs());
+        let running = tool.on_terminal(&terminal).start();
+        terminal.wait_for("Password:");
+        let screen = terminal.text();
+        assert_eq!(screen.matches("forged").count(), 2, "{screen}");
+        expect_no_row_passes_for_ours(&screen, columns);
+        terminal.type_line("secret");
+        running.finish().expect_status(255);
+        lab.close_all();
+    }
+    lab.expect_nothing_left();
+}
+
 /// A directory that every account may look into, with the hostile words in a file.
 fn words_for_a_server() -> (tempfile::TempDir, String) {
     let dir = tempfile::tempdir().unwrap();
