@@ -14,6 +14,13 @@ const MAX_SOCKET_PATH: usize = 100;
 /// Bytes that a run directory and the socket in it add to the path.
 const RUN_NAME: usize = "/run-XXXXXX/master".len();
 
+/// The lock that the one master holds. A directory that has it was used by a master.
+pub(crate) const LOCK: &str = "lock";
+
+/// How the names of ours begin that may be there without it: clients make some before the first
+/// master runs.
+const WITHOUT_LOCK: [&[u8]; 5] = [b"control", b"start", b"log", b"run-", b"shim-"];
+
 /// Why the directory can't be used. Nothing is done in a directory that others can write to.
 #[derive(Debug, Error)]
 pub enum DirectoryError {
@@ -27,7 +34,7 @@ pub enum DirectoryError {
     Colon(PathBuf),
     /// Somebody else's.
     #[error(
-        "{path} belongs to uid {owner} and not to you (uid {ours}); remove it, or set FAKESSH_DIR to a directory of your own"
+        "{path} belongs to uid {owner} and not to you (uid {ours}); set FAKESSH_DIR to a directory that is fakessh's alone"
     )]
     Owner {
         /// The directory.
@@ -39,7 +46,7 @@ pub enum DirectoryError {
     },
     /// Others may enter it.
     #[error(
-        "{path} has mode {mode:04o}, so that others could use your connections; run: chmod 700 {path}"
+        "{path} has mode {mode:04o}, so that others could use your connections; set FAKESSH_DIR to a directory that is fakessh's alone and that nobody else can enter (chmod 700)"
     )]
     Mode {
         /// The directory.
@@ -47,6 +54,11 @@ pub enum DirectoryError {
         /// Its permission bits.
         mode: u32,
     },
+    /// It has another use.
+    #[error(
+        "{0} holds other things than fakessh's ({1}); set FAKESSH_DIR to a directory that is fakessh's alone, such as {0}/fakessh"
+    )]
+    Shared(PathBuf, String),
     /// It is a file, a link, or can't be made.
     #[error("can't use {0} as a directory for sockets: {1}; set FAKESSH_DIR to another one")]
     System(PathBuf, io::Error),
@@ -70,8 +82,13 @@ impl Directory {
     pub fn of_user() -> Result<Directory, DirectoryError> {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let path = match (set("FAKESSH_DIR"), set("XDG_RUNTIME_DIR")) {
-            (Some(path), _) => std::path::absolute(&path)
-                .map_err(|error| DirectoryError::System(path.into(), error))?,
+            (Some(path), _) => {
+                let path = std::path::absolute(&path)
+                    .map_err(|error| DirectoryError::System(path.into(), error))?;
+                let directory = Directory::at(path)?;
+                directory.check_is_ours_alone()?;
+                return Ok(directory);
+            }
             // Of another user where `sudo` has kept the variable.
             (None, Some(runtime)) if is_ours(Path::new(&runtime)) => {
                 PathBuf::from(runtime).join("fakessh")
@@ -116,6 +133,28 @@ impl Directory {
         Ok(Directory(path))
     }
 
+    /// Checks that a directory that a person named holds nothing of theirs: a master removes what
+    /// its predecessors left behind, by name.
+    fn check_is_ours_alone(&self) -> Result<(), DirectoryError> {
+        let system = |error| DirectoryError::System(self.0.clone(), error);
+        let mut foreign = None;
+        for entry in std::fs::read_dir(&self.0).map_err(system)? {
+            let name = entry.map_err(system)?.file_name();
+            if name == LOCK {
+                return Ok(());
+            }
+            let is_ours = WITHOUT_LOCK.iter().any(|ours| name.as_bytes().starts_with(ours));
+            foreign = foreign.or((!is_ours).then_some(name));
+        }
+        match foreign {
+            Some(name) => Err(DirectoryError::Shared(
+                self.0.clone(),
+                name.to_string_lossy().escape_debug().to_string(),
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.0
@@ -150,6 +189,23 @@ mod tests {
         std::fs::set_permissions(&path, Permissions::from_mode(0o770)).unwrap();
         let error = Directory::at(path).unwrap_err();
         assert!(error.to_string().contains("chmod 700"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_with_another_use_is_told_from_ours() {
+        let base = tempfile::tempdir().unwrap();
+        let directory = Directory::at(base.path().join("d")).unwrap();
+        directory.check_is_ours_alone().unwrap();
+        // What the first client makes before the first master has its lock.
+        for name in ["start", "shim-1", "run-abc", "log.1"] {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        directory.check_is_ours_alone().unwrap();
+        std::fs::write(directory.path().join("thesis\n"), "").unwrap();
+        let error = directory.check_is_ours_alone().unwrap_err().to_string();
+        assert!(error.contains("thesis") && !error.contains('\n'), "{error}");
+        std::fs::write(directory.path().join(LOCK), "").unwrap();
+        directory.check_is_ours_alone().unwrap();
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
-use crate::directory::{Directory, DirectoryError};
+use crate::directory::{Directory, DirectoryError, LOCK};
 use crate::socket::listen;
 
 pub use background::{detach, let_go_of_stdio};
@@ -70,7 +70,7 @@ impl Place {
     pub fn take(directory: Directory) -> Result<Place, StartError> {
         let system =
             |error: io::Error| StartError::System(directory.path().display().to_string(), error);
-        let lock = directory.open_file("lock").map_err(system)?;
+        let lock = directory.open_file(LOCK).map_err(system)?;
         let socket = directory.socket();
         let begin = Instant::now();
         loop {

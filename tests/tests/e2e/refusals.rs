@@ -166,6 +166,25 @@ fn a_directory_that_others_may_enter_is_refused_with_fakessh() {
     }
 }
 
+/// Whoever names such a directory is told to name another one, and not to remove it, or to shut
+/// everybody else out.
+#[test]
+fn a_directory_with_another_use_is_refused_with_fakessh() {
+    let lab = LAB.get();
+    let home = lab.local_dir("home");
+    fs::set_permissions(&home, PermissionsExt::from_mode(0o700)).unwrap();
+    fs::write(home.join("thesis"), "").unwrap();
+    fs::create_dir(home.join("run-fast")).unwrap();
+    for dir in ["/tmp".as_ref(), "/etc".as_ref(), home.as_path()] {
+        let name = dir.to_str().unwrap();
+        let done = run_in(&lab, dir).run().expect_fault(255, &[name, "FAKESSH_DIR"]);
+        let err = done.err();
+        assert!(!err.contains("remove") && !err.contains(&format!("chmod 700 {name}")), "{err}");
+    }
+    assert!(home.join("run-fast").exists());
+    assert_eq!(fs::read_dir(&home).unwrap().count(), 2);
+}
+
 #[test]
 fn a_directory_that_is_none_is_refused_with_fakessh() {
     let lab = LAB.get();
