@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use fakessh_shim::datagram::{self, Datagram};
-use rustix::net::sockopt::socket_peercred;
+use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_peercred, socket_type};
 use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::Interest;
@@ -115,6 +115,13 @@ impl Socket {
 pub(crate) fn peer_is_ours(socket: BorrowedFd<'_>) -> bool {
     let ours = rustix::process::geteuid();
     socket_peercred(socket).is_ok_and(|peer| peer.uid == ours || peer.uid.is_root())
+}
+
+/// Whether this is a Unix socket that keeps message boundaries, and listens or does not.
+pub(crate) fn is_packet_socket(socket: &OwnedFd, listens: bool) -> bool {
+    socket_domain(socket) == Ok(AddressFamily::UNIX)
+        && socket_type(socket) == Ok(SocketType::SEQPACKET)
+        && socket_acceptconn(socket) == Ok(listens)
 }
 
 /// A listening socket of ours alone, at a path.

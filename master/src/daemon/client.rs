@@ -48,7 +48,7 @@ pub enum ClientError {
     /// The master said no.
     #[error("{0}")]
     Refused(String),
-    /// The master went away before it said anything.
+    /// The master went away before it said anything, or said that it ends.
     #[error("the master has ended; try again, or see its log, {0}")]
     Ended(PathBuf),
     /// The master went away, or speaks gibberish.
@@ -129,15 +129,15 @@ impl Client {
         request: &Request,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(Client, Value), ClientError> {
-        let client = Client::connect_or_start(directory)?;
-        match client.request(request, descriptors) {
-            // It was just ending, and has not looked at the request: the next one will.
-            Err(ClientError::Ended(_)) => {
-                let client = Client::connect_or_start(directory)?;
-                let value = client.request(request, descriptors)?;
-                Ok((client, value))
+        let mut starts = 0;
+        loop {
+            let client = Client::connect_or_start(directory)?;
+            starts += 1;
+            match client.request(request, descriptors) {
+                // It was just ending, and has not done what was asked for: the next one will.
+                Err(ClientError::Ended(_)) if starts < MOST_STARTS => {}
+                value => return Ok((client, value?)),
             }
-            value => Ok((client, value?)),
         }
     }
 
@@ -164,9 +164,7 @@ impl Client {
         };
         let bytes = serde_json::to_vec(&envelope).map_err(|error| self.lost(&error))?;
         match datagram::send(self.socket.as_fd(), &bytes, descriptors) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                return Err(ClientError::Ended(self.log()));
-            }
+            Err(error) if has_ended(&error) => return Err(ClientError::Ended(self.log())),
             sent => sent.map_err(|error| self.lost(&error))?,
         }
         self.reply()
@@ -185,15 +183,19 @@ impl Client {
             if !answered {
                 silence::wait(self.socket.as_fd(), &self.directory);
             }
-            let received = datagram::receive(self.socket.as_fd());
-            let reply = match received.map_err(|error| self.lost(&error))? {
-                Some(reply) => reply,
-                None if answered => return Err(self.lost(&"it has ended")),
-                None => return Err(ClientError::Ended(self.log())),
+            let reply = match datagram::receive(self.socket.as_fd()) {
+                Ok(Some(reply)) => reply,
+                Ok(None) if answered => return Err(self.lost(&"it has ended")),
+                Ok(None) => return Err(ClientError::Ended(self.log())),
+                Err(error) if has_ended(&error) && !answered => {
+                    return Err(ClientError::Ended(self.log()));
+                }
+                Err(error) => return Err(self.lost(&error)),
             };
             match serde_json::from_slice(&reply.payload).map_err(|error| self.lost(&error))? {
                 Reply::Done(value) => return Ok(value),
                 Reply::Failed(why) => return Err(ClientError::Refused(why)),
+                Reply::Ending => return Err(ClientError::Ended(self.log())),
                 Reply::Notice(notice) => diagnostics::tell(&notice),
                 Reply::Ask { kind, text, hop } => {
                     let question = Reply::question(&kind, text, hop);
@@ -235,6 +237,12 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// Whether an error of a socket says that the master is gone. A connection that it never accepted
+/// is reset, and so is one whose request it did not read.
+fn has_ended(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
 fn ask(question: &Question) -> Option<Secret> {
@@ -329,5 +337,68 @@ mod tests {
         let (connected, started) = connect_to(0);
         assert!(connected.is_none(), "{connected:?}");
         assert_eq!(started, MOST_STARTS);
+    }
+
+    /// What a master does that ends in the moment of a request.
+    #[derive(Clone, Copy, Debug)]
+    enum Ending {
+        /// It does not accept the connection any more.
+        Unaccepted,
+        /// It does not read the request any more.
+        Unread,
+        /// It has read the request, and goes away.
+        Gone,
+        /// It says so.
+        Told,
+    }
+
+    /// A master that ends so, and one that takes its place.
+    fn replaced(last: OwnedFd, directory: &Directory, ending: Ending) {
+        let accept = |listener: &OwnedFd| {
+            poll(&mut [PollFd::new(listener, PollFlags::IN)], None).unwrap();
+            rustix::net::accept_with(listener, SocketFlags::CLOEXEC).unwrap()
+        };
+        // The next one listens before the last one lets go of whoever asks.
+        let next = |last: OwnedFd, connection: Option<OwnedFd>| {
+            let path = directory.path().join("next");
+            let next = listen(&path).unwrap();
+            std::fs::rename(path, directory.socket()).unwrap();
+            drop((last, connection));
+            next
+        };
+        let next = if let Ending::Unaccepted = ending {
+            poll(&mut [PollFd::new(&last, PollFlags::IN)], None).unwrap();
+            next(last, None)
+        } else {
+            let connection = accept(&last);
+            poll(&mut [PollFd::new(&connection, PollFlags::IN)], None).unwrap();
+            if let Ending::Gone | Ending::Told = ending {
+                datagram::receive(connection.as_fd()).unwrap().unwrap();
+            }
+            if let Ending::Told = ending {
+                let reply = serde_json::to_vec(&Reply::Ending).unwrap();
+                datagram::send(connection.as_fd(), &reply, &[]).unwrap();
+            }
+            next(last, Some(connection))
+        };
+        let connection = accept(&next);
+        datagram::receive(connection.as_fd()).unwrap().unwrap();
+        let reply = serde_json::to_vec(&Reply::Done(Value::from("done"))).unwrap();
+        datagram::send(connection.as_fd(), &reply, &[]).unwrap();
+    }
+
+    #[test]
+    fn a_request_in_the_moment_of_a_masters_end_goes_to_the_next_one() {
+        for ending in [Ending::Unaccepted, Ending::Unread, Ending::Gone, Ending::Told] {
+            let base = tempfile::tempdir().unwrap();
+            let directory = Directory::at(base.path().join("d")).unwrap();
+            let last = listen(&directory.socket()).unwrap();
+            std::thread::scope(|scope| {
+                let master = scope.spawn(|| replaced(last, &directory, ending));
+                let called = Client::call(&directory, &Request::List, &[]);
+                assert_eq!(called.map(|(_, value)| value).unwrap(), "done", "{ending:?}");
+                master.join().unwrap();
+            });
+        }
     }
 }

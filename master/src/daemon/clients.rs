@@ -22,7 +22,7 @@ use crate::directory::Directory;
 use crate::limits;
 use crate::run::{Hosts, Run};
 use crate::session;
-use crate::socket::Socket;
+use crate::socket::{Socket, is_packet_socket};
 use crate::tool::RunDirectoryName;
 
 /// How often it is looked whether the maker of a run directory has let go of it: for ten seconds.
@@ -98,6 +98,8 @@ async fn work(shared: &Arc<Shared>, client: &Arc<Client>, request: Datagram) {
     };
     let reply = match reply {
         Ok(value) => Reply::Done(value),
+        // Whatever it looked like, the reason is that this master ends. The next one will do it.
+        Err(_) if shared.registry.is_closing() => Reply::Ending,
         Err(why) => Reply::Failed(why),
     };
     let _ = client.reply(&reply).await;
@@ -159,8 +161,8 @@ async fn handle(
             Ok(Value::Null)
         }
         Request::Stop => {
-            shared.registry.shut_down().await;
-            let _ = client.reply(&Reply::Done(Value::Null)).await;
+            // The daemon's loop takes the socket away before it closes the contexts: a client that
+            // is turned away meanwhile finds no master, and starts the next one.
             shared.stop.notify_one();
             // The end of this connection is the end of the master.
             std::future::pending().await
@@ -179,11 +181,10 @@ async fn run(
     // Dropped on every way out: a client that is killed can't remove its directory any more.
     let directory = Abandoned { base: shared.directory.clone(), name: request.directory };
     limits::check()?;
-    let mut descriptors = descriptors.into_iter();
-    let socket = descriptors.next().ok_or("a run came without its socket")?;
+    let (socket, listener) = sockets(descriptors)?;
     let system = |error: std::io::Error| format!("can't serve the run: {error}");
     let socket = Arc::new(Socket::new(socket).map_err(system)?);
-    let listener = descriptors.next().map(Socket::new).transpose().map_err(system)?;
+    let listener = listener.map(Socket::new).transpose().map_err(system)?;
     let RunRequest { on, every, routes, names, connection, real_ssh, .. } = request;
     let hosts = if on.is_none() && every.is_none() && routes.is_empty() {
         let connection = connection.into_iter().map(Into::into).collect();
@@ -209,6 +210,23 @@ async fn run(
     client.messages.lock().await.recv().await;
     drop(client_lives);
     Ok(json!(!socket.is_at_end()))
+}
+
+/// The sockets of a run: the one that its tool holds the other end of, and the one that listens in
+/// its directory.
+///
+/// A run is over when nobody holds that other end. So it must not come with the request, and any
+/// socket that is connected might be it.
+fn sockets(descriptors: Vec<OwnedFd>) -> Result<(OwnedFd, Option<OwnedFd>), String> {
+    let mut descriptors = descriptors.into_iter();
+    let socket = descriptors.next().ok_or("a run came without its socket")?;
+    let listener = descriptors.next();
+    let is_sound = is_packet_socket(&socket, false)
+        && listener.as_ref().is_none_or(|listener| is_packet_socket(listener, true));
+    if !is_sound || descriptors.next().is_some() {
+        return Err("a run brings one end of a socket pair and one listening socket".to_owned());
+    }
+    Ok((socket, listener))
 }
 
 /// A run directory that is removed with this, unless its maker still holds it.
@@ -253,4 +271,42 @@ fn listing(Branch { context, parent, depth }: &Branch, tree: &[Branch]) -> Listi
 
 fn to_value<T: Serialize>(value: &T) -> Result<Value, String> {
     serde_json::to_value(value).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+    use crate::socket::listen;
+
+    fn pair(kind: SocketType) -> [OwnedFd; 2] {
+        socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap().into()
+    }
+
+    #[test]
+    fn a_run_does_not_hold_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = || {
+            let path = directory.path().join("socket");
+            let _ = std::fs::remove_file(&path);
+            listen(&path).unwrap()
+        };
+        let [end, _other] = pair(SocketType::SEQPACKET);
+        let copy = end.as_fd().try_clone_to_owned().unwrap();
+        assert!(sockets(vec![copy]).is_ok());
+        assert!(sockets(vec![end, listener()]).is_ok());
+        // Both ends of its socket pair, in every place.
+        assert!(sockets(pair(SocketType::SEQPACKET).into()).is_err());
+        let [end, other] = pair(SocketType::SEQPACKET);
+        assert!(sockets(vec![end, listener(), other]).is_err());
+        // One for which there is no end.
+        let [end, _other] = pair(SocketType::DGRAM);
+        assert!(sockets(vec![end]).is_err());
+        assert!(sockets(vec![listener()]).is_err());
+        assert!(sockets(vec![std::fs::File::open("/dev/null").unwrap().into()]).is_err());
+        assert!(sockets(Vec::new()).is_err());
+    }
 }

@@ -1,7 +1,7 @@
 //! What clients and the master say to each other: JSON, one datagram a message.
 //!
 //! A client sends one [`Request`] in an [`Envelope`], answers what it is asked, and gets one
-//! [`Reply::Done`] or [`Reply::Failed`]. A run's connection stays open as long as its tool runs.
+//! [`Reply::Done`], [`Reply::Failed`] or [`Reply::Ending`]. A run's connection stays open as long as its tool runs.
 
 use std::collections::BTreeMap;
 
@@ -86,6 +86,8 @@ pub enum Reply {
     Done(serde_json::Value),
     /// It can't be done: one line that says why and what to do.
     Failed(String),
+    /// This master ends, and has not done it: the next one will.
+    Ending,
 }
 
 impl Reply {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fakessh_tests::{Client, Gate, Lab, Running};
+use fakessh_tests::{Client, Gate, Lab, Relay, Running};
 use rustix::process::Signal;
 
 /// How long a master may take to end.
@@ -268,6 +268,28 @@ fn a_configuration_that_others_can_write_is_not_obeyed() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     connect().expect_status(0);
     assert_eq!(lab.logins(), 1);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn what_is_asked_for_in_the_moment_of_a_stop_is_done_by_the_next_master() {
+    let lab = Lab::start();
+    let relay = Relay::start(lab.port(), Duration::ZERO);
+    lab.host_through("far", relay.port(), &[]);
+    let config = lab.config_path().display().to_string();
+    for _ in 0..3 {
+        // The first master is connecting when it is stopped.
+        relay.hold(false, true);
+        let log = lab.log().len();
+        let connecting = lab.fakessh(["connect", "-F", &config, "far"]).start();
+        let running = lab.run(["far"], ["ssh", "far", "echo in"]).start();
+        lab.log().wait_for(log, "Connection from");
+        lab.fakessh(["stop"]).run().expect_status(0).expect_err("");
+        relay.hold(false, false);
+        connecting.finish().expect_status(0).expect_err("");
+        running.finish().expect_status(0).expect_out("in\n").expect_err("");
+        lab.close_all();
+    }
     lab.expect_nothing_left();
 }
 

@@ -73,6 +73,11 @@ impl Registry {
         self.close_all().await;
     }
 
+    /// Whether [`Registry::shut_down`] was called.
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.closing.borrow()
+    }
+
     async fn close_those(&self, wanted: impl Fn(&Context) -> bool) {
         let keyed = self.keyed();
         let named: Vec<&(Key, Arc<Context>)> =
