@@ -19,7 +19,7 @@ pub fn command_line(input: &[u8]) {
     match parse(argv.clone(), surroundings.clone()) {
         Ok(Parsed::RealSsh(same)) => assert_eq!(same, argv),
         Ok(Parsed::Session(command_line)) => {
-            assert_eq!(command_line.argv, argv);
+            assert_eq!(command_line.argv.words(), argv);
             let invocation = command_line.invocation;
             assert!(!invocation.destination.host.is_empty(), "a session without a host");
             assert_eq!(invocation.directory, surroundings.directory);

@@ -1,19 +1,24 @@
 //! A run: which contexts the `ssh` of a tool may reach, and under which names.
 
+mod real_ssh;
+
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use fakessh_protocol::invocation::{Invocation, Request};
+use fakessh_protocol::message::RealWords;
 use tokio::sync::Notify;
 
 use crate::caller::{Ask, AskNobody, Caller};
 use crate::context::{Context, ContextError, Reached, Registry};
 use crate::route::{Options, Route, Step};
 use crate::ssh_config::Target;
+
+use real_ssh::{CONFIGURATION, behind, configuration, jump_in};
 
 /// Where the hosts of a run's command lines lead.
 #[derive(Clone, Debug)]
@@ -44,8 +49,13 @@ pub enum Hosts {
 pub(crate) enum Choice {
     /// It goes there.
     Route(Route),
-    /// It is the real ssh's, for this reason.
-    RealSsh(String),
+    /// It is the real ssh's.
+    RealSsh {
+        /// Why.
+        why: String,
+        /// What the real ssh is run with.
+        words: RealWords,
+    },
 }
 
 /// Variables of a caller that decide which account of a host its command line leads to: whose keys
@@ -133,6 +143,9 @@ impl Run {
                          add --route {host}=DEST"
                     )
                 })?;
+                if invocation.request == Request::Configuration {
+                    return configuration(destination, route, &self.origin.directory);
+                }
                 match &invocation.unserved {
                     Some(option) => Err(format!("{host}: {option} is not supported yet")),
                     None => Ok(Choice::Route(route.clone())),
@@ -141,19 +154,34 @@ impl Run {
             Hosts::CommandLine { connection, names, real_ssh } => {
                 let is_bare = destination.user.is_none() && destination.port.is_none();
                 let named = names.get(host).filter(|_| is_bare);
+                let is_configuration = invocation.request == Request::Configuration;
+                let of_run = behind(&invocation.connection, connection);
+                let real_words = || {
+                    let words = of_run.iter().map(|word| word.as_encoded_bytes().to_vec());
+                    RealWords::With(words.collect())
+                };
                 if let Some(option) = &invocation.unserved {
                     let why = format!("{option} is not supported yet");
                     return if *real_ssh && named.is_none() {
-                        Ok(Choice::RealSsh(why))
+                        Ok(Choice::RealSsh { why, words: real_words() })
                     } else {
                         Err(format!("{host}: {why}"))
                     };
                 }
                 let words = invocation.connection.iter().cloned().map(OsString::from_vec);
-                let words: Vec<OsString> = words.chain(connection.iter().cloned()).collect();
+                let words: Vec<OsString> = words.chain(of_run.iter().cloned()).collect();
                 if let Some(route) = named {
                     let route = route.clone().map_err(|why| format!("{host}: {why}"))?;
-                    return with_words(route, &words).map(Choice::Route);
+                    let route = with_words(route, &words)?;
+                    return if is_configuration {
+                        configuration(destination, &route, Path::new(""))
+                    } else {
+                        Ok(Choice::Route(route))
+                    };
+                }
+                if is_configuration {
+                    let why = CONFIGURATION.to_owned();
+                    return Ok(Choice::RealSsh { why, words: real_words() });
                 }
                 let target = Target {
                     host: host.clone(),
@@ -319,11 +347,16 @@ fn with_words(route: Route, words: &[OsString]) -> Result<Route, String> {
         let value = pair[1].clone();
         match pair[0].as_encoded_bytes() {
             b"-F" => options.config = options.config.or(Some(value)),
-            b"-J" if !route.starts_here() => options.jump = options.jump.or(Some(value)),
-            b"-J" => {}
+            b"-J" => options.jump = options.jump.or(Some(value)),
             b"-i" => options.identity.push(value),
-            _ => options.option.push(value),
+            _ => match jump_in(&value) {
+                Some(jump) => options.jump = options.jump.or(Some(jump)),
+                None => options.option.push(value),
+            },
         }
+    }
+    if route.starts_here() {
+        options.jump = None;
     }
     route.with_options(&options).map_err(|error| error.to_string())
 }

@@ -8,4 +8,4 @@ pub use link::{
     FIRST_RAISED, Hello, Helper, HelperTerminal, LinkSettings, ProgramKind, Raise, Refusal,
     RefusalReason, SessionHandles, Spawn, ToMaster, ToSlave, Tool,
 };
-pub use shim::{FromShim, Handoff, Notice, Question, QuestionKind, Secret, ToShim};
+pub use shim::{FromShim, Handoff, Notice, Question, QuestionKind, RealWords, Secret, ToShim};

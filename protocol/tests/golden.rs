@@ -8,8 +8,8 @@ use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::invocation::{ControlCommand, Destination, Invocation, Request};
 use fakessh_protocol::message::{
     FromShim, Handoff, Hello, Helper, HelperTerminal, LinkSettings, Notice, ProgramKind, Question,
-    QuestionKind, Refusal, RefusalReason, Secret, SessionHandles, Spawn, ToMaster, ToShim, ToSlave,
-    Tool,
+    QuestionKind, RealWords, Refusal, RefusalReason, Secret, SessionHandles, Spawn, ToMaster,
+    ToShim, ToSlave, Tool,
 };
 use fakessh_protocol::mux::{Mux, Transmit};
 use fakessh_protocol::start;
@@ -148,7 +148,10 @@ fn from_the_master_to_a_shim() {
     golden(ToShim::Started, &[&[2]]);
     golden(ToShim::Exited(ExitStatus::Code(3)), &[&[3, 0, 3]]);
     golden(ToShim::Failed("lost".into()), &[&[4, 4], b"lost"]);
-    golden(ToShim::RealSsh("why".into()), &[&[5, 3], b"why"]);
+    for (number, words) in (0..).zip([RealWords::With, RealWords::These]) {
+        let message = ToShim::RealSsh { why: "why".into(), words: words(vec![b"-v".to_vec()]) };
+        golden(message, &[&[5, 3], b"why", &[number, 1, 2], b"-v"]);
+    }
 }
 
 #[test]
@@ -165,6 +168,7 @@ fn what_an_invocation_wants() {
     golden(Request::Subsystem("sftp".into()), &[&[2, 4], b"sftp"]);
     golden(Request::Nothing, &[&[3]]);
     golden(Request::Tool(vec![b"git".to_vec()]), &[&[4, 1, 3], b"git"]);
+    golden(Request::Configuration, &[&[5]]);
     golden(ControlCommand::Check, &[&[0]]);
     golden(ControlCommand::Exit, &[&[1]]);
     golden(ControlCommand::Stop, &[&[2]]);

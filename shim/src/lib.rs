@@ -13,6 +13,8 @@ use std::path::Path;
 
 use fakessh_protocol::exit::TRANSPORT_FAILURE;
 
+use parse::CommandLine;
+
 pub mod datagram;
 pub mod diagnostics;
 pub mod environment;
@@ -65,18 +67,26 @@ pub fn main(program: Program, args: Vec<OsString>) -> u8 {
     }
     match program {
         Program::Ssh => {
-            ssh_over(args, |argv0| find::find(argv0).map_err(|error| error.to_string()))
+            ssh_over(args, |line| find_master(line).map(Some).map_err(|error| error.to_string()))
         }
         Program::Scp => tool::run("scp", &args),
         Program::Sftp => tool::run("sftp", &args),
     }
 }
 
+/// As [`find::find`], for this command line.
+///
+/// # Errors
+/// [`find::NotFound`].
+pub fn find_master(line: &CommandLine) -> Result<OwnedFd, find::NotFound> {
+    find::find(line.argv.words().first().map_or(OsStr::new(""), OsString::as_os_str))
+}
+
 /// Is `ssh`, with a connection to the master that `connect` makes once the command line is
-/// understood; it is given `args[0]`, and its error is one line.
+/// understood; its error is one line. If it makes none, this is the real `ssh`.
 pub fn ssh_over(
     args: Vec<OsString>,
-    connect: impl FnOnce(&OsStr) -> Result<OwnedFd, String>,
+    connect: impl FnOnce(&CommandLine) -> Result<Option<OwnedFd>, String>,
 ) -> u8 {
     let command_line = match parse::parse(args, parse::Surroundings::current()) {
         Ok(parse::Parsed::Session(command_line)) => *command_line,
@@ -86,9 +96,9 @@ pub fn ssh_over(
             return TRANSPORT_FAILURE;
         }
     };
-    let argv0 = command_line.argv.first().cloned().unwrap_or_default();
-    match connect(&argv0) {
-        Ok(socket) => session::run(command_line, socket),
+    match connect(&command_line) {
+        Ok(Some(socket)) => session::run(command_line, socket),
+        Ok(None) => real::ssh(command_line.argv.words()),
         Err(error) => {
             diagnostics::say(&error);
             TRANSPORT_FAILURE

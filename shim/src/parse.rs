@@ -21,7 +21,7 @@ mod letter;
 mod pattern;
 mod settings;
 
-pub use command_line::{CommandLine, Level, Local};
+pub use command_line::{Argv, CommandLine, Level, Local};
 use letter::Next;
 pub use letter::takes_value;
 pub use pattern::matches_pattern;
@@ -58,10 +58,10 @@ pub fn current_environment() -> Vec<(Vec<u8>, Vec<u8>)> {
 /// What a command line turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed {
-    /// A session, or a question to the master (`-O`).
+    /// A session, or a question to the master (`-O`, `-G`).
     Session(Box<CommandLine>),
-    /// Something that only the real `ssh` can answer, about itself or its configuration: no host
-    /// (its usage text), `-V`, `-G`, `-Q`. Holds the command line as it came.
+    /// Something that only the real `ssh` can answer, about itself: no host (its usage text), `-V`,
+    /// `-Q`. Holds the command line as it came.
     RealSsh(Vec<OsString>),
 }
 
@@ -93,13 +93,21 @@ pub fn parse(args: Vec<OsString>, surroundings: Surroundings) -> Result<Parsed, 
         Next::Words { terminated } => terminated,
     };
     let Some((host, rest)) = words.split_first() else { return Ok(Parsed::RealSsh(args)) };
+    let host_at = args.len() - words.len();
     let host = settings.destination(host)?;
     words = rest;
-    if !terminated && settings.options(&mut words)? == Next::RealSsh {
-        return Ok(Parsed::RealSsh(args));
+    let mut command_is_marked = false;
+    if !terminated {
+        match settings.options(&mut words)? {
+            Next::RealSsh => return Ok(Parsed::RealSsh(args)),
+            Next::Words { terminated } => command_is_marked = terminated,
+        }
     }
+    let command = args.len() - words.len();
     let (invocation, local) = settings.finish(host, words, surroundings)?;
-    Ok(Parsed::Session(Box::new(CommandLine { invocation, local, argv: args })))
+    let argv =
+        Argv { words: args, host: host_at, command, host_is_marked: terminated, command_is_marked };
+    Ok(Parsed::Session(Box::new(CommandLine { invocation, local, argv })))
 }
 
 /// Whether these words, without the program's name, ask for the version and nothing else.

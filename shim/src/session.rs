@@ -5,8 +5,10 @@
 //! input (a terminal belongs to our job and must be read from here), and to exit as the program
 //! did.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -14,11 +16,11 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout}
 
 use fakessh_protocol::exit::TRANSPORT_FAILURE;
 use fakessh_protocol::invocation::Request;
-use fakessh_protocol::message::{FromShim, Handoff, Notice, ToShim};
+use fakessh_protocol::message::{FromShim, Handoff, Notice, RealWords, ToShim};
 
 use crate::datagram;
 use crate::diagnostics::{Diagnostics, say};
-use crate::parse::{CommandLine, Local, current_environment};
+use crate::parse::{Argv, CommandLine, Local, current_environment};
 use crate::prompt;
 use crate::real;
 use crate::sys::{self, Fork};
@@ -84,7 +86,7 @@ struct Session {
     /// Whether to go to the background then.
     background: bool,
     /// The command line, for the real `ssh`.
-    argv: Vec<std::ffi::OsString>,
+    argv: Argv,
 }
 
 /// Sends the handoff and lets go of standard input and output.
@@ -100,7 +102,10 @@ fn hand_over(command_line: CommandLine, socket: OwnedFd) -> Result<Session, Stri
 
     let (relay, input) = if local.null_stdin {
         (None, null.try_clone().map_err(failed)?)
-    } else if stdin().is_terminal() && invocation.unserved.is_none() {
+    } else if stdin().is_terminal()
+        && invocation.unserved.is_none()
+        && invocation.request != Request::Configuration
+    {
         let (relay, input) = Relay::new(stdin()).map_err(failed)?;
         (Some(relay), input)
     } else {
@@ -175,9 +180,9 @@ impl Session {
                     diagnostics.failed(&text);
                     return TRANSPORT_FAILURE;
                 }
-                ToShim::RealSsh(why) => {
+                ToShim::RealSsh { why, words } => {
                     diagnostics.debug(&format!("running the real ssh: {why}"));
-                    return self.become_real(descriptors, diagnostics);
+                    return self.become_real(words, descriptors, diagnostics);
                 }
             }
         }
@@ -205,7 +210,12 @@ impl Session {
     }
 
     /// Takes the descriptors back and runs the real `ssh` in our place.
-    fn become_real(self, descriptors: Vec<OwnedFd>, diagnostics: &Diagnostics) -> u8 {
+    fn become_real(
+        self,
+        words: RealWords,
+        descriptors: Vec<OwnedFd>,
+        diagnostics: &Diagnostics,
+    ) -> u8 {
         let Ok([input, output, error]) = <[OwnedFd; 3]>::try_from(descriptors) else {
             diagnostics.failed("the master did not give our descriptors back");
             return TRANSPORT_FAILURE;
@@ -218,7 +228,13 @@ impl Session {
             return TRANSPORT_FAILURE;
         }
         drop((self.near, input, output, error));
-        real::ssh(&self.argv)
+        let text = |words: Vec<Vec<u8>>| words.into_iter().map(OsString::from_vec);
+        real::ssh(&match words {
+            RealWords::With(options) => self.argv.with_options(text(options).collect()),
+            RealWords::These(words) => {
+                self.argv.words().iter().take(1).cloned().chain(text(words)).collect()
+            }
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
 
+use fakessh_protocol::message::RealWords;
 use lab::Lab;
 
 const SHOW: &str = r#"for word in "$0" "$@"; do printf '[%s]' "$word"; done; cat; exit 42"#;
@@ -15,24 +16,45 @@ const SHOW: &str = r#"for word in "$0" "$@"; do printf '[%s]' "$word"; done; cat
 fn an_invocation_that_is_not_ours_is_run_by_the_real_ssh_with_its_descriptors() {
     let lab = Lab::new();
     let bin = lab.script("ssh", SHOW);
-    let mut command = lab.ssh(&["-v", "h", "-p", "22", "a  b"]);
-    command.env("PATH", format!("{}:{}:/bin", lab.directory.display(), bin.display()));
-    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    lab.accept().leave_to_real_ssh();
-    child.stdin.take().unwrap().write_all(b"input").unwrap();
+    let words = || vec![b"-l".to_vec(), b"\xff".to_vec()];
+    for (words, expected) in [
+        (RealWords::With(Vec::new()), &b"[-v][h][-p][22][a  b]"[..]),
+        (RealWords::With(words()), b"[-v][h][-p][22][-l][\xff][--][a  b]"),
+        (RealWords::These(words()), b"[-l][\xff]"),
+    ] {
+        let mut command = lab.ssh(&["-v", "h", "-p", "22", "a  b"]);
+        command.env("PATH", format!("{}:{}:/bin", lab.directory.display(), bin.display()));
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        lab.accept().leave_to_real_ssh(words);
+        child.stdin.take().unwrap().write_all(b"input").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let name = format!("[{}/ssh]", bin.display());
+        let expected = [name.as_bytes(), expected, b"input"].concat();
+        assert_eq!(output.stdout, expected, "{}", String::from_utf8_lossy(&output.stdout));
+        assert_eq!(output.status.code(), Some(42));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said, "fakessh: running the real ssh: no route\n");
+    }
+}
+
+#[test]
+fn the_configuration_is_asked_for_with_what_the_master_knows() {
+    let lab = Lab::new();
+    let bin = lab.script("ssh", SHOW);
+    let mut command = lab.ssh(&["-G", "h"]);
+    command.env("PATH", format!("{}:/bin", bin.display()));
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    lab.accept().leave_to_real_ssh(RealWords::With(vec![b"-oA=b".to_vec()]));
     let output = child.wait_with_output().unwrap();
-    let expected = format!("[{}/ssh][-v][h][-p][22][a  b]input", bin.display());
+    let expected = format!("[{}/ssh][-G][h][-oA=b][--]", bin.display());
     assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
-    assert_eq!(output.status.code(), Some(42));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(said, "fakessh: running the real ssh: no route\n");
 }
 
 #[test]
 fn questions_about_ssh_itself_are_answered_by_the_real_one_without_a_master() {
     let lab = Lab::new();
     let bin = lab.script("ssh", SHOW);
-    for words in [&[][..], &["-V"], &["-G", "h"], &["h", "-G"], &["-Q", "cipher"], &["-p", "2"]] {
+    for words in [&[][..], &["-V"], &["-G"], &["-Q", "cipher"], &["-p", "2"]] {
         let mut command = lab.ssh(words);
         command.env("PATH", format!("{}:/bin", bin.display()));
         let output = command.output().unwrap();

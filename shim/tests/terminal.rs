@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, Stdio};
 
-use fakessh_protocol::message::{FromShim, Question, QuestionKind, ToShim};
+use fakessh_protocol::message::{FromShim, Question, QuestionKind, RealWords, ToShim};
 use fakessh_shim::find::{SOCKET_NAME, SOCKET_VARIABLE};
 use lab::{Lab, Session, kill};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -118,7 +118,7 @@ fn what_is_typed_before_the_real_ssh_runs_is_the_real_ones() {
     let patience = Timespec::try_from(lab::GUARD).unwrap();
     let input = session.stdin.as_ref().unwrap();
     assert_eq!(poll(&mut [PollFd::new(input, PollFlags::IN)], Some(&patience)), Ok(1));
-    session.leave_to_real_ssh();
+    session.leave_to_real_ssh(RealWords::With(Vec::new()));
     terminal.shows("got early");
     assert!(terminal.child.wait().unwrap().success());
 }

@@ -342,7 +342,7 @@ impl Slave {
             _ if raised.verdict.is_some() || raised.is_over => return,
             ToShim::Exited(_) | ToShim::Failed(_) => message,
             // It is none of ours to decide, and the descriptors are in use.
-            ToShim::RealSsh(why) => ToShim::Failed(why),
+            ToShim::RealSsh { why, .. } => ToShim::Failed(why),
             message => return self.say(control, message),
         };
         let SessionHandles { stdin, stdout, stderr, .. } = raised.handles;

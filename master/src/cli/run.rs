@@ -12,7 +12,7 @@ use fakessh::directory::Directory;
 use fakessh::route::Names;
 use fakessh::tool::{self, RunDirectory};
 use fakessh_protocol::invocation::{self, Invocation};
-use fakessh_shim::parse::{CommandLine, Local, current_environment};
+use fakessh_shim::parse::{Argv, CommandLine, Local, current_environment};
 
 use super::destination::ConnectionOptions;
 use super::password::PasswordFiles;
@@ -110,7 +110,7 @@ fn on_target(on: String, request: RunRequest, command: Vec<OsString>) -> anyhow:
         directory: std::env::current_dir().unwrap_or_default().into_os_string().into_vec(),
         ..Invocation::default()
     };
-    let line = CommandLine { invocation, local: Local::default(), argv: Vec::new() };
+    let line = CommandLine { invocation, local: Local::default(), argv: Argv::default() };
     Ok(fakessh_shim::session::run(line, ours))
 }
 

@@ -9,7 +9,9 @@ use fakessh::daemon::control::{Request, RunRequest};
 use fakessh::directory::Directory;
 use fakessh::route::{Names, Route};
 use fakessh::tool;
-use fakessh_shim::find::{self, NotFound};
+use fakessh_protocol::invocation;
+use fakessh_shim::find::NotFound;
+use fakessh_shim::parse::CommandLine;
 
 use super::password::PasswordFiles;
 
@@ -40,20 +42,24 @@ pub(super) fn ssh(arguments: Arguments) -> u8 {
     }
     let mut args = vec![OsString::from("ssh")];
     args.extend(words);
-    fakessh_shim::ssh_over(args, |_| run_of_our_own(false))
+    fakessh_shim::ssh_over(args, |line| run_of_our_own(line, false))
 }
 
 /// Is ssh, called as `args[0]`: inside a run the run's, else one with the user's master, which
 /// leaves to the real ssh what it can't do.
 pub(crate) fn as_ssh(args: Vec<OsString>) -> u8 {
-    fakessh_shim::ssh_over(args, |argv0| match find::find(argv0) {
-        Err(NotFound::NoRun) => run_of_our_own(true),
-        found => found.map_err(|error| error.to_string()),
+    fakessh_shim::ssh_over(args, |line| match fakessh_shim::find_master(line) {
+        Err(NotFound::NoRun) => run_of_our_own(line, true),
+        found => found.map(Some).map_err(|error| error.to_string()),
     })
 }
 
-/// A run for this process alone. Hosts are taken from the command line, as ssh does.
-fn run_of_our_own(real_ssh: bool) -> Result<OwnedFd, String> {
+/// A run for this process alone. Hosts are taken from the command line, as ssh does. None for what
+/// the real ssh knows just as well.
+fn run_of_our_own(line: &CommandLine, real_ssh: bool) -> Result<Option<OwnedFd>, String> {
+    if line.invocation.request == invocation::Request::Configuration {
+        return Ok(None);
+    }
     let run = || -> anyhow::Result<OwnedFd> {
         let (ours, masters) = tool::socket_pair()?;
         let request = RunRequest {
@@ -71,5 +77,5 @@ fn run_of_our_own(real_ssh: bool) -> Result<OwnedFd, String> {
         std::mem::forget(client);
         Ok(ours)
     };
-    run().map_err(|error| format!("{error:#}"))
+    run().map(Some).map_err(|error| format!("{error:#}"))
 }

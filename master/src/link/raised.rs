@@ -67,5 +67,5 @@ impl Drop for RaisedShim {
 
 /// Whether a session is over for a shim that was told this.
 pub(super) fn ends_session(message: &ToShim) -> bool {
-    matches!(message, ToShim::Exited(_) | ToShim::Failed(_) | ToShim::RealSsh(_))
+    matches!(message, ToShim::Exited(_) | ToShim::Failed(_) | ToShim::RealSsh { .. })
 }

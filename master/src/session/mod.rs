@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::invocation::{ControlCommand, Destination, Invocation, Request};
 use fakessh_protocol::message::{
-    FromShim, Handoff, Notice, ProgramKind, Refusal, RefusalReason, ToShim, Tool,
+    FromShim, Handoff, Notice, ProgramKind, RealWords, Refusal, RefusalReason, ToShim, Tool,
 };
 use fakessh_protocol::printable::one_line;
 use tokio::sync::mpsc;
@@ -57,10 +57,10 @@ impl Invoker {
                     Verdict::Failed { why, .. } => {
                         socket.send_message(&ToShim::Failed(why), &[]).await
                     }
-                    Verdict::RealSsh(why) => match stdio.give_back() {
+                    Verdict::RealSsh { why, words } => match stdio.give_back() {
                         Some(descriptors) => {
                             let descriptors = descriptors.each_ref().map(AsFd::as_fd);
-                            socket.send_message(&ToShim::RealSsh(why), &descriptors).await
+                            socket.send_message(&ToShim::RealSsh { why, words }, &descriptors).await
                         }
                         None => socket.send_message(&ToShim::Failed(why), &[]).await,
                     },
@@ -78,7 +78,7 @@ impl Invoker {
                     Verdict::Told(ToShim::Failed(why)) => {
                         raised::failed(host, why, None, ask).await
                     }
-                    Verdict::RealSsh(why) => raised::failed(host, why, None, ask).await,
+                    Verdict::RealSsh { .. } => ToShim::Failed(not_from_a_target(host)),
                     Verdict::Told(message) => message,
                 };
                 // Its outputs have to be closed first. The slave keeps the tool's ends open.
@@ -100,7 +100,16 @@ enum Verdict {
         for_target: Option<String>,
     },
     /// The real `ssh` is to do it, for this reason, with the descriptors that were handed over.
-    RealSsh(String),
+    RealSsh {
+        why: String,
+        words: RealWords,
+    },
+}
+
+/// What a shim on a target is told of a question to the real `ssh`: the one over there knows
+/// nothing of the run's routes.
+fn not_from_a_target(host: &str) -> String {
+    format!("{host}: ssh -G is not answered on a target")
 }
 
 impl Verdict {
@@ -232,11 +241,12 @@ async fn verdict(
     }
     let route = match run.choose(&invocation) {
         Ok(Choice::Route(route)) => route,
-        Ok(Choice::RealSsh(why)) => return Verdict::RealSsh(why),
+        Ok(Choice::RealSsh { why, words }) => return Verdict::RealSsh { why, words },
         Err(why) => {
             let host = &invocation.destination.host;
             let for_target = match &invocation.unserved {
                 Some(option) => format!("{host}: {option} is not supported yet"),
+                None if invocation.request == Request::Configuration => not_from_a_target(host),
                 // Which names it has is not for a target to know.
                 None => format!("{host}: no --route of this run names it; add --route {host}=DEST"),
             };
@@ -300,7 +310,7 @@ fn program(request: &Request) -> Option<Program> {
         Request::Command(command) => ProgramKind::Shell(command.clone()),
         Request::Subsystem(name) => ProgramKind::Subsystem(name.clone()),
         Request::Tool(argv) => return Some(Program::Tool(Tool { argv: argv.clone() })),
-        Request::Nothing => return None,
+        Request::Nothing | Request::Configuration => return None,
     }))
 }
 

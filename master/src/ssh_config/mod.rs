@@ -15,8 +15,8 @@ mod without_ssh;
 
 pub use destination::{DestinationError, MAX_JUMPS, parse_destination, parse_proxy_jump};
 pub use key_rules::{KeyRules, ShortRsa};
-pub(crate) use openssh::is_run_directory;
 pub use openssh::{ConfigError, resolve};
+pub(crate) use openssh::{is_run_directory, words};
 pub use resolved::{AddressFamily, Algorithms, Resolved, StrictHostKeyChecking};
 pub use tokens::expand_proxy_command;
 

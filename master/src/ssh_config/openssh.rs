@@ -145,7 +145,7 @@ pub(super) fn settle(
 }
 
 /// The command line behind the program's name.
-fn words(target: &Target) -> Vec<OsString> {
+pub(crate) fn words(target: &Target) -> Vec<OsString> {
     // Options of the destination come first: for ssh, the first value of a keyword wins.
     let mut words: Vec<OsString> = Vec::new();
     if let Some(user) = &target.user {

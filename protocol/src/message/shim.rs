@@ -111,10 +111,24 @@ pub enum ToShim {
     Exited(ExitStatus),
     /// There was no session, or it was lost: one line for standard error, and status 255.
     Failed(String),
-    /// This invocation is not for us and no route was named: run the real `ssh` with the same
-    /// command line. The three descriptors of the handoff come back with this message; the text
-    /// says why, for `-v`.
-    RealSsh(String),
+    /// This invocation is not for us: run the real `ssh`. The three descriptors of the handoff come
+    /// back with this message.
+    RealSsh {
+        /// Why, for `-v`.
+        why: String,
+        /// What to run it with.
+        words: RealWords,
+    },
+}
+
+/// The words that the real `ssh` is run with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RealWords {
+    /// The invocation's own, with these options of its run behind its options: of most options the
+    /// first value counts.
+    With(Vec<Vec<u8>>),
+    /// These, behind the program's name.
+    These(Vec<Vec<u8>>),
 }
 
 /// From a shim to the master. The end of the shim closes the socket, which is a hangup.

@@ -48,6 +48,45 @@ pub struct CommandLine {
     pub invocation: Invocation,
     /// For the shim.
     pub local: Local,
-    /// The command line as it came, from argv\[0\] on: the real `ssh` may have to run it.
-    pub argv: Vec<OsString>,
+    /// The command line as it came: the real `ssh` may have to run it.
+    pub argv: Argv,
+}
+
+/// The words of an `ssh` command line, from argv\[0\] on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Argv {
+    pub(super) words: Vec<OsString>,
+    /// Place of the destination.
+    pub(super) host: usize,
+    /// Place of the command's first word; behind the last word if there is none.
+    pub(super) command: usize,
+    /// Whether `--` stands before the destination.
+    pub(super) host_is_marked: bool,
+    /// Whether `--` stands before the command.
+    pub(super) command_is_marked: bool,
+}
+
+impl Argv {
+    /// The words as they came.
+    pub fn words(&self) -> &[OsString] {
+        &self.words
+    }
+
+    /// The words with further options behind their own: where a first value counts, theirs does.
+    pub(crate) fn with_options(&self, options: Vec<OsString>) -> Vec<OsString> {
+        if options.is_empty() {
+            return self.words.clone();
+        }
+        // `user@host` is an option as well, so that they belong behind it: ssh reads options there,
+        // too, unless `--` stood before it. The parser takes no host that looks like an option.
+        let before = self.host - usize::from(self.host_is_marked);
+        let after = self.command - usize::from(self.command_is_marked);
+        let own = [&self.words[..before], &self.words[self.host..after]].concat();
+        let end = ["--".into()];
+        own.into_iter()
+            .chain(options)
+            .chain(end)
+            .chain(self.words[self.command..].to_vec())
+            .collect()
+    }
 }

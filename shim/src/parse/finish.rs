@@ -20,6 +20,18 @@ impl Settings {
         words: &[&[u8]],
         surroundings: Surroundings,
     ) -> Result<(Invocation, Local), UsageError> {
+        if self.configuration {
+            // The real ssh does what the other options say, and finds what is wrong with them.
+            self = Settings {
+                user: self.user,
+                port: self.port,
+                connection: self.connection,
+                level: self.level,
+                verbosity: self.verbosity,
+                configuration: true,
+                ..Settings::default()
+            };
+        }
         if self.syslog && self.log_file.is_some() {
             return Err(UsageError::new("Can't specify both -y and -E"));
         }
@@ -70,6 +82,9 @@ impl Settings {
     }
 
     fn request(&mut self, host: &str, words: &[&[u8]]) -> Result<Request, UsageError> {
+        if self.configuration {
+            return Ok(Request::Configuration);
+        }
         if self.control.is_some() {
             return Ok(Request::Nothing);
         }

@@ -44,7 +44,7 @@ impl Settings {
             *words = rest;
             while let Some((&letter, glued)) = cluster.split_first() {
                 cluster = glued;
-                if matches!(letter, b'V' | b'G' | b'Q') {
+                if matches!(letter, b'V' | b'Q') {
                     return Ok(Next::RealSsh);
                 }
                 if !takes_value(letter) {
@@ -78,6 +78,7 @@ impl Settings {
             b'4' => self.connect_by(b"AddressFamily", b"inet"),
             b'6' => self.connect_by(b"AddressFamily", b"inet6"),
             b'C' => self.connect_by(b"Compression", b"yes"),
+            b'G' => self.configuration = true,
             b'n' => self.null_stdin = Some(true),
             b'f' => {
                 self.background = Some(true);

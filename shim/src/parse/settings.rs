@@ -56,6 +56,8 @@ pub(super) struct Settings {
     /// Words for `ssh -G`.
     pub(super) connection: Vec<Vec<u8>>,
     pub(super) jump: bool,
+    /// `-G`: nothing is run.
+    pub(super) configuration: bool,
     pub(super) tty: Option<Tty>,
     pub(super) session_type: Option<SessionType>,
     pub(super) null_stdin: Option<bool>,

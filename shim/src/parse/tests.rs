@@ -308,12 +308,57 @@ fn the_surroundings_go_along_whole() {
     let Ok(Parsed::Session(line)) = parse(args.clone(), surroundings.clone()) else { panic!() };
     assert_eq!(line.invocation.environment, surroundings.environment);
     assert_eq!(line.invocation.directory, surroundings.directory);
-    assert_eq!(line.argv, args);
+    assert_eq!(line.argv.words(), args);
+}
+
+#[test]
+fn a_question_about_the_configuration_is_nothing_else() {
+    for words in [
+        "-G bob@h",
+        "bob@h -G",
+        "-G -O check bob@h",
+        "-fG bob@h",
+        "-Gs bob@h",
+        "-tG bob@h",
+        "-G -oRemoteCommand=x bob@h y",
+        "-G -oPermitLocalCommand=yes -oLocalCommand=%K bob@h x",
+    ] {
+        let line = parsed(words, &[]);
+        let Invocation { destination, request, control, unserved, announce, .. } = line.invocation;
+        assert_eq!(destination.user.as_deref(), Some("bob"), "{words}");
+        assert_eq!((request, control, unserved), (Request::Configuration, None, None), "{words}");
+        assert!(!announce && !line.local.background && line.local.notices.is_empty(), "{words}");
+    }
+}
+
+#[test]
+fn options_of_a_run_stand_behind_those_of_the_command_line() {
+    for (words, expected) in [
+        ("-v h", "-v h -lrun --"),
+        ("-v u@h -p2 id -un", "-v u@h -p2 -lrun -- id -un"),
+        ("-v h -p2 -- -x --", "-v h -p2 -lrun -- -x --"),
+        ("-v -- h -p2 x", "-v h -lrun -- -p2 x"),
+        ("-v -- h -- x", "-v h -lrun -- -- x"),
+        ("-v -- h", "-v h -lrun --"),
+        ("ssh://u@h:7 x", "ssh://u@h:7 -lrun -- x"),
+    ] {
+        let argv = parsed(words, &[]).argv;
+        let with = argv.with_options(vec!["-lrun".into()]);
+        assert_eq!(with[1..].join(" ".as_ref()), expected, "{words}");
+        assert_eq!(argv.with_options(Vec::new()), argv.words());
+        // They are read as what they are, and nothing else changes its meaning.
+        let Ok(Parsed::Session(again)) = parse(with, Surroundings::default()) else { panic!() };
+        let before = parsed(words, &[]).invocation;
+        assert_eq!(again.invocation.request, before.request, "{words}");
+        assert_eq!(again.invocation.destination.port, before.destination.port, "{words}");
+        let user = before.destination.user.as_deref().unwrap_or("run");
+        assert_eq!(again.invocation.destination.user.as_deref(), Some(user), "{words}");
+    }
 }
 
 #[test]
 fn the_real_ssh_answers_for_itself() {
-    for words in ["", "-V", "-vV", "-G h", "h -G", "-Q cipher", "-Qkex", "-p 22", "-v", "--"] {
+    for words in ["", "-V", "-vV", "-GV h", "-G", "-Q cipher", "-Qkex", "-p 22", "-v", "--"] {
         let words: Vec<&str> = words.split_whitespace().collect();
         let Ok(Parsed::RealSsh(argv)) = try_parse(&words) else { panic!("{words:?}") };
         assert_eq!(argv[1..], words[..]);

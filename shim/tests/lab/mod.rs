@@ -11,7 +11,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use fakessh_protocol::exit::ExitStatus;
-use fakessh_protocol::message::{FromShim, Handoff, ToShim};
+use fakessh_protocol::message::{FromShim, Handoff, RealWords, ToShim};
 use fakessh_shim::datagram::{receive_message, send_message};
 use fakessh_shim::find::{SOCKET_NAME, SOCKET_VARIABLE};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -150,12 +150,12 @@ impl Session {
         receive_message(self.socket.as_fd()).unwrap().map(|(message, _)| message)
     }
 
-    /// Gives the descriptors back and leaves the invocation to the real `ssh`.
-    pub(crate) fn leave_to_real_ssh(&mut self) {
+    /// Gives the descriptors back and leaves the invocation to the real `ssh`, with these words.
+    pub(crate) fn leave_to_real_ssh(&mut self, words: RealWords) {
         let files =
             [&mut self.stdin, &mut self.stdout, &mut self.stderr].map(|f| f.take().unwrap());
         let descriptors = [files[0].as_fd(), files[1].as_fd(), files[2].as_fd()];
-        let message = ToShim::RealSsh("no route".into());
+        let message = ToShim::RealSsh { why: "no route".into(), words };
         send_message(self.socket.as_fd(), &message, &descriptors).unwrap();
     }
 }

@@ -13,6 +13,7 @@ mod discovery;
 mod faults_connecting;
 mod faults_cut;
 mod faults_target;
+mod handover;
 mod host_proof;
 mod job_control;
 mod lab;
