@@ -48,6 +48,16 @@ impl Context {
         Command { context: self, program, environment: Vec::new() }
     }
 
+    /// A program, looked for on the account's `PATH`, with its arguments as they are: no shell is in
+    /// between. It runs in the home directory, with the login environment.
+    ///
+    /// In a context without a slave the server knows shells only: the words are quoted for the
+    /// account's, and a program that is not there is what that shell says of it.
+    pub fn program<T: AsRef<[u8]>>(&self, argv: impl IntoIterator<Item = T>) -> Command<'_> {
+        let argv = argv.into_iter().map(|word| word.as_ref().to_vec()).collect();
+        Command { context: self, program: ProgramKind::Program(argv), environment: Vec::new() }
+    }
+
     /// A subsystem by its name, such as `sftp`.
     pub fn subsystem(&self, name: impl Into<String>) -> Command<'_> {
         let program = ProgramKind::Subsystem(name.into());

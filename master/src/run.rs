@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use fakessh_protocol::invocation::{Invocation, Request};
@@ -85,6 +86,8 @@ pub struct Run {
     used: Mutex<HashMap<Meant, Reached>>,
     /// Where sessions of this run wait that only keep a context.
     kept: Mutex<Vec<(Weak<Context>, Arc<Notify>)>>,
+    /// Whether a shim of this run was started.
+    called: AtomicBool,
 }
 
 impl Run {
@@ -93,7 +96,18 @@ impl Run {
     pub fn new(hosts: Hosts, registry: Registry, opener: &Caller) -> Run {
         let origin =
             Origin { environment: opener.environment.clone(), directory: opener.directory.clone() };
-        Run { hosts, registry, origin, used: Mutex::default(), kept: Mutex::default() }
+        let (used, kept) = Default::default();
+        Run { hosts, registry, origin, used, kept, called: AtomicBool::new(false) }
+    }
+
+    /// Notes that a shim of this run was started.
+    pub(crate) fn note_call(&self) {
+        self.called.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a shim of this run was started.
+    pub(crate) fn was_called(&self) -> bool {
+        self.called.load(Ordering::Relaxed)
     }
 
     /// The routes that are known before any command line is.
@@ -121,7 +135,7 @@ impl Run {
 
     /// Where an invocation goes.
     pub(crate) fn choose(&self, invocation: &Invocation) -> Result<Choice, String> {
-        if let Request::Tool(_) = invocation.request {
+        if let Request::Tool(_) | Request::Program(_) = invocation.request {
             return match &self.hosts {
                 Hosts::Mapped { on: Some(on), .. } => Ok(Choice::Route(on.clone())),
                 _ => Err("this run has no host where its tool is to run".to_owned()),

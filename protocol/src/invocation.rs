@@ -27,6 +27,8 @@ pub enum Request {
     Nothing,
     /// No `ssh` at all: a tool with its arguments, to be run where `fakessh run --on` says.
     Tool(Vec<Vec<u8>>),
+    /// No `ssh` at all: a program with its arguments, as `fakessh exec` runs it.
+    Program(Vec<Vec<u8>>),
     /// `-G`: nothing; what the configuration says of the destination, which the real `ssh` prints.
     Configuration,
 }

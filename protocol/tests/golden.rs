@@ -168,7 +168,8 @@ fn what_an_invocation_wants() {
     golden(Request::Subsystem("sftp".into()), &[&[2, 4], b"sftp"]);
     golden(Request::Nothing, &[&[3]]);
     golden(Request::Tool(vec![b"git".to_vec()]), &[&[4, 1, 3], b"git"]);
-    golden(Request::Configuration, &[&[5]]);
+    golden(Request::Program(vec![b"id".to_vec()]), &[&[5, 1, 2], b"id"]);
+    golden(Request::Configuration, &[&[6]]);
     golden(ControlCommand::Check, &[&[0]]);
     golden(ControlCommand::Exit, &[&[1]]);
     golden(ControlCommand::Stop, &[&[2]]);

@@ -68,6 +68,15 @@ pub fn find(argv0: &OsStr) -> Result<OwnedFd, NotFound> {
         .ok_or_else(|| search.not_found())
 }
 
+/// Lets the run, if there is one, know that its `ssh`, `scp` or `sftp` was started. For what does
+/// without the master; nothing is waited for.
+pub(crate) fn announce(argv0: &OsStr) {
+    let named = env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let mut search = Search::default();
+    // The inherited one takes nothing but handoffs.
+    let _ = search.named(named.as_deref()).or_else(|| search.beside(&place::directories(argv0)));
+}
+
 /// What was tried in vain.
 #[derive(Default)]
 struct Search {

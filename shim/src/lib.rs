@@ -74,12 +74,17 @@ pub fn main(program: Program, args: Vec<OsString>) -> u8 {
     }
 }
 
+/// The name that a program was called by.
+fn argv0(args: &[OsString]) -> &OsStr {
+    args.first().map_or(OsStr::new(""), OsString::as_os_str)
+}
+
 /// As [`find::find`], for this command line.
 ///
 /// # Errors
 /// [`find::NotFound`].
 pub fn find_master(line: &CommandLine) -> Result<OwnedFd, find::NotFound> {
-    find::find(line.argv.words().first().map_or(OsStr::new(""), OsString::as_os_str))
+    find::find(argv0(line.argv.words()))
 }
 
 /// Is `ssh`, with a connection to the master that `connect` makes once the command line is
@@ -88,10 +93,15 @@ pub fn ssh_over(
     args: Vec<OsString>,
     connect: impl FnOnce(&CommandLine) -> Result<Option<OwnedFd>, String>,
 ) -> u8 {
+    let name = argv0(&args).to_owned();
     let command_line = match parse::parse(args, parse::Surroundings::current()) {
         Ok(parse::Parsed::Session(command_line)) => *command_line,
-        Ok(parse::Parsed::RealSsh(argv)) => return real::ssh(&argv),
+        Ok(parse::Parsed::RealSsh(argv)) => {
+            find::announce(&name);
+            return real::ssh(&argv);
+        }
         Err(error) => {
+            find::announce(&name);
             diagnostics::say(&error.to_string());
             return TRANSPORT_FAILURE;
         }

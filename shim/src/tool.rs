@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use crate::diagnostics::say;
-use crate::{place, real};
+use crate::{find, place, real};
 
 /// The status of a shell for a program that is not there.
 const NOT_FOUND: u8 = 127;
@@ -19,6 +19,7 @@ const NOT_EXECUTABLE: u8 = 126;
 /// fails.
 pub(crate) fn run(name: &str, argv: &[OsString]) -> u8 {
     let argv0 = argv.first().map_or(OsStr::new(name), OsString::as_os_str);
+    find::announce(argv0);
     let beside = place::directories(argv0).into_iter().map(|directory| directory.join("ssh"));
     let Some(ssh) = beside.into_iter().find(|ssh| ssh.is_file()) else {
         say(&format!("there is no ssh beside this {name}; start it with `fakessh run`"));

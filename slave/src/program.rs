@@ -90,6 +90,7 @@ impl Launcher {
         match &spawn.program {
             ProgramKind::Helper(helper) => return self.start_helper(helper, &spawn.environment),
             ProgramKind::Connection { host, port } => return self.start_connection(host, *port),
+            ProgramKind::Program(argv) => return self.start_program(argv, &spawn.environment),
             ProgramKind::Subsystem(name) if subsystem::is_ours(name) => {
                 let started = self.start_sftp(&spawn.environment);
                 return started.map_err(|error| refusal(&error, "the SFTP server", 0));
@@ -158,13 +159,27 @@ impl Launcher {
                     message: format!("the target has no subsystem {name:?}"),
                 })?
                 .into_bytes(),
-            ProgramKind::Helper(_) | ProgramKind::Connection { .. } | ProgramKind::Tool(_) => {
+            ProgramKind::Helper(_)
+            | ProgramKind::Connection { .. }
+            | ProgramKind::Tool(_)
+            | ProgramKind::Program(_) => {
                 let message = "this is no command line for a shell".to_owned();
                 return Err(Refusal { reason: RefusalReason::Other, message });
             }
         };
         command.arg0(name).arg("-c").arg(OsStr::from_bytes(&line));
         Ok((command, line.len()))
+    }
+
+    /// Starts a program without a shell in between.
+    fn start_program(
+        &self,
+        argv: &[Vec<u8>],
+        variables: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<Program, Refusal> {
+        let (mut command, name) = direct_command(argv, "program")?;
+        self.prepare(&mut command, variables);
+        launch(command, false).map_err(|error| refusal(&error, &name, length(argv)))
     }
 
     /// Starts the slave's own SFTP server.
@@ -180,6 +195,26 @@ impl Launcher {
         let pidfd = watch_for_end(pid)?;
         Ok(Program { pid, pidfd, stdin, stdout, stderr: None, equipment: None })
     }
+}
+
+/// A command of these words, and its name for messages; `what` it is.
+///
+/// # Errors
+/// If there is no first word.
+pub(crate) fn direct_command(argv: &[Vec<u8>], what: &str) -> Result<(Command, String), Refusal> {
+    let [name, arguments @ ..] = argv else {
+        let message = format!("a {what} without a name can't be started");
+        return Err(Refusal { reason: RefusalReason::NotFound, message });
+    };
+    let name = OsStr::from_bytes(name);
+    let mut command = Command::new(name);
+    command.args(arguments.iter().map(|argument| OsStr::from_bytes(argument)));
+    Ok((command, name.to_string_lossy().into_owned()))
+}
+
+/// How long these words are for the kernel.
+pub(crate) fn length(argv: &[Vec<u8>]) -> usize {
+    argv.iter().map(|argument| argument.len() + 1).sum()
 }
 
 /// Starts a program with three pipes, or two.

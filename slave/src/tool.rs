@@ -6,9 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use fakessh_protocol::message::{Refusal, RefusalReason, Tool};
+use fakessh_protocol::message::{Refusal, Tool};
 use fakessh_shim::environment;
 
 use crate::directory;
@@ -35,15 +34,8 @@ impl Launcher {
         directory: &Path,
         socket: &OwnedFd,
     ) -> Result<Program, Refusal> {
-        let [name, arguments @ ..] = &tool.argv[..] else {
-            let message = "a tool without a name can't be started".to_owned();
-            return Err(Refusal { reason: RefusalReason::NotFound, message });
-        };
-        let name = OsStr::from_bytes(name);
-        let len = tool.argv.iter().map(|argument| argument.len() + 1).sum();
+        let (mut command, name) = program::direct_command(&tool.argv, "tool")?;
         let start = || -> io::Result<Program> {
-            let mut command = Command::new(name);
-            command.args(arguments.iter().map(|argument| OsStr::from_bytes(argument)));
             self.prepare(&mut command, variables);
             let inherited = environment::descriptor_for_tool(socket.as_fd())?;
             let ours = environment::for_tool(directory, inherited.as_fd(), |name| {
@@ -53,7 +45,7 @@ impl Launcher {
             sys::inherit(&mut command, inherited);
             program::launch(command, false)
         };
-        start().map_err(|error| program::refusal(&error, &name.to_string_lossy(), len))
+        start().map_err(|error| program::refusal(&error, &name, program::length(&tool.argv)))
     }
 
     /// What a variable is for a program that gets `variables`.

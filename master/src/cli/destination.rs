@@ -52,6 +52,13 @@ impl ConnectionOptions {
         words
     }
 
+    /// These options as they are given.
+    pub(super) fn as_given(&self) -> Vec<OsString> {
+        let login = self.login.iter().flat_map(|login| ["-l".into(), login.into()]);
+        let port = self.port.iter().flat_map(|port| ["-p".into(), port.to_string().into()]);
+        self.words().into_iter().chain(login).chain(port).collect()
+    }
+
     /// A route with the names in it replaced by what the user's configuration says, and these
     /// options on the steps that they are for. What a step itself says comes first, as in ssh.
     pub(super) fn route(&self, text: &str, names: &Names) -> anyhow::Result<Route> {

@@ -4,8 +4,10 @@ mod close;
 mod connect;
 mod demo;
 mod destination;
+mod exec;
 mod ls;
 mod master;
+mod note;
 mod password;
 mod run;
 mod ssh;
@@ -34,6 +36,7 @@ Examples:
   fakessh run --on web1 --route db=db1+sudo:postgres -- rsync -a /data/ db:/restore/
   fakessh run --route a=web1 --route b=web2 -- scp -3 a:file b:file
   fakessh run -- ansible-playbook site.yml
+  fakessh exec web1 -- grep -r 'two words' /etc
   fakessh ssh web1 uptime
   fakessh demo
 
@@ -47,8 +50,11 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a tool whose ssh, scp and sftp go through held connections
+    /// Run CMD here, with an ssh that leads to DEST
+    #[command(long_about = "Runs CMD here, with an ssh that leads to DEST.")]
     Run(run::Arguments),
+    /// Run a program on a host, with its arguments as they are
+    Exec(exec::Arguments),
     /// Run one command on a host, as ssh does, through a connection that is held from then on
     Ssh(ssh::Arguments),
     /// Connect to hosts, and keep the connections for later
@@ -77,6 +83,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     };
     let done = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
+        Command::Exec(arguments) => exec::exec(arguments),
         Command::Ssh(arguments) => Ok(ssh::ssh(arguments)),
         Command::Connect(arguments) => connect::connect(arguments),
         Command::Ls(arguments) => ls::ls(&arguments),

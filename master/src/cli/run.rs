@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use anyhow::{Context as _, bail};
 use fakessh::daemon::client::{Client, say};
-use fakessh::daemon::control::{Request, RunRequest};
+use fakessh::daemon::control::{Request, RunEnd, RunRequest};
 use fakessh::directory::Directory;
 use fakessh::route::Names;
 use fakessh::tool::{self, RunDirectory};
@@ -15,6 +15,7 @@ use fakessh_protocol::invocation::{self, Invocation};
 use fakessh_shim::parse::{Argv, CommandLine, Local, current_environment};
 
 use super::destination::ConnectionOptions;
+use super::note;
 use super::password::PasswordFiles;
 
 #[derive(clap::Args, Debug)]
@@ -45,6 +46,9 @@ pub(super) struct Arguments {
     /// Where NAME leads; may be given several times
     #[arg(long, value_name = "NAME=DEST")]
     route: Vec<String>,
+    /// Say nothing about a CMD that did not use ssh
+    #[arg(short = 'q', long)]
+    quiet: bool,
     /// The tool and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -54,10 +58,17 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let names = Names::of_user()?;
     arguments.password.read(|text| arguments.options.route(text, &names))?;
     let request = request(&arguments, &names)?;
-    match arguments.on {
-        Some(on) => on_target(on, request, arguments.command),
-        None => here(request, &arguments.command),
+    if let Some(on) = arguments.on {
+        return on_target(on, request, arguments.command);
     }
+    let (status, was_called) = here(request, &arguments.command)?;
+    if let Some(destination) = &arguments.destination
+        && !was_called
+        && !arguments.quiet
+    {
+        say(&note::not_used(&arguments.options.as_given(), destination, &arguments.command));
+    }
+    Ok(status)
 }
 
 /// What the command line asks for.
@@ -92,12 +103,6 @@ fn request(arguments: &Arguments, names: &Names) -> anyhow::Result<RunRequest> {
 
 /// Runs the tool on a target: to the master it is one more session of ours.
 fn on_target(on: String, request: RunRequest, command: Vec<OsString>) -> anyhow::Result<u8> {
-    let (ours, masters) = tool::socket_pair()?;
-    let directory = Directory::of_user()?;
-    let (client, _) = Client::call(&directory, &Request::Run(request), &[masters.as_fd()])?;
-    // The run is served as long as its socket is held: as long as this process lives.
-    std::mem::forget(client);
-    drop(masters);
     let set_env = terminal_size()
         .into_iter()
         .flatten()
@@ -106,9 +111,23 @@ fn on_target(on: String, request: RunRequest, command: Vec<OsString>) -> anyhow:
         destination: invocation::Destination { host: on, ..Default::default() },
         request: invocation::Request::Tool(command.into_iter().map(OsString::into_vec).collect()),
         set_env: set_env.collect(),
+        ..Invocation::default()
+    };
+    hand_over(request, invocation)
+}
+
+/// A session of our own, which is a run's only one.
+pub(super) fn hand_over(request: RunRequest, invocation: Invocation) -> anyhow::Result<u8> {
+    let (ours, masters) = tool::socket_pair()?;
+    let directory = Directory::of_user()?;
+    let (client, _) = Client::call(&directory, &Request::Run(request), &[masters.as_fd()])?;
+    // The run is served as long as its socket is held: as long as this process lives.
+    std::mem::forget(client);
+    drop(masters);
+    let invocation = Invocation {
         environment: current_environment(),
         directory: std::env::current_dir().unwrap_or_default().into_os_string().into_vec(),
-        ..Invocation::default()
+        ..invocation
     };
     let line = CommandLine { invocation, local: Local::default(), argv: Argv::default() };
     Ok(fakessh_shim::session::run(line, ours))
@@ -121,8 +140,8 @@ fn terminal_size() -> Option<[(&'static str, u16); 2]> {
     Some([("COLUMNS", size.ws_col), ("LINES", size.ws_row)])
 }
 
-/// Runs the tool on this host.
-fn here(mut request: RunRequest, command: &[OsString]) -> anyhow::Result<u8> {
+/// Runs the tool on this host. Gives its status, and whether it can have called its ssh.
+fn here(mut request: RunRequest, command: &[OsString]) -> anyhow::Result<(u8, bool)> {
     let directory = Directory::of_user()?;
     let run_directory = RunDirectory::create(&directory)?;
     let (ours, masters): (OwnedFd, OwnedFd) = tool::socket_pair()?;
@@ -137,15 +156,19 @@ fn here(mut request: RunRequest, command: &[OsString]) -> anyhow::Result<u8> {
     drop(ours);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let status = runtime.block_on(tool::run(tool));
-    if client.is_still_held() {
+    // Looked at first: a connection is there until the master has accepted, and counted it.
+    let is_being_called = run_directory.is_being_called();
+    let end = client.end_of_run();
+    if end.is_some_and(|end| end.is_held) {
         // Something that the tool started lives on, and its ssh is still ours.
         run_directory.leave();
     }
+    let was_called = is_being_called || end.is_none_or(|end: RunEnd| end.was_called || end.is_held);
     match status {
-        Ok(status) => Ok(status),
+        Ok(status) => Ok((status, was_called)),
         Err(error) => {
             say(&format!("can't run {}: {error}", program.to_string_lossy()));
-            Ok(tool::status_of_failed_start(&error))
+            Ok((tool::status_of_failed_start(&error), true))
         }
     }
 }

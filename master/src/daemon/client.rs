@@ -18,7 +18,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use serde_json::Value;
 use thiserror::Error;
 
-use super::control::{self, Envelope, Reply, Request};
+use super::control::{self, Envelope, Reply, Request, RunEnd};
 use super::silence;
 use crate::directory::{Directory, DirectoryError};
 use crate::socket::peer_is_ours;
@@ -170,11 +170,11 @@ impl Client {
         self.reply()
     }
 
-    /// Says that the tool of a run has ended, and learns whether another process still holds the
-    /// run. Then the master removes the run directory when that one has ended, too.
-    pub fn is_still_held(&self) -> bool {
-        let sent = datagram::send(self.socket.as_fd(), b"ended", &[]);
-        sent.is_ok() && self.reply().is_ok_and(|held| held == Value::Bool(true))
+    /// Says that the tool of a run has ended, and learns what became of the run; `None` if the
+    /// master has ended as well.
+    pub fn end_of_run(&self) -> Option<RunEnd> {
+        datagram::send(self.socket.as_fd(), b"ended", &[]).ok()?;
+        serde_json::from_value(self.reply().ok()?).ok()
     }
 
     fn reply(&self) -> Result<Value, ClientError> {

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use zeroize::Zeroizing;
 
-use super::control::{self, Envelope, Listing, Reply, Request, RunRequest};
+use super::control::{self, Envelope, Listing, Reply, Request, RunEnd, RunRequest};
 use super::shared::{Busy, Shared};
 use crate::caller::{Ask, Caller};
 use crate::context::Branch;
@@ -197,10 +197,10 @@ async fn run(
     let connected = run.connect(&caller.ask).await;
     connected.map_err(|(route, error)| format!("{route}: {error}"))?;
     let (client_lives, client_gone) = oneshot::channel::<()>();
-    let (busy, serving) = (Busy::new(shared), socket.clone());
+    let (busy, serving, served) = (Busy::new(shared), socket.clone(), run.clone());
     tokio::spawn(async move {
         let _busy = busy;
-        session::serve(run, serving, listener).await;
+        session::serve(served, serving, listener).await;
         let _ = client_gone.await;
         drop(directory);
     });
@@ -209,7 +209,7 @@ async fn run(
     // still holds the run: a process that outlives the tool.
     client.messages.lock().await.recv().await;
     drop(client_lives);
-    Ok(json!(!socket.is_at_end()))
+    to_value(&RunEnd { is_held: !socket.is_at_end(), was_called: run.was_called() })
 }
 
 /// The sockets of a run: the one that its tool holds the other end of, and the one that listens in

@@ -34,7 +34,7 @@ pub enum Request {
     Connect(Route),
     /// Connect, and serve a tool. The first descriptor is the master's end of the run's socket
     /// pair, the second (where there is a directory) its listening socket. When the tool has ended,
-    /// the client sends any message, and is told whether another process still holds the run.
+    /// the client sends any message, and is told what became of the run: [`RunEnd`].
     Run(RunRequest),
     /// Name all contexts: [`Listing`].
     List,
@@ -47,7 +47,7 @@ pub enum Request {
 }
 
 /// What a run may reach.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RunRequest {
     /// Where the tool itself is to run; on this host where there is none.
     pub on: Option<Route>,
@@ -65,6 +65,16 @@ pub struct RunRequest {
     pub real_ssh: bool,
     /// The run directory, to be removed by the master where the client can't any more.
     pub directory: Option<RunDirectoryName>,
+}
+
+/// What became of a run whose tool has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEnd {
+    /// Another process still holds the run. Then the master removes the run directory when that
+    /// one has ended, too.
+    pub is_held: bool,
+    /// A shim of the run was started.
+    pub was_called: bool,
 }
 
 /// What the master says.

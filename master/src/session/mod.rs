@@ -236,7 +236,7 @@ async fn verdict(
     ask: Arc<dyn Ask>,
 ) -> Verdict {
     let is_local = matches!(shim.invoker, Invoker::Local(_));
-    if !is_local && matches!(invocation.request, Request::Tool(_)) {
+    if !is_local && matches!(invocation.request, Request::Tool(_) | Request::Program(_)) {
         return Verdict::open("only the run itself starts its tool");
     }
     let route = match run.choose(&invocation) {
@@ -309,6 +309,7 @@ fn program(request: &Request) -> Option<Program> {
         Request::Login => ProgramKind::Login,
         Request::Command(command) => ProgramKind::Shell(command.clone()),
         Request::Subsystem(name) => ProgramKind::Subsystem(name.clone()),
+        Request::Program(argv) => ProgramKind::Program(argv.clone()),
         Request::Tool(argv) => return Some(Program::Tool(Tool { argv: argv.clone() })),
         Request::Nothing | Request::Configuration => return None,
     }))
@@ -409,9 +410,9 @@ async fn join(
     }
 }
 
-/// What a shell would say of a tool that could not be started; ssh has no such thing.
+/// What a shell would say of a program that could not be started; ssh has no such thing.
 fn status_of_refusal(invocation: &Invocation, refusal: &Refusal) -> Option<ExitStatus> {
-    let Request::Tool(_) = invocation.request else { return None };
+    let (Request::Tool(_) | Request::Program(_)) = invocation.request else { return None };
     match refusal.reason {
         RefusalReason::NotFound => Some(ExitStatus::Code(127)),
         RefusalReason::Other => Some(ExitStatus::Code(126)),

@@ -22,11 +22,13 @@ pub(crate) async fn serve(run: Arc<Run>, socket: Arc<Socket>, listener: Option<S
     let mut sessions = JoinSet::new();
     loop {
         tokio::select! {
-            handoff = receive(&socket) => match handoff {
-                Some(arrival) => _ = sessions.spawn(take(run.clone(), arrival)),
-                None => break,
-            },
+            handoff = receive(&socket) => {
+                let Some(arrival) = handoff else { break };
+                run.note_call();
+                sessions.spawn(take(run.clone(), arrival));
+            }
             Some(connection) = accept(listener.as_ref()) => {
+                run.note_call();
                 let run = run.clone();
                 sessions.spawn(async move {
                     if let Some(arrival) = receive(&connection).await {

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, OFlags, StatVfsMountFlags, flock, openat, statvfs};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -133,6 +134,13 @@ impl RunDirectory {
         } else {
             RunDirectoryName::Runtime(name)
         }
+    }
+
+    /// Whether a connection waits on [`RunDirectory::listener`] to be accepted.
+    pub fn is_being_called(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let ready = poll(&mut [PollFd::new(&self.listener, PollFlags::IN)], Some(&now));
+        ready.is_ok_and(|ready| ready > 0)
     }
 
     /// The socket in it, on which the master accepts shims.

@@ -72,6 +72,8 @@ pub enum ProgramKind {
     },
     /// A tool whose `ssh`, `scp` and `sftp` lead back to the master ([`Raise`]).
     Tool(Tool),
+    /// A program, looked for on the account's `PATH`, and its arguments. No shell is in between.
+    Program(Vec<Vec<u8>>),
 }
 
 /// The helper of a hop: `sudo`, `docker exec`.

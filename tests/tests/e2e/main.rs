@@ -10,6 +10,7 @@ mod connecting;
 mod demo;
 mod descriptors;
 mod discovery;
+mod exec;
 mod faults_connecting;
 mod faults_cut;
 mod faults_target;

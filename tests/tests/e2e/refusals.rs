@@ -111,7 +111,8 @@ fn a_tool_that_does_not_exist_is_127_and_one_that_may_not_run_126_with_fakessh()
 #[test]
 fn the_status_of_the_tool_is_the_status_of_the_run_with_fakessh() {
     for status in [0, 1, 77, 255] {
-        run(&["sh", "-c", &format!("exit {status}")]).expect_status(status).expect_err("");
+        let words = ["sh", "-c", &format!("exit {status}")];
+        LAB.get().run(["-q", "remote"], words).run().expect_status(status).expect_err("");
     }
     run(&["sh", "-c", "kill -TERM $$"]).expect_status(143);
     run(&["sh", "-c", "kill -KILL $$"]).expect_status(137);

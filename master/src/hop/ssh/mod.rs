@@ -7,6 +7,7 @@ mod client;
 mod error;
 mod proof;
 mod proxy_command;
+mod quote;
 mod socket;
 mod stream;
 mod transport;
@@ -220,6 +221,7 @@ impl SshConnection {
                 ProgramKind::Shell(command) => channel.exec(true, command.as_slice()).await,
                 ProgramKind::Login => channel.request_shell(true).await,
                 ProgramKind::Subsystem(name) => channel.request_subsystem(true, name).await,
+                ProgramKind::Program(argv) => channel.exec(true, quote::command_line(argv)).await,
                 // These need a slave.
                 ProgramKind::Helper(_) | ProgramKind::Connection { .. } | ProgramKind::Tool(_) => {
                     Err(russh::Error::RequestDenied)

@@ -1,0 +1,54 @@
+//! `fakessh exec`: runs a program on a host, with its arguments as they are.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use fakessh::daemon::control::RunRequest;
+use fakessh::route::Names;
+use fakessh_protocol::invocation::{Destination, Invocation, Request};
+
+use super::destination::ConnectionOptions;
+use super::password::PasswordFiles;
+
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+CMD is looked for on the PATH of a command that ssh runs there, and starts in the home directory. No
+shell reads its arguments: spaces, quotes, * and $ arrive as they are. What needs a shell says so:
+fakessh exec web1 -- sh -c 'cd /srv && ls *.log'
+
+Standard input, output and error are those of CMD, as with ssh; there is no terminal. The exit status
+is that of CMD, or 128 plus the number of the signal that killed it; 127 if CMD does not exist, 126
+if it can't be run, 255 if there is no connection.
+
+Where no slave can be started (see `fakessh ls`) the account's login shell reads a quoted command
+line: the arguments arrive as they are, and a CMD that does not exist is what that shell makes of it.
+
+Examples:
+  fakessh exec web1 -- uptime
+  fakessh exec web1+sudo -- grep -r 'two words' /etc")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    options: ConnectionOptions,
+    #[command(flatten)]
+    password: PasswordFiles,
+    /// Host, alias of ssh_config, or route: web1, bastion+web1+sudo
+    #[arg(value_name = "DEST")]
+    destination: String,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+pub(super) fn exec(arguments: Arguments) -> anyhow::Result<u8> {
+    let names = Names::of_user()?;
+    arguments.password.read(|text| arguments.options.route(text, &names))?;
+    let route = arguments.options.route(&arguments.destination, &names)?;
+    let request = RunRequest { on: Some(route), ..RunRequest::default() };
+    let words = arguments.command.into_iter().map(OsString::into_vec);
+    let invocation = Invocation {
+        destination: Destination { host: arguments.destination, ..Destination::default() },
+        request: Request::Program(words.collect()),
+        ..Invocation::default()
+    };
+    super::run::hand_over(request, invocation)
+}
