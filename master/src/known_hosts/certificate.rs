@@ -59,17 +59,14 @@ pub(super) fn is_signed(certificate: &Certificate) -> bool {
     certificate.verify_signature().is_ok()
 }
 
-/// What is wrong with a certificate whose authority is trusted for this host, if anything
-/// (PROTOCOL.certkeys). No principals at all mean any host; principals may have wildcards.
+/// What is wrong with a certificate that is signed, by an authority that is trusted for this host,
+/// if anything (PROTOCOL.certkeys). No principals at all mean any host; principals may have wildcards.
 pub(super) fn problem(
     certificate: &Certificate,
     host: &str,
     rules: &KeyRules,
     now: SystemTime,
 ) -> Option<CertificateProblem> {
-    if !is_signed(certificate) {
-        return Some(CertificateProblem::BadSignature);
-    }
     if let Err(short) = rules.check_authority_size(certificate.signature_key()) {
         return Some(CertificateProblem::ShortAuthority(short));
     }

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const A: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJD+HVKt7i+DzFKUiBdrL9frK1qWs8uoMpWVaUnZ4gCn";
@@ -219,4 +221,51 @@ fn a_short_rsa_key_is_refused_whatever_is_recorded() {
     records.rules.required_rsa_size = 2048;
     let short = ShortRsa { bits: 1024, required: 2048 };
     assert_eq!(records.check(&name, &key(SHORT_RSA), in_2025()), Verdict::TooShort(short));
+}
+
+/// Pieces of which files of known hosts are made, well or badly.
+fn piece() -> impl Strategy<Value = String> {
+    let words = [
+        "web1",
+        "*",
+        "!web1",
+        "[web1]:2222",
+        "|1|",
+        "@revoked",
+        "@cert-authority",
+        "@",
+        "#",
+        ",",
+        " ",
+        "\t",
+        "\n",
+        "\r\n",
+        "ssh-ed25519",
+        "AAAA",
+        "=",
+        A,
+        B,
+        AUTHORITY,
+        B_CERTIFICATE,
+        HASHED_WEB1,
+    ];
+    prop_oneof![
+        prop::sample::select(words.to_vec()).prop_map(str::to_owned),
+        any::<char>().prop_map(String::from),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_file_makes_a_key_trusted_that_is_not_in_it(
+        pieces in prop::collection::vec(piece(), 0..40)
+    ) {
+        let text = pieces.concat();
+        let blob = |key: &str| key.split(' ').nth(1).unwrap().to_owned();
+        for (shown, listed) in [(key(A), vec![A]), (certificate(), vec![B, AUTHORITY])] {
+            let verdict = check(&text, "web1", 22, &shown);
+            let is_there = listed.iter().any(|key| text.contains(&blob(key)));
+            prop_assert!(verdict != Verdict::Trusted || is_there, "{verdict:?}");
+        }
+    }
 }

@@ -260,3 +260,18 @@ fn another_key_of_the_same_kind_passes_when_keys_are_renewed() {
     keys.refuses(Client::Ssh, face(), &[]);
     keys.trusts(Client::Fakessh, face(), &[]);
 }
+
+/// A server that never stops talking: ssh shows all of it.
+#[test]
+fn a_flood_of_banners_has_an_end_with_fakessh() {
+    let keys = Keys::new();
+    let key = keys.key("key", &["ed25519"]);
+    keys.record(&[("", &key)]);
+    let mut face = Face::new(Signs::with_key(&key, "ssh-ed25519", None));
+    (face.banners, face.banner) = (20_000, "we have a word to say\n".repeat(20));
+    let finished = keys.visit(Client::Fakessh, face, &[]);
+    assert!(finished.out().contains(SERVED), "{}", finished.shown());
+    let errors = finished.err();
+    assert!(errors.len() < 64 * 1024, "{} bytes", errors.len());
+    assert!(errors.lines().any(|line| line.contains("not shown")), "{errors}");
+}
