@@ -16,6 +16,7 @@ use crate::caller::Caller;
 use crate::ssh_config::Resolved;
 
 use super::agent::AgentKey;
+use super::secretly::secretly;
 use super::shown;
 
 /// Largest file that is taken for a key or a certificate.
@@ -63,7 +64,7 @@ pub(super) async fn candidates(
     caller: &Caller,
 ) -> (VecDeque<Candidate>, Vec<String>) {
     let (resolved, caller) = (resolved.clone(), caller.clone());
-    let read = tokio::task::spawn_blocking(move || {
+    let read = secretly(move || {
         let mut problems = Vec::new();
         let identities = read_identities(&resolved, &caller, &mut problems);
         let certificates = read_certificates(&resolved, &caller, &mut problems);
@@ -80,7 +81,7 @@ pub(super) async fn candidates(
 /// the same. As fingerprints, in order.
 pub(super) async fn of_agent_alone(resolved: &Resolved, agent: Vec<AgentKey>) -> Vec<String> {
     let files = resolved.identity_files.clone();
-    let read = tokio::task::spawn_blocking(move || {
+    let read = secretly(move || {
         let in_files = files.iter().filter_map(|path| read_identity(path).ok()?.public);
         let in_files: Vec<PublicKey> = in_files.collect();
         let foreign = agent.iter().filter(|key| {

@@ -13,6 +13,7 @@ use crate::caller::Caller;
 
 use super::agent::{Agent, AgentKey};
 use super::identity::{self, Candidate, KeyFile, KeySource};
+use super::secretly::secretly;
 use super::{Login, Step, Stop, shown};
 
 /// Tries for one passphrase, as in ssh.
@@ -98,7 +99,7 @@ impl<H: Handler> Login<'_, H> {
             (None, Signer::Agent { .. }) => return Ok(None),
             // Nothing but the key itself says which one it is.
             (None, Signer::File { file, key, caller }) => match decrypt(file, caller).await {
-                Ok(decrypted) => key.insert(Box::new(decrypted)).public_key().clone(),
+                Ok(decrypted) => key.insert(decrypted).public_key().clone(),
                 Err(error) => {
                     self.unanswered |= matches!(error, SignError::NoPassphrase);
                     self.note(format!("{name} ({error})"));
@@ -197,10 +198,10 @@ impl russh::Signer for Signer<'_> {
             Signer::File { file, key, caller } => {
                 let key = match key.take() {
                     Some(key) => key,
-                    None => Box::new(decrypt(file, caller).await?),
+                    None => decrypt(file, caller).await?,
                 };
                 // RSA takes milliseconds.
-                let signed = tokio::task::spawn_blocking(move || sign(&key, hash, data)).await;
+                let signed = secretly(move || sign(&key, hash, data)).await;
                 signed.map_err(|error| SignError::Key(error.to_string()))?
             }
         }
@@ -221,10 +222,14 @@ fn sign(key: &PrivateKey, hash: Option<HashAlg>, mut data: Vec<u8>) -> Result<Ve
 }
 
 /// The key of a file. Asks for the passphrase where it is encrypted.
-async fn decrypt(file: &KeyFile, caller: &Caller) -> Result<PrivateKey, SignError> {
+async fn decrypt(file: &KeyFile, caller: &Caller) -> Result<Box<PrivateKey>, SignError> {
     if !file.encrypted {
-        let key = russh::keys::decode_secret_key(&file.text, None);
-        return key.map_err(|error| SignError::Key(error.to_string()));
+        let text = file.text.clone();
+        let decode = move || russh::keys::decode_secret_key(&text, None).map(Box::new);
+        return match secretly(decode).await {
+            Ok(key) => key.map_err(|error| SignError::Key(error.to_string())),
+            Err(error) => Err(SignError::Key(error.to_string())),
+        };
     }
     let name = shown(&file.path, caller);
     let mut text = format!("Enter passphrase for key '{name}': ");
@@ -236,8 +241,9 @@ async fn decrypt(file: &KeyFile, caller: &Caller) -> Result<PrivateKey, SignErro
         }
         let encrypted = file.text.clone();
         // Made slow on purpose: a tenth of a second and more.
-        let decrypt = move || russh::keys::decode_secret_key(&encrypted, Some(&passphrase.0));
-        match tokio::task::spawn_blocking(decrypt).await {
+        let decrypt =
+            move || russh::keys::decode_secret_key(&encrypted, Some(&passphrase.0)).map(Box::new);
+        match secretly(decrypt).await {
             Ok(Ok(key)) => return Ok(key),
             Ok(Err(_)) => text = format!("Bad passphrase, try again for key '{name}': "),
             Err(error) => return Err(SignError::Key(error.to_string())),

@@ -6,6 +6,7 @@ mod identity;
 mod key;
 mod patience;
 mod question;
+mod secretly;
 
 pub(crate) use patience::Patience;
 

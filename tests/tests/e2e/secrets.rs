@@ -1,9 +1,9 @@
 //! Secrets that were typed are not in the master's memory after they have done their work.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use fakessh_tests::privilege::root_for;
 use fakessh_tests::{Askpass, Lab};
@@ -11,9 +11,9 @@ use fakessh_tests::{Askpass, Lab};
 /// A password that is nowhere else: not in a file that the master reads, and not in a test's name.
 const SECRET: &str = "kTq4-Zw9x-Vb2p";
 
-/// Where in a process's memory this text stands: the mapping, and what surrounds the text.
-fn found_in(pid: i32, text: &str) -> Vec<String> {
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("the master's maps");
+/// Where in a process's memory these bytes stand: the mapping, and what surrounds them.
+fn found_in(pid: i32, secret: &[u8]) -> Vec<String> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("the master's maps");
     let mut memory = File::open(format!("/proc/{pid}/mem")).expect("the master's memory");
     let mut found = Vec::new();
     let mut bytes = Vec::new();
@@ -29,9 +29,10 @@ fn found_in(pid: i32, text: &str) -> Vec<String> {
         if memory.read_exact(&mut bytes).is_err() {
             continue;
         }
-        for at in 0..bytes.len().saturating_sub(text.len()) {
-            if bytes[at..].starts_with(text.as_bytes()) {
-                let around = &bytes[at.saturating_sub(64)..(at + text.len() + 16).min(bytes.len())];
+        for at in 0..bytes.len().saturating_sub(secret.len()) {
+            if bytes[at..].starts_with(secret) {
+                let end = (at + secret.len() + 16).min(bytes.len());
+                let around = &bytes[at.saturating_sub(64)..end];
                 found.push(format!("{mapping}: {}", around.escape_ascii()));
             }
         }
@@ -40,9 +41,9 @@ fn found_in(pid: i32, text: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn expect_forgotten(lab: &Lab, secret: &str) {
+fn expect_forgotten(lab: &Lab, secret: impl AsRef<[u8]>) {
     let master = lab.master();
-    let found = found_in(i32::try_from(master.pid).unwrap(), secret);
+    let found = found_in(i32::try_from(master.pid).unwrap(), secret.as_ref());
     assert!(found.is_empty(), "{} copies: {found:#?}", found.len());
 }
 
@@ -56,7 +57,7 @@ fn forgets(lab: &Lab, destination: &str, answers: &[&str]) {
     // What was searched is the memory that was meant.
     let account = &lab.account().name;
     let master = i32::try_from(lab.master().pid).unwrap();
-    assert!(!found_in(master, account).is_empty(), "the search finds nothing");
+    assert!(!found_in(master, account.as_bytes()).is_empty(), "the search finds nothing");
 }
 
 #[test]
@@ -81,16 +82,35 @@ fn an_answer_to_a_servers_question_is_forgotten_with_fakessh() {
     }
 }
 
+/// The secret half of a key without a passphrase.
+fn seed(key: &Path) -> [u8; 32] {
+    let key = russh::keys::load_secret_key(key, None).expect("a private key");
+    key.key_data().ed25519().expect("an Ed25519 key").private.to_bytes()
+}
+
 #[test]
-fn a_passphrase_is_forgotten_with_fakessh() {
+fn a_passphrase_and_its_key_are_forgotten_with_fakessh() {
     let lab = Lab::start();
-    let key = lab.key();
+    let seed = seed(&lab.key());
     let changed = Command::new("ssh-keygen")
         .args(["-q", "-p", "-P", "", "-N", SECRET, "-f"])
-        .arg::<&Path>(&key)
+        .arg(lab.key())
+        .stdout(Stdio::null())
         .status();
     assert!(changed.unwrap().success());
     forgets(&lab, "remote", &[SECRET]);
+    expect_forgotten(&lab, seed);
+}
+
+#[test]
+fn a_key_without_a_passphrase_is_forgotten_with_fakessh() {
+    let lab = Lab::start();
+    let seed = seed(&lab.key());
+    lab.run(["remote"], ["ssh", "remote", "echo in"]).run().expect_status(0).expect_out("in\n");
+    expect_forgotten(&lab, seed);
+    // The file, from where the secret half begins in it.
+    let text = fs::read_to_string(lab.key()).unwrap();
+    expect_forgotten(&lab, text.lines().nth(3).expect("a fourth line"));
 }
 
 #[test]
