@@ -61,44 +61,69 @@ pub(crate) fn marker() -> std::io::Result<String> {
 
 /// The command that runs [`script`] through whatever shell the account has.
 pub(crate) fn command(marker: &str) -> Vec<u8> {
-    format!("exec /bin/sh -c '{}'", script(marker)).into_bytes()
+    format!("exec /bin/sh -c '{}'", script(marker, Behind::Login)).into_bytes()
 }
+
+/// What the script runs behind, and so whose environment it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// A login of the account itself, whose environment is its own.
+    Login,
+    /// A helper, which may pass on the environment of another account.
+    Helper,
+}
+
+/// Where a script that trusts no `PATH` finds its programs; the last is where NixOS has them.
+const SAFE_PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin:/run/current-system/sw/bin";
 
 /// The script that starts a slave whose bytes follow on standard input.
 ///
 /// It goes through foreign shells, csh and fish among them, as one word in single quotes: so it
-/// holds no single quote, backslash, exclamation mark or newline. Directories are tried in order;
-/// one that can't be written to, or from which nothing may be run, is passed over: an empty file
-/// is a script that does nothing, but not where the kernel refuses to run files. Standard input
-/// may be non-blocking (sudo's I/O logging makes it so): `head` then fails in the middle, with
-/// EAGAIN or, busybox's, with EIO, and is called again for the rest. What was made is removed on
-/// every way out, an upload that is cut included. Of a program that may be executed and not be read
-/// the kernel keeps others of the account out, from its first instruction on.
-pub(crate) fn script(marker: &str) -> String {
+/// holds no single quote, backslash, exclamation mark or newline.
+///
+/// Directories are tried in order. One is passed over that can't be written to, that has no room
+/// for the slave, or from which nothing may be run: an empty file is a script that does nothing,
+/// but not if the kernel refuses to run files. Nobody else may be able to rename what is made
+/// there: a directory that all share is sticky, any other is the account's own; for root, so is
+/// the way to it. Root, and whoever comes behind a helper, uses the programs of the system: what
+/// `PATH` says counts only for an image that keeps them elsewhere. The slave gets `PATH` back.
+///
+/// Standard input may be non-blocking (sudo's I/O logging makes it so): `head` then fails in the
+/// middle, with EAGAIN or, busybox's, with EIO, and is called again for the rest.
+///
+/// What was made is removed on every way out: if the upload is cut, and if nobody listens any more
+/// (SIGPIPE). Of a program that may be executed and not be read the kernel keeps others of the
+/// account out, from its first instruction on.
+pub(crate) fn script(marker: &str, behind: Behind) -> String {
     let size = SLAVE.len();
     // In two words, so that a target which prints the command does not say either by that.
     let complaint = complaint(marker);
     let (first, second) = complaint.split_at(complaint.len() / 2);
     let readiness = readiness(marker);
     let (re, ady) = readiness.split_at(readiness.len() / 2);
+    let is_foreign = behind == Behind::Helper;
     format!(
-        "u=$(umask);umask 077;\
+        "u=$(umask);umask 077;i=$PATH;t=false;[ -O / ]&&t=true;[ -O /etc ]&&t=true;\
+         if $t||{is_foreign};then PATH={SAFE_PATH};command -v head >/dev/null||PATH=$PATH:$i;fi;\
          f(){{ echo;echo \"{first}\"\"{second}$1\";exit 1;}};q(){{ rm -rf \"$p\";}};\
-         trap q EXIT;trap exit HUP INT TERM;\
+         trap q EXIT;trap exit HUP INT TERM PIPE;\
          a=$(uname -m);[ \"$a\" = {ARCHITECTURE} ]||f \"its architecture is $a, and this fakessh has a slave for {ARCHITECTURE} only\";\
          command -v head >/dev/null||f \"it has no head program\";\
-         for d in \"$XDG_RUNTIME_DIR\" /dev/shm /tmp /var/tmp \"$HOME\";do \
-         [ -n \"$d\" ]||continue;p=\"$d/.fakessh-{marker}\";\
-         mkdir \"$p\" 2>/dev/null||{{ p=;continue;}};\
-         if (: >\"$p/slave\"&&chmod 700 \"$p/slave\"&&\"$p/slave\") 2>/dev/null;then \
+         o(){{ [ -d \"$1\" ]&&[ -O \"$1\" ]||return 1;[ -L \"$1\" ]&&return 1;$t||return 0;\
+         case $(ls -ld \"$1\") in d????-??-*);;*)return 1;;esac;\
+         c=${{1%/*}};while [ -n \"$c\" ];do [ -O \"$c\" ]||return 1;[ -L \"$c\" ]&&return 1;c=${{c%/*}};done;}};\
+         z(){{ [ -c /dev/zero ]||return 0;head -c {size} /dev/zero >\"$p/slave\"&&: >\"$p/slave\";}};\
+         for d in \"$XDG_RUNTIME_DIR\" /dev/shm /tmp /var/tmp \"${{HOME:+$HOME/.}}\";do \
+         case $d in /dev/shm|/tmp|/var/tmp)[ -k $d ]||o $d||continue;;/*)o \"$d\"||continue;;*)continue;;esac;\
+         p=\"$d/.fakessh-{marker}\";mkdir \"$p\" 2>/dev/null||{{ p=;continue;}};\
+         if (: >\"$p/slave\"&&chmod 700 \"$p/slave\"&&\"$p/slave\"&&z) 2>/dev/null;then \
          echo \"{re}\"\"{ady}\";n=0;while [ $n -lt {size} ];do o=$n;\
          r=$(LC_ALL=C head -c $(({size}-$n)) 2>&1 >>\"$p/slave\");e=$?;n=$(wc -c <\"$p/slave\");\
          [ $n -gt $o ]&&continue;\
          case \"$e$r\" in 0*)break;;*temporarily*|*nput/output*|*I/O*)sleep .02 2>/dev/null||sleep 1;;*)break;;esac;done;\
          [ $n -eq {size} ]||f \"writing {size} bytes to $d failed${{r:+: $r}}\";\
-         chmod 100 \"$p/slave\";\
-         exec \"$p/slave\" {marker} \"$u\" \"$p\";fi;q;p=;done;\
-         f \"no directory there can be written to and run programs (tried XDG_RUNTIME_DIR, /dev/shm, /tmp, /var/tmp and the home directory)\"",
+         chmod 100 \"$p/slave\";PATH=$i;exec \"$p/slave\" {marker} \"$u\" \"$p\";fi;q;p=;done;\
+         f \"no directory there can be written to, has room for {size} bytes and runs programs (tried XDG_RUNTIME_DIR, /dev/shm, /tmp, /var/tmp and the home directory)\"",
     )
 }
 
@@ -249,7 +274,7 @@ mod tests {
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         fcntl_setfl(&theirs, OFlags::NONBLOCK).unwrap();
         let mut command = Command::new(shell[0]);
-        command.args(&shell[1..]).arg("-c").arg(script(marker)).stdin(theirs);
+        command.args(&shell[1..]).arg("-c").arg(script(marker, Behind::Login)).stdin(theirs);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
         drop(command);
@@ -293,7 +318,7 @@ mod tests {
         let limit = "ulimit -c unlimited 2>/dev/null;";
         let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("{limit}{}", script(&marker)));
+        command.arg("-c").arg(format!("{limit}{}", script(&marker, Behind::Login)));
         command.stdin(theirs).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         drop(command);
@@ -305,6 +330,40 @@ mod tests {
         let status = child.wait().unwrap();
         assert_eq!(status.signal(), Some(libc::SIGABRT));
         assert!(!status.core_dumped());
+    }
+
+    #[test]
+    fn a_start_that_nobody_listens_to_any_more_leaves_nothing() {
+        for shell in [&["sh"][..], &["bash"], &["busybox", "sh"]] {
+            for sent in [0, 1, SLAVE.len() / 2, SLAVE.len() - 1] {
+                let marker = marker().unwrap();
+                let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+                let mut command = Command::new(shell[0]);
+                command.args(&shell[1..]).arg("-c").arg(script(&marker, Behind::Login));
+                command.stdin(theirs).stdout(Stdio::piped()).stderr(Stdio::null());
+                let Ok(mut child) = command.spawn() else {
+                    continue;
+                };
+                drop(command);
+                let mut stdout = child.stdout.take().unwrap();
+                stdout.read_exact(&mut vec![0; readiness(&marker).len() + 1]).unwrap();
+                drop(stdout);
+                std::fs::File::from(ours).write_all(&SLAVE[..sent]).unwrap();
+                assert!(!child.wait().unwrap().success(), "{shell:?}");
+                for directory in ["/dev/shm", "/tmp"] {
+                    let left = std::path::Path::new(directory).join(format!(".fakessh-{marker}"));
+                    assert!(!left.exists(), "{shell:?}, {sent} bytes: {}", left.display());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_script_is_one_word_for_every_shell() {
+        for behind in [Behind::Login, Behind::Helper] {
+            let script = script(&marker().unwrap(), behind);
+            assert!(!script.contains(['\'', '\\', '!', '\n']), "{script}");
+        }
     }
 
     #[test]

@@ -8,7 +8,10 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 use std::process::{Command, Stdio};
+
+use crate::subsystem::is_executable;
 
 /// Most bytes of one line of `/etc/passwd` that are looked at. The C library takes 1 KiB to begin
 /// with; a longer line is no account's.
@@ -16,6 +19,10 @@ const MAX_LINE: usize = 16 * 1024;
 
 /// Most bytes of a password database that are looked at: half a million accounts.
 const MAX_DATABASE: u64 = 64 * 1024 * 1024;
+
+/// Where `getent` lies. It is not looked for on `PATH`: that may be another account's, behind
+/// `sudo`.
+const GETENT: [&str; 3] = ["/usr/bin/getent", "/bin/getent", "/run/current-system/sw/bin/getent"];
 
 /// Names of programs that stand in the place of a shell and turn everybody away.
 const NO_SHELLS: [&[u8]; 2] = [b"nologin", b"false"];
@@ -102,7 +109,9 @@ fn or_default(field: &[u8], default: &[u8]) -> Vec<u8> {
 }
 
 fn ask_getent(uid: u32) -> Option<Account> {
-    let answer = Command::new("getent")
+    let getent = GETENT.iter().find(|path| is_executable(Path::new(path)))?;
+    let answer = Command::new(getent)
+        .env_clear()
         .arg("passwd")
         .arg(uid.to_string())
         .stdin(Stdio::null())

@@ -69,7 +69,9 @@ impl RunDirectory {
     ) -> Result<(RunDirectory, Left, OwnedFd), Refusal> {
         let mut tried = Vec::new();
         for place in places {
-            match RunDirectory::within(place, shim, guardian) {
+            let made =
+                trusted(place).and_then(|place| RunDirectory::within(&place, shim, guardian));
+            match made {
                 Ok(made) => return Ok(made),
                 Err(error) => tried.push(format!("{}: {error}", place.display())),
             }
@@ -165,6 +167,29 @@ fn write_copy(program: &File, path: &Path) -> io::Result<()> {
         done += len as u64;
     }
     copy.set_permissions(std::fs::Permissions::from_mode(0o500))
+}
+
+/// The real path of a place, if nobody else can replace what is made there: it is ours, or sticky.
+/// For root that holds for each directory on the way to it, too; variables that name the place may
+/// be those of the account that called `sudo`.
+fn trusted(place: &Path) -> io::Result<PathBuf> {
+    let ours = rustix::process::geteuid().as_raw();
+    let place = place.canonicalize()?;
+    let is_root = std::fs::metadata("/")?.uid() == ours;
+    for directory in place.ancestors().take(if is_root { usize::MAX } else { 1 }) {
+        let found = std::fs::symlink_metadata(directory)?;
+        let is_sticky = found.mode() & 0o1000 != 0;
+        let is_safe = match found.uid() {
+            0 if is_sticky => true,
+            uid if uid == ours => !is_root || is_sticky || found.mode() & 0o022 == 0,
+            _ => false,
+        };
+        if !is_safe {
+            let directory = directory.display();
+            return Err(io::Error::other(format!("others can replace what is in {directory}")));
+        }
+    }
+    Ok(place)
 }
 
 /// Where a run directory may lie, the best place first: in memory, and gone with the login.

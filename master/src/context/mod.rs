@@ -208,8 +208,8 @@ impl Context {
             })
         };
         let marker = random()?;
-        let plan =
-            kind.plan(argument, &Start { script: start::script(&marker), marker: random()? });
+        let script = start::script(&marker, start::Behind::Helper);
+        let plan = kind.plan(argument, &Start { script, marker: random()? });
         let place = base.as_ref().map_or("this host", |base| base.name());
         let hop = match base {
             Some(_) => format!("{} on {place}", kind.name()),

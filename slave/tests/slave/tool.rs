@@ -1,6 +1,7 @@
 //! How a tool starts, and what it finds.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::{ProgramKind, RefusalReason, Tool};
@@ -8,7 +9,7 @@ use fakessh_protocol::message::{ProgramKind, RefusalReason, Tool};
 use crate::account::directory;
 use crate::lifetime::until_nothing_is_in;
 use crate::master::{Master, command, copy_slave};
-use crate::place::has;
+use crate::place::{has, root_for};
 use crate::raised::Scratch;
 
 fn run(master: &mut Master, line: &str) -> String {
@@ -191,4 +192,31 @@ fn the_first_place_that_serves_is_taken() {
     let text = run(&mut master, "echo ${PATH%%:*}");
     assert!(text.starts_with(runtime.path().to_str().unwrap()), "{text}");
     until_nothing_is_in(runtime.path());
+}
+
+#[test]
+fn a_place_where_others_can_replace_what_is_made_is_passed_over() {
+    if !root_for("directories of other users") {
+        return;
+    }
+    let place = directory();
+    let of = |name: &str, uid: u32, mode: u32| {
+        let path = place.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        std::os::unix::fs::chown(&path, Some(uid), None).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let another = of("another", 1, 0o755);
+    let open = of("open", 0, 0o777);
+    let below = of("another/below", 0, 0o700);
+    let linked = place.path().join("linked");
+    std::os::unix::fs::symlink(&another, &linked).unwrap();
+    for runtime in [another, open, below, linked] {
+        let mut command = command();
+        command.env("XDG_RUNTIME_DIR", &runtime);
+        let mut master = Master::start_with(command);
+        let text = run(&mut master, "echo ${PATH%%:*}");
+        assert!(text.starts_with("/dev/shm/"), "{}: {text}", runtime.display());
+    }
 }

@@ -2,10 +2,16 @@
 //! a program, another architecture, full disks.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use fakessh_tests::lab::write_script;
+use fakessh_tests::leftovers::temporary_files;
 use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Client, Finished, Lab, LabBuilder, both_clients};
+use fakessh_tests::{Client, Finished, Lab, LabBuilder, Relay, both_clients};
+use rustix::process::Signal;
+
+/// How long something may take that has to come. A guard against hangs only.
+const GUARD: Duration = Duration::from_secs(60);
 
 /// Shell commands that put a file system over every place that holds temporary files, and over
 /// the home directory, with these mount options; the lab's own directory stays as it is.
@@ -175,6 +181,51 @@ fn no_room_for_the_slave_with_fakessh() {
     let script = over_every_temporary_place("size=64k,mode=1777", true);
     let lab = Lab::builder().private_mounts(&script).start();
     expect_no_slave(&lab, &[]);
+}
+
+#[test]
+fn a_full_directory_is_passed_over_with_fakessh() {
+    if !root_for("mounts") {
+        return;
+    }
+    let script = "mount -t tmpfs -o size=64k,mode=1777 none /dev/shm";
+    let lab = Lab::builder().private_mounts(script).start();
+    ours(&lab, "echo in").expect_status(0).expect_out("in\n").expect_err("");
+    assert!(lab.list()[0]["direct"].is_null(), "{:?}", lab.list());
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn an_interrupted_start_leaves_nothing_with_fakessh() {
+    if !root_for("an account of its own") {
+        return;
+    }
+    let lab = Lab::start();
+    let relay = Relay::start(lab.port(), Duration::ZERO);
+    lab.host_through("far", relay.port(), &[]);
+    let files = || temporary_files(lab.account().uid);
+    for _ in 0..10 {
+        let words = ["connect", "-F", lab.config_path().to_str().unwrap(), "far"];
+        let running = lab.fakessh(words).start();
+        wait_until(|| !files().is_empty(), "no start begins");
+        // It is not to be over before it is interrupted.
+        relay.hold(true, false);
+        running.signal_group(Signal::INT);
+        running.finish();
+        relay.hold(false, false);
+        wait_until(|| files().is_empty(), "it stays");
+    }
+    lab.expect_nothing_left();
+}
+
+/// Waits for something that is seen on the disk alone.
+#[track_caller]
+fn wait_until(done: impl Fn() -> bool, otherwise: &str) {
+    let deadline = Instant::now() + GUARD;
+    while !done() {
+        assert!(Instant::now() < deadline, "{otherwise}");
+        std::thread::yield_now();
+    }
 }
 
 #[test]

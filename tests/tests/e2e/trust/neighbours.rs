@@ -1,8 +1,10 @@
 //! Another process of the account: it gets into none of ours, and so not to the root that a held
 //! `sudo` is.
 
+use std::fs;
+
 use fakessh_tests::account::PASSWORD;
-use fakessh_tests::lab::copy_program;
+use fakessh_tests::lab::{copy_program, write_script};
 use fakessh_tests::privilege::root_for;
 use fakessh_tests::{Askpass, Client, Lab, binary};
 
@@ -85,6 +87,55 @@ fn a_process_of_the_account_gets_into_no_slave_of_a_held_sudo() {
     let script = "cat /proc/$$/environ >/dev/null && ls /proc/$$/fd >/dev/null && ulimit -c";
     let limit = lab.tool(Client::Ssh, ["ssh", "remote", "ulimit -c"]).run().expect_status(0).out();
     lab.tool(Client::Fakessh, ["ssh", "remote", script]).run().expect_status(0).expect_out(&limit);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn a_start_as_root_runs_nothing_of_the_account_that_called_sudo() {
+    if !root_for("rules of sudo") {
+        return;
+    }
+    let rules = "Defaults env_keep += \"PATH XDG_RUNTIME_DIR\", !secure_path\n\
+                 $ACCOUNT ALL=(ALL) NOPASSWD: ALL\n";
+    let lab = Lab::builder().etc("sudoers.d/lab", rules).start();
+    let home = &lab.account().home;
+    let (bin, runtime, canary) = (home.join("bin"), home.join("runtime"), home.join("canary"));
+    for directory in [&bin, &runtime] {
+        fs::create_dir(directory).unwrap();
+        lab.account().give(directory);
+    }
+    fs::write(&canary, "").unwrap();
+    lab.account().give(&canary);
+    for name in ["uname", "head", "mkdir", "chmod", "wc", "ls", "rm", "sleep", "id", "getent"] {
+        let script = format!(
+            "#!/bin/sh\n/usr/bin/id -u >>{}\nexec /usr/bin/{name} \"$@\"\n",
+            canary.display()
+        );
+        write_script(&bin.join(name), &script);
+    }
+    let bashrc =
+        format!("export PATH={}:$PATH XDG_RUNTIME_DIR={}\n", bin.display(), runtime.display());
+    fs::write(home.join(".bashrc"), bashrc).unwrap();
+
+    let words = ["--on", "remote+sudo", "--route", "x=remote+sudo"];
+    let done = lab.run(words, ["sh", "-c", "echo $PATH; ssh x echo in"]).run().expect_status(0);
+    let out = done.out();
+    let (path, rest) = out.split_once('\n').unwrap();
+    assert_eq!(rest, "in\n", "{}", done.shown());
+    // What root's programs see is what sudo was told to pass on.
+    let (directory, theirs) = path.split_once(':').unwrap();
+    assert!(theirs.starts_with(bin.to_str().unwrap()), "{path}");
+    assert!(!directory.starts_with(home.to_str().unwrap()), "{path}");
+    for slave in lab.slaves() {
+        let status = fs::read_to_string(format!("/proc/{}/status", slave.pid)).unwrap();
+        let is_roots = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
+        let is_there = slave.command.starts_with(runtime.to_str().unwrap());
+        assert_eq!(is_there, !is_roots, "{slave:?}");
+    }
+    let ran = fs::read_to_string(&canary).unwrap();
+    let uid = lab.account().uid.to_string();
+    assert!(ran.lines().any(|line| line == uid), "the login has another PATH");
+    assert!(ran.lines().all(|line| line == uid), "run as root: {ran}");
     lab.expect_nothing_left();
 }
 
