@@ -41,9 +41,10 @@ pub const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(15);
 /// silent link asks one; with [`DEFAULT_KEEPALIVE`] it is dead after 60 to 75 seconds.
 pub const DEFAULT_SILENT_LOOKS: u32 = 3;
 
-/// How long a slave waits for a silent master before it ends itself. As long as TCP itself tries,
-/// so that a laptop may sleep for a while and find its sessions alive.
-pub const DEFAULT_SILENCE: Duration = Duration::from_secs(15 * 60);
+/// How long a slave waits for a silent master before it ends itself and all that it started. The
+/// master asks twice a minute at least, and has given up by then: a program must not run on for
+/// long beside the one that its user starts in its place.
+pub const DEFAULT_SILENCE: Duration = Duration::from_secs(2 * 60);
 
 /// How long an answer to a probe may take.
 pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -22,7 +22,7 @@ pub struct Hello {
 /// How a link is kept. The master's first message, on [`Handle::LINK`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkSettings {
-    /// Milliseconds between two looks at whether the other end still speaks; 0 for never.
+    /// Milliseconds between two looks at whether the other end still answers; 0 for never.
     pub keepalive_ms: u32,
     /// Milliseconds without a byte from the master after which the slave ends itself and all
     /// that it started; 0 for never.

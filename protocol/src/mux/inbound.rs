@@ -52,7 +52,7 @@ impl Mux {
     /// The driver has taken `len` bytes of the payload that [`Mux::expecting`] names. What it took
     /// counts against the handle's window until [`Mux::consumed`].
     pub fn took(&mut self, len: usize) {
-        self.liveness.heard();
+        self.liveness.payload(len);
         if let State::Data(_, remaining) = &mut self.inbound.state {
             *remaining = remaining.saturating_sub(len);
             if *remaining == 0 {
@@ -70,7 +70,6 @@ impl Mux {
     pub fn receive(&mut self, bytes: &[u8]) -> Result<(usize, Option<Event>), MuxError> {
         let mut used = 0;
         while used < bytes.len() {
-            self.liveness.heard();
             let rest = &bytes[used..];
             match &mut self.inbound.state {
                 State::Data(..) => break,
@@ -154,6 +153,7 @@ impl Mux {
         match header.kind {
             Kind::Message => Ok(Some(Event::Message(header.handle, payload))),
             Kind::Credit => {
+                self.liveness.answered();
                 let mut granted = [0; 4];
                 granted.copy_from_slice(&payload);
                 self.credit(header.handle, u32::from_le_bytes(granted) as usize)?;
@@ -163,6 +163,10 @@ impl Mux {
                 let mut nonce = [0; 8];
                 nonce.copy_from_slice(&payload);
                 self.liveness.ping(u64::from_le_bytes(nonce));
+                Ok(None)
+            }
+            Kind::Pong => {
+                self.liveness.answered();
                 Ok(None)
             }
             _ => Ok(None),

@@ -1,21 +1,31 @@
 //! Is the other end still there? Counted in looks, not in seconds: the driver owns the clock.
+//!
+//! Only answers to what we sent are a sign of life. The peer's own pings say nothing of the way to
+//! it: a network can lose one direction alone.
 
 use crate::wire::Kind;
 
 use super::Mux;
 
+/// Payload since the last look that counts as an answer: a sender has no credit for more than a
+/// window of it unless our grants arrive. An answer to a ping comes behind such bulk, and may be
+/// late on a slow link. Less than this in one interval does not hold an answer up.
+const BULK: usize = 64 * 1024;
+
 /// What a look at the link showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Liveness {
-    /// Something came since the last look.
+    /// An answer came since the last look.
     Alive,
-    /// Nothing came in this many looks, this one included. A ping is on its way.
+    /// No answer came in this many looks, this one included. A ping is on its way.
     Silent(u32),
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Pings {
-    heard: bool,
+    answered: bool,
+    /// Bytes of payload since the last look.
+    payload: usize,
     silent_looks: u32,
     sent: u64,
     ping: bool,
@@ -24,8 +34,13 @@ pub(super) struct Pings {
 }
 
 impl Pings {
-    pub(super) fn heard(&mut self) {
-        self.heard = true;
+    /// Something came that the peer only sends because something of ours got there.
+    pub(super) fn answered(&mut self) {
+        self.answered = true;
+    }
+
+    pub(super) fn payload(&mut self, len: usize) {
+        self.payload = self.payload.saturating_add(len);
     }
 
     pub(super) fn ping(&mut self, nonce: u64) {
@@ -48,11 +63,12 @@ impl Pings {
 }
 
 impl Mux {
-    /// To be called at a steady interval. Where nothing came since the last call, a ping is
+    /// To be called at a steady interval. If no answer came since the last call, a ping is
     /// queued; how many silent looks are too many is for the driver to say.
     pub fn look(&mut self) -> Liveness {
         let pings = &mut self.liveness;
-        if std::mem::take(&mut pings.heard) {
+        let is_bulk = std::mem::take(&mut pings.payload) >= BULK;
+        if std::mem::take(&mut pings.answered) || is_bulk {
             pings.silent_looks = 0;
             return Liveness::Alive;
         }
