@@ -50,6 +50,11 @@ impl Arrival {
         is_marker.then(|| Arrival { marker: marker.to_owned(), umask, directory })
     }
 
+    /// Where starts put their private directories; others may have left theirs there.
+    pub(crate) fn place(&self) -> Option<&Path> {
+        self.directory.as_deref()?.parent()
+    }
+
     /// Opens our file, removes it and its directory, and puts the process in order.
     pub(crate) fn settle(&self, called: Option<&OsStr>) -> Settled {
         sys::close_from(3);

@@ -140,6 +140,7 @@ impl Slave {
                 match ready.token {
                     Token::Session(control, Part::Exit) => self.note_exit(control),
                     Token::Children => self.note_children(),
+                    Token::Guardian => self.guardian.note_end(),
                     _ => {}
                 }
             }

@@ -2,23 +2,27 @@
 //! with a list of the sessions there are and one of run directories, ends what they started, and
 //! removes them.
 //!
-//! It is forked before anything is opened and shares nothing but those lists and a pipe. It sleeps
-//! in one read until the slave is gone; keeping the lists wakes nobody.
+//! It is forked and shares nothing but those lists and a pipe. It sleeps in one read until the slave
+//! is gone; keeping the lists wakes nobody. Should it be killed, another takes its place. The first
+//! one also removes what starts have left that were killed.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::fs::MemfdFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal};
 
 use crate::end::GRACE;
 use crate::members::{self, Whom};
+use crate::poll::{Interest, Poll, Token, Watched};
+use crate::program;
+use crate::sweep::sweep;
 use crate::sys;
 
 /// Bytes of an entry of the list of sessions: a process number, 0 where there is none.
@@ -30,6 +34,10 @@ const DIRECTORY: usize = 108;
 
 /// How often to look whether all are gone, once the slave is.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long a guardian has to live before another takes its place at once. So one that can't live
+/// here costs a fork a second.
+const RESTART: Duration = Duration::from_secs(1);
 
 /// A session's place in its list.
 #[derive(Debug)]
@@ -44,8 +52,21 @@ pub(crate) struct Left(u32);
 pub(crate) struct Guardian {
     sessions: List<SESSION>,
     directories: List<DIRECTORY>,
+    process: Option<Process>,
+    /// When another one is to be started.
+    due: Option<Instant>,
+}
+
+/// The process that waits.
+#[derive(Debug)]
+struct Process {
+    pid: Pid,
+    started: Instant,
+    /// Becomes readable when it ends. `None` before it is watched, and where the kernel has no such
+    /// thing.
+    end: Option<Watched>,
     /// Closed by our end, whatever that is.
-    _alive: Option<OwnedFd>,
+    _alive: OwnedFd,
 }
 
 /// Entries of one length in a memory file.
@@ -81,39 +102,92 @@ impl<const LEN: usize> List<LEN> {
             let _ = rustix::io::pwrite(file, &value, u64::from(place) * LEN as u64);
         }
     }
+}
 
-    fn read(&self) -> Vec<[u8; LEN]> {
-        let mut all = Vec::new();
-        let Some(file) = &self.file else { return all };
-        let mut value = [0; LEN];
-        for place in 0.. {
-            match rustix::io::pread(file, &mut value, place * LEN as u64) {
-                Ok(len) if len == LEN => all.push(value),
-                _ => break,
-            }
+/// The entries of the list in a file.
+fn entries<const LEN: usize>(file: BorrowedFd<'_>) -> Vec<[u8; LEN]> {
+    let mut all = Vec::new();
+    let mut value = [0; LEN];
+    for place in 0.. {
+        match rustix::io::pread(file, &mut value, place * LEN as u64) {
+            Ok(len) if len == LEN => all.push(value),
+            _ => break,
         }
-        all.retain(|value| *value != [0; LEN]);
-        all
     }
+    all.retain(|value| *value != [0; LEN]);
+    all
 }
 
 impl Guardian {
-    /// Starts the guardian. Programs run without one where that fails: they still get a hangup
-    /// of their own from the kernel when the slave dies.
-    pub(crate) fn start() -> Guardian {
-        Guardian::try_start().unwrap_or_default()
+    /// Starts the guardian, which looks for remains of other starts in `place`. Programs run
+    /// without one where that fails: they still get a hangup of their own from the kernel when the
+    /// slave dies.
+    pub(crate) fn start(place: Option<&Path>) -> Guardian {
+        let lists =
+            List::new("sessions").and_then(|sessions| Ok((sessions, List::new("directories")?)));
+        let Ok((sessions, directories)) = lists else { return Guardian::default() };
+        let mut guardian = Guardian { sessions, directories, process: None, due: None };
+        guardian.launch(place);
+        guardian
     }
 
-    fn try_start() -> io::Result<Guardian> {
-        let sessions = List::new("sessions")?;
-        let directories = List::new("directories")?;
+    /// Forks the process, or tries again later.
+    fn launch(&mut self, place: Option<&Path>) {
+        let launched = self.try_launch(place);
+        self.due = launched.is_err().then(|| Instant::now() + RESTART);
+        self.process = launched.ok();
+    }
+
+    fn try_launch(&self, place: Option<&Path>) -> io::Result<Process> {
         let (gone, alive) = pipe_with(PipeFlags::CLOEXEC)?;
-        if sys::fork()?.is_some() {
-            return Ok(Guardian { sessions, directories, _alive: Some(alive) });
+        if let Some(pid) = sys::fork()? {
+            return Ok(Process { pid, started: Instant::now(), end: None, _alive: alive });
         }
-        drop(alive);
-        guard(&gone, &sessions, &directories);
+        let lists = [&self.sessions.file, &self.directories.file];
+        if let [Some(sessions), Some(directories)] = lists
+            && rustix::stdio::dup2_stdin(&gone).is_ok()
+            && rustix::stdio::dup2_stdout(sessions).is_ok()
+            && rustix::stdio::dup2_stderr(directories).is_ok()
+        {
+            // A descriptor of the link that stayed open here would keep it from ending.
+            sys::close_from(3);
+            place.into_iter().for_each(sweep);
+            guard();
+        }
         std::process::exit(0)
+    }
+
+    /// Is told from here on when the process ends.
+    pub(crate) fn watch(&mut self, poll: &Poll) {
+        let Some(process) = &mut self.process else { return };
+        if let Ok(Some(end)) = program::watch_for_end(process.pid) {
+            let mut end = Watched::new(end, Token::Guardian);
+            process.end = end.watch(poll, Interest::Read).is_ok().then_some(end);
+        }
+    }
+
+    /// When another process is to be started.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Looks whether the process has ended.
+    pub(crate) fn note_end(&mut self) {
+        if let Some(Process { pid, started, .. }) = self.process
+            && program::look_for_end(pid).is_some()
+        {
+            program::reap(pid);
+            self.process = None;
+            self.due = Some(started + RESTART);
+        }
+    }
+
+    /// Starts another process, if it is time.
+    pub(crate) fn replace(&mut self, now: Instant, poll: &Poll) {
+        if self.due.is_some_and(|due| due <= now) {
+            self.launch(None);
+            self.watch(poll);
+        }
     }
 
     /// Puts a session on the list, by its leader.
@@ -143,22 +217,18 @@ impl Guardian {
     }
 }
 
-/// Waits until the slave is gone, and ends what is on the lists.
-fn guard(gone: &OwnedFd, sessions: &List<SESSION>, directories: &List<DIRECTORY>) {
-    // A descriptor of the link that stayed open here would keep it from ending.
-    if let Ok(null) = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty()) {
-        let _ = rustix::stdio::dup2_stdin(&null);
-        let _ = rustix::stdio::dup2_stdout(&null);
-        let _ = rustix::stdio::dup2_stderr(&null);
-    }
+/// Waits until the slave is gone, and ends what is on the lists: the pipe and the lists are the
+/// standard descriptors of this process.
+fn guard() {
     let _ = rustix::process::setsid();
+    let (gone, sessions) = (rustix::stdio::stdin(), rustix::stdio::stdout());
+    let directories = rustix::stdio::stderr();
     while let Err(rustix::io::Errno::INTR) = rustix::io::read(gone, &mut [0; 1]) {}
-    for path in directories.read() {
+    for path in entries::<DIRECTORY>(directories) {
         let len = path.iter().position(|&byte| byte == 0).unwrap_or(DIRECTORY);
         let _ = std::fs::remove_dir_all(OsStr::from_bytes(&path[..len]));
     }
-    let leaders: HashSet<Pid> = sessions
-        .read()
+    let leaders: HashSet<Pid> = entries::<SESSION>(sessions)
         .into_iter()
         .filter_map(|pid| Pid::from_raw(i32::from_ne_bytes(pid)))
         .collect();

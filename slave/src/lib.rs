@@ -40,6 +40,7 @@ mod serve;
 mod session;
 mod sftp;
 mod subsystem;
+mod sweep;
 mod sys;
 mod terminal;
 mod tool;

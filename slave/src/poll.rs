@@ -66,6 +66,8 @@ pub(crate) enum Token {
     LinkOut,
     /// Some program has ended; only where there are no pidfds.
     Children,
+    /// The guardian has ended.
+    Guardian,
     Session(Handle, Part),
 }
 
@@ -73,12 +75,14 @@ impl Token {
     const LINK_IN: u64 = u64::MAX;
     const LINK_OUT: u64 = u64::MAX - 1;
     const CHILDREN: u64 = u64::MAX - 2;
+    const GUARDIAN: u64 = u64::MAX - 3;
 
     fn encode(self) -> u64 {
         match self {
             Token::LinkIn => Token::LINK_IN,
             Token::LinkOut => Token::LINK_OUT,
             Token::Children => Token::CHILDREN,
+            Token::Guardian => Token::GUARDIAN,
             Token::Session(Handle(number), part) => (u64::from(number) << Part::BITS) | part as u64,
         }
     }
@@ -88,6 +92,7 @@ impl Token {
             Token::LINK_IN => return Token::LinkIn,
             Token::LINK_OUT => return Token::LinkOut,
             Token::CHILDREN => return Token::Children,
+            Token::GUARDIAN => return Token::Guardian,
             _ => {
                 let number = data & ((1 << Part::BITS) - 1);
                 Part::ALL.into_iter().find(|part| *part as u64 == number).unwrap_or(Part::Exit)

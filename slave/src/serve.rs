@@ -69,7 +69,7 @@ impl From<WireError> for LinkEnd {
 pub(crate) fn serve(arrival: Arrival) -> Result<(), LinkEnd> {
     let Settled { descriptors, program } = arrival.settle(env::args_os().next().as_deref());
     sys::give_memory_back();
-    let guardian = Guardian::start();
+    let guardian = Guardian::start(arrival.place());
     let launcher = Launcher::new(Account::current(), descriptors, program);
     let mut slave = Slave::new(&arrival, launcher, guardian)?;
     let end = loop {
@@ -125,6 +125,7 @@ impl Slave {
             scratch: vec![0; SCRATCH].into_boxed_slice(),
         };
         slave.link_in.watched.watch(&slave.poll, Interest::Read)?;
+        slave.guardian.watch(&slave.poll);
         if !program::has_pidfds() {
             let mut reports = Watched::new(sys::report_children()?, Token::Children);
             reports.watch(&slave.poll, Interest::Read)?;
@@ -139,7 +140,8 @@ impl Slave {
     /// Waits once, and deals with all that is ready.
     fn turn(&mut self) -> Result<(), LinkEnd> {
         let mut take_in = self.inbound.is_pending();
-        let deadlines = [self.clock.next(), self.doomed.next(), self.outbound.next()];
+        let deadlines =
+            [self.clock.next(), self.doomed.next(), self.outbound.next(), self.guardian.next()];
         let deadline = deadlines.into_iter().flatten().min();
         let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = if take_in { Some(std::time::Duration::ZERO) } else { timeout };
@@ -150,6 +152,7 @@ impl Slave {
                 Token::LinkOut if one.ended => return Err(LinkEnd::Closed),
                 Token::LinkOut => {}
                 Token::Children => self.note_children(),
+                Token::Guardian => self.guardian.note_end(),
                 Token::Session(control, part) => self.session_ready(control, part, *one),
             }
         }
@@ -167,6 +170,7 @@ impl Slave {
 
     fn check_time(&mut self, now: Instant) -> Result<(), LinkEnd> {
         self.kill_overdue(now);
+        self.guardian.replace(now, &self.poll);
         if self.clock.look_is_due(now) {
             self.mux.look();
         }
@@ -307,6 +311,7 @@ impl Slave {
         if let Some(reports) = &self.children {
             while rustix::io::read(reports, &mut self.scratch[..]).is_ok() {}
         }
+        self.guardian.note_end();
         let controls: Vec<Handle> = self.sessions.by_control.keys().copied().collect();
         for control in controls {
             self.note_exit(control);

@@ -1,6 +1,7 @@
 //! A context: one place where programs can be run, reached once and held.
 
 mod environment;
+mod held;
 mod leg;
 mod registry;
 mod slots;
@@ -32,6 +33,8 @@ use crate::ssh_config::{ConfigError, DestinationError, Resolved};
 use crate::start::{self, StartError, Upload};
 use crate::stream::ByteStream;
 use crate::sys::scrub::SecretAbout;
+
+use held::HeldConnection;
 
 pub use registry::{Branch, CloseError, Reached, Registry};
 pub use variables::SessionOptions;
@@ -158,7 +161,7 @@ enum Serving {
 
 /// What was made to get there, and ends with it.
 enum Way {
-    Ssh(SshConnection),
+    Ssh(HeldConnection),
     Helper(Mutex<Helper>),
     Process(Mutex<Process>),
 }
@@ -190,7 +193,11 @@ impl Context {
             Err(why) => (resolved.user.clone(), Serving::Direct(connection.clone(), why)),
         };
         let address = Some((resolved.hostname.clone(), resolved.port));
-        Ok(Context::new(name, user, address, serving, Way::Ssh(connection), base))
+        let held = HeldConnection::new(connection);
+        if let Serving::Slave(link) = &serving {
+            held.let_go_after(link.clone());
+        }
+        Ok(Context::new(name, user, address, serving, Way::Ssh(held), base))
     }
 
     /// The context that a helper leads to: from `base`, or from this host.
@@ -436,12 +443,19 @@ impl Context {
 
     /// Ends all sessions, and what was made to get there.
     pub async fn close(&self) {
+        let connection = match &self.way {
+            Way::Ssh(held) => held.take(),
+            Way::Helper(_) | Way::Process(_) => None,
+        };
         if let Serving::Slave(link) = &self.serving {
             link.close();
             link.lost().await;
         }
+        if let Some(connection) = connection {
+            connection.close().await;
+        }
         match &self.way {
-            Way::Ssh(connection) => connection.close().await,
+            Way::Ssh(_) => {}
             Way::Helper(helper) => helper.lock().await.gone().await,
             Way::Process(process) => process.lock().await.gone().await,
         }

@@ -5,7 +5,7 @@ use fakessh_protocol::message::ToSlave;
 use fakessh_protocol::wire::{Header, Kind};
 
 use crate::hangup;
-use crate::master::{Fifo, Master, Witness};
+use crate::master::{Fifo, Master, Witness, until};
 use crate::raised::Scratch;
 
 #[test]
@@ -167,6 +167,53 @@ fn a_slave_that_is_killed_takes_its_programs_along() {
     }
     master.child.kill().unwrap();
     witness.wait();
+}
+
+#[test]
+fn a_guardian_that_is_killed_is_replaced() {
+    let mut master = Master::start();
+    let witness = Witness::new("killed-guardian");
+    let line = format!("trap '' HUP; {}; echo ready; sleep 1000", witness.hold());
+    let handles = master.shell(&line);
+    master.until("ready", |master| master.text(handles.stdout) == "ready\n");
+    for _ in 0..2 {
+        // The shell is the other child, and leads a session as well.
+        let before = master.children();
+        let is_slave = |pid: &&u32| {
+            let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+            command.is_ok_and(|command| command.contains(crate::master::MARKER))
+        };
+        let guardian = *before.iter().find(is_slave).expect("a guardian");
+        let pid = rustix::process::Pid::from_raw(guardian.try_into().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        until(
+            || master.children().iter().any(|child| is_slave(&child) && *child != guardian),
+            "no other guardian comes",
+        );
+    }
+    // It forgets nothing of what the one before it was to look after, and keeps no link open.
+    master.child.kill().unwrap();
+    witness.wait();
+}
+
+#[test]
+fn a_start_removes_what_a_killed_one_has_left() {
+    let place = crate::account::directory();
+    let left = place.path().join(".fakessh-00000000000000000000000000000000");
+    std::fs::create_dir(&left).unwrap();
+    std::fs::write(left.join("slave"), "a part of it").unwrap();
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(100_000);
+    for path in [left.join("slave"), left.clone()] {
+        std::fs::File::open(path).unwrap().set_modified(long_ago).unwrap();
+    }
+    let own = place.path().join("own");
+    std::fs::create_dir(&own).unwrap();
+    let copy = own.join("slave");
+    crate::master::copy_slave(&copy);
+    let mut command = std::process::Command::new(&copy);
+    command.args([crate::master::MARKER, "077"]).arg(&own);
+    let _master = Master::start_with(command);
+    until(|| !left.exists(), "it stays");
 }
 
 #[test]

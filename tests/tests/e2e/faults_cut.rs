@@ -230,6 +230,34 @@ fn the_slave_is_gone_from_the_target_when_the_network_was_silent_with_fakessh() 
 }
 
 #[test]
+fn a_network_that_loses_one_direction_alone_with_fakessh() {
+    for (up, down) in [(true, false), (false, true)] {
+        let lab = Lab::start();
+        let relay = Relay::start(lab.port(), Duration::ZERO);
+        let options = ["ServerAliveInterval 1", "ServerAliveCountMax 2"];
+        lab.host_through("far", relay.port(), &options);
+        let (running, program) = start(&lab, Client::Fakessh, "far");
+        // What is still heard from the far side is no answer.
+        relay.hold(up, down);
+        running.finish().expect_fault(255, &["far", "no answer"]);
+        assert!(program.wait(GRACE), "the program lives on");
+    }
+}
+
+#[test]
+fn the_connection_of_a_dead_slave_is_ended_at_once_with_fakessh() {
+    let lab = Lab::start();
+    let words = ["sh", "-c", "ssh remote echo ready; cat"];
+    let mut running = lab.tool(Client::Fakessh, words).input_open().start();
+    assert_eq!(running.read_line().as_deref(), Some("ready"));
+    lab.slaves().iter().for_each(Process::kill);
+    // The run still holds the context, and nobody asks for it again.
+    lab.expect_no_sessions();
+    running.close_stdin();
+    running.finish().expect_status(0);
+}
+
+#[test]
 fn a_session_beside_a_killed_one_goes_on_with_fakessh() {
     let lab = Lab::start();
     let (mut first, _) = start(&lab, Client::Fakessh, "remote");
