@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use fakessh_protocol::message::{Notice, Question, Secret};
 
+use crate::audit::Who;
+
 /// Somebody who can be asked for passwords, passphrases and trust in a host key.
 #[async_trait]
 pub trait Ask: Send + Sync {
@@ -24,6 +26,11 @@ pub trait Ask: Send + Sync {
     /// caller for whom this is true.
     fn may_answer(&self) -> bool {
         true
+    }
+
+    /// The process that this is about, as far as it is known: for the audit log.
+    fn who(&self) -> Option<Who> {
+        None
     }
 
     /// Says something that needs no answer: a server's banner, a host key that was recorded.
@@ -43,6 +50,51 @@ impl Ask for AskNobody {
 
     fn may_answer(&self) -> bool {
         false
+    }
+}
+
+/// Asks the same person for a tool that runs at a target.
+pub(crate) struct AskFrom {
+    pub(crate) ask: Arc<dyn Ask>,
+    /// The context in which the tool runs.
+    pub(crate) at: String,
+}
+
+#[async_trait]
+impl Ask for AskFrom {
+    async fn ask(&self, question: Question) -> Option<Secret> {
+        self.ask.ask(question).await
+    }
+
+    fn may_answer(&self) -> bool {
+        self.ask.may_answer()
+    }
+
+    fn who(&self) -> Option<Who> {
+        let who = self.ask.who().unwrap_or_default();
+        Some(Who { at: Some(self.at.clone()), ..who })
+    }
+
+    async fn notice(&self, notice: Notice) {
+        self.ask.notice(notice).await;
+    }
+}
+
+/// Asks nobody, as [`AskNobody`], for a process that is known.
+pub(crate) struct AskNobodyFor(pub(crate) Option<Who>);
+
+#[async_trait]
+impl Ask for AskNobodyFor {
+    async fn ask(&self, _question: Question) -> Option<Secret> {
+        None
+    }
+
+    fn may_answer(&self) -> bool {
+        false
+    }
+
+    fn who(&self) -> Option<Who> {
+        self.0.clone()
     }
 }
 
@@ -73,6 +125,10 @@ impl Ask for AskForNow {
 
     fn may_answer(&self) -> bool {
         self.now().is_some_and(|ask| ask.may_answer())
+    }
+
+    fn who(&self) -> Option<Who> {
+        self.now()?.who()
     }
 
     async fn notice(&self, notice: Notice) {

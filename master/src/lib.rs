@@ -26,7 +26,9 @@
 //!
 //! It runs on Linux, in a tokio runtime. Terminals and forwarding are not there yet.
 
+pub mod audit;
 pub mod auth;
+mod bounded_log;
 pub mod caller;
 pub mod command;
 pub mod context;
@@ -35,6 +37,7 @@ pub mod demo;
 pub mod directory;
 pub mod hop;
 pub mod known_hosts;
+pub mod lifetime;
 mod limits;
 pub mod link;
 pub mod pump;

@@ -1,5 +1,6 @@
 //! A run: which contexts the `ssh` of a tool may reach, and under which names.
 
+mod holding;
 mod real_ssh;
 
 use std::collections::HashMap;
@@ -16,9 +17,11 @@ use tokio::sync::Notify;
 
 use crate::caller::{Ask, AskNobody, Caller};
 use crate::context::{Context, ContextError, Reached, Registry};
+use crate::lifetime::{InUse, Use};
 use crate::route::{Options, Route, Step};
 use crate::ssh_config::Target;
 
+use holding::Holding;
 use real_ssh::{CONFIGURATION, behind, configuration, jump_in};
 
 /// Where the hosts of a run's command lines lead.
@@ -82,8 +85,10 @@ pub struct Run {
     /// a tool hands over must not reach `ssh -G`, a ProxyCommand or a helper, which run with the
     /// rights of the master and outside of the tool's namespaces.
     origin: Origin,
-    /// What was used, so that a session need not look at any configuration.
-    used: Mutex<HashMap<Meant, Reached>>,
+    holding: Holding,
+    /// What was used, so that a session need not look at any configuration. As long as the run
+    /// lives, that is held.
+    used: Mutex<HashMap<Meant, (Reached, Option<InUse>)>>,
     /// Where sessions of this run wait that only keep a context.
     kept: Mutex<Vec<(Weak<Context>, Arc<Notify>)>>,
     /// Whether a shim of this run was started.
@@ -96,8 +101,8 @@ impl Run {
     pub fn new(hosts: Hosts, registry: Registry, opener: &Caller) -> Run {
         let origin =
             Origin { environment: opener.environment.clone(), directory: opener.directory.clone() };
-        let (used, kept) = Default::default();
-        Run { hosts, registry, origin, used, kept, called: AtomicBool::new(false) }
+        let (holding, used, kept) = Default::default();
+        Run { hosts, registry, origin, holding, used, kept, called: AtomicBool::new(false) }
     }
 
     /// Notes that a shim of this run was started.
@@ -244,11 +249,13 @@ impl Run {
         route: &Route,
         caller: impl FnOnce() -> Caller,
     ) -> Result<Reached, ContextError> {
-        if let Some(reached) = self.used().get(&meant).filter(|it| !it.context.is_lost()) {
-            return Ok(reached.clone());
+        let used = self.used().get(&meant).map(|(reached, _)| reached.clone());
+        if let Some(reached) = used.filter(|it| it.context.is_usable()) {
+            return Ok(reached);
         }
-        let reached = self.registry.reach(route, &caller()).await?;
-        self.used().insert(meant, reached.clone());
+        let reached = self.registry.reach(route, &self.holding.rules, &caller()).await?;
+        let held = reached.context.hold(Use::Run);
+        self.used().insert(meant, (reached.clone(), held));
         Ok(reached)
     }
 
@@ -304,7 +311,7 @@ impl Run {
         notify
     }
 
-    fn used(&self) -> MutexGuard<'_, HashMap<Meant, Reached>> {
+    fn used(&self) -> MutexGuard<'_, HashMap<Meant, (Reached, Option<InUse>)>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

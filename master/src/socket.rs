@@ -12,6 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::audit::Who;
 use crate::{limits, sys};
 
 /// Pause before a datagram is sent again for which the kernel had no room. There is no event to
@@ -39,6 +40,13 @@ impl Socket {
     /// Whether the process at the other end is ours, or root's.
     pub(crate) fn peer_is_ours(&self) -> bool {
         peer_is_ours(self.0.as_fd())
+    }
+
+    /// The process at the other end: the one that made a socket pair, or connected.
+    pub(crate) fn peer(&self) -> Option<Who> {
+        let peer = socket_peercred(self.0.get_ref()).ok()?;
+        let pid = peer.pid.as_raw_nonzero().get().unsigned_abs();
+        Some(Who { uid: peer.uid.as_raw(), pid, at: None })
     }
 
     /// Whether everything was received and nobody can send any more.

@@ -155,6 +155,10 @@ fn askpass(question: &Question, environment: &Environment) -> Option<Secret> {
     }
     // A host key is asked for as ssh does it: without a hint, the answer is a line of text.
     command.env_remove("SSH_ASKPASS_PROMPT");
+    if question.kind == QuestionKind::Permission {
+        // As ssh-agent does it for a key that is to be confirmed: success is a yes.
+        command.env("SSH_ASKPASS_PROMPT", "confirm");
+    }
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().ok()?;
     let mut answer = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
     // The pipe is closed after that: a program that goes on writing does not go on long.
@@ -163,7 +167,12 @@ fn askpass(question: &Question, environment: &Environment) -> Option<Secret> {
     if read.is_err() || !status.success() {
         return None;
     }
-    first_line(&answer)
+    match first_line(&answer) {
+        Some(line) if line.0.is_empty() && question.kind == QuestionKind::Permission => {
+            Some(Secret("yes".to_owned()))
+        }
+        line => line,
+    }
 }
 
 /// A question as it is shown. The master has filtered what it quotes; this is the last place.
@@ -177,7 +186,7 @@ fn on_terminal(question: &Question, terminal: &OwnedFd) -> Option<Secret> {
     let echo_off = match question.kind {
         // No echo, or no question: a password is never shown.
         QuestionKind::Secret => Some(EchoOff::new(terminal.as_fd(), &text).ok()?),
-        QuestionKind::Line | QuestionKind::Confirm => None,
+        QuestionKind::Line | QuestionKind::Confirm | QuestionKind::Permission => None,
     };
     show(terminal, &text)?;
     let mut answer = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));

@@ -28,6 +28,7 @@ pub mod client_config;
 pub mod container;
 pub mod docker;
 pub mod etc;
+mod events;
 pub mod gate;
 pub mod guardian;
 pub mod hostile_sshd;

@@ -144,6 +144,7 @@ impl<H: Handler> Login<'_, H> {
         };
         self.offered += 1;
         let user = self.resolved.user.clone();
+        let shown = certificate.clone();
         let answer = match certificate {
             Some(certificate) => {
                 let login =
@@ -166,6 +167,8 @@ impl<H: Handler> Login<'_, H> {
             }
             Some(Ok(answer)) => {
                 if !matches!(answer, AuthResult::Failure { partial_success: false, .. }) {
+                    self.proof.accepted.push(name.clone());
+                    shown.iter().for_each(|certificate| self.proof.add_certificate(certificate));
                     self.note(name);
                 } else {
                     self.note(format!("{name} (refused)"));

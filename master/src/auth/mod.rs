@@ -12,8 +12,10 @@ pub(crate) use patience::Patience;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use russh::client::{AuthResult, Handle, Handler};
+use russh::keys::Certificate;
 use russh::{MethodKind, MethodSet};
 use thiserror::Error;
 
@@ -75,6 +77,30 @@ pub enum AuthError {
     },
 }
 
+/// How a login was made.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Proof {
+    /// What the server accepted, in order: more than one where it wants several.
+    pub(crate) accepted: Vec<String>,
+    /// Whether a person had to answer something: a password, a passphrase, a second factor.
+    pub(crate) was_asked: bool,
+    /// When the certificate ends that was shown, if one was that ends.
+    pub(crate) certificate_end: Option<SystemTime>,
+}
+
+impl Proof {
+    fn add_certificate(&mut self, certificate: &Certificate) {
+        let seconds = Some(certificate.valid_before()).filter(|&seconds| seconds != u64::MAX);
+        let end = seconds.and_then(|it| UNIX_EPOCH.checked_add(Duration::from_secs(it)));
+        self.certificate_end = earlier(self.certificate_end, end);
+    }
+}
+
+/// The earlier of two times; nothing is never.
+pub(crate) fn earlier(one: Option<SystemTime>, other: Option<SystemTime>) -> Option<SystemTime> {
+    one.into_iter().chain(other).min()
+}
+
 /// Why a method came to an end without success.
 enum Stop {
     /// The connection is gone.
@@ -102,6 +128,8 @@ struct Login<'a, H: Handler> {
     patience: Arc<Patience>,
     /// What the server would accept, as it said last.
     allowed: MethodSet,
+    /// What the server has accepted so far.
+    proof: Proof,
     /// What was tried, in words.
     tried: Vec<String>,
     /// Whether something was not answered.
@@ -128,7 +156,7 @@ pub(crate) async fn authenticate<H: Handler>(
     (caller, speaker): (&Caller, &Speaker),
     patience: Arc<Patience>,
     reason: impl AsyncFnOnce() -> String,
-) -> Result<(), AuthError> {
+) -> Result<Proof, AuthError> {
     let mut login = Login {
         handle,
         resolved,
@@ -136,6 +164,7 @@ pub(crate) async fn authenticate<H: Handler>(
         speaker,
         patience,
         allowed: MethodSet::empty(),
+        proof: Proof::default(),
         tried: Vec::new(),
         unanswered: false,
         asked: 0,
@@ -144,7 +173,7 @@ pub(crate) async fn authenticate<H: Handler>(
         agent: None,
     };
     match login.run().await {
-        Ok(true) => Ok(()),
+        Ok(true) => Ok(Proof { was_asked: login.patience.has_asked(), ..login.proof }),
         Ok(false) => Err(login.refused()),
         Err(Stop::Lost) => {
             let reason = reason().await;
@@ -188,6 +217,7 @@ impl<H: Handler> Login<'_, H> {
         let user = self.resolved.user.clone();
         let first = patience.wait(self.handle.authenticate_none(user)).await;
         if self.answer(first)? {
+            self.proof.accepted.push("nothing".to_owned());
             return Ok(true);
         }
         let mut exhausted = Vec::new();
@@ -198,6 +228,10 @@ impl<H: Handler> Login<'_, H> {
                 MethodKind::KeyboardInteractive => self.keyboard_interactive().await?,
                 _ => self.password().await?,
             };
+            // A key says itself which one it is.
+            if method != MethodKind::PublicKey && !matches!(step, Step::Exhausted) {
+                self.proof.accepted.push(<&str>::from(&method).to_owned());
+            }
             match step {
                 Step::Done => return Ok(true),
                 Step::Partial(allowed) => self.allowed = allowed,

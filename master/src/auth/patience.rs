@@ -24,6 +24,11 @@ impl Patience {
         Arc::new(Patience { limit, asking, answers })
     }
 
+    /// Whether a person was asked something.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.answers.load(Ordering::Relaxed) > 0
+    }
+
     pub(crate) fn limit(&self) -> Duration {
         self.limit
     }
@@ -73,6 +78,10 @@ impl Ask for PatientAsk {
 
     fn may_answer(&self) -> bool {
         self.inner.may_answer()
+    }
+
+    fn who(&self) -> Option<crate::audit::Who> {
+        self.inner.who()
     }
 
     async fn notice(&self, notice: Notice) {

@@ -7,6 +7,7 @@ use fakessh::route::Names;
 
 use super::FAILURE;
 use super::destination::ConnectionOptions;
+use super::held::HeldFor;
 use super::password::PasswordFiles;
 
 #[derive(clap::Args, Debug)]
@@ -15,6 +16,8 @@ pub(super) struct Arguments {
     options: ConnectionOptions,
     #[command(flatten)]
     password: PasswordFiles,
+    #[command(flatten)]
+    held: HeldFor,
     /// Hosts, aliases of ssh_config, or routes: web1, bastion+web1+sudo
     #[arg(required = true, value_name = "DEST")]
     destinations: Vec<String>,
@@ -24,11 +27,12 @@ pub(super) fn connect(arguments: Arguments) -> anyhow::Result<u8> {
     let directory = Directory::of_user()?;
     let names = Names::of_user()?;
     arguments.password.read(|text| arguments.options.route(text, &names))?;
+    let rules = arguments.held.rules(&names);
     let mut status = 0;
     for destination in &arguments.destinations {
         let route = arguments.options.route(destination, &names)?;
         // One that fails is no reason to leave out the others.
-        if let Err(error) = Client::call(&directory, &Request::Connect(route), &[]) {
+        if let Err(error) = Client::call(&directory, &Request::Connect(route, rules.clone()), &[]) {
             super::say(&error.into());
             status = FAILURE;
         }

@@ -8,6 +8,7 @@ use fakessh::route::Names;
 use fakessh_protocol::invocation::{Destination, Invocation, Request};
 
 use super::destination::ConnectionOptions;
+use super::held::HeldFor;
 use super::password::PasswordFiles;
 
 #[derive(clap::Args, Debug)]
@@ -31,6 +32,8 @@ pub(super) struct Arguments {
     options: ConnectionOptions,
     #[command(flatten)]
     password: PasswordFiles,
+    #[command(flatten)]
+    held: HeldFor,
     /// Host, alias of ssh_config, or route: web1, bastion+web1+sudo
     #[arg(value_name = "DEST")]
     destination: String,
@@ -43,7 +46,12 @@ pub(super) fn exec(arguments: Arguments) -> anyhow::Result<u8> {
     let names = Names::of_user()?;
     arguments.password.read(|text| arguments.options.route(text, &names))?;
     let route = arguments.options.route(&arguments.destination, &names)?;
-    let request = RunRequest { on: Some(route), ..RunRequest::default() };
+    let request = RunRequest {
+        on: Some(route),
+        rules: arguments.held.rules(&names),
+        tool: arguments.command.first().map(|program| program.to_string_lossy().into_owned()),
+        ..RunRequest::default()
+    };
     let words = arguments.command.into_iter().map(OsString::into_vec);
     let invocation = Invocation {
         destination: Destination { host: arguments.destination, ..Destination::default() },

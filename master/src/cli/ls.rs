@@ -1,7 +1,7 @@
 //! `fakessh ls`: shows what is held.
 
 use std::io::{self, Write};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::{Listing, Request};
@@ -11,7 +11,7 @@ use fakessh_protocol::printable::{self, MAX_QUOTE};
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
     /// Print JSON: a list of objects with id, name, parent, parent_index, depth, user, host, port,
-    /// direct, connected_at, sessions, served
+    /// direct, connected_at, ends_at, persist, busy, sessions, served
     #[arg(long)]
     json: bool,
 }
@@ -30,7 +30,7 @@ pub(super) fn ls(arguments: &Arguments) -> anyhow::Result<u8> {
         eprintln!("no connections");
         return Ok(0);
     }
-    let heading = ["ID", "NAME", "USER", "ADDRESS", "OPEN FOR", "SESSIONS", "SERVED"];
+    let heading = ["ID", "NAME", "USER", "ADDRESS", "OPEN FOR", "ENDS IN", "SESSIONS", "SERVED"];
     let mut rows = vec![heading.map(str::to_owned)];
     rows.extend(listings.iter().map(|listing| {
         let address = listing.host.as_ref().zip(listing.port);
@@ -40,6 +40,7 @@ pub(super) fn ls(arguments: &Arguments) -> anyhow::Result<u8> {
             listing.user.clone(),
             address.map_or("-".to_owned(), |(host, port)| format!("{host}:{port}")),
             age(listing.connected_at),
+            left(listing),
             listing.sessions.to_string(),
             listing.served.to_string(),
         ]
@@ -84,9 +85,26 @@ fn escaped(json: &str) -> String {
     escaped
 }
 
-fn age(connected_at: u64) -> String {
-    let since = UNIX_EPOCH + Duration::from_secs(connected_at);
-    let seconds = SystemTime::now().duration_since(since).unwrap_or_default().as_secs();
+/// How long something is open since this time.
+fn age(since: u64) -> String {
+    duration(now().saturating_sub(since))
+}
+
+/// When something ends.
+fn left(listing: &Listing) -> String {
+    match listing.ends_at {
+        Some(end) => duration(end.saturating_sub(now())),
+        None if listing.busy => "in use".to_owned(),
+        None => "never".to_owned(),
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+fn duration(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m", seconds / 60),

@@ -5,9 +5,12 @@ mod connect;
 mod demo;
 mod destination;
 mod exec;
+mod held;
+mod lock;
 mod ls;
 mod master;
 mod note;
+mod own;
 mod password;
 mod run;
 mod ssh;
@@ -63,6 +66,8 @@ enum Command {
     Ls(ls::Arguments),
     /// Close connections, and end what runs in them
     Close(close::Arguments),
+    /// Close the connections that nobody gets again without a password
+    Lock(lock::Arguments),
     /// Close all connections and end the master
     Stop,
     /// Show the whole thing on this machine alone: no server and no keys needed
@@ -88,6 +93,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
         Command::Connect(arguments) => connect::connect(arguments),
         Command::Ls(arguments) => ls::ls(&arguments),
         Command::Close(arguments) => close::close(arguments),
+        Command::Lock(arguments) => lock::lock(&arguments),
         Command::Stop => stop::stop(),
         Command::Demo => demo::demo(),
         Command::Master(arguments) => master::master(&arguments),

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use fakessh::route::{Route, Step};
-use fakessh_shim::parse::takes_value;
 use fakessh_shim::prompt;
+
+use super::own;
 
 /// Most bytes of a password file's first line.
 const MAX_PASSWORD: usize = 4096;
@@ -33,25 +34,8 @@ impl PasswordFiles {
     /// If one lacks its file.
     pub(super) fn take_from(words: &mut Vec<OsString>) -> anyhow::Result<PasswordFiles> {
         let mut taken = PasswordFiles::default();
-        let mut at = 0;
-        while let Some(word) = words.get(at).and_then(|word| word.to_str()) {
-            if word == NAME {
-                let file = words.get(at + 1).with_context(|| format!("{NAME} lacks its file"))?;
-                taken.password_file.push(file.clone());
-                words.drain(at..at + 2);
-                continue;
-            }
-            if let Some(file) = word.strip_prefix(NAME).and_then(|rest| rest.strip_prefix('=')) {
-                taken.password_file.push(file.into());
-                words.remove(at);
-                continue;
-            }
-            let Some(letters) = word.strip_prefix('-').filter(|letters| *letters != "-") else {
-                break;
-            };
-            // A letter that takes a value ends the word, or has it in the next one.
-            let takes = letters.bytes().position(takes_value);
-            at += if takes.is_some_and(|place| place + 1 == letters.len()) { 2 } else { 1 };
+        while let Some(file) = own::take_from(words, NAME)? {
+            taken.password_file.push(file);
         }
         Ok(taken)
     }

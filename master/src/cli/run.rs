@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use anyhow::{Context as _, bail};
+use fakessh::daemon::Answering;
 use fakessh::daemon::client::{Client, say};
 use fakessh::daemon::control::{Request, RunEnd, RunRequest};
 use fakessh::directory::Directory;
@@ -15,6 +16,7 @@ use fakessh_protocol::invocation::{self, Invocation};
 use fakessh_shim::parse::{Argv, CommandLine, Local, current_environment};
 
 use super::destination::ConnectionOptions;
+use super::held::HeldFor;
 use super::note;
 use super::password::PasswordFiles;
 
@@ -37,6 +39,8 @@ pub(super) struct Arguments {
     options: ConnectionOptions,
     #[command(flatten)]
     password: PasswordFiles,
+    #[command(flatten)]
+    held: HeldFor,
     /// Where every host name leads
     #[arg(value_name = "DEST", conflicts_with = "on")]
     destination: Option<String>,
@@ -87,6 +91,7 @@ fn request(arguments: &Arguments, names: &Names) -> anyhow::Result<RunRequest> {
             bail!("--route {name} is given twice");
         }
     }
+    let rules = arguments.held.rules(names);
     let is_mapped = on.is_some() || every.is_some() || !routes.is_empty();
     let connection = if is_mapped { Vec::new() } else { options.all_words() };
     let names = if is_mapped { BTreeMap::new() } else { super::destination::named(names) };
@@ -98,6 +103,9 @@ fn request(arguments: &Arguments, names: &Names) -> anyhow::Result<RunRequest> {
         connection: connection.iter().map(|word| word.as_os_str().into()).collect(),
         real_ssh: true,
         directory: None,
+        rules,
+        answers: false,
+        tool: arguments.command.first().map(|tool| tool.to_string_lossy().into_owned()),
     })
 }
 
@@ -146,9 +154,11 @@ fn here(mut request: RunRequest, command: &[OsString]) -> anyhow::Result<(u8, bo
     let run_directory = RunDirectory::create(&directory)?;
     let (ours, masters): (OwnedFd, OwnedFd) = tool::socket_pair()?;
     request.directory = Some(run_directory.name());
+    request.answers = true;
     let descriptors = [masters.as_fd(), run_directory.listener().as_fd()];
     let (client, _) = Client::call(&directory, &Request::Run(request), &descriptors)?;
     drop(masters);
+    let answering = Answering::start(client)?;
     let (program, words) = command.split_first().context("no command")?;
     let mut tool = tool::prepare(program, &run_directory, &ours)?;
     tool.args(words);
@@ -158,7 +168,7 @@ fn here(mut request: RunRequest, command: &[OsString]) -> anyhow::Result<(u8, bo
     let status = runtime.block_on(tool::run(tool));
     // Looked at first: a connection is there until the master has accepted, and counted it.
     let is_being_called = run_directory.is_being_called();
-    let end = client.end_of_run();
+    let end = answering.end_of_run();
     if end.is_some_and(|end| end.is_held) {
         // Something that the tool started lives on, and its ssh is still ours.
         run_directory.leave();

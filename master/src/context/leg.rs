@@ -33,6 +33,16 @@ pub(super) enum Leg {
     Helper(&'static dyn Kind, String, Decided),
 }
 
+impl Leg {
+    /// The name of the kind of hop that leads to its end.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Leg::Ssh(_) => "ssh",
+            Leg::Helper(kind, ..) => kind.name(),
+        }
+    }
+}
+
 /// A route as it is walked.
 #[derive(Clone, Debug)]
 pub(super) struct Walk {

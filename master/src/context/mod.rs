@@ -2,6 +2,8 @@
 
 mod environment;
 mod held;
+mod holding;
+mod id;
 mod leg;
 mod registry;
 mod slots;
@@ -10,9 +12,8 @@ mod way;
 
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
-use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fakessh_protocol::invocation::Invocation;
@@ -21,12 +22,14 @@ use fakessh_protocol::printable;
 use thiserror::Error;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::auth::Patience;
+use crate::auth::{Patience, earlier};
 use crate::caller::{AskForNow, Caller};
 use crate::hop::helper::{Helper, Talk};
 use crate::hop::process::Process;
 use crate::hop::ssh::{ConnectError, SshConnection};
 use crate::hop::{Kind, Start};
+use crate::lifetime::alarm::Alarm;
+use crate::lifetime::{InUse, PRIVILEGED, Use, Uses};
 use crate::link::{Keepalive, Link, LinkLost, PROBE_TIMEOUT, Raised, Session, direct};
 use crate::speaker::Speaker;
 use crate::ssh_config::{ConfigError, DestinationError, Resolved};
@@ -36,6 +39,7 @@ use crate::sys::scrub::SecretAbout;
 
 use held::HeldConnection;
 
+pub use id::{ContextId, NoContextId};
 pub use registry::{Branch, CloseError, Reached, Registry};
 pub use variables::SessionOptions;
 
@@ -103,38 +107,6 @@ impl ContextError {
 /// Most characters of an account's name that are believed. Linux allows 32.
 const MAX_USER: usize = 256;
 
-/// The number of a context, written `@3`: no host, user or route has such a name. It is never used
-/// again as long as the master lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ContextId(u64);
-
-impl ContextId {
-    fn next() -> ContextId {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        ContextId(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl fmt::Display for ContextId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "@{}", self.0)
-    }
-}
-
-/// The text is no [`ContextId`].
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("the id of a connection is written as in @3")]
-pub struct NoContextId;
-
-impl FromStr for ContextId {
-    type Err = NoContextId;
-
-    fn from_str(text: &str) -> Result<ContextId, NoContextId> {
-        let number = text.strip_prefix('@').and_then(|number| number.parse().ok());
-        number.map(ContextId).ok_or(NoContextId)
-    }
-}
-
 /// One place where programs can be run.
 pub struct Context {
     id: ContextId,
@@ -145,10 +117,16 @@ pub struct Context {
     serving: Serving,
     way: Way,
     /// Kept as long as this.
-    _base: Option<Arc<Context>>,
+    base: Option<Arc<Context>>,
+    /// Until this is closed, though somebody may still know of it.
+    use_of_base: std::sync::Mutex<Option<InUse>>,
     since: SystemTime,
-    sessions: Arc<AtomicUsize>,
+    uses: Arc<Uses>,
     served: AtomicU64,
+    /// Whether a person has to answer something to get here again.
+    needs_answer: bool,
+    /// When the first certificate ends that leads here.
+    certificate_end: Option<SystemTime>,
 }
 
 /// What starts the programs.
@@ -181,6 +159,7 @@ impl Context {
         base: Option<Arc<Context>>,
         connection: SshConnection,
         known: Option<Arc<StartError>>,
+        alarm: &Arc<Alarm>,
     ) -> Result<Context, ContextError> {
         // Packets of the login are freed when their buffers are used again.
         let _secret = SecretAbout::new();
@@ -193,11 +172,14 @@ impl Context {
             Err(why) => (resolved.user.clone(), Serving::Direct(connection.clone(), why)),
         };
         let address = Some((resolved.hostname.clone(), resolved.port));
+        let (needs_answer, certificate_end) =
+            (connection.was_asked(), connection.certificate_end());
         let held = HeldConnection::new(connection);
         if let Serving::Slave(link) = &serving {
             held.let_go_after(link.clone());
         }
-        Ok(Context::new(name, user, address, serving, Way::Ssh(held), base))
+        let way = (Way::Ssh(held), needs_answer, certificate_end);
+        Ok(Context::new(name, user, address, serving, way, base, alarm))
     }
 
     /// The context that a helper leads to: from `base`, or from this host.
@@ -207,6 +189,7 @@ impl Context {
         base: Option<Arc<Context>>,
         resolved: Option<&Resolved>,
         caller: &Caller,
+        alarm: &Arc<Alarm>,
     ) -> Result<Context, ContextError> {
         let _secret = SecretAbout::new();
         let random = || {
@@ -235,8 +218,8 @@ impl Context {
             let link = start::start(stream, &marker, Upload::Sent, &patience, keepalive).await;
             let link = link.map_err(|error| failed(error, false))?;
             let user = shown_user(&link.hello().user);
-            let way = Way::Process(Mutex::new(process));
-            return Ok(Context::new(name, user, None, Serving::Slave(link), way, None));
+            let way = (Way::Process(Mutex::new(process)), false, None);
+            return Ok(Context::new(name, user, None, Serving::Slave(link), way, None, alarm));
         };
         let argv = plan.argv.iter().map(|word| word.as_encoded_bytes().to_vec()).collect();
         let helper = message::Helper { argv, terminal: plan.terminal, carries: true };
@@ -261,8 +244,9 @@ impl Context {
         helper.arrived();
         asked.over();
         let (user, address) = (shown_user(&link.hello().user), base.address.clone());
-        let way = Way::Helper(Mutex::new(helper));
-        Ok(Context::new(name, user, address, Serving::Slave(link), way, Some(base)))
+        let needs_answer = patience.has_asked() || PRIVILEGED.contains(&kind.name());
+        let way = (Way::Helper(Mutex::new(helper)), needs_answer, None);
+        Ok(Context::new(name, user, address, Serving::Slave(link), way, Some(base), alarm))
     }
 
     fn new(
@@ -270,9 +254,11 @@ impl Context {
         user: String,
         address: Option<(String, u16)>,
         serving: Serving,
-        way: Way,
+        (way, needs_answer, of_login): (Way, bool, Option<SystemTime>),
         base: Option<Arc<Context>>,
+        alarm: &Arc<Alarm>,
     ) -> Context {
+        let of_base = base.as_ref().and_then(|base| base.certificate_end);
         Context {
             id: ContextId::next(),
             name: name.to_owned(),
@@ -280,10 +266,13 @@ impl Context {
             address,
             serving,
             way,
-            _base: base,
+            use_of_base: base.as_ref().and_then(|base| base.hold(Use::Dependent)).into(),
+            base,
             since: SystemTime::now(),
-            sessions: Arc::new(AtomicUsize::new(0)),
+            uses: Uses::new(alarm.clone()),
             served: AtomicU64::new(0),
+            needs_answer,
+            certificate_end: earlier(of_login, of_base),
         }
     }
 
@@ -319,11 +308,6 @@ impl Context {
         }
     }
 
-    /// What tells it from all others, of the same name too.
-    pub fn id(&self) -> ContextId {
-        self.id
-    }
-
     /// The destination as it was first asked for.
     pub fn name(&self) -> &str {
         &self.name
@@ -333,34 +317,6 @@ impl Context {
     /// replaced.
     pub fn user(&self) -> &str {
         &self.user
-    }
-
-    /// Host name or address, and port, of the nearest SSH connection; `None` where there is none.
-    pub fn address(&self) -> Option<(&str, u16)> {
-        self.address.as_ref().map(|(host, port)| (host.as_str(), *port))
-    }
-
-    /// Why each session has an SSH channel of its own; `None` where a slave serves them.
-    pub fn why_direct(&self) -> Option<&Arc<StartError>> {
-        match &self.serving {
-            Serving::Slave(_) => None,
-            Serving::Direct(_, why) => Some(why),
-        }
-    }
-
-    /// When the connection was made.
-    pub fn since(&self) -> SystemTime {
-        self.since
-    }
-
-    /// Sessions that run now.
-    pub fn sessions(&self) -> usize {
-        self.sessions.load(Ordering::Relaxed)
-    }
-
-    /// Sessions that were started since the beginning.
-    pub fn served(&self) -> u64 {
-        self.served.load(Ordering::Relaxed)
     }
 
     /// Whether the connection is gone. A new one is made when the destination is asked for again.
@@ -405,13 +361,14 @@ impl Context {
         program: ProgramKind,
         environment: Vec<(Vec<u8>, Vec<u8>)>,
     ) -> Result<(Session, SessionCount), LinkLost> {
+        let running = self.count()?;
         let session = match &self.serving {
             Serving::Slave(link) => link.open(program, environment)?,
             Serving::Direct(connection, _) => {
                 direct::open(connection.clone(), program, environment)
             }
         };
-        Ok((session, self.count()))
+        Ok((session, running))
     }
 
     /// Starts a tool whose own `ssh` comes back as [`Raised`], until the tool's session is over.
@@ -425,9 +382,10 @@ impl Context {
     ) -> Result<(Session, mpsc::UnboundedReceiver<Raised>, SessionCount), String> {
         match &self.serving {
             Serving::Slave(link) => {
+                let running = self.count().map_err(|lost| lost.to_string())?;
                 let opened = link.open_tool(tool, environment);
                 let (session, raised) = opened.map_err(|lost| lost.to_string())?;
-                Ok((session, raised, self.count()))
+                Ok((session, raised, running))
             }
             Serving::Direct(_, why) => {
                 Err(format!("a tool can't be run where there is no slave: {why}"))
@@ -435,10 +393,10 @@ impl Context {
         }
     }
 
-    fn count(&self) -> SessionCount {
+    fn count(&self) -> Result<SessionCount, LinkLost> {
+        let running = self.uses.begin(Use::Session).ok_or_else(holding::just_ended)?;
         self.served.fetch_add(1, Ordering::Relaxed);
-        self.sessions.fetch_add(1, Ordering::Relaxed);
-        SessionCount(self.sessions.clone())
+        Ok(SessionCount { _in_use: running })
     }
 
     /// Ends all sessions, and what was made to get there.
@@ -459,6 +417,7 @@ impl Context {
             Way::Helper(helper) => helper.lock().await.gone().await,
             Way::Process(process) => process.lock().await.gone().await,
         }
+        self.let_go_of_base();
     }
 }
 
@@ -487,12 +446,8 @@ async fn slave_at_host(
 
 /// Counts a session as running until it is dropped.
 #[derive(Debug)]
-pub struct SessionCount(Arc<AtomicUsize>);
-
-impl Drop for SessionCount {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
+pub struct SessionCount {
+    _in_use: InUse,
 }
 
 /// The name of an account, from a target that may be hostile. Replaced and not left out: what is
@@ -533,15 +488,6 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_id_is_told_from_every_name() {
-        let id = ContextId::next();
-        assert_eq!(id.to_string().parse(), Ok(id));
-        for name in ["", "@", "3", "@web1", "a@3", "@-1", "@3+sudo"] {
-            assert_eq!(name.parse::<ContextId>(), Err(NoContextId), "{name}");
-        }
-    }
 
     #[test]
     fn a_targets_user_is_shown_without_what_a_terminal_acts_on() {

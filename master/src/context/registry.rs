@@ -1,16 +1,20 @@
 //! All contexts of a master, by what they are.
 
 mod closing;
+mod ends;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use fakessh_protocol::message::Notice;
 use tokio::sync::watch;
 
+use crate::audit::{Audit, Event};
 use crate::caller::Caller;
 use crate::hop::ssh::{ConnectError, SshConnection, Via, WeakConnection};
+use crate::lifetime::alarm::Alarm;
+use crate::lifetime::{Rules, Use};
 use crate::route::Route;
 use crate::start::StartError;
 
@@ -28,6 +32,9 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 /// Where no slave can run, why, and since when that is known.
 type Slaveless = HashMap<Key, (Arc<StartError>, Instant)>;
 
+/// Contexts with what they are.
+type Keyed = Vec<(Key, Arc<Context>)>;
+
 /// All contexts of a master. Clones are the same registry.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -35,6 +42,11 @@ pub struct Registry {
     /// SSH connections, held by the contexts at their ends and by those that go through them.
     connections: Arc<Slots<Key, WeakConnection, ContextError>>,
     slaveless: Arc<Mutex<Slaveless>>,
+    /// Contexts whose certificate has ended while sessions ran: others may be in their places.
+    outdated: Arc<Mutex<Keyed>>,
+    /// When somebody has to look for contexts that are to end.
+    alarm: Arc<Alarm>,
+    audit: Audit,
     /// Whether nothing new is made any more.
     closing: Arc<watch::Sender<bool>>,
 }
@@ -65,12 +77,24 @@ impl Default for Registry {
             contexts: Arc::new(Slots::new()),
             connections: Arc::new(Slots::new()),
             slaveless: Arc::default(),
+            outdated: Arc::default(),
+            alarm: Arc::default(),
+            audit: Audit::default(),
             closing: Arc::new(watch::Sender::new(false)),
         }
     }
 }
 
 impl Registry {
+    /// A registry that notes in this log what it does.
+    pub fn with_audit(audit: Audit) -> Registry {
+        Registry { audit, ..Registry::default() }
+    }
+
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
     /// The context at the end of a route: the one that is held, or a new one. Those on the way are
     /// held from then on, too.
     ///
@@ -85,19 +109,26 @@ impl Registry {
         route: impl Into<Route>,
         caller: &Caller,
     ) -> Result<Arc<Context>, ContextError> {
-        self.reach(&route.into(), caller).await.map(|reached| reached.context)
+        let reached = self.reach(&route.into(), &Rules::default(), caller).await;
+        reached.map(|reached| reached.context)
     }
 
-    /// As [`Registry::context`], with the destination's own options for sessions.
+    /// As [`Registry::context`], with the destination's own options for sessions. By these rules
+    /// the contexts of the route are held from then on.
     ///
     /// # Errors
     /// As [`Registry::context`].
-    pub async fn reach(&self, route: &Route, caller: &Caller) -> Result<Reached, ContextError> {
+    pub async fn reach(
+        &self,
+        route: &Route,
+        rules: &Rules,
+        caller: &Caller,
+    ) -> Result<Reached, ContextError> {
         let mut closing = self.closing.subscribe();
         let reached = tokio::select! {
             biased;
             _ = closing.wait_for(|closing| *closing) => return Err(ContextError::Closing),
-            reached = self.find_or_connect(route, caller) => reached?,
+            reached = self.find_or_connect(route, rules, caller) => reached?,
         };
         // Whoever closes looks at the contexts after it has said so: either it has seen this one,
         // or this is true.
@@ -119,16 +150,18 @@ impl Registry {
     ) -> Result<Option<Arc<Context>>, ContextError> {
         let walk = Walk::along(route, caller).await?;
         let held = self.contexts.peek(&walk.key());
-        Ok(held.filter(|context| !context.is_lost()))
+        Ok(held.filter(|context| context.is_usable()))
     }
 
     async fn find_or_connect(
         &self,
         route: &Route,
+        rules: &Rules,
         caller: &Caller,
     ) -> Result<Reached, ContextError> {
         let walk = Walk::along(route, caller).await?;
         let context = self.obtain(&walk.legs, walk.is_batch(), caller).await?;
+        self.set_terms(&walk, &context, rules);
         let options = walk.resolved().map(SessionOptions::of).unwrap_or_default();
         Ok(Reached { context, options: Arc::new(options) })
     }
@@ -142,7 +175,7 @@ impl Registry {
         is_batch: bool,
         caller: &Caller,
     ) -> Result<Arc<Context>, ContextError> {
-        let usable = |context: &Arc<Context>| !context.is_lost();
+        let usable = |context: &Arc<Context>| context.is_usable();
         let shared = |error: &ContextError| is_shared(error, caller, is_batch);
         let key = leg::key(legs);
         let make = async || {
@@ -153,6 +186,8 @@ impl Registry {
                 [] => None,
                 before => Some(Box::pin(self.obtain(before, is_batch, caller)).await?),
             };
+            // It must not end while somebody types a password.
+            let _held = base.as_ref().and_then(|base| base.hold(Use::Dependent));
             let made = match last {
                 Leg::Ssh(hosts) => {
                     let base_key = leg::key(before);
@@ -161,11 +196,23 @@ impl Registry {
                 }
                 Leg::Helper(kind, argument, _) => {
                     let settings = leg::resolved(before);
-                    Context::behind_helper(name, (*kind, argument), base, settings, caller).await
+                    let helper = (*kind, argument.as_str());
+                    Context::behind_helper(name, helper, base, settings, caller, &self.alarm).await
                 }
             };
+            let by = caller.ask.who();
+            self.audit.note(&match &made {
+                Ok(context) => Event::Context {
+                    context: name.clone(),
+                    id: context.id().to_string(),
+                    user: context.user().to_owned(),
+                    by,
+                },
+                Err(error) => Event::Refused { what: name.clone(), why: error.to_string(), by },
+            });
             made.map(Arc::new)
         };
+        self.make_room(&key);
         self.contexts.get(&key, usable, shared, make).await
     }
 
@@ -183,7 +230,8 @@ impl Registry {
             return Err(ContextError::Local("a way without a host".to_owned()));
         };
         let known = self.why_slaveless(key);
-        let context = Context::at_host(name, resolved, base.0.cloned(), connection, known).await?;
+        let (base, alarm) = (base.0.cloned(), &self.alarm);
+        let context = Context::at_host(name, resolved, base, connection, known, alarm).await?;
         if let Some(why) = context.why_direct() {
             self.slaveless().entry(key.clone()).or_insert_with(|| (why.clone(), Instant::now()));
         }
@@ -232,6 +280,13 @@ impl Registry {
                 connected = SshConnection::connect(&host.resolved, via, caller).await;
             }
             let connection = connected.map_err(|error| ContextError::Connect(Arc::new(error)))?;
+            self.audit.note(&Event::Login {
+                host: host.resolved.host.clone(),
+                address: format!("{}:{}", host.resolved.hostname, host.resolved.port),
+                user: host.resolved.user.clone(),
+                accepted: connection.accepted().to_vec(),
+                by: caller.ask.who(),
+            });
             let weak = connection.downgrade();
             made = Some(connection);
             Ok(weak)
@@ -254,11 +309,12 @@ impl Registry {
         let host = &hosts.last()?.resolved.host;
         let name = base.0.map_or_else(|| host.clone(), |base| format!("{}+{host}", base.name()));
         let key: Key = base.1.iter().cloned().chain(leg::parts(hosts)).collect();
-        let usable = |context: &Arc<Context>| !context.is_lost();
+        let usable = |context: &Arc<Context>| context.is_usable();
         let shared = |error: &ContextError| is_shared(error, caller, is_batch);
         let make = async || {
             self.ssh_context(&key, &name, base, hosts, is_batch, caller).await.map(Arc::new)
         };
+        self.make_room(&key);
         let context = self.contexts.get(&key, usable, shared, make).await.ok()?;
         context.why_direct().is_none().then_some(context)
     }
@@ -303,10 +359,17 @@ impl Registry {
         self.keyed().into_iter().map(|(_, context)| context).collect()
     }
 
-    fn keyed(&self) -> Vec<(Key, Arc<Context>)> {
+    fn keyed(&self) -> Keyed {
         self.contexts.retain(|context| !context.is_lost());
         self.connections.retain(is_usable);
-        self.contexts.entries()
+        let mut outdated = self.outdated();
+        outdated.retain(|(_, context)| !context.is_lost());
+        // First, so that those in their places are nearer to what hangs on both.
+        let mut keyed = outdated.clone();
+        let mut current = self.contexts.entries();
+        current.retain(|(_, one)| !outdated.iter().any(|(_, other)| Arc::ptr_eq(one, other)));
+        keyed.append(&mut current);
+        keyed
     }
 }
 
@@ -316,7 +379,10 @@ fn is_behind(key: &Key, root: &Key) -> bool {
 }
 
 fn is_usable(weak: &WeakConnection) -> bool {
-    weak.upgrade().is_some_and(|connection| !connection.is_closed())
+    let now = SystemTime::now();
+    weak.upgrade().is_some_and(|connection| {
+        !connection.is_closed() && connection.certificate_end().is_none_or(|end| now < end)
+    })
 }
 
 /// Whether another caller's failure is this one's, too. It is not where that one could not be

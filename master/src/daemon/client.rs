@@ -18,7 +18,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use serde_json::Value;
 use thiserror::Error;
 
-use super::control::{self, Envelope, Reply, Request, RunEnd};
+use super::control::{self, Envelope, Reply, Request};
 use super::silence;
 use crate::directory::{Directory, DirectoryError};
 use crate::socket::peer_is_ours;
@@ -26,6 +26,11 @@ use crate::socket::peer_is_ours;
 /// Masters that are started for one client. One that may be idle for a short time only
 /// (`FAKESSH_IDLE_EXIT`) has perhaps ended when a client on a slow machine gets to it.
 const MOST_STARTS: u32 = 5;
+
+/// Variables that a master has from its starter: where its programs, its configuration and its
+/// audit log are.
+const KEPT: [&[u8]; 6] =
+    [b"HOME", b"PATH", b"USER", b"LOGNAME", b"XDG_CONFIG_HOME", b"XDG_STATE_HOME"];
 
 /// What a master that was started in the background says when it listens.
 pub const READY: &[u8] = b"ready\n";
@@ -170,13 +175,6 @@ impl Client {
         self.reply()
     }
 
-    /// Says that the tool of a run has ended, and learns what became of the run; `None` if the
-    /// master has ended as well.
-    pub fn end_of_run(&self) -> Option<RunEnd> {
-        datagram::send(self.socket.as_fd(), b"ended", &[]).ok()?;
-        serde_json::from_value(self.reply().ok()?).ok()
-    }
-
     fn reply(&self) -> Result<Value, ClientError> {
         let mut answered = false;
         loop {
@@ -245,7 +243,7 @@ fn has_ended(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
-fn ask(question: &Question) -> Option<Secret> {
+pub(super) fn ask(question: &Question) -> Option<Secret> {
     let environment: Vec<_> = std::env::vars_os()
         .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
         .collect();
@@ -270,8 +268,7 @@ fn start(directory: &Directory) -> Result<(), ClientError> {
     // What else is in our environment is ours: the master serves many, and lives on.
     let kept = std::env::vars_os().filter(|(name, _)| {
         let name = name.as_bytes();
-        name.starts_with(b"FAKESSH_")
-            || [&b"HOME"[..], b"PATH", b"USER", b"LOGNAME"].contains(&name)
+        name.starts_with(b"FAKESSH_") || KEPT.contains(&name)
     });
     let kept: Vec<_> = kept.collect();
     let mut master = Command::new(&program)

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use fakessh_protocol::message::{Notice, Question, Secret};
@@ -11,17 +11,18 @@ use fakessh_shim::datagram::{CutShort, Datagram};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Notify, oneshot};
 use zeroize::Zeroizing;
 
 use super::control::{self, Envelope, Listing, Reply, Request, RunEnd, RunRequest};
 use super::shared::{Busy, Shared};
+use crate::audit::{Event, Who};
 use crate::caller::{Ask, Caller};
 use crate::context::Branch;
 use crate::directory::Directory;
 use crate::limits;
 use crate::run::{Hosts, Run};
-use crate::session;
+use crate::session::{self, Answers};
 use crate::socket::{Socket, is_packet_socket};
 use crate::tool::RunDirectoryName;
 
@@ -31,14 +32,13 @@ const ABANDONED_LOOKS: u32 = 1000;
 /// Time between two such looks.
 const ABANDONED_LOOK: Duration = Duration::from_millis(10);
 
-/// Messages of a client that may wait: it answers one question at a time.
-const WAITING: usize = 4;
-
 /// A client that can be asked while its request is worked on.
 struct Client {
     socket: Socket,
-    /// What it sends after its request. Whoever asks holds this until the answer is there.
-    messages: Mutex<mpsc::Receiver<Zeroizing<Vec<u8>>>>,
+    /// What it answers. Whoever asks holds this until the answer is there.
+    answers: Mutex<Answers>,
+    /// Its tool has ended.
+    ended: Notify,
 }
 
 impl Client {
@@ -50,11 +50,12 @@ impl Client {
 #[async_trait]
 impl Ask for Client {
     async fn ask(&self, question: Question) -> Option<Secret> {
-        let mut messages = self.messages.lock().await;
-        // An answer to a question that was withdrawn is nobody's.
-        while messages.try_recv().is_ok() {}
-        self.reply(&Reply::ask(&question)).await.ok()?;
-        control::answer(&messages.recv().await?)
+        let mut answers = self.answers.lock().await;
+        answers.ask(self.reply(&Reply::ask(&question))).await
+    }
+
+    fn who(&self) -> Option<Who> {
+        self.socket.peer()
     }
 
     async fn notice(&self, notice: Notice) {
@@ -77,11 +78,16 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: Socket) {
             return;
         }
     };
-    let (sender, messages) = mpsc::channel(WAITING);
-    let client = Arc::new(Client { socket, messages: Mutex::new(messages) });
+    let (answers, sender) = Answers::new();
+    let client = Arc::new(Client { socket, answers: Mutex::new(answers), ended: Notify::new() });
     let listen = async {
         while let Ok(Some(message)) = client.socket.receive().await {
-            let _ = sender.send(Zeroizing::new(message.payload)).await;
+            if message.payload == control::ENDED {
+                client.ended.notify_one();
+                continue;
+            }
+            let message = Zeroizing::new(message.payload);
+            let _ = sender.send(control::answer(&message)).await;
         }
     };
     tokio::select! {
@@ -142,8 +148,8 @@ async fn handle(
     descriptors: Vec<OwnedFd>,
 ) -> Result<Value, String> {
     match request {
-        Request::Connect(route) => {
-            let connected = shared.registry.context(&route, caller).await;
+        Request::Connect(route, rules) => {
+            let connected = shared.registry.reach(&route, &rules, caller).await;
             connected.map_err(|error| format!("{route}: {error}"))?;
             Ok(Value::Null)
         }
@@ -158,6 +164,10 @@ async fn handle(
         }
         Request::CloseAll => {
             shared.registry.close_all().await;
+            Ok(Value::Null)
+        }
+        Request::Lock { idle } => {
+            shared.registry.lock(idle).await;
             Ok(Value::Null)
         }
         Request::Stop => {
@@ -185,7 +195,8 @@ async fn run(
     let system = |error: std::io::Error| format!("can't serve the run: {error}");
     let socket = Arc::new(Socket::new(socket).map_err(system)?);
     let listener = listener.map(Socket::new).transpose().map_err(system)?;
-    let RunRequest { on, every, routes, names, connection, real_ssh, .. } = request;
+    let RunRequest { on, every, routes, names, connection, real_ssh, rules, answers, tool, .. } =
+        request;
     let hosts = if on.is_none() && every.is_none() && routes.is_empty() {
         let connection = connection.into_iter().map(Into::into).collect();
         Hosts::CommandLine { connection, names: names.into_iter().collect(), real_ssh }
@@ -193,7 +204,17 @@ async fn run(
         Hosts::Mapped { on, every, routes: routes.into_iter().collect() }
     };
     let run = Run::new(hosts, shared.registry.clone(), caller);
+    let mut run = run.held_by(rules);
+    if answers {
+        run = run.confirmed_by(client.clone());
+    }
     let run = Arc::new(run);
+    run.audit().note(&Event::Run {
+        run: run.id(),
+        by: client.who(),
+        tool,
+        routes: run.names().map(|(name, route)| (name.to_owned(), route.to_string())).collect(),
+    });
     let connected = run.connect(&caller.ask).await;
     connected.map_err(|(route, error)| format!("{route}: {error}"))?;
     let (client_lives, client_gone) = oneshot::channel::<()>();
@@ -207,7 +228,7 @@ async fn run(
     client.reply(&Reply::Done(Value::Null)).await.map_err(system)?;
     // The connection lasts as long as the tool. Then the client wants to know whether somebody
     // still holds the run: a process that outlives the tool.
-    client.messages.lock().await.recv().await;
+    client.ended.notified().await;
     drop(client_lives);
     to_value(&RunEnd { is_held: !socket.is_at_end(), was_called: run.was_called() })
 }
@@ -252,7 +273,7 @@ impl Drop for Abandoned {
 }
 
 fn listing(Branch { context, parent, depth }: &Branch, tree: &[Branch]) -> Listing {
-    let since = context.since().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     Listing {
         id: context.id().to_string(),
         name: context.name().to_owned(),
@@ -263,7 +284,10 @@ fn listing(Branch { context, parent, depth }: &Branch, tree: &[Branch]) -> Listi
         host: context.address().map(|(host, _)| host.to_owned()),
         port: context.address().map(|(_, port)| port),
         direct: context.why_direct().map(ToString::to_string),
-        connected_at: since.as_secs(),
+        connected_at: seconds(context.since()),
+        ends_at: context.ends_at().map(seconds),
+        persist: context.persist().limit().map(|limit| limit.as_secs()),
+        busy: context.is_busy(),
         sessions: context.sessions(),
         served: context.served(),
     }

@@ -9,6 +9,7 @@ use fakessh_protocol::message::{Notice, Question, QuestionKind, Secret};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::lifetime::Rules;
 use crate::route::Route;
 use crate::text::Text;
 use crate::tool::RunDirectoryName;
@@ -30,11 +31,11 @@ pub struct Envelope {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Connect to what this route leads to, or find it connected.
-    Connect(Route),
+    /// Connect to what this route leads to, or find it connected, and hold it by these rules.
+    Connect(Route, Rules),
     /// Connect, and serve a tool. The first descriptor is the master's end of the run's socket
     /// pair, the second (where there is a directory) its listening socket. When the tool has ended,
-    /// the client sends any message, and is told what became of the run: [`RunEnd`].
+    /// the client sends [`ENDED`], and is told what became of the run: [`RunEnd`].
     Run(RunRequest),
     /// Name all contexts: [`Listing`].
     List,
@@ -42,6 +43,11 @@ pub enum Request {
     Close(Vec<String>),
     /// Close all contexts.
     CloseAll,
+    /// Close the contexts to which nobody gets again without an answer.
+    Lock {
+        /// Whether those stay in which a session runs.
+        idle: bool,
+    },
     /// Close everything and end.
     Stop,
 }
@@ -65,6 +71,13 @@ pub struct RunRequest {
     pub real_ssh: bool,
     /// The run directory, to be removed by the master where the client can't any more.
     pub directory: Option<RunDirectoryName>,
+    /// How the contexts are held that the run uses.
+    pub rules: Rules,
+    /// Whether the client answers questions while the tool runs. Else those of a session go to who
+    /// asks for it.
+    pub answers: bool,
+    /// The tool's name, for the audit log.
+    pub tool: Option<String>,
 }
 
 /// What became of a run whose tool has ended.
@@ -77,13 +90,16 @@ pub struct RunEnd {
     pub was_called: bool,
 }
 
+/// What a client says when its tool has ended.
+pub const ENDED: &[u8] = b"ended";
+
 /// What the master says.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// Ask this, and send what [`encode_answer`] makes of the answer.
     Ask {
-        /// How to ask: `secret`, `line` or `confirm`.
+        /// How to ask: `secret`, `line`, `confirm` or `permission`.
         kind: String,
         /// What to show.
         text: String,
@@ -107,6 +123,7 @@ impl Reply {
             QuestionKind::Secret => "secret",
             QuestionKind::Line => "line",
             QuestionKind::Confirm => "confirm",
+            QuestionKind::Permission => "permission",
         };
         let (text, hop) = (question.text.clone(), question.hop.clone());
         Reply::Ask { kind: kind.to_owned(), text, hop }
@@ -117,6 +134,7 @@ impl Reply {
         let kind = match kind {
             "line" => QuestionKind::Line,
             "confirm" => QuestionKind::Confirm,
+            "permission" => QuestionKind::Permission,
             _ => QuestionKind::Secret,
         };
         Question { kind, text, hop }
@@ -168,6 +186,13 @@ pub struct Listing {
     pub direct: Option<String>,
     /// Seconds since 1970 at which it was connected.
     pub connected_at: u64,
+    /// Seconds since 1970 at which it ends if nobody uses it until then; none while it is used, and
+    /// where it ends never by itself.
+    pub ends_at: Option<u64>,
+    /// Seconds for which it is held while nothing runs in it; none for ever.
+    pub persist: Option<u64>,
+    /// Whether a session runs in it, or something hangs on it.
+    pub busy: bool,
     /// Sessions that run now.
     pub sessions: usize,
     /// Sessions that were started in all.

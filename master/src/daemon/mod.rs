@@ -3,11 +3,11 @@
 //! It sits in `/`, holds nobody's stdio and has its own session. Clients talk to it over one
 //! socket ([`control`]); each request brings the environment and directory of who asked.
 
+mod answering;
 mod background;
 pub mod client;
 mod clients;
 pub mod control;
-mod log;
 mod resume;
 mod serve;
 mod shared;
@@ -24,8 +24,9 @@ use thiserror::Error;
 use crate::directory::{Directory, DirectoryError, LOCK};
 use crate::socket::listen;
 
+pub use crate::bounded_log::{BoundedLog, EventLines};
+pub use answering::Answering;
 pub use background::{detach, let_go_of_stdio};
-pub use log::{BoundedLog, EventLines};
 pub use serve::serve;
 
 /// How long a master without contexts and clients stays.

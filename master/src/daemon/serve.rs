@@ -11,6 +11,8 @@ use tokio::time::Instant;
 use super::resume::Resumes;
 use super::shared::Shared;
 use super::{Place, clients};
+use crate::audit::Audit;
+use crate::route::Names;
 use crate::socket::Socket;
 
 /// How often it is looked at whether the master is idle, as parts of the time it may be.
@@ -31,11 +33,15 @@ pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> 
     }
     let listener = rustix::io::fcntl_dupfd_cloexec(&place.listener, 0)?;
     let listener = Socket::new(listener)?;
-    let shared = Arc::new(Shared::new(place.directory.clone()));
+    let (audit, writing) = Audit::start(&audit_settings());
+    writing.map(tokio::spawn);
+    let shared = Arc::new(Shared::new(place.directory.clone(), audit));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let resumes = Resumes::watch();
     let mut serving = JoinSet::new();
+    let ends = shared.clone();
+    let ending = tokio::spawn(async move { ends.registry.end_idle().await });
     let mut last_busy = Instant::now();
     let mut looks = tokio::time::interval(idle.unwrap_or(Duration::from_secs(3600)) / LOOKS);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "master started");
@@ -58,6 +64,7 @@ pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> 
             () = resumes.next() => {
                 tracing::info!("the clock jumped: looking whether connections still live");
                 shared.registry.contexts().iter().for_each(|context| context.probe());
+                shared.registry.look_for_ends();
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -75,12 +82,23 @@ pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> 
     }
     place.close();
     drop(listener);
+    ending.abort();
     shared.registry.shut_down().await;
     // Those who asked for the end are told that it has come.
     serving.shutdown().await;
     // Those of tools that have ended, and left a process behind that held the run.
     crate::tool::sweep(&place.directory);
+    shared.registry.audit().flush();
     tracing::info!("master ended");
     drop(place);
     Ok(())
+}
+
+/// What the user's configuration says of the audit log. It is read once: no caller of the master's
+/// can turn the log off.
+fn audit_settings() -> crate::audit::Settings {
+    let names = Names::of_user().inspect_err(|error| {
+        tracing::warn!(%error, "the audit log is where it is by default, with hashes of commands");
+    });
+    names.map(|names| names.audit().clone()).unwrap_or_default()
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
+use crate::audit::Audit;
 use crate::context::Registry;
 use crate::directory::Directory;
 
@@ -21,8 +22,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(directory: Directory) -> Shared {
-        let (registry, busy, stop) = Default::default();
+    pub(super) fn new(directory: Directory, audit: Audit) -> Shared {
+        let registry = Registry::with_audit(audit);
+        let (busy, stop) = Default::default();
         Shared { directory, registry, busy, stop }
     }
 }

@@ -1,7 +1,7 @@
 //! The ends of a session that its tasks hold.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fakessh_protocol::message::{Secret, SessionHandles, ToSlave};
@@ -29,6 +29,17 @@ pub struct Session {
     pub control: Control,
 }
 
+/// How many bytes have passed in a session, also while it runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Traffic {
+    /// To standard input.
+    pub(crate) stdin: Arc<AtomicU64>,
+    /// From standard output, as far as they have reached the invoker.
+    pub(crate) stdout: Arc<AtomicU64>,
+    /// From standard error.
+    pub(crate) stderr: Arc<AtomicU64>,
+}
+
 /// Makes both sides of a session.
 pub(super) fn session(
     handles: SessionHandles,
@@ -37,8 +48,13 @@ pub(super) fn session(
     let (stdin, stdin_underway) = sender(handles.stdin, commands.clone());
     let (stdout, stdout_chunks) = receiver(handles.stdout, commands.clone());
     let (stderr, stderr_chunks) = receiver(handles.stderr, commands.clone());
+    let traffic = Traffic {
+        stdin: stdin.passed.clone(),
+        stdout: stdout.passed.clone(),
+        stderr: stderr.passed.clone(),
+    };
     let (outcome_sender, outcome) = oneshot::channel();
-    let control = Control { handle: handles.control, outcome, commands, over: false };
+    let control = Control { handle: handles.control, outcome, commands, over: false, traffic };
     let session = Session { stdin, stdout, stderr, control };
     let ends = Ends {
         stdin: stdin_underway,
@@ -56,7 +72,8 @@ pub(super) fn sender(
     commands: mpsc::UnboundedSender<Command>,
 ) -> (Sender, Arc<Underway>) {
     let underway = Arc::new(Underway::new());
-    (Sender { handle, underway: underway.clone(), commands, finished: false }, underway)
+    let passed = Arc::default();
+    (Sender { handle, underway: underway.clone(), commands, finished: false, passed }, underway)
 }
 
 /// A receiver for a handle, and what the link's task keeps of it.
@@ -65,7 +82,8 @@ pub(super) fn receiver(
     commands: mpsc::UnboundedSender<Command>,
 ) -> (Receiver, mpsc::UnboundedSender<Chunk>) {
     let (chunks_sender, chunks) = mpsc::unbounded_channel();
-    (Receiver { handle, chunks, end: None, commands, ended: false }, chunks_sender)
+    let passed = Arc::default();
+    (Receiver { handle, chunks, end: None, commands, ended: false, passed }, chunks_sender)
 }
 
 /// Counts the chunks of one handle that wait in the link's task.
@@ -115,6 +133,8 @@ pub struct Sender {
     underway: Arc<Underway>,
     commands: mpsc::UnboundedSender<Command>,
     finished: bool,
+    /// Bytes that were sent.
+    passed: Arc<AtomicU64>,
 }
 
 impl Sender {
@@ -155,6 +175,7 @@ impl Sender {
         }
         let permit = self.underway.room.acquire().await.map_err(|_| SendError::Stopped)?;
         permit.forget();
+        self.passed.fetch_add(piece.len() as u64, Ordering::Relaxed);
         let command = Command::Data(self.handle, piece);
         self.commands.send(command).map_err(|_| SendError::Stopped)
     }
@@ -183,6 +204,8 @@ pub struct Receiver {
     end: Option<Chunk>,
     commands: mpsc::UnboundedSender<Command>,
     ended: bool,
+    /// Bytes that were consumed.
+    passed: Arc<AtomicU64>,
 }
 
 impl Receiver {
@@ -215,6 +238,7 @@ impl Receiver {
 
     /// `len` received bytes are out of the way, and the sender may send as many again.
     pub fn consumed(&self, len: usize) {
+        self.passed.fetch_add(len as u64, Ordering::Relaxed);
         let _ = self.commands.send(Command::Consumed(self.handle, len));
     }
 }
@@ -234,9 +258,15 @@ pub struct Control {
     outcome: oneshot::Receiver<Outcome>,
     commands: mpsc::UnboundedSender<Command>,
     over: bool,
+    traffic: Traffic,
 }
 
 impl Control {
+    /// How many bytes have passed in the session.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.traffic.clone()
+    }
+
     /// Somebody who can send signals while this waits for the outcome.
     pub fn signaller(&self) -> Signaller {
         Signaller { handle: self.handle, commands: self.commands.clone() }

@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 use crate::stream::ByteStream;
 
 pub use command::{Chunk, Outcome};
+pub(crate) use handles::Traffic;
 pub use handles::{Control, Receiver, SendError, Sender, Session, Signaller};
 
 pub use raised::{Raised, RaisedShim};

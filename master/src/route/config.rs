@@ -1,8 +1,14 @@
-//! Names for routes, from the user's configuration file.
+//! The user's configuration file: names for routes, and how long what is connected is held.
 //!
 //! ```toml
+//! persist = "4h"
+//!
+//! [hop.sudo]
+//! persist = "5m"
+//!
 //! [route.db]
 //! via = "bastion+db1+sudo:postgres"
+//! confirm = true
 //! ```
 
 use std::collections::BTreeMap;
@@ -15,6 +21,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 use toml::Spanned;
+
+use crate::audit::Settings;
+use crate::hop;
+use crate::lifetime::{Persist, Rule, Rules};
 
 use super::error::marked;
 use super::parse::{self, ReadRoute};
@@ -110,11 +120,18 @@ pub enum NamesError {
 pub struct Names {
     path: PathBuf,
     names: BTreeMap<String, Named>,
+    /// How long is held what no rule is for.
+    persist: Option<Persist>,
+    /// How is held what is behind a kind of hop.
+    hops: BTreeMap<String, Rule>,
+    audit: Settings,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Named {
     route: Route,
+    /// How it is held.
+    rule: Rule,
     /// Whether it can't go on from another place.
     begins: bool,
     /// The line of the file, from 1.
@@ -124,6 +141,11 @@ struct Named {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Contents {
+    persist: Option<Persist>,
+    #[serde(default)]
+    audit: Option<Spanned<Settings>>,
+    #[serde(default)]
+    hop: BTreeMap<Spanned<String>, Rule>,
     #[serde(default)]
     route: BTreeMap<Spanned<String>, Entry>,
 }
@@ -132,6 +154,9 @@ struct Contents {
 #[serde(deny_unknown_fields)]
 struct Entry {
     via: Spanned<String>,
+    persist: Option<Persist>,
+    #[serde(default)]
+    confirm: bool,
 }
 
 impl Names {
@@ -189,7 +214,17 @@ impl Names {
         let contents: Contents = toml::from_str(text)
             .map_err(|error| wrong(error.span().unwrap_or_default(), error.message()))?;
         let mut names = BTreeMap::new();
-        for (name, Entry { via }) in contents.route {
+        let mut hops = BTreeMap::new();
+        for (kind, rule) in contents.hop {
+            if kind.as_ref() != "ssh" && hop::kind(kind.as_ref()).is_none() {
+                let kinds =
+                    hop::KINDS.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+                let message = format!("there is no hop of this name; there are ssh, {kinds}");
+                return Err(wrong(kind.span(), &message));
+            }
+            hops.insert(kind.into_inner(), rule);
+        }
+        for (name, Entry { via, persist, confirm }) in contents.route {
             if !parse::is_plain_host(name.as_ref()) {
                 let message =
                     "the name of a route is one word that could be a host's, and no hop's";
@@ -198,9 +233,19 @@ impl Names {
             let line = line(text, via.span().start);
             let read = parse::route(via.as_ref());
             let ReadRoute { route, begins } = read.map_err(|error| error.of_file(path, line))?;
-            names.insert(name.into_inner(), Named { route, begins, line });
+            names.insert(
+                name.into_inner(),
+                Named { route, rule: Rule { persist, confirm }, begins, line },
+            );
         }
-        Ok(Names { path: path.to_owned(), names })
+        let audit = match contents.audit {
+            Some(audit) if !audit.as_ref().is_valid() => {
+                let message = "the file of the audit log is an absolute path, or begins with ~/";
+                return Err(wrong(audit.span(), message));
+            }
+            audit => audit.map(Spanned::into_inner).unwrap_or_default(),
+        };
+        Ok(Names { path: path.to_owned(), names, persist: contents.persist, hops, audit })
     }
 
     /// All names, each with the route that it leads to, or why it leads to none: that is of no
@@ -208,6 +253,21 @@ impl Names {
     pub fn routes(&self) -> BTreeMap<String, Result<Route, NamesError>> {
         let routes = self.names.iter();
         routes.map(|(name, named)| (name.clone(), self.expand(named.route.clone()))).collect()
+    }
+
+    /// What is said of the audit log.
+    pub fn audit(&self) -> &Settings {
+        &self.audit
+    }
+
+    /// The rules by which contexts are held. Those of a name that leads nowhere are of no account.
+    pub fn rules(&self) -> Rules {
+        let with_rule = self.names.values().filter(|named| named.rule != Rule::default());
+        let routes = with_rule.filter_map(|named| {
+            Some((self.expand(named.route.clone()).ok()?.to_string(), named.rule))
+        });
+        let (persist, hops) = (self.persist, self.hops.clone());
+        Rules { asked: None, persist, hops, routes: routes.collect() }
     }
 
     /// A route with each name replaced by the steps that it stands for: a step that is one bare
@@ -240,7 +300,7 @@ struct Expansion<'a> {
 
 impl<'a> Expansion<'a> {
     fn add(&mut self, route: &Route, too_long: &impl Fn() -> NamesError) -> Result<(), NamesError> {
-        let Names { path, names } = self.names;
+        let Names { path, names, .. } = self.names;
         for (at, step) in route.steps.iter().enumerate() {
             let host = step.bare_host().filter(|_| !route.verbatim.contains(&at));
             let Some((name, named)) = host.and_then(|host| names.get_key_value(host)) else {

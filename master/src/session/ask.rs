@@ -1,11 +1,13 @@
 //! Questions that a shim asks for us.
 
+use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use fakessh_protocol::message::{Notice, Question, Secret, ToShim};
 use tokio::sync::{Mutex, mpsc};
 
+use crate::audit::Who;
 use crate::caller::Ask;
 use crate::socket::Socket;
 
@@ -22,14 +24,13 @@ pub(super) struct ShimAsk {
 impl ShimAsk {
     /// Asks over this socket. What the shim answers is to be put into the sender.
     pub(super) fn new(socket: Arc<Socket>) -> (ShimAsk, mpsc::Sender<Option<Secret>>) {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        let answers = Mutex::new(Answers { receiver, open: 0 });
-        (ShimAsk { socket, answers }, sender)
+        let (answers, sender) = Answers::new();
+        (ShimAsk { socket, answers: Mutex::new(answers) }, sender)
     }
 }
 
-/// What comes back from a shim: one answer for each question, in order.
-struct Answers {
+/// What comes back from a shim or a client: one answer for each question, in order.
+pub(crate) struct Answers {
     receiver: mpsc::Receiver<Option<Secret>>,
     /// Questions that were sent and not answered. Above one, the older ones were withdrawn, and
     /// their answers are nobody's: what was typed for one must not be sent for another.
@@ -37,7 +38,25 @@ struct Answers {
 }
 
 impl Answers {
-    /// The answer to the last question; `None` also where the shim is gone. Cancel safe.
+    /// What comes is to be put into the sender.
+    pub(crate) fn new() -> (Answers, mpsc::Sender<Option<Secret>>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        (Answers { receiver, open: 0 }, sender)
+    }
+
+    /// Asks in this way, and waits for the answer to that; `None` also where the other side is
+    /// gone. Cancel safe.
+    pub(crate) async fn ask(
+        &mut self,
+        ask: impl Future<Output = io::Result<()>>,
+    ) -> Option<Secret> {
+        self.forget();
+        ask.await.ok()?;
+        self.open += 1;
+        self.last().await
+    }
+
+    /// The answer to the last question.
     async fn last(&mut self) -> Option<Secret> {
         loop {
             let answer = self.receiver.recv().await?;
@@ -60,10 +79,11 @@ impl Answers {
 impl Ask for ShimAsk {
     async fn ask(&self, question: Question) -> Option<Secret> {
         let mut answers = self.answers.lock().await;
-        answers.forget();
-        self.socket.send_message(&ToShim::Ask(question), &[]).await.ok()?;
-        answers.open += 1;
-        answers.last().await
+        answers.ask(self.socket.send_message(&ToShim::Ask(question), &[])).await
+    }
+
+    fn who(&self) -> Option<Who> {
+        self.socket.peer()
     }
 
     async fn notice(&self, notice: Notice) {

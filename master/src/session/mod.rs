@@ -2,6 +2,7 @@
 
 mod ask;
 mod raised;
+mod record;
 mod serve;
 mod stdio;
 
@@ -16,15 +17,18 @@ use fakessh_protocol::message::{
 use fakessh_protocol::printable::one_line;
 use tokio::sync::mpsc;
 
-use crate::caller::Ask;
+use crate::caller::{Ask, AskNobodyFor};
 use crate::context::{Context, Reached};
-use crate::link::{Outcome, RaisedShim, Session, Signaller};
+use crate::lifetime::Use;
+use crate::link::{Outcome, RaisedShim, Session, Signaller, Traffic};
 use crate::pump::{self, Received, Sent};
 use crate::run::{Choice, Run};
 use crate::socket::Socket;
 
+pub(crate) use ask::Answers;
 use ask::ShimAsk;
 use raised::serve_raised;
+use record::Record;
 use serve::Admitted;
 pub(crate) use serve::serve;
 use stdio::{Stdio, Streams};
@@ -153,7 +157,7 @@ async fn handoff(run: Arc<Run>, admitted: Admitted) {
     let socket = Arc::new(socket);
     let (ask, answers) = ShimAsk::new(socket.clone());
     let ask: Arc<dyn Ask> =
-        if handoff.invocation.batch { Arc::new(crate::caller::AskNobody) } else { Arc::new(ask) };
+        if handoff.invocation.batch { Arc::new(AskNobodyFor(ask.who())) } else { Arc::new(ask) };
     let ends = (Invoker::Local(socket.clone()), Said::Local(socket));
     let stdio = Stdio::descriptors(stdio);
     serve_one(run, of_our_version(handoff), stdio, ends, ask, Some(answers)).await;
@@ -203,8 +207,11 @@ async fn serve_one(
     let work = async {
         let verdict = match wanted {
             Ok(invocation) => {
-                let shim = Shim { invoker: &invoker, signaller: &signaller };
-                verdict(run, invocation, &mut stdio, shim, ask.clone()).await
+                let mut record = Record::begin(&run, ask.who(), &invocation);
+                let shim = Shim { invoker: &invoker, signaller: &signaller, record: &record };
+                let verdict = verdict(run, invocation, &mut stdio, shim, ask.clone()).await;
+                record.ended(&verdict);
+                verdict
             }
             Err(why) => Verdict::open(why),
         };
@@ -225,6 +232,7 @@ struct Shim<'a> {
     invoker: &'a Invoker,
     /// Where its signals go, once there is a program.
     signaller: &'a OnceLock<Signaller>,
+    record: &'a Record,
 }
 
 /// Finds the context, runs the session, and says what the shim is to be told.
@@ -275,6 +283,12 @@ async fn verdict(
         stdio.close();
         return Verdict::Told(keep(&run, &context, &invocation, shim).await);
     };
+    if context.is_confirmed() {
+        let what = record::shown(&invocation.request);
+        if let Err(why) = run.confirm(&context, &what, &ask).await {
+            return Verdict::failed(why);
+        }
+    }
     let streams = match stdio.open() {
         Ok(streams) => streams,
         Err(why) => return Verdict::failed(why),
@@ -291,7 +305,7 @@ async fn verdict(
         Program::Tool(tool) => match context.open_tool(tool, variables) {
             Ok((session, raised, _running)) => tokio::select! {
                 told = join(&context, session, &invocation, streams, shim) => told,
-                never = serve_raised(run.clone(), raised, ask) => match never {},
+                never = serve_raised(run.clone(), raised, ask, context.name()) => match never {},
             },
             Err(why) => ToShim::Failed(format!("{}: {why}", context.name())),
         },
@@ -323,7 +337,7 @@ async fn control(
     found: Option<Arc<Context>>,
     shim: &Shim<'_>,
 ) -> ToShim {
-    let Some(context) = found.filter(|context| !context.is_lost()) else {
+    let Some(context) = found.filter(|context| context.is_usable()) else {
         return ToShim::Failed(format!("{host}: there is no connection"));
     };
     match command {
@@ -348,6 +362,10 @@ async fn keep(
     invocation: &Invocation,
     shim: Shim<'_>,
 ) -> ToShim {
+    let Some(_held) = context.hold(Use::Dependent) else {
+        return ToShim::Failed(format!("{}: the connection was just closed", context.name()));
+    };
+    shim.record.started(context, Traffic::default());
     let notify = run.released(context);
     // Whoever was told that the session runs may release it at once.
     let released = notify.notified();
@@ -372,6 +390,7 @@ async fn join(
     if invocation.announce {
         shim.invoker.tell(ToShim::Started).await;
     }
+    shim.record.started(context, session.control.traffic());
     let mut control = session.control;
     let _ = shim.signaller.set(control.signaller());
     let output = async {

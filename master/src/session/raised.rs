@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{Invoker, Said, Stdio, Streams, of_our_version, serve_one};
-use crate::caller::Ask;
+use crate::audit::Who;
+use crate::caller::{Ask, AskFrom};
 use crate::link::Raised;
 use crate::pump::{Input, Output};
 use crate::run::Run;
@@ -34,12 +35,15 @@ const MOST_QUESTIONS: usize = 32;
 /// Most notices that they may lead to: a screenful.
 const MOST_NOTICES: usize = 24;
 
-/// Serves what a tool raises. Questions go to who started the tool. Dropped, it ends them all.
+/// Serves what a tool raises that runs in the context of this name. Questions go to who started the
+/// tool. Dropped, it ends them all.
 pub(super) async fn serve_raised(
     run: Arc<Run>,
     mut raised: mpsc::UnboundedReceiver<Raised>,
     ask: Arc<dyn Ask>,
+    at: &str,
 ) -> Infallible {
+    let ask: Arc<dyn Ask> = Arc::new(AskFrom { ask, at: at.to_owned() });
     let ask: Arc<dyn Ask> = Arc::new(ForTarget::new(ask));
     let mut sessions = JoinSet::new();
     loop {
@@ -120,6 +124,10 @@ impl Ask for ForTarget {
 
     fn may_answer(&self) -> bool {
         self.questions.load(Ordering::Relaxed) < MOST_QUESTIONS && self.inner.may_answer()
+    }
+
+    fn who(&self) -> Option<Who> {
+        self.inner.who()
     }
 
     async fn notice(&self, notice: Notice) {
@@ -379,7 +387,7 @@ mod tests {
         };
         tokio::select! {
             () = guarded(lie) => {}
-            never = serve_raised(run, raised, opener.ask) => match never {},
+            never = serve_raised(run, raised, opener.ask, "here") => match never {},
         }
         assert!(!link.is_lost());
     }
@@ -439,7 +447,7 @@ mod tests {
         };
         tokio::select! {
             () = work => {}
-            never = serve_raised(run, raised, opener.ask) => match never {},
+            never = serve_raised(run, raised, opener.ask, "here") => match never {},
         }
     }
 }

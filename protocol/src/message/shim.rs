@@ -46,6 +46,8 @@ pub enum QuestionKind {
     Line,
     /// `yes`, `no`, or (for a host key) the key's fingerprint.
     Confirm,
+    /// Whether something may be done: `yes`, or an `SSH_ASKPASS` that succeeds and says nothing.
+    Permission,
 }
 
 /// Something that only the person who caused the connection can answer.

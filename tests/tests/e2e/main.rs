@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod as_ssh;
+mod audit;
 mod bench;
 mod bulk;
 mod connecting;
@@ -15,6 +16,7 @@ mod faults_connecting;
 mod faults_cut;
 mod faults_target;
 mod handover;
+mod held;
 mod host_proof;
 mod job_control;
 mod lab;

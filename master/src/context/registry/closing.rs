@@ -1,13 +1,21 @@
 //! How contexts are closed: each with all that hangs on it.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use thiserror::Error;
 use tokio::task::JoinSet;
 
-use super::{Branch, Registry, is_behind, is_usable};
+use crate::audit::Event;
+use crate::lifetime::Moment;
+
+use super::ends::mark_passed;
+use super::{Branch, Registry, is_usable};
 use crate::context::leg::Key;
 use crate::context::{Context, ContextId};
+
+/// Why a context was closed where somebody wanted it.
+const ASKED: &str = "somebody asked for it";
 
 /// Why a name does not say which context to close. Its text is one line that says what to do.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -57,13 +65,32 @@ impl Registry {
                 }
             }
         }
-        self.close_those(|context| found.contains(&context.id())).await;
+        self.close_those(|context| found.contains(&context.id()), |_| ASKED.to_owned()).await;
         missing.map_or(Ok(()), |name| Err(CloseError::Missing(name)))
     }
 
     /// Closes all contexts. Cancelled, some may stay open.
     pub async fn close_all(&self) {
-        self.close_those(|_| true).await;
+        self.close_those(|_| true, |_| ASKED.to_owned()).await;
+    }
+
+    /// Closes the contexts to which nobody gets again without an answer, with all that hangs on
+    /// them: those of logins with a password, a passphrase or a second factor, and those behind
+    /// sudo, su and doas. With `keeps_busy` those stay in which a session runs, or behind which one
+    /// does. Cancelled, some may stay open.
+    pub async fn lock(&self, keeps_busy: bool) {
+        let keyed = self.keyed();
+        let is_busy = |root: &(Key, Arc<Context>)| {
+            keyed.iter().any(|one| {
+                let is_in = Arc::ptr_eq(&one.1, &root.1) || self.hangs_on(one, root);
+                is_in && one.1.sessions() > 0
+            })
+        };
+        let wanted =
+            keyed.iter().filter(|one| one.1.needs_answer() && !(keeps_busy && is_busy(one)));
+        let wanted: Vec<ContextId> = wanted.map(|(_, context)| context.id()).collect();
+        let why = |_: &Context| "locked".to_owned();
+        self.close_those(|context| wanted.contains(&context.id()), why).await;
     }
 
     /// Closes all contexts for good: attempts that are being made end, and new ones are refused
@@ -78,13 +105,30 @@ impl Registry {
         *self.closing.borrow()
     }
 
-    async fn close_those(&self, wanted: impl Fn(&Context) -> bool) {
+    pub(super) async fn close_those(
+        &self,
+        wanted: impl Fn(&Context) -> bool,
+        why: impl Fn(&Context) -> String,
+    ) {
         let keyed = self.keyed();
         let named: Vec<&(Key, Arc<Context>)> =
             keyed.iter().filter(|(_, context)| wanted(context)).collect();
         let mut doomed: Vec<&(Key, Arc<Context>)> = keyed
             .iter()
-            .filter(|(key, _)| named.iter().any(|(root, _)| key == root || is_behind(key, root)))
+            .filter(|one| {
+                let is_in = |root: &&(Key, Arc<Context>)| {
+                    Arc::ptr_eq(&one.1, &root.1) || self.hangs_on(one, root)
+                };
+                named.iter().any(is_in)
+            })
+            .collect();
+        let closed: Vec<Event> = doomed
+            .iter()
+            .map(|(_, context)| Event::Closed {
+                context: context.name().to_owned(),
+                id: context.id().to_string(),
+                why: why(context),
+            })
             .collect();
         doomed.sort_by_key(|(key, _)| key.len());
         // All of one length at the same time: none of them hangs on another.
@@ -98,7 +142,11 @@ impl Registry {
             while closing.join_next().await.is_some() {}
         }
         self.contexts.retain(|context| !context.is_lost());
+        self.outdated().retain(|(_, context)| !context.is_lost());
         self.connections.retain(is_usable);
+        // What they went through may be idle from now on.
+        mark_passed(&self.keyed(), Moment::now(), SystemTime::now());
+        closed.iter().for_each(|event| self.audit.note(event));
     }
 }
 

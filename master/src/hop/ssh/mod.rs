@@ -19,13 +19,13 @@ pub use transport::Addresses;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use russh::client::{Handle, Msg};
 use russh::{Channel, ChannelOpenFailure, Disconnect};
 use tokio::sync::watch;
 
-use crate::auth::{Patience, authenticate};
+use crate::auth::{Patience, Proof, authenticate, earlier};
 use crate::caller::Caller;
 use crate::known_hosts::{HostKeyError, KnownHosts, decide};
 use crate::speaker::Speaker;
@@ -97,6 +97,7 @@ struct Inner {
     closing: OnceLock<&'static str>,
     server_id: String,
     addresses: Option<Addresses>,
+    proof: Proof,
     /// Dropped before the way there is: tasks of channels end with it.
     _alive: watch::Sender<()>,
     _way: Way,
@@ -172,7 +173,10 @@ impl SshConnection {
         let reason = async || reason(ended.clone()).await;
         let login = authenticate(&mut handle, resolved, (caller, &speaker), patience, reason).await;
         opener.forget();
-        login.map_err(Box::new)?;
+        let mut proof = login.map_err(Box::new)?;
+        if let Some(through) = &way._through {
+            proof.certificate_end = earlier(proof.certificate_end, through.certificate_end());
+        }
         Ok(SshConnection(Arc::new(Inner {
             host: resolved.host.clone(),
             handle,
@@ -181,6 +185,7 @@ impl SshConnection {
             closing: OnceLock::new(),
             server_id: greeting.server_id().unwrap_or_default(),
             addresses,
+            proof,
             _alive: watch::Sender::new(()),
             _way: way,
         })))
@@ -300,6 +305,22 @@ impl SshConnection {
     /// Both ends of the TCP connection; `None` where another process or host makes it.
     pub fn addresses(&self) -> Option<Addresses> {
         self.0.addresses
+    }
+
+    /// What the server accepted at the login, in order: `password`, or which key.
+    pub fn accepted(&self) -> &[String] {
+        &self.0.proof.accepted
+    }
+
+    /// Whether a person had to answer something for the login, or for one on the way there.
+    pub fn was_asked(&self) -> bool {
+        let through = self.0._way._through.as_ref();
+        self.0.proof.was_asked || through.is_some_and(SshConnection::was_asked)
+    }
+
+    /// When the first certificate ends by which this login was made, or one on the way there.
+    pub fn certificate_end(&self) -> Option<SystemTime> {
+        self.0.proof.certificate_end
     }
 
     async fn session(&self) -> Result<Channel<Msg>, ChannelError> {

@@ -222,3 +222,36 @@ fn a_file_that_others_can_write_is_not_obeyed() {
         assert!(error.contains("belongs to uid 12345"), "{error}");
     }
 }
+
+#[test]
+fn rules_are_of_all_of_a_kind_and_of_a_route_by_whatever_name() {
+    let names = names(
+        "persist = \"4h\"\n[hop.sudo]\npersist = 300\nconfirm = true\n[hop.ssh]\npersist = \"yes\"\n\
+         [route.db]\nvia = \"b+sudo\"\npersist = false\n[route.b]\nvia = \"web1\"\nconfirm = true\n\
+         [route.plain]\nvia = \"x\"\n[route.loop]\nvia = \"loop\"\npersist = \"1m\"\n",
+    )
+    .unwrap();
+    let rules = names.rules();
+    let shown = |rule: &Rule| (rule.persist.map(|it| it.to_string()), rule.confirm);
+    assert_eq!((rules.asked, rules.persist.unwrap().to_string()), (None, "4h".into()));
+    assert_eq!(shown(&rules.hops["sudo"]), (Some("5m".into()), true));
+    assert_eq!(shown(&rules.hops["ssh"]), (Some("yes".into()), false));
+    assert_eq!(shown(&rules.routes["web1+sudo"]), (Some("no".into()), false));
+    assert_eq!(shown(&rules.routes["web1"]), (None, true));
+    assert_eq!(rules.routes.len(), 2);
+}
+
+#[test]
+fn a_wrong_rule_is_shown_with_its_line() {
+    for (text, expected) in [
+        ("\npersist = \"soon\"", "line 2: 'soon' is no time; write 10m"),
+        ("[hop.sodu]\npersist = 1", "line 1: there is no hop of this name; there are ssh, sudo"),
+        ("[audit]\nfile = \"a\"", "the file of the audit log is an absolute path"),
+        ("[audit]\ncommands = \"plain\"", "line 2: unknown variant `plain`"),
+        ("[hop.sudo]\nfor = 1", "line 2: unknown field `for`"),
+        ("[route.a]\nvia = \"h\"\npersist = -1", "line 3: a time is not negative"),
+        ("[route.a]\nvia = \"h\"\nconfirm = \"yes\"", "line 3: invalid type"),
+    ] {
+        assert!(error(text).contains(expected), "{}", error(text));
+    }
+}

@@ -1,0 +1,81 @@
+//! Answers the master's questions while a tool runs. They go to whoever has opened the run, and not
+//! to the tool: that one could answer itself.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use fakessh_shim::{datagram, diagnostics};
+use serde_json::Value;
+
+use super::client::{Client, ask};
+use super::control::{self, Reply, RunEnd};
+
+/// How often it is looked whether a question is on the terminal, when the tool has ended.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Answers what the master asks, in a thread of its own.
+#[derive(Debug)]
+pub struct Answering {
+    client: Client,
+    /// Whether somebody is just being asked.
+    asking: Arc<AtomicBool>,
+    done: Receiver<Value>,
+}
+
+impl Answering {
+    /// Begins to answer, after the request of a run was done.
+    ///
+    /// # Errors
+    /// Failures of the system.
+    pub fn start(client: Client) -> std::io::Result<Answering> {
+        let socket = client.socket().try_clone()?;
+        let (sender, done) = mpsc::channel();
+        let asking = Arc::new(AtomicBool::new(false));
+        let flag = asking.clone();
+        std::thread::Builder::new().spawn(move || answer(&socket, &flag, &sender))?;
+        Ok(Answering { client, asking, done })
+    }
+
+    /// Says that the tool of a run has ended, and learns what became of the run; `None` if the
+    /// master has ended as well.
+    pub fn end_of_run(self) -> Option<RunEnd> {
+        datagram::send(self.client.socket().as_fd(), control::ENDED, &[]).ok()?;
+        loop {
+            match self.done.recv_timeout(LOOK) {
+                Ok(end) => return serde_json::from_value(end).ok(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                // The tool has ended, and nobody waits for the answer. The directory is left to the
+                // master.
+                Err(RecvTimeoutError::Timeout) if self.asking.load(Ordering::Acquire) => {
+                    return Some(RunEnd { is_held: true, was_called: true });
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}
+
+fn answer(socket: &OwnedFd, asking: &AtomicBool, done: &Sender<Value>) {
+    while let Ok(Some(reply)) = datagram::receive(socket.as_fd()) {
+        match serde_json::from_slice(&reply.payload) {
+            Ok(Reply::Ask { kind, text, hop }) => {
+                asking.store(true, Ordering::Release);
+                let answer =
+                    control::encode_answer(ask(&Reply::question(&kind, text, hop)).as_ref());
+                asking.store(false, Ordering::Release);
+                if datagram::send(socket.as_fd(), &answer, &[]).is_err() {
+                    return;
+                }
+            }
+            Ok(Reply::Notice(notice)) => diagnostics::tell(&notice),
+            Ok(Reply::Done(value)) => {
+                let _ = done.send(value);
+                return;
+            }
+            Ok(Reply::Failed(_) | Reply::Ending) | Err(_) => return,
+        }
+    }
+}

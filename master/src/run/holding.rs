@@ -1,0 +1,103 @@
+//! How the contexts of a run are held, who is asked before they are used, and the run's number.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fakessh_protocol::message::{Question, QuestionKind};
+
+use super::{Hosts, Run};
+use crate::audit::Audit;
+use crate::caller::Ask;
+use crate::context::Context;
+use crate::lifetime::{Rules, Use};
+use crate::route::Route;
+
+/// What a run brings with it beside its hosts.
+pub(super) struct Holding {
+    /// Its number, for the audit log.
+    id: u64,
+    /// How its contexts are held.
+    pub(super) rules: Rules,
+    /// Who is asked before a session where that is wanted; else who asked for the session.
+    opener: Option<Arc<dyn Ask>>,
+}
+
+impl Default for Holding {
+    fn default() -> Holding {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Holding { id, rules: Rules::default(), opener: None }
+    }
+}
+
+impl fmt::Debug for Holding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Holding").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Run {
+    /// Has its contexts held by these rules.
+    #[must_use]
+    pub fn held_by(self, rules: Rules) -> Run {
+        Run { holding: Holding { rules, ..self.holding }, ..self }
+    }
+
+    /// Has this person asked before each use of a context where that is wanted, and not whoever
+    /// asks for a session: that one has the tool's environment, and could answer itself.
+    #[must_use]
+    pub fn confirmed_by(self, opener: Arc<dyn Ask>) -> Run {
+        Run { holding: Holding { opener: Some(opener), ..self.holding }, ..self }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.holding.id
+    }
+
+    /// Where its names lead, as far as that is known before any command line is.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &Route)> {
+        let (on, every, routes) = match &self.hosts {
+            Hosts::Mapped { on, every, routes } => (on.as_ref(), every.as_ref(), Some(routes)),
+            Hosts::CommandLine { .. } => (None, None, None),
+        };
+        let routes = routes.into_iter().flatten().map(|(name, route)| (name.as_str(), route));
+        let on = on.map(|route| ("--on", route));
+        on.into_iter().chain(every.map(|route| ("", route))).chain(routes)
+    }
+
+    pub(crate) fn audit(&self) -> &Audit {
+        self.registry.audit()
+    }
+
+    /// Asks whether a session may begin in a context that wants that. Cancel safe.
+    ///
+    /// # Errors
+    /// One line where it may not.
+    pub(crate) async fn confirm(
+        &self,
+        context: &Context,
+        what: &str,
+        asker: &Arc<dyn Ask>,
+    ) -> Result<(), String> {
+        let name = context.name();
+        // While somebody thinks about it.
+        let _held = context.hold(Use::Dependent);
+        let ask = self.holding.opener.as_ref().unwrap_or(asker);
+        let (user, who) = (context.user(), asker.who().map(|who| who.shown()));
+        let who = who.unwrap_or_else(|| "a program".to_owned());
+        let text = format!("{who} wants to run {what} at {name}, as {user}. Allow it (yes/no)? ");
+        match ask.ask(Question { kind: QuestionKind::Permission, text, hop: None }).await {
+            Some(answer)
+                if ["y", "yes"].contains(&answer.0.trim().to_ascii_lowercase().as_str()) =>
+            {
+                Ok(())
+            }
+            Some(_) => Err(format!("{name}: it was not allowed to run {what}")),
+            None => Err(format!(
+                "{name}: each use has to be confirmed (config.toml), and there is nobody to ask: \
+                 there is no terminal; see SSH_ASKPASS"
+            )),
+        }
+    }
+}
