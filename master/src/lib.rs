@@ -26,6 +26,7 @@
 //!
 //! It runs on Linux, in a tokio runtime. Terminals and forwarding are not there yet.
 
+mod allowance;
 pub mod audit;
 pub mod auth;
 mod bounded_log;

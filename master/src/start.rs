@@ -23,6 +23,10 @@ pub(crate) const SLAVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/slave"
 /// The architecture that [`SLAVE`] is for.
 const ARCHITECTURE: &str = std::env::consts::ARCH;
 
+/// Most bytes that a login may print before a slave speaks: many times the longest greeting. A
+/// target that never stops does not start.
+const MOST_PRINTED: usize = 16 * 1024 * 1024;
+
 /// Bytes of the program that are sent in one piece.
 const PIECE: usize = 32 * 1024;
 
@@ -217,8 +221,13 @@ async fn hello(
     ready: &Notify,
 ) -> Result<(Mux, Bytes, Hello), Failure> {
     let protocol = |what: String| Failure::Other(StartError::Protocol(what));
+    let mut printed = 0;
     let mut bytes = loop {
         let chunk = incoming.recv().await.ok_or(Failure::Ended)?;
+        printed += chunk.len();
+        if printed > MOST_PRINTED {
+            return Err(Failure::Ended);
+        }
         progress.notify_one();
         match scanner.scan(&chunk) {
             Found::Nothing if scanner.is_ready() => ready.notify_one(),
@@ -230,7 +239,7 @@ async fn hello(
             }
         }
     };
-    let mut mux = Mux::new();
+    let mut mux = Mux::new().limit_received(ToMaster::limit);
     loop {
         while !bytes.is_empty() {
             if let Expecting::Data(..) = mux.expecting() {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::counted;
+
 /// Where an invocation wants to go, as written: the master decides which context that is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Destination {
@@ -20,15 +22,15 @@ pub enum Request {
     #[default]
     Login,
     /// The words of the command, joined by one space each.
-    Command(Vec<u8>),
+    Command(#[serde(with = "counted::bytes")] Vec<u8>),
     /// `-s`: a subsystem of this name.
     Subsystem(String),
     /// `-N`: nothing; the session only keeps the context.
     Nothing,
     /// No `ssh` at all: a tool with its arguments, to be run where `fakessh run --on` says.
-    Tool(Vec<Vec<u8>>),
+    Tool(#[serde(with = "counted::words")] Vec<Vec<u8>>),
     /// No `ssh` at all: a program with its arguments, as `fakessh exec` runs it.
-    Program(Vec<Vec<u8>>),
+    Program(#[serde(with = "counted::words")] Vec<Vec<u8>>),
     /// `-G`: nothing; what the configuration says of the destination, which the real `ssh` prints.
     Configuration,
 }
@@ -56,16 +58,21 @@ pub struct Invocation {
     /// Options that say how to get to the destination, in their order and in the form in which
     /// `ssh -G` takes them: `-F file`, `-i file`, `-J jump`, `-o Key=value`. Ignored for a name
     /// that a run has mapped.
+    #[serde(with = "counted::options")]
     pub connection: Vec<Vec<u8>>,
     /// `-o BatchMode=yes`: ask nothing.
     pub batch: bool,
     /// Patterns of `-o SendEnv=` (`ssh_config(5)`), in order; a leading `-` takes names away.
+    #[serde(with = "counted::patterns")]
     pub send_env: Vec<String>,
     /// Variables of `-o SetEnv=`, as name and value.
+    #[serde(with = "counted::settings")]
     pub set_env: Vec<(Vec<u8>, Vec<u8>)>,
     /// The environment of the shim, as name and value.
+    #[serde(with = "counted::variables")]
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
     /// The working directory of the shim: relative paths of options are meant from there.
+    #[serde(with = "counted::bytes")]
     pub directory: Vec<u8>,
     /// An option that we can't honour yet, by the name that the user gave it (`-L`, `-o Tunnel`).
     /// The master refuses the invocation, or leaves it to the real `ssh` where it may.

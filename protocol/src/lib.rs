@@ -8,6 +8,7 @@
 //! prints. [`invocation`] is one parsed `ssh` command line, and [`exit`] how a program ended. [`printable`]
 //! makes text from outside fit for a terminal.
 
+pub mod counted;
 pub mod exit;
 pub mod invocation;
 pub mod message;

@@ -88,6 +88,16 @@ pub enum WireError {
     /// A message that is too large to be sent, or to be read.
     #[error("message of more than {MAX_MESSAGE} bytes")]
     TooLarge,
+    /// A message that is larger than its kind may be.
+    #[error("message of kind {kind} with {len} bytes, and {limit} are its limit")]
+    TooLargeForKind {
+        /// Its first byte.
+        kind: u8,
+        /// Its length, as its frame claims.
+        len: usize,
+        /// The most that it may have.
+        limit: usize,
+    },
 }
 
 impl Header {
@@ -171,9 +181,10 @@ fn encode_behind<T: Serialize>(free: usize, message: &T) -> Result<Zeroizing<Vec
 }
 
 /// What bincode may believe while it decodes a message: it counts a number by its size in memory,
-/// which is up to eight times what it takes on the wire. A length that lies within this costs an
+/// which is up to eight times what it takes on the wire, and the lists of a message have so few
+/// items that this is less than the message's own limit. A length that lies within this costs an
 /// allocation that is never touched.
-const MAX_CLAIM: usize = 8 * MAX_MESSAGE;
+const MAX_CLAIM: usize = 2 * MAX_MESSAGE;
 
 /// Decodes a message that takes up all of `bytes`.
 ///

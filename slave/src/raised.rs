@@ -11,7 +11,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use fakessh_protocol::message::{
-    FIRST_RAISED, FromShim, Handoff, Raise, SessionHandles, ToMaster, ToShim,
+    FIRST_RAISED, FromShim, Handoff, MAX_RAISED, PackedHandoff, Raise, SessionHandles, ToMaster,
+    ToShim,
 };
 use fakessh_protocol::wire::Handle;
 use fakessh_shim::datagram;
@@ -23,10 +24,6 @@ use crate::porter::PorterEnd;
 use crate::run::{HANDLES, TURN, has_hung_up};
 use crate::serve::Slave;
 use crate::session::{Sessions, Sink, Source};
-
-/// Most raised sessions at once: what tools start in parallel, many times over. One takes up to
-/// seven descriptors and three processes here.
-const MAX_RAISED: usize = 4000;
 
 /// Most messages that wait for a shim that does not take any. It is stopped, and has forgotten us.
 const MAX_UNTOLD: usize = 64;
@@ -222,6 +219,7 @@ impl Slave {
         handoff: Handoff,
     ) -> Result<(), Box<dyn std::error::Error>> {
         let handles = handles(control);
+        let handoff = PackedHandoff::pack(&handoff)?;
         let raise = ToMaster::Raise(Box::new(Raise { tool, handles, handoff }));
         let SessionHandles { stdin, stdout, stderr, .. } = handles;
         let opened = self

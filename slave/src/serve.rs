@@ -109,7 +109,7 @@ impl Slave {
     fn new(arrival: &Arrival, launcher: Launcher, guardian: Guardian) -> Result<Slave, LinkEnd> {
         let mut slave = Slave {
             poll: Poll::new()?,
-            mux: Mux::new(),
+            mux: Mux::new().limit_sent(ToMaster::limit),
             link_in: Direction::inward()?,
             link_out: Direction::outward()?,
             inbound: Inbound::new(),

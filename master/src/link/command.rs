@@ -9,6 +9,7 @@ use fakessh_protocol::wire::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::handles::Underway;
+use super::inbox::Inbox;
 use super::{LinkLost, Piece, Raised};
 
 /// What sessions ask of the link's task.
@@ -37,8 +38,8 @@ pub(super) struct Open {
 #[derive(Debug)]
 pub(super) struct Ends {
     pub(super) stdin: Arc<Underway>,
-    pub(super) stdout: mpsc::UnboundedSender<Chunk>,
-    pub(super) stderr: mpsc::UnboundedSender<Chunk>,
+    pub(super) stdout: Inbox,
+    pub(super) stderr: Inbox,
     pub(super) outcome: oneshot::Sender<Outcome>,
     /// Where sessions go that the program's own `ssh` raises, if it may.
     pub(super) raised: Option<mpsc::UnboundedSender<Raised>>,

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::command::{Chunk, Command, Ends, Outcome};
 use super::handles::Underway;
+use super::inbox::Inbox;
 use super::{LinkLost, Session, handles};
 use crate::hop::ssh::{ChannelError, ProgramEnd, RemoteProgram, SshConnection};
 
@@ -54,7 +55,7 @@ fn refuse(ends: Ends, error: ChannelError) {
 /// One output of the program, on its way to its reader.
 struct Out {
     from: mpsc::Receiver<Bytes>,
-    to: mpsc::UnboundedSender<Chunk>,
+    to: Inbox,
     /// Bytes that the reader may still be given.
     window: Arc<Semaphore>,
     /// Resolves when the reader wants no more.
@@ -68,14 +69,14 @@ struct Reader {
 }
 
 impl Out {
-    fn new(from: mpsc::Receiver<Bytes>, to: mpsc::UnboundedSender<Chunk>) -> (Out, Reader) {
+    fn new(from: mpsc::Receiver<Bytes>, to: Inbox) -> (Out, Reader) {
         let window = Arc::new(Semaphore::new(WINDOW));
         let (sender, stop) = oneshot::channel();
         (Out { from, to, window: window.clone(), stop }, Reader { window, stop: Some(sender) })
     }
 
     /// Passes on what comes, to its end; what follows [`Out`] is the reader's last chunk.
-    async fn pass(mut self) -> mpsc::UnboundedSender<Chunk> {
+    async fn pass(mut self) -> Inbox {
         loop {
             let bytes = tokio::select! {
                 bytes = self.from.recv() => bytes,
@@ -83,7 +84,7 @@ impl Out {
             };
             let Some(bytes) = bytes else { return self.to };
             let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(WINDOW as u32);
-            let _ = self.to.send(Chunk::Data(bytes));
+            let _ = self.to.put(bytes);
             tokio::select! {
                 permits = self.window.acquire_many(len) => match permits {
                     Ok(permits) => permits.forget(),
@@ -112,8 +113,8 @@ async fn run(
         let (out, err) = tokio::join!(out.pass(), err.pass());
         let ended = ended(&mut end).await;
         let last = if ended == ProgramEnd::Unknown { Chunk::Cut } else { Chunk::End };
-        let _ = out.send(last.clone());
-        let _ = err.send(last);
+        out.end(last.clone());
+        err.end(last);
         ended
     };
     let input = async {

@@ -12,19 +12,21 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::command::{Chunk, Command, Open, Outcome};
 use super::handles::Underway;
+use super::inbox::{Inbox, WORTH_A_PIECE};
 use super::raises::Raises;
-use super::{Keepalive, LinkLost, PROBE_TIMEOUT, Piece};
+use super::{Keepalive, LinkLost, PROBE_TIMEOUT, Piece, share};
+use crate::allowance::Allowance;
 use crate::stream::ByteStream;
 
 /// Bytes that go to the stream in one piece, if so many are ready: one full data frame and the
 /// small ones around it.
 const BATCH: usize = MAX_DATA + HEADER_LEN;
 
-/// Bytes from which a frame is not copied, but goes out by itself, and comes in as it is.
-const WORTH_A_PIECE: usize = 4096;
-
 /// Most sessions on one link: far above what one target runs, and half of what the mux allows.
 pub(super) const MAX_SESSIONS: usize = 16_384;
+
+/// How many times its own size a piece may keep in memory, as a part of what came at once.
+const MOST_KEPT: usize = 4;
 
 /// Commands that are taken before the stream is looked at again.
 const COMMANDS_AT_ONCE: usize = 256;
@@ -88,10 +90,14 @@ pub(super) struct Driver {
     /// when they are out.
     secrets: VecDeque<Bytes>,
     pub(super) outboxes: HashMap<Handle, Outbox>,
-    pub(super) inboxes: HashMap<Handle, mpsc::UnboundedSender<Chunk>>,
+    pub(super) inboxes: HashMap<Handle, Inbox>,
     /// Sessions that have not ended, by their control handle.
     sessions: HashMap<Handle, (SessionHandles, oneshot::Sender<Outcome>)>,
     pub(super) raises: Raises,
+    /// What came and was not yet taken in.
+    unread: Bytes,
+    /// What the slave may still send before it is not read for a moment.
+    pub(super) share: Allowance,
 }
 
 impl Driver {
@@ -114,6 +120,8 @@ impl Driver {
             inboxes: HashMap::new(),
             sessions: HashMap::new(),
             raises: Raises::new(own),
+            unread: Bytes::new(),
+            share: share::new(),
         }
     }
 
@@ -157,6 +165,7 @@ impl Driver {
                 }
             }
             self.tell_verdicts();
+            let rest = self.share.rest(Instant::now);
             tokio::select! {
                 biased;
                 room = has_room(&self.stream.outgoing), if self.wants_transmit() => {
@@ -169,10 +178,17 @@ impl Driver {
                     Some(command) => self.command(command)?,
                     None => return Ok(LinkLost("no longer wanted".into())),
                 },
-                chunk = self.stream.incoming.recv() => match chunk {
-                    Some(chunk) => self.feed(chunk)?,
-                    None => return Err(self.ended()),
-                },
+                chunk = next(&mut self.unread, &mut self.stream.incoming), if rest.is_none() => {
+                    match chunk {
+                        Some(chunk) => self.feed(chunk)?,
+                        None => return Err(self.ended()),
+                    }
+                    if !self.unread.is_empty() {
+                        // So many frames come from nobody who is in need of them soon.
+                        tokio::task::yield_now().await;
+                    }
+                }
+                () = until(rest) => {}
                 () = tick(&mut ticks) => self.look()?,
                 () = until(self.probe) => {
                     self.probe = None;
@@ -310,43 +326,56 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes bytes of the stream.
+    /// Takes bytes of the stream, but no more frames than are taken in one turn.
     fn feed(&mut self, mut bytes: Bytes) -> Result<(), LinkLost> {
+        let came = bytes.len();
+        let begin = self.mux.received();
+        let mut seen = begin;
+        let mut messages = 0;
         while !bytes.is_empty() {
+            if seen - begin + messages >= share::TURN {
+                self.unread = bytes;
+                break;
+            }
             match self.mux.expecting() {
                 Expecting::Data(handle, len) => {
                     let mut piece = bytes.split_to(len.min(bytes.len()));
                     let len = piece.len();
-                    if len < WORTH_A_PIECE {
-                        // Else a few bytes would keep all that came with them, which no credit
-                        // counts, for as long as their reader waits.
+                    if len >= WORTH_A_PIECE && len < came / MOST_KEPT {
+                        // Else it would keep all that came with it, which no credit counts, for
+                        // as long as its reader waits. What is smaller is copied anyway.
                         piece = Bytes::copy_from_slice(&piece);
                     }
                     self.mux.took(len);
                     let inbox = self.inboxes.get(&handle);
-                    if inbox.is_none_or(|inbox| inbox.send(Chunk::Data(piece)).is_err()) {
+                    if inbox.is_none_or(|inbox| !inbox.put(piece)) {
                         // Nobody reads it.
                         self.mux.consumed(handle, len);
                     }
                 }
                 Expecting::Control(_) => {
-                    let (used, event) = self.mux.receive(&bytes).map_err(broken)?;
+                    let piece = &bytes[..bytes.len().min(share::TURN_BYTES)];
+                    let (used, event) = self.mux.receive(piece).map_err(broken)?;
                     bytes.advance(used);
+                    if let Some(Event::Message(_, payload)) = &event {
+                        messages += share::of_message(payload.len());
+                    }
                     if let Some(event) = event {
                         self.event(event)?;
                     }
                 }
             }
+            seen = self.mux.received();
         }
+        self.share.take(seen - begin + messages);
         Ok(())
     }
 
     fn event(&mut self, event: Event) -> Result<(), LinkLost> {
         match event {
             Event::Message(handle, payload) => {
-                let message: ToMaster =
-                    wire::decode(&payload).map_err(|error| broken(error.into()))?;
-                self.message(handle, message, payload.len())?;
+                let message = wire::decode(&payload).map_err(|error| broken(error.into()))?;
+                self.message(handle, message)?;
             }
             Event::Eof(handle) => self.close_inbox(handle, Chunk::End),
             Event::Reset(handle) => self.close_inbox(handle, Chunk::Cut),
@@ -361,16 +390,15 @@ impl Driver {
 
     pub(super) fn close_inbox(&mut self, handle: Handle, last: Chunk) {
         if let Some(inbox) = self.inboxes.remove(&handle) {
-            let _ = inbox.send(last);
+            inbox.end(last);
         }
     }
 
-    /// Takes a message that came in so many bytes.
-    fn message(&mut self, handle: Handle, message: ToMaster, len: usize) -> Result<(), LinkLost> {
+    fn message(&mut self, handle: Handle, message: ToMaster) -> Result<(), LinkLost> {
         match message {
             ToMaster::Exited(status) => self.over(handle, Outcome::Exited(status)),
             ToMaster::Refused(refusal) => self.over(handle, Outcome::Refused(refusal)),
-            ToMaster::Raise(raise) => return self.raise(handle, *raise, len),
+            ToMaster::Raise(raise) => return self.raise(handle, *raise),
             ToMaster::Said(message) => self.raises.said(handle, message),
             ToMaster::Gone => return self.gone(handle),
             ToMaster::Hello(_) => {}
@@ -424,6 +452,11 @@ fn fill(
         }
     }
     Ok(None)
+}
+
+/// What is left of the last chunk, else the next one; `None` at the end. Cancel safe.
+async fn next(unread: &mut Bytes, incoming: &mut mpsc::Receiver<Bytes>) -> Option<Bytes> {
+    if unread.is_empty() { incoming.recv().await } else { Some(std::mem::take(unread)) }
 }
 
 /// Waits until the stream takes another piece; false where it never will again.

@@ -10,6 +10,7 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::command::{Chunk, Command, Ends, Outcome};
+use super::inbox::{Arrivals, Inbox, inbox};
 use super::{LinkLost, Piece};
 
 /// Most chunks of one handle that wait in the link's task: one that goes out and one that is ready
@@ -80,10 +81,10 @@ pub(super) fn sender(
 pub(super) fn receiver(
     handle: Handle,
     commands: mpsc::UnboundedSender<Command>,
-) -> (Receiver, mpsc::UnboundedSender<Chunk>) {
-    let (chunks_sender, chunks) = mpsc::unbounded_channel();
+) -> (Receiver, Inbox) {
+    let (inbox, arrivals) = inbox();
     let passed = Arc::default();
-    (Receiver { handle, chunks, end: None, commands, ended: false, passed }, chunks_sender)
+    (Receiver { handle, arrivals, commands, ended: false, passed }, inbox)
 }
 
 /// Counts the chunks of one handle that wait in the link's task.
@@ -199,9 +200,7 @@ impl Drop for Sender {
 #[derive(Debug)]
 pub struct Receiver {
     handle: Handle,
-    chunks: mpsc::UnboundedReceiver<Chunk>,
-    /// How the stream ended, where that was met behind bytes.
-    end: Option<Chunk>,
+    arrivals: Arrivals,
     commands: mpsc::UnboundedSender<Command>,
     ended: bool,
     /// Bytes that were consumed.
@@ -212,28 +211,14 @@ impl Receiver {
     /// The next bytes, or how the stream ended; `Cut` also where the link is lost. Say
     /// [`Receiver::consumed`] when they are out of the way. Cancel safe.
     pub async fn receive(&mut self) -> Chunk {
-        if let Some(end) = self.end.take() {
-            return end;
-        }
-        let chunk = self.chunks.recv().await.unwrap_or(Chunk::Cut);
+        let chunk = self.arrivals.next().await;
         self.ended = !matches!(chunk, Chunk::Data(_));
         chunk
     }
 
     /// The next bytes, where they have come already.
     pub(crate) fn more(&mut self) -> Option<Bytes> {
-        if self.ended {
-            return None;
-        }
-        match self.chunks.try_recv() {
-            Ok(Chunk::Data(bytes)) => Some(bytes),
-            Ok(end) => {
-                self.ended = true;
-                self.end = Some(end);
-                None
-            }
-            Err(_) => None,
-        }
+        self.arrivals.more()
     }
 
     /// `len` received bytes are out of the way, and the sender may send as many again.

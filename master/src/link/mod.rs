@@ -8,10 +8,13 @@
 mod command;
 pub(crate) mod direct;
 mod driver;
+mod excess;
 mod handles;
+mod inbox;
 mod piece;
 mod raised;
 mod raises;
+mod share;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -6,25 +6,30 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use fakessh_protocol::message::{FIRST_RAISED, FromShim, Raise, SessionHandles, ToShim, ToSlave};
+use fakessh_protocol::message::{
+    FIRST_RAISED, FromShim, Handoff, MAX_RAISED, PackedHandoff, Raise, SessionHandles, ToShim,
+    ToSlave,
+};
 use fakessh_protocol::mux::MuxError;
 use fakessh_protocol::wire::{Handle, MAX_MESSAGE};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::LinkLost;
 use super::command::{Chunk, Command};
-use super::driver::{Driver, MAX_SESSIONS, Outbox, broken};
+use super::driver::{Driver, Outbox, broken};
+use super::excess::{excess, items, weight};
 use super::handles::{receiver, sender};
 use super::raised::{Raised, RaisedShim, WAITING, ends_session};
+use super::{LinkLost, share};
+use crate::allowance::Allowance;
 
-/// Bytes of control frames that may wait where answers to raised sessions are added to them: some
+/// Bytes of control frames that may wait where answers to raised sessions are added to them: two
 /// of the longest messages, and far more than answers of a slave that reads. Nothing else bounds
 /// what a slave that reads nothing can make us say.
-const UNTAKEN: usize = 4 * MAX_MESSAGE;
+const UNTAKEN: usize = 2 * MAX_MESSAGE;
 
-/// Bytes that the handoffs of all sessions together may have which a slave has raised: sixteen of
-/// the longest, and thousands of usual ones.
-const HANDOFFS: usize = 16 * MAX_MESSAGE;
+/// Bytes in memory that the handoffs of all sessions together may take which a slave has raised:
+/// four of the longest, and more usual ones than there may be sessions.
+const HANDOFFS: usize = 8 * 1024 * 1024;
 
 /// What the link's task keeps of raised sessions.
 pub(super) struct Raises {
@@ -39,9 +44,24 @@ pub(super) struct Raises {
     room: Arc<Semaphore>,
 }
 
-/// Where an admitted session goes, where we are reached, and the room that its handoff takes.
-type Admitted =
-    (mpsc::UnboundedSender<Raised>, mpsc::UnboundedSender<Command>, OwnedSemaphorePermit);
+/// A session that is admitted.
+struct Admitted {
+    handoff: Handoff,
+    /// Who serves it.
+    to: mpsc::UnboundedSender<Raised>,
+    /// Where we are reached.
+    own: mpsc::UnboundedSender<Command>,
+    /// What the handoff takes of the link's bound.
+    room: OwnedSemaphorePermit,
+}
+
+/// Why a session is not admitted.
+enum Unadmitted {
+    /// The shim is told.
+    Refused(String),
+    /// The slave has broken the protocol.
+    Broken(MuxError),
+}
 
 struct Open {
     handles: SessionHandles,
@@ -72,43 +92,64 @@ impl Raises {
         self.tools.remove(&tool);
     }
 
-    /// Admits a session of this tool, with a handoff of `len` bytes.
-    fn admit(&self, tool: Handle, len: usize) -> Result<Admitted, String> {
-        if self.open.len() >= MAX_SESSIONS {
-            return Err(format!("{MAX_SESSIONS} sessions of tools run in this context already"));
+    /// Admits a session of this tool. Its handoff is decoded only if there is somebody to serve it.
+    fn admit(
+        &self,
+        tool: Handle,
+        packed: &PackedHandoff,
+        share: &mut Allowance,
+    ) -> Result<Admitted, Unadmitted> {
+        let refused = |why: String| Err(Unadmitted::Refused(why));
+        share.take(share::RAISE);
+        if self.open.len() >= MAX_RAISED {
+            return refused(format!("{MAX_RAISED} sessions of tools run in this context already"));
         }
         let (Some(to), Some(own)) = (self.tools.get(&tool), self.own.upgrade()) else {
-            return Err("the run that this ssh belongs to is over; start the tool again with \
-                        `fakessh run`"
-                .to_owned());
+            return refused(
+                "the run that this ssh belongs to is over; start the tool again with `fakessh run`"
+                    .to_owned(),
+            );
         };
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
-        match self.room.clone().try_acquire_many_owned(len) {
-            Ok(room) => Ok((to.clone(), own, room)),
-            Err(_) => Err(format!(
-                "the commands and environments of the sessions of tools in this context have \
-                 more than {} MiB already",
-                HANDOFFS >> 20
-            )),
+        if packed.size() > self.room.available_permits() {
+            return refused(no_room());
+        }
+        let mut handoff = packed.unpack().map_err(|error| Unadmitted::Broken(error.into()))?;
+        share.take(items(&handoff.invocation) as u64);
+        // These would be read here, and are files of another host.
+        handoff.invocation.connection = Vec::new();
+        if let Some(why) = excess(&handoff.invocation) {
+            return refused(why);
+        }
+        let weight = weight(&handoff.invocation, packed.size());
+        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        match self.room.clone().try_acquire_many_owned(weight) {
+            Ok(room) => Ok(Admitted { handoff, to: to.clone(), own, room }),
+            Err(_) => refused(no_room()),
         }
     }
 
     pub(super) fn said(&self, handle: Handle, message: FromShim) {
-        if let Some(open) = self.open.get(&handle) {
-            // One that says more than anybody listens to is not heard.
+        if let Some(open) = self.open.get(&handle)
+            && let FromShim::Signal(_) = message
+        {
+            // No question was asked over there. One that says more than anybody listens to is not
+            // heard.
             let _ = open.said.try_send(message);
         }
     }
 }
 
+fn no_room() -> String {
+    format!(
+        "the commands and environments of the sessions of tools in this context have more than {} \
+         MiB already",
+        HANDOFFS >> 20
+    )
+}
+
 impl Driver {
-    /// The slave raises a session, in a message of `len` bytes.
-    pub(super) fn raise(
-        &mut self,
-        control: Handle,
-        raise: Raise,
-        len: usize,
-    ) -> Result<(), LinkLost> {
+    /// The slave raises a session.
+    pub(super) fn raise(&mut self, control: Handle, raise: Raise) -> Result<(), LinkLost> {
         let Raise { tool, handles, handoff } = raise;
         let SessionHandles { stdin, stdout, stderr, .. } = handles;
         let mut all = [handles.control, stdin, stdout, stderr];
@@ -121,8 +162,8 @@ impl Driver {
         self.mux.open_receiving(stdin).map_err(broken)?;
         self.mux.open_sending(stdout).map_err(broken)?;
         self.mux.open_sending(stderr).map_err(broken)?;
-        match self.raises.admit(tool, len) {
-            Ok((to, own, room)) => {
+        match self.raises.admit(tool, &handoff, &mut self.share) {
+            Ok(Admitted { handoff, to, own, room }) => {
                 let (sender_of_said, said) = mpsc::channel(WAITING);
                 let shim = RaisedShim::new(control, own.clone(), room);
                 let (stdin_receiver, chunks) = receiver(stdin, own.clone());
@@ -140,7 +181,8 @@ impl Driver {
                 let _ = to.send(Raised { handoff, stdin, stdout, stderr, said, shim });
                 Ok(())
             }
-            Err(refusal) => {
+            Err(Unadmitted::Broken(error)) => Err(broken(error)),
+            Err(Unadmitted::Refused(refusal)) => {
                 // First of all: the ends must not come before the reason.
                 let _ = self.mux.message(control, &ToSlave::Tell(ToShim::Failed(refusal)));
                 self.mux.stop(stdin);

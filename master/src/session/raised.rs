@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use fakessh_protocol::invocation::Invocation;
 use fakessh_protocol::message::{Notice, Question, Secret, ToShim};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -18,16 +17,6 @@ use crate::caller::{Ask, AskFrom};
 use crate::link::Raised;
 use crate::pump::{Input, Output};
 use crate::run::Run;
-
-/// Most patterns of `SendEnv`, and most variables of `SetEnv`: many times what anybody writes.
-const MOST_NAMED: usize = 256;
-
-/// Most variables of an environment: many times what anybody has.
-const MOST_VARIABLES: usize = 4096;
-
-/// Most pairs of a byte of a pattern and one of a variable's name, which is the time that it takes
-/// to hold them against each other: some hundredths of a second for a slave that means harm.
-const MOST_COMPARED: usize = 16 << 20;
 
 /// Most questions that the sessions of one tool may lead to: a few logins after lost connections.
 const MOST_QUESTIONS: usize = 32;
@@ -64,14 +53,7 @@ fn serve_it(
     ask: Arc<dyn Ask>,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let Raised { handoff, stdin, stdout, stderr, said, shim } = raised;
-    let wanted = of_our_version(handoff).and_then(|mut invocation| {
-        // These would be read here, and are files of another host.
-        invocation.connection = Vec::new();
-        match excess(&invocation) {
-            Some(why) => Err(why),
-            None => Ok(invocation),
-        }
-    });
+    let wanted = of_our_version(handoff);
     let stdin = Input::Handle(stdin);
     let outputs = [Output::Handle(stdout), Output::Handle(stderr)];
     let stdio = Stdio::handles(Streams { stdin, outputs });
@@ -142,31 +124,15 @@ impl Ask for ForTarget {
     }
 }
 
-/// Why an invocation is too much to be looked at, if it is: it is a slave's word.
-fn excess(invocation: &Invocation) -> Option<String> {
-    let Invocation { send_env, set_env, environment, .. } = invocation;
-    if send_env.len() > MOST_NAMED || set_env.len() > MOST_NAMED {
-        return Some(format!("more than {MOST_NAMED} values of SendEnv or SetEnv"));
-    }
-    if environment.len() > MOST_VARIABLES {
-        return Some(format!("more than {MOST_VARIABLES} variables in the environment"));
-    }
-    let patterns: usize = send_env.iter().map(String::len).sum();
-    let names: usize = environment.iter().map(|(name, _)| name.len()).sum();
-    // Patterns are held against names, and those that take away against the others, too.
-    (patterns.saturating_mul(patterns + names) > MOST_COMPARED)
-        .then(|| "the patterns of SendEnv and the names of variables are too long".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use fakessh_protocol::invocation::{Destination, Request};
+    use fakessh_protocol::invocation::{Destination, Invocation, Request};
     use fakessh_protocol::message::{
-        FIRST_RAISED, FromShim, Handoff, Hello, Raise, SessionHandles, ToMaster, ToShim, ToSlave,
-        Tool,
+        FIRST_RAISED, FromShim, Handoff, Hello, PackedHandoff, Raise, SessionHandles, ToMaster,
+        ToShim, ToSlave, Tool,
     };
     use fakessh_protocol::mux::{Event, Expecting, Mux, Transmit};
     use fakessh_protocol::wire::{self, Handle};
@@ -255,6 +221,7 @@ mod tests {
 
     fn raise(tool: Handle, handles: SessionHandles, invocation: Invocation) -> ToMaster {
         let handoff = Handoff { version: crate::VERSION.to_owned(), invocation };
+        let handoff = PackedHandoff::pack(&handoff).unwrap();
         ToMaster::Raise(Box::new(Raise { tool, handles, handoff }))
     }
 
@@ -320,23 +287,23 @@ mod tests {
         let tool = Tool { argv: vec![b"x".to_vec()] };
         let (_session, mut raised) = link.open_tool(tool, Vec::new()).unwrap();
         let lie = |handles| {
-            let command = Request::Command(vec![b'x'; 4_000_000]);
+            let command = Request::Command(vec![b'x'; 2_000_000]);
             raise(Handle(4), handles, invocation("nowhere", command))
         };
         let mut held = Vec::new();
-        for number in 0..16 {
+        for number in 0..4 {
             let handles = handles(FIRST_RAISED + 8 * number);
             liar.raise(handles.control, handles, &lie(handles)).await;
             held.push(guarded(raised.recv()).await.unwrap());
         }
-        let last = handles(FIRST_RAISED + 8 * 16);
+        let last = handles(FIRST_RAISED + 8 * 4);
         liar.raise(last.control, last, &lie(last)).await;
         let (handle, told) = guarded(liar.told()).await.unwrap();
         assert_eq!(handle, last.control);
-        assert!(matches!(&told, ToShim::Failed(why) if why.contains("64 MiB")), "{told:?}");
+        assert!(matches!(&told, ToShim::Failed(why) if why.contains("8 MiB")), "{told:?}");
         // The end of one makes room for another.
         held.pop();
-        let next = handles(FIRST_RAISED + 8 * 17);
+        let next = handles(FIRST_RAISED + 8 * 5);
         liar.raise(next.control, next, &lie(next)).await;
         assert_eq!(guarded(raised.recv()).await.unwrap().handoff, held[0].handoff);
     }
@@ -364,9 +331,9 @@ mod tests {
                 (invocation("local", Request::Command(b"id".to_vec())), "no --route"),
                 (invocation("local+sudo", Request::Subsystem("sftp".into())), "no --route"),
                 (invocation("nowhere", tool()), "only the run itself"),
-                (with(vec!["A".into(); MOST_NAMED + 1], 1, b"A"), "values of SendEnv"),
-                (with(vec!["A".into()], MOST_VARIABLES + 1, b"A"), "variables in the"),
-                (with(vec![stars(); MOST_NAMED], MOST_VARIABLES, &[b'a'; 200]), "too long"),
+                (with(vec!["A".into(); 257], 1, b"A"), "values of SendEnv"),
+                (with(vec!["A".into()], 4097, b"A"), "variables in the"),
+                (with(vec![stars(); 256], 4096, &[b'a'; 200]), "too long"),
                 (with(vec![stars()], 1, &[b'a'; 10_000]), "no --route"),
             ]
             .into_iter()

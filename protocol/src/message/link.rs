@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::shim::{FromShim, Handoff, Secret, ToShim};
+use crate::counted;
 use crate::exit::ExitStatus;
-use crate::wire::Handle;
+use crate::wire::{self, Handle, WireError};
 
 /// The first message on a link, from the slave, right behind its marker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,10 @@ pub struct LinkSettings {
 /// picks below.
 pub const FIRST_RAISED: u32 = 1 << 31;
 
+/// Most sessions at once that a slave raises: what tools start in parallel, many times over. Each
+/// takes some kilobytes of the master, and up to seven descriptors and three processes there.
+pub const MAX_RAISED: usize = 1024;
+
 /// The handles of one session. The master picks them, all different and not used for long, and
 /// sends at once. So a slave opens them whatever becomes of the program, and where there is none
 /// it stops `stdin` and resets `stdout` and `stderr`. For a session that the slave raises
@@ -53,7 +58,7 @@ pub struct SessionHandles {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProgramKind {
     /// A command line for the account's login shell: `SHELL -c STRING`, as sshd does.
-    Shell(Vec<u8>),
+    Shell(#[serde(with = "counted::bytes")] Vec<u8>),
     /// The account's login shell itself (its argv\[0\] begins with `-`), with no terminal.
     Login,
     /// A subsystem by name (`sftp`). Its standard error is dropped, as sshd does. Where the target
@@ -73,7 +78,7 @@ pub enum ProgramKind {
     /// A tool whose `ssh`, `scp` and `sftp` lead back to the master ([`Raise`]).
     Tool(Tool),
     /// A program, looked for on the account's `PATH`, and its arguments. No shell is in between.
-    Program(Vec<Vec<u8>>),
+    Program(#[serde(with = "counted::words")] Vec<Vec<u8>>),
 }
 
 /// The helper of a hop: `sudo`, `docker exec`.
@@ -81,6 +86,7 @@ pub enum ProgramKind {
 pub struct Helper {
     /// The program, looked for on the account's `PATH` and where administrators' programs lie, and
     /// its arguments.
+    #[serde(with = "counted::words")]
     pub argv: Vec<Vec<u8>>,
     /// Which terminal it gets.
     pub terminal: HelperTerminal,
@@ -109,6 +115,7 @@ pub enum HelperTerminal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
     /// The program, looked for on the account's `PATH`, and its arguments. No shell is in between.
+    #[serde(with = "counted::words")]
     pub argv: Vec<Vec<u8>>,
 }
 
@@ -120,6 +127,7 @@ pub struct Spawn {
     /// What to start.
     pub program: ProgramKind,
     /// Variables to add to the login environment, as name and value, in order.
+    #[serde(with = "counted::variables")]
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -159,7 +167,35 @@ pub struct Raise {
     /// The new session's handles.
     pub handles: SessionHandles,
     /// What the shim handed over.
-    pub handoff: Handoff,
+    pub handoff: PackedHandoff,
+}
+
+/// A [`Handoff`] that was not decoded yet: the master decides by what comes before it whether it
+/// wants to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackedHandoff(#[serde(with = "counted::bytes")] Vec<u8>);
+
+impl PackedHandoff {
+    /// Encodes a handoff.
+    ///
+    /// # Errors
+    /// [`WireError::TooLarge`], and [`WireError::BadMessage`] where one of its lists is too long.
+    pub fn pack(handoff: &Handoff) -> Result<PackedHandoff, WireError> {
+        Ok(PackedHandoff(wire::encode(handoff)?.to_vec()))
+    }
+
+    /// Decodes it.
+    ///
+    /// # Errors
+    /// As [`wire::decode`].
+    pub fn unpack(&self) -> Result<Handoff, WireError> {
+        wire::decode(&self.0)
+    }
+
+    /// How many bytes it has.
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
 }
 
 /// Why a program was not started.
@@ -197,4 +233,62 @@ pub enum ToMaster {
     Said(FromShim),
     /// On the control handle of a raised session: its shim is gone, and the session is over.
     Gone,
+}
+
+/// Most bytes of a [`ToMaster::Raise`]: a command line and an environment as large as the kernel
+/// allows by default, which is 2 MiB for both (execve(2)), and what goes around them.
+const MAX_RAISE: usize = 2 * 1024 * 1024 + 64 * 1024;
+
+/// Most bytes of a [`ToMaster::Hello`] and of a [`ToMaster::Refused`]: a name or two, a path
+/// (4096 bytes), and a line of text.
+const MAX_WORDY: usize = 16 * 1024;
+
+/// Most bytes of a [`ToMaster::Said`]: an answer of 4096 bytes is the longest that a shim gives.
+const MAX_SAID: usize = 8 * 1024;
+
+/// Most bytes of the others, which are a few numbers.
+const MAX_BRIEF: usize = 16;
+
+impl ToMaster {
+    /// Most bytes of an encoded message whose first byte is this one, which says what it is. The
+    /// master takes no more from a slave, and a slave says no more.
+    pub fn limit(first: u8) -> usize {
+        match first {
+            0 | 2 => MAX_WORDY,
+            3 => MAX_RAISE,
+            4 => MAX_SAID,
+            _ => MAX_BRIEF,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_message_has_the_limit_that_is_meant_for_it() {
+        let hello = Hello { user: String::new(), uid: 0, home: String::new(), pid: 0 };
+        let refusal = Refusal { reason: RefusalReason::Other, message: String::new() };
+        let [control, stdin, stdout, stderr] = [0, 1, 2, 3].map(|n| Handle(FIRST_RAISED + n));
+        let handoff = Handoff { version: String::new(), invocation: Default::default() };
+        let raise = Raise {
+            tool: Handle(4),
+            handles: SessionHandles { control, stdin, stdout, stderr },
+            handoff: PackedHandoff::pack(&handoff).unwrap(),
+        };
+        for (message, limit) in [
+            (ToMaster::Hello(hello), MAX_WORDY),
+            (ToMaster::Exited(ExitStatus::Signal(255)), MAX_BRIEF),
+            (ToMaster::Refused(refusal), MAX_WORDY),
+            (ToMaster::Raise(Box::new(raise)), MAX_RAISE),
+            (ToMaster::Said(FromShim::Signal(255)), MAX_SAID),
+            (ToMaster::Gone, MAX_BRIEF),
+        ] {
+            let bytes = wire::encode(&message).unwrap();
+            assert_eq!(ToMaster::limit(bytes[0]), limit, "{message:?}");
+            assert!(bytes.len() <= limit);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use crate::wire::{HEADER_LEN, Handle, Header, Kind};
 
-use super::{Event, MAX_WIDENED, Mux, MuxError, frame};
+use super::{Event, MAX_WIDENED, Mux, MuxError, check_message, frame};
 
 /// Whose the next bytes of the link are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,9 @@ impl Mux {
                 }
                 State::Control(header, payload) => {
                     let header = *header;
+                    if header.kind == Kind::Message && payload.is_empty() {
+                        check_message(self.limits.received, rest[0], header.len)?;
+                    }
                     let take = rest.len().min(header.len - payload.len());
                     payload.extend_from_slice(&rest[..take]);
                     used += take;
@@ -108,6 +111,7 @@ impl Mux {
     /// A header is complete: a frame without payload acts at once.
     fn header(&mut self, header: Header) -> Result<Option<Event>, MuxError> {
         let handle = header.handle;
+        self.received += 1;
         match header.kind {
             Kind::Data => {
                 let receiving = self.receiving.get_mut(&handle).ok_or(MuxError::NotOpen(handle))?;

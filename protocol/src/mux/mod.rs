@@ -113,6 +113,19 @@ pub struct Mux {
     widened: usize,
     inbound: inbound::Inbound,
     liveness: liveness::Pings,
+    /// Frames whose header came.
+    received: u64,
+    limits: Limits,
+}
+
+/// Most bytes of a message, by its first byte.
+pub type MessageLimit = fn(u8) -> usize;
+
+/// What messages may have.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    sent: MessageLimit,
+    received: MessageLimit,
 }
 
 /// Handles in line, each with the serial of its opening: one that has closed since, and perhaps
@@ -139,7 +152,24 @@ impl Mux {
             widened: 0,
             inbound: inbound::Inbound::new(),
             liveness: liveness::Pings::default(),
+            received: 0,
+            limits: Limits { sent: |_| wire::MAX_MESSAGE, received: |_| wire::MAX_MESSAGE },
         }
+    }
+
+    /// The same, for a peer that breaks the protocol with a message above this limit. It is known
+    /// before the rest of the message is taken.
+    #[must_use]
+    pub fn limit_received(mut self, limit: MessageLimit) -> Mux {
+        self.limits.received = limit;
+        self
+    }
+
+    /// The same, which sends no message above this limit.
+    #[must_use]
+    pub fn limit_sent(mut self, limit: MessageLimit) -> Mux {
+        self.limits.sent = limit;
+        self
     }
 
     /// Opens a handle to send on.
@@ -184,14 +214,24 @@ impl Mux {
     /// Queues a message. It goes out before bulk, in the order of messages.
     ///
     /// # Errors
-    /// [`WireError::TooLarge`], and nothing is queued.
+    /// [`WireError::TooLarge`], [`WireError::TooLargeForKind`], [`WireError::BadMessage`] where one
+    /// of its lists is too long; nothing is queued then.
     pub fn message<T: serde::Serialize>(
         &mut self,
         handle: Handle,
         message: &T,
     ) -> Result<(), WireError> {
-        self.queue(wire::encode_frame(handle, message)?);
+        let frame = wire::encode_frame(handle, message)?;
+        if let Some(&kind) = frame.get(wire::HEADER_LEN) {
+            check_message(self.limits.sent, kind, frame.len() - wire::HEADER_LEN)?;
+        }
+        self.queue(frame);
         Ok(())
+    }
+
+    /// How many frames have come so far: what a peer makes us do, if it sends small ones.
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// Bytes of control frames that wait to be sent. Whoever takes in what is to be passed on as
@@ -226,6 +266,12 @@ impl Mux {
         self.queued += frame.len();
         self.control.push_back(frame);
     }
+}
+
+/// Holds the length of a message against its limit.
+fn check_message(limit: MessageLimit, kind: u8, len: usize) -> Result<(), WireError> {
+    let limit = limit(kind).min(wire::MAX_MESSAGE);
+    if len > limit { Err(WireError::TooLargeForKind { kind, len, limit }) } else { Ok(()) }
 }
 
 /// A control frame that is no message.

@@ -111,7 +111,7 @@ fn a_tools_ssh_leads_to_the_master() {
         master.tool_shell("printf in | ssh -o BatchMode=yes user@far some 'com  mand'; echo $?");
     let raise = master.next_raised();
     assert_eq!(raise.tool, tool.control);
-    let invocation = raise.handoff.invocation;
+    let invocation = raise.handoff.unpack().unwrap().invocation;
     assert_eq!(invocation.destination.host, "far");
     assert_eq!(invocation.destination.user.as_deref(), Some("user"));
     assert_eq!(invocation.request, Request::Command(b"some com  mand".to_vec()));
@@ -303,7 +303,9 @@ fn two_hundred_at_once_have_their_own_answers() {
     }
     // None has ended before all are there.
     for raise in sessions {
-        let Request::Command(number) = raise.handoff.invocation.request else { panic!() };
+        let Request::Command(number) = raise.handoff.unpack().unwrap().invocation.request else {
+            panic!()
+        };
         let number = String::from_utf8(number).unwrap();
         let handles = raise.handles;
         master.until("input", |master| master.of(handles.stdin).ended);

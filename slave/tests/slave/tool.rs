@@ -149,7 +149,7 @@ fn scp_and_sftp_use_the_ssh_beside_them() {
     for line in ["scp -q /etc/hostname far:there", "echo ls | sftp -q -b - far"] {
         let tool = master.tool_shell(&format!("{line}; echo $?"));
         let raise = master.next_raised();
-        assert_eq!(raise.handoff.invocation.destination.host, "far");
+        assert_eq!(raise.handoff.unpack().unwrap().invocation.destination.host, "far");
         master.until("input", |master| master.of(raise.handles.stdin).len > 0);
         master.answer(raise.handles, b"", ExitStatus::Code(1));
         assert!(!master.tool_succeeds(tool).starts_with('0'));

@@ -46,7 +46,7 @@ async fn an_answer_to_a_probe_counts_also_where_a_tick_of_the_keepalive_sees_it(
 async fn a_small_frame_does_not_keep_what_came_with_it() {
     let mut played = Played::new();
     let (small, large) = (Handle(2), Handle(3));
-    let (to_reader, mut reader) = mpsc::unbounded_channel();
+    let (to_reader, mut reader) = super::super::inbox::inbox();
     for handle in [small, large] {
         played.driver.mux.open_receiving(handle).unwrap();
         played.slave.open_sending(handle).unwrap();
@@ -63,7 +63,58 @@ async fn a_small_frame_does_not_keep_what_came_with_it() {
     }
     let stream = stream.freeze();
     played.driver.feed(stream.clone()).unwrap();
-    let received = reader.try_recv();
+    let received = reader.more();
     assert!(stream.is_unique(), "the reader's bytes keep the others");
-    assert_eq!(received, Ok(Chunk::Data(Bytes::from_static(&[b'x'; 10]))));
+    assert_eq!(received.as_deref(), Some(&[b'x'; 10][..]));
+}
+
+#[tokio::test]
+async fn a_part_that_is_small_beside_the_rest_does_not_keep_it_either() {
+    let mut played = Played::new();
+    let handle = Handle(2);
+    let (to_reader, mut reader) = super::super::inbox::inbox();
+    played.driver.mux.open_receiving(handle).unwrap();
+    played.driver.inboxes.insert(handle, to_reader);
+    let header = |kind, len| wire::Header { kind, len, handle }.encode();
+    let mut stream = header(wire::Kind::Data, WORTH_A_PIECE).to_vec();
+    stream.resize(stream.len() + WORTH_A_PIECE, b'x');
+    while stream.len() < 64 * 1024 {
+        stream.extend(header(wire::Kind::Blocked, 0));
+    }
+    let stream = Bytes::from(stream);
+    played.driver.unread = stream.clone();
+    while !played.driver.unread.is_empty() {
+        let rest = std::mem::take(&mut played.driver.unread);
+        played.driver.feed(rest).unwrap();
+    }
+    let received = reader.more().unwrap();
+    assert!(stream.is_unique(), "the reader's bytes keep the others");
+    assert_eq!(received.len(), WORTH_A_PIECE);
+}
+
+#[tokio::test]
+async fn a_flood_of_frames_is_taken_in_by_turns_and_not_read_for_a_moment() {
+    let mut played = Played::new();
+    let frame = wire::Header { kind: wire::Kind::Blocked, len: 0, handle: Handle(2) }.encode();
+    let all = 100 * share::TURN;
+    played.driver.unread = Bytes::from(frame.repeat(all as usize));
+    assert!(played.driver.share.rest(Instant::now).is_none());
+    for turn in 1..=100 {
+        let rest = std::mem::take(&mut played.driver.unread);
+        played.driver.feed(rest).unwrap();
+        assert_eq!(played.driver.mux.received(), turn * share::TURN);
+    }
+    assert!(played.driver.unread.is_empty());
+    assert!(played.driver.share.rest(Instant::now).is_some_and(|until| until > Instant::now()));
+    assert!(!played.driver.mux.wants_transmit(), "a flood of nothing has no answer");
+}
+
+#[tokio::test]
+async fn messages_are_taken_in_by_fewer() {
+    let mut played = Played::new();
+    let frame = wire::encode_frame(Handle(4), &ToMaster::Gone).unwrap();
+    played.driver.feed(Bytes::from(frame.repeat(1000))).unwrap();
+    let received = played.driver.mux.received();
+    assert!((10..100).contains(&received), "{received}");
+    assert!(!played.driver.unread.is_empty());
 }
