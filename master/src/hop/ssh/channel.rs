@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::stream::{ByteStream, Diagnostics, INCOMING_CHUNKS, OUTGOING_CHUNKS};
 
+use super::worth::Worth;
+
 /// The extended data that is a program's standard error (RFC 4254 section 5.2).
 pub(crate) const STDERR: u32 = 1;
 
@@ -53,18 +55,26 @@ enum Stderr {
 }
 
 /// A channel's stream, with the program's standard error kept aside.
-pub(super) fn byte_stream(channel: Channel<Msg>, alive: watch::Receiver<()>) -> ByteStream {
+pub(super) fn byte_stream(
+    channel: Channel<Msg>,
+    worth: Worth,
+    alive: watch::Receiver<()>,
+) -> ByteStream {
     let diagnostics = Diagnostics::default();
     let stderr = Stderr::Kept(diagnostics.clone());
-    let Pumps { outgoing, incoming, .. } = pump(channel, stderr, alive);
+    let Pumps { outgoing, incoming, .. } = pump(channel, stderr, worth, alive);
     ByteStream { incoming, outgoing, diagnostics }
 }
 
 /// A channel on which a program was requested.
-pub(super) fn program(channel: Channel<Msg>, alive: watch::Receiver<()>) -> RemoteProgram {
+pub(super) fn program(
+    channel: Channel<Msg>,
+    worth: Worth,
+    alive: watch::Receiver<()>,
+) -> RemoteProgram {
     let (stderr_sender, stderr) = mpsc::channel(INCOMING_CHUNKS);
     let Pumps { outgoing, incoming, end, signals } =
-        pump(channel, Stderr::Sent(stderr_sender), alive);
+        pump(channel, Stderr::Sent(stderr_sender), worth, alive);
     RemoteProgram { stdin: outgoing, stdout: incoming, stderr, end, signals }
 }
 
@@ -77,7 +87,7 @@ struct Pumps {
 
 /// Starts a channel's two tasks. They end with the channel; with the connection's owner (`alive`);
 /// or when nobody is left at the other end of what they return.
-fn pump(channel: Channel<Msg>, stderr: Stderr, alive: watch::Receiver<()>) -> Pumps {
+fn pump(channel: Channel<Msg>, stderr: Stderr, worth: Worth, alive: watch::Receiver<()>) -> Pumps {
     let (read, write) = channel.split();
     let (incoming_sender, incoming) = mpsc::channel(INCOMING_CHUNKS);
     let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING_CHUNKS);
@@ -90,6 +100,7 @@ fn pump(channel: Channel<Msg>, stderr: Stderr, alive: watch::Receiver<()>) -> Pu
         stderr,
         end: end_sender,
         state: state_sender,
+        worth,
         alive: alive.clone(),
     };
     tokio::spawn(reader.run());
@@ -114,6 +125,7 @@ struct Reader {
     stderr: Stderr,
     end: watch::Sender<Option<ProgramEnd>>,
     state: watch::Sender<Reading>,
+    worth: Worth,
     alive: watch::Receiver<()>,
 }
 
@@ -145,17 +157,22 @@ impl Reader {
             };
             match message {
                 Some(ChannelMsg::Data { data }) => {
-                    if let Some(incoming) = &self.incoming
-                        && incoming.send(data).await.is_err()
-                    {
-                        self.unwanted();
+                    let len = data.len();
+                    if let Some(incoming) = &self.incoming {
+                        match incoming.send(data).await {
+                            Ok(()) => self.worth.wanted(len),
+                            Err(_) => self.unwanted(),
+                        }
                     }
                 }
                 Some(ChannelMsg::ExtendedData { data, ext: STDERR }) => match &self.stderr {
                     Stderr::Kept(diagnostics) => diagnostics.add(&data),
                     Stderr::Sent(sender) => {
                         // Where nobody wants it, it is dropped: standard output goes on.
-                        let _ = sender.send(data).await;
+                        let len = data.len();
+                        if sender.send(data).await.is_ok() {
+                            self.worth.wanted(len);
+                        }
                     }
                 },
                 Some(ChannelMsg::Eof) => self.incoming = None,

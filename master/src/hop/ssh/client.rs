@@ -15,6 +15,7 @@ use crate::ssh_config::Resolved;
 
 use super::error::describe;
 use super::proof::{Exchange, ProofError};
+use super::worth::Worth;
 
 /// Ends a connection from within.
 #[derive(Debug, Error)]
@@ -72,6 +73,7 @@ pub(super) struct Client {
     pub(super) refusal: LastRefusal,
     /// The server, which may have banners.
     pub(super) speaker: Arc<Speaker>,
+    pub(super) worth: Worth,
 }
 
 impl Handler for Client {
@@ -93,6 +95,7 @@ impl Handler for Client {
         names: &Names,
         _: &mut Session,
     ) -> Result<(), ClientError> {
+        self.worth.keys_exchanged();
         Ok(self.exchange.finished(&names.key)?)
     }
 

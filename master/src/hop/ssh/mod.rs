@@ -11,6 +11,7 @@ mod quote;
 mod socket;
 mod stream;
 mod transport;
+mod worth;
 
 pub use channel::{ProgramEnd, RemoteProgram};
 pub(crate) use channel::{STDERR, signal_name};
@@ -39,6 +40,7 @@ use proof::Exchange;
 use proxy_command::ProxyCommand;
 use stream::StreamIo;
 use transport::{Breaker, CONNECT_TIMEOUT, Duplex, Greeted, Greeting};
+use worth::{Weighed, Worth};
 
 /// Longest that the server may be silent during a login. Its own limit (LoginGraceTime) is two
 /// minutes by default, and some wait that long for somebody to press a button on a telephone.
@@ -98,6 +100,8 @@ struct Inner {
     server_id: String,
     addresses: Option<Addresses>,
     proof: Proof,
+    /// What of it was worth reading.
+    worth: Worth,
     /// Dropped before the way there is: tasks of channels end with it.
     _alive: watch::Sender<()>,
     _way: Way,
@@ -133,6 +137,9 @@ impl SshConnection {
         let opener = Opener::new(caller.clone());
         let opened = open(resolved, via, caller, &opener, limit).await?;
         let Opened { stream, addresses, mut way } = opened;
+        let worth = Worth::default();
+        let carrier = way._through.as_ref().map(|through| through.0.worth.clone());
+        let stream = Weighed::new(stream, worth.clone(), carrier);
 
         let (ended_sender, ended) = watch::channel(None);
         let refusal = LastRefusal::default();
@@ -145,9 +152,10 @@ impl SshConnection {
             ended: ended_sender,
             refusal: refusal.clone(),
             speaker: speaker.clone(),
+            worth: worth.clone(),
         };
         let greeting = Greeting::default();
-        let stream = Greeted::new(stream, greeting.clone());
+        let stream = Greeted::new(Box::new(stream), greeting.clone());
         let handshake = russh::client::connect_stream(config, stream, client);
         let mut handle = match patience.wait(handshake).await {
             Some(Ok(handle)) => handle,
@@ -186,6 +194,7 @@ impl SshConnection {
             server_id: greeting.server_id().unwrap_or_default(),
             addresses,
             proof,
+            worth,
             _alive: watch::Sender::new(()),
             _way: way,
         })))
@@ -203,7 +212,7 @@ impl SshConnection {
     pub async fn exec(&self, command: Vec<u8>) -> Result<ByteStream, ChannelError> {
         let channel = self.session().await?;
         channel.exec(true, command).await.map_err(|_| self.lost_now())?;
-        Ok(channel::byte_stream(channel, self.alive()))
+        Ok(channel::byte_stream(channel, self.0.worth.clone(), self.alive()))
     }
 
     /// Starts a program on a channel of its own, with these variables where the server accepts
@@ -234,7 +243,7 @@ impl SshConnection {
             }
         };
         request.await.map_err(|_| self.lost_now())?;
-        Ok(channel::program(channel, self.alive()))
+        Ok(channel::program(channel, self.0.worth.clone(), self.alive()))
     }
 
     /// A TCP connection that the server opens.
@@ -243,7 +252,7 @@ impl SshConnection {
     /// [`ChannelError`]. Cancel safe.
     pub async fn direct_tcpip(&self, host: &str, port: u16) -> Result<ByteStream, ChannelError> {
         let channel = self.direct_channel(host, port).await?;
-        Ok(channel::byte_stream(channel, self.alive()))
+        Ok(channel::byte_stream(channel, self.0.worth.clone(), self.alive()))
     }
 
     /// Waits until the connection has ended, and says why. Cancel safe.
