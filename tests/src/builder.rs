@@ -61,7 +61,8 @@ impl Default for LabBuilder {
 }
 
 impl LabBuilder {
-    /// Adds a line to `sshd_config`, before all others, so that it counts.
+    /// Adds a line to `sshd_config`, before all others, so that it counts. `$LAB` in it is the lab's
+    /// directory.
     #[must_use]
     pub fn sshd(mut self, line: &str) -> LabBuilder {
         self.server.push(line.to_owned());
@@ -268,7 +269,7 @@ impl LabBuilder {
         let yes_no = |yes| if yes { "yes" } else { "no" };
         let keys = if self.password { "no" } else { "yes" };
         [
-            self.server.join("\n"),
+            self.server.join("\n").replace("$LAB", &dir.to_string_lossy()),
             format!("ListenAddress {address}"),
             "PidFile none".into(),
             "LogLevel VERBOSE".into(),

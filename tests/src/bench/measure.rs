@@ -1,7 +1,7 @@
 //! The measures, by the names under which plans and reports know them.
 
 use super::row::Row;
-use super::{Bench, backlog, bulk, contexts, files, latency, login, memory, sessions};
+use super::{Bench, backlog, bulk, contexts, files, hostile, latency, login, memory, sessions};
 
 /// One measure: it may give several rows of the table.
 pub(super) struct Measure {
@@ -25,5 +25,6 @@ pub(super) const ALL: &[Measure] = &[
     Measure { id: "K1", title: "login and first command", take: login::cold },
     Measure { id: "M1", title: "memory of a further context", take: contexts::memory },
     Measure { id: "M2", title: "memory of a shim and of a slave", take: memory::idle },
+    Measure { id: "H1", title: "ssh h true beside a hostile target", take: hostile::flood },
     Measure { id: "B1", title: "memory behind stopped readers", take: backlog::memory },
 ];

@@ -16,6 +16,7 @@ mod contexts;
 mod driver;
 mod files;
 mod held;
+mod hostile;
 mod latency;
 mod login;
 mod measure;

@@ -18,6 +18,7 @@ mod faults_target;
 mod handover;
 mod held;
 mod host_proof;
+mod hostile_slave;
 mod job_control;
 mod lab;
 mod lifetime;

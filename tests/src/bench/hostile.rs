@@ -1,0 +1,104 @@
+//! H1: what another host feels of a target that sends what it can.
+
+use std::path::{Path, PathBuf};
+
+use super::Bench;
+use super::memory::resident;
+use super::rounds::median;
+use super::row::{Against, Row};
+use super::site::{Contender, Site, own_program};
+use crate::hostile::{Effect, HostileHost, Mode};
+use crate::{Lab, Running};
+
+/// The name under which the hostile host is known.
+const NAME: &str = "hostile";
+
+/// What a mode has cost.
+struct Cost {
+    mode: Mode,
+    /// Milliseconds of a command on the other host.
+    time: f64,
+    /// Megabytes that the master has grown by.
+    memory: f64,
+}
+
+/// H1: a command on one host while another one floods its link, over the same without; and what
+/// the master takes more. The worst of all floods counts.
+pub(super) fn flood(bench: &Bench) -> Vec<Row> {
+    let site = Site::open(bench);
+    let lab = site.lab();
+    let hostile = HostileHost::start(&program().to_string_lossy());
+    hostile.introduce(lab, NAME);
+    let each = bench.either(40, 5);
+    let idle = commands(&site, each);
+    let modes: Vec<Mode> = Mode::ALL.iter().copied().filter(|mode| is_flood(*mode)).collect();
+    let costs: Vec<Cost> = modes
+        .into_iter()
+        .map(|mode| {
+            let before = resident(lab.master().pid);
+            hostile.behave(mode);
+            let flood = begin(lab, mode);
+            let (mut times, mut memory) = (Vec::new(), 0.0);
+            for _ in 0..each {
+                times.push(commands(&site, 1));
+                memory = f64::max(memory, resident(lab.master().pid) - before);
+            }
+            lab.fakessh(["close", NAME]).run();
+            end(flood);
+            Cost { mode, time: median(&times).expect("at least one command"), memory }
+        })
+        .collect();
+    let most = |figure: fn(&Cost) -> f64| {
+        costs.iter().max_by(|one, other| figure(one).total_cmp(&figure(other))).expect("a flood")
+    };
+    let all = |figure: fn(&Cost) -> f64| {
+        let each = costs.iter().map(|cost| format!("{} {:.1}", cost.mode.name(), figure(cost)));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let (slowest, largest) = (most(|cost| cost.time), most(|cost| cost.memory));
+    vec![
+        Row::new("ssh h true beside a hostile target, over idle", "x", slowest.time / idle)
+            .target(Against::Nothing, 2.0, None)
+            .note(format!("{idle:.1} ms idle; {}", all(|cost| cost.time))),
+        Row::new("what the master takes for a hostile target", "MB", largest.memory)
+            .target(Against::Nothing, 32.0 * 1.048_576, None)
+            .note(all(|cost| cost.memory)),
+    ]
+}
+
+fn is_flood(mode: Mode) -> bool {
+    matches!(mode.effect(), Effect::Flood | Effect::FloodOfSession | Effect::FloodOfTool)
+}
+
+/// Milliseconds of a command on the other host.
+fn commands(site: &Site, count: usize) -> f64 {
+    let ours = Contender::Ours;
+    let times: Vec<f64> = (0..count).map(|_| site.time(ours, site.ssh(ours, "true"))).collect();
+    median(&times).expect("at least one command")
+}
+
+/// Lets the hostile host begin.
+fn begin(lab: &Lab, mode: Mode) -> Option<Running> {
+    let config = lab.config_path().to_string_lossy().into_owned();
+    let connect = ["connect", "-F", &config, NAME];
+    lab.fakessh(connect).run().expect_status(0);
+    let words: &[&str] = match mode.effect() {
+        Effect::FloodOfSession => &["ssh", "-F", &config, NAME, "true"],
+        Effect::FloodOfTool => &["run", "-F", &config, "--on", NAME, "--", "true"],
+        _ => return None,
+    };
+    let null = std::fs::File::options().write(true).open("/dev/null").expect("/dev/null");
+    let errors = null.try_clone().expect("another descriptor");
+    Some(lab.fakessh(words).stdout(null).stderr(errors).start())
+}
+
+fn end(flood: Option<Running>) {
+    if let Some(mut flood) = flood {
+        flood.wait();
+    }
+}
+
+/// The program `hostile-slave`, which is built with this one.
+fn program() -> PathBuf {
+    Path::new(&own_program()).with_file_name("hostile-slave")
+}

@@ -1,0 +1,128 @@
+//! A target whose slave lies in every message, as fast as it can: its link ends with a clear line or
+//! costs next to nothing, and other hosts are served meanwhile.
+
+use std::fs;
+
+use fakessh_tests::hostile::{Effect, HostileHost, Mode};
+use fakessh_tests::leftovers::Process;
+use fakessh_tests::{Client, Lab, Running};
+
+/// Most KiB that the master may grow by for one hostile target.
+const GROWTH: u64 = 32 * 1024;
+
+/// Commands on the other host while the hostile one does its worst.
+const COMMANDS: usize = 5;
+
+/// KiB that a process has had in memory at most since this was cleared: proc_pid_status(5), VmHWM.
+fn peak(process: &Process) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Lets [`peak`] begin anew.
+fn clear_peak(process: &Process) {
+    fs::write(format!("/proc/{}/clear_refs", process.pid), "5").unwrap();
+}
+
+/// A lab, with a hostile host that its clients know as `hostile`.
+fn labs() -> (Lab, HostileHost) {
+    let lab = Lab::start();
+    let hostile = HostileHost::start(env!("CARGO_BIN_EXE_hostile-slave"));
+    hostile.introduce(&lab, "hostile");
+    lab.tool(Client::Fakessh, ["ssh", "remote", "true"]).run().expect_status(0);
+    (lab, hostile)
+}
+
+fn config(lab: &Lab) -> String {
+    lab.config_path().to_string_lossy().into_owned()
+}
+
+fn expect_service(lab: &Lab) {
+    for number in 0..COMMANDS {
+        let command = format!("echo {number}; cat");
+        let done = lab.tool(Client::Fakessh, ["ssh", "remote", &command]).input("in").run();
+        done.expect_status(0).expect_out(&format!("{number}\nin")).expect_err("");
+    }
+}
+
+/// Starts what the hostile host waits for before it begins.
+fn provoke(lab: &Lab, effect: Effect) -> Option<Running> {
+    let config = config(lab);
+    let words: &[&str] = match effect {
+        Effect::FloodOfSession => &["ssh", "-F", &config, "hostile", "true"],
+        Effect::FloodOfTool => &["run", "-F", &config, "--on", "hostile", "--", "true"],
+        _ => return None,
+    };
+    let null = || fs::File::options().write(true).open("/dev/null").unwrap();
+    Some(lab.fakessh(words).stdout(null()).stderr(null()).start())
+}
+
+#[test]
+fn a_flood_costs_the_master_little_and_other_hosts_are_served() {
+    let (lab, hostile) = labs();
+    for &mode in Mode::ALL {
+        let effect = mode.effect();
+        if matches!(effect, Effect::End(_) | Effect::NoStart(_)) {
+            continue;
+        }
+        let master = lab.master();
+        clear_peak(&master);
+        let before = peak(&master);
+        hostile.behave(mode);
+        lab.fakessh(["connect", "-F", &config(&lab), "hostile"]).run().expect_status(0);
+        let provoked = provoke(&lab, effect);
+        expect_service(&lab);
+        let grown = peak(&master).saturating_sub(before);
+        assert!(grown < GROWTH, "{}: the master has grown by {grown} KiB", mode.name());
+        // It may have ended by itself.
+        lab.fakessh(["close", "hostile"]).run();
+        if let Some(provoked) = provoked {
+            assert_ne!(provoked.finish().code(), 0, "{}", mode.name());
+        }
+        assert_eq!(lab.held(), ["remote"], "{}", mode.name());
+    }
+    assert_eq!(lab.logins(), 1);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn a_lie_ends_its_link_with_a_clear_line_and_no_other() {
+    let (lab, hostile) = labs();
+    let master = lab.master();
+    clear_peak(&master);
+    let before = peak(&master);
+    for &mode in Mode::ALL {
+        let Effect::End(words) = mode.effect() else { continue };
+        hostile.behave(mode);
+        // It may lie before the session is there, or after.
+        let config = config(&lab);
+        let done = lab.fakessh(["ssh", "-F", &config, "hostile", "true"]).run();
+        assert!(done.err().contains(words), "{}: {}", mode.name(), done.shown());
+        done.expect_fault(255, &["hostile"]);
+        lab.fakessh(["close", "hostile"]).run();
+        expect_service(&lab);
+    }
+    let grown = peak(&master).saturating_sub(before);
+    assert!(grown < GROWTH, "the master has grown by {grown} KiB");
+    assert_eq!(lab.logins(), 1);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn a_target_that_never_begins_to_speak_gets_no_slave() {
+    for &mode in Mode::ALL {
+        let Effect::NoStart(words) = mode.effect() else { continue };
+        let (lab, hostile) = labs();
+        hostile.behave(mode);
+        let config = config(&lab);
+        let done = lab.fakessh(["ssh", "-F", &config, "hostile", "true"]).run();
+        done.expect_status(1).expect_err("hostile-slave: nothing else runs here\n");
+        let list = lab.list();
+        let why = list.iter().find_map(|context| context["direct"].as_str());
+        assert!(why.is_some_and(|why| why.contains(words)), "{}: {list:?}", mode.name());
+        lab.fakessh(["close", "hostile"]).run().expect_status(0);
+        expect_service(&lab);
+        lab.expect_nothing_left();
+    }
+}
