@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Mutations of each seed.
 const MUTATIONS: usize = 400;
@@ -10,6 +11,10 @@ const MUTATIONS: usize = 400;
 const NOISE: usize = 2000;
 /// Most bytes of one of these.
 const NOISE_LEN: usize = 600;
+/// Most bytes of a mutation: one that was put together again and again would grow for ever.
+const MUTATION_LEN: usize = 64 * 1024;
+/// How many inputs there are to be, in a run by hand; another sequence each time.
+const INPUTS: &str = "FAKESSH_FUZZ_INPUTS";
 
 /// Gives `body` all inputs that there are for this target. An input that makes it panic is shown.
 pub fn run(target: &str, body: fn(&[u8])) {
@@ -28,10 +33,45 @@ pub fn run(target: &str, body: fn(&[u8])) {
         }
     }
     for _ in 0..NOISE {
-        let len = random.below(NOISE_LEN);
-        let input: Vec<u8> = (0..len).map(|_| random.byte()).collect();
-        check(body, &input);
+        check(body, &noise(&mut random));
     }
+    if let Some(inputs) = std::env::var(INPUTS).ok().and_then(|inputs| inputs.parse().ok()) {
+        run_long(target, body, seeds, inputs);
+    }
+}
+
+/// So many inputs. Now and then one becomes a seed itself, so that changes add up.
+fn run_long(target: &str, body: fn(&[u8]), mut seeds: Vec<Vec<u8>>, inputs: u64) {
+    let begin = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let mut random = Random(begin.as_nanos() as u64 | 1);
+    eprintln!("{target}: {inputs} inputs, sequence {}", random.0);
+    let first = seeds.len();
+    for number in 0..inputs {
+        let input = if number % 16 == 0 {
+            noise(&mut random)
+        } else {
+            let seed = random.below(seeds.len());
+            mutate(&seeds[seed], &seeds[random.below(seeds.len())], &mut random)
+        };
+        check(body, &input);
+        if number % 64 == 1 {
+            // The seeds of the target stay; the others make room for each other.
+            match seeds.len() {
+                count if count < 8 * first + 64 => seeds.push(input),
+                count => seeds[first + random.below(count - first)] = input,
+            }
+        }
+    }
+    eprintln!("{target}: {inputs} inputs in {:?}", begin_elapsed(begin));
+}
+
+fn begin_elapsed(begin: Duration) -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().saturating_sub(begin)
+}
+
+fn noise(random: &mut Random) -> Vec<u8> {
+    let len = random.below(NOISE_LEN);
+    (0..len).map(|_| random.byte()).collect()
 }
 
 fn check(body: fn(&[u8]), input: &[u8]) {
@@ -58,6 +98,7 @@ fn mutate(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
             _ => {}
         }
     }
+    input.truncate(MUTATION_LEN);
     input
 }
 

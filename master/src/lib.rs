@@ -36,6 +36,8 @@ pub mod context;
 pub mod daemon;
 pub mod demo;
 pub mod directory;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hop;
 pub mod known_hosts;
 pub mod lifetime;

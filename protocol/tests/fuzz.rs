@@ -4,6 +4,8 @@
 
 #[path = "../../fuzz/src/inputs.rs"]
 mod inputs;
+#[path = "../../fuzz/src/link.rs"]
+mod link;
 #[path = "../../fuzz/src/messages.rs"]
 mod messages;
 #[path = "../../fuzz/src/mux.rs"]
@@ -24,4 +26,14 @@ fn any_bytes_as_any_message() {
 #[test]
 fn any_bytes_before_a_slave_speaks() {
     inputs::run("start", start::start);
+}
+
+#[test]
+fn any_bytes_of_a_master() {
+    inputs::run("to_slave", link::to_slave);
+}
+
+#[test]
+fn any_bytes_of_a_slave() {
+    inputs::run("to_master", link::to_master);
 }

@@ -21,6 +21,8 @@ mod clock;
 mod connection;
 mod directory;
 mod end;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guardian;
 mod handed;
 mod helper;

@@ -11,6 +11,7 @@ mod revoked;
 
 pub use certificate::CertificateProblem;
 pub use decide::{HostKeyError, decide};
+pub(crate) use revoked::{by_krl as revoked_by_krl, find as find_revoked};
 
 use std::fmt;
 use std::io;

@@ -55,9 +55,15 @@ impl Revoked {
     }
 }
 
+/// Whether a binary list revokes a key.
+pub(crate) fn by_krl(bytes: &[u8], shown: &PublicKeyOrCertificate) -> Result<bool, String> {
+    let krl = Krl::parse(bytes).map_err(|error| error.to_string())?;
+    Ok(krl.revokes(shown))
+}
+
 /// The line, from 1, that revokes a key, or the key or authority of a certificate. Lines that hold
 /// no key are passed over, as ssh does.
-fn find(text: &str, shown: &PublicKeyOrCertificate) -> Option<usize> {
+pub(crate) fn find(text: &str, shown: &PublicKeyOrCertificate) -> Option<usize> {
     let mut keys = vec![shown.public_key()];
     if let PublicKeyOrCertificate::Certificate(certificate) = shown {
         keys.push(PublicKey::from(certificate.signature_key().clone()));

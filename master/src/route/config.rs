@@ -205,7 +205,8 @@ impl Names {
         Names::read(path, &text)
     }
 
-    fn read(path: &Path, text: &str) -> Result<Names, NamesError> {
+    /// The names in the text of a file.
+    pub(crate) fn read(path: &Path, text: &str) -> Result<Names, NamesError> {
         let wrong = |at: Range<usize>, message: &str| {
             let (line, shown) = shown(text, at);
             let message = format!("{message}\n{shown}");

@@ -17,6 +17,7 @@ pub use destination::{DestinationError, MAX_JUMPS, parse_destination, parse_prox
 pub use key_rules::{KeyRules, ShortRsa};
 pub use openssh::{ConfigError, resolve};
 pub(crate) use openssh::{is_run_directory, words};
+pub(crate) use resolved::read_dump;
 pub use resolved::{AddressFamily, Algorithms, Resolved, StrictHostKeyChecking};
 pub use tokens::expand_proxy_command;
 

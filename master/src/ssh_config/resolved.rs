@@ -327,6 +327,12 @@ impl Dump {
     }
 }
 
+/// What these lines of `ssh -G` mean for a host, where `ssh` has nothing built in.
+pub(crate) fn read_dump(text: &str, host: &str) -> Resolved {
+    let target = Target { host: host.to_owned(), ..Target::default() };
+    Dump::read(text).resolved(&target, Path::new("/"), &Dump::default())
+}
+
 fn paths(values: &[String]) -> Vec<PathBuf> {
     values.iter().filter(|value| *value != "none").map(PathBuf::from).collect()
 }

@@ -31,7 +31,9 @@ use std::io;
 
 use crate::account::Account;
 
+pub(crate) use packet::kind;
 pub(crate) use process::start;
+pub(crate) use server::Server;
 
 /// Serves whoever is at our standard input and output, as this account, until they are done.
 /// Returns the exit status, the same as OpenSSH's.
