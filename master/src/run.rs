@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use crate::caller::{Ask, AskNobody, Caller};
 use crate::context::{Context, ContextError, Reached, Registry};
+use crate::hop::ssh::SshConnection;
 use crate::lifetime::{InUse, Use};
 use crate::route::{Options, Route, Step};
 use crate::ssh_config::Target;
@@ -265,11 +266,23 @@ impl Run {
         route: &Route,
         invocation: &Invocation,
     ) -> Option<Arc<Context>> {
-        let caller = match &self.hosts {
+        let caller = self.quiet_caller(invocation);
+        self.registry.held(route, &caller).await.ok().flatten()
+    }
+
+    /// The caller of an invocation, who is not asked anything.
+    pub(crate) fn quiet_caller(&self, invocation: &Invocation) -> Caller {
+        match &self.hosts {
             Hosts::Mapped { .. } => self.origin.caller(Arc::new(AskNobody)),
             Hosts::CommandLine { .. } => Caller::of_invocation(invocation, Arc::new(AskNobody)),
-        };
-        self.registry.held(route, &caller).await.ok().flatten()
+        }
+    }
+
+    /// Another connection to a destination that is connected already, for one session alone. There
+    /// is none where somebody would have to be asked.
+    pub(crate) async fn another(&self, route: &Route, caller: &Caller) -> Option<SshConnection> {
+        let connected = self.registry.another(route, caller).await;
+        connected.inspect_err(|error| tracing::debug!(%error, "no other connection")).ok()
     }
 
     /// A user on the command line says who the program runs as: another one than the context's is

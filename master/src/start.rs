@@ -11,7 +11,7 @@ use fakessh_protocol::printable::one_line;
 use fakessh_protocol::start::{Found, Scanner, complaint, readiness};
 use fakessh_protocol::wire;
 use thiserror::Error;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::auth::Patience;
 use crate::link::{Keepalive, Link};
@@ -47,9 +47,48 @@ pub enum StartError {
         /// What it printed.
         noise: String,
     },
+    /// The target has not said yet that it starts one; it may still do so.
+    #[error("the target has not begun to start a slave in {0} s")]
+    Slow(u64),
+    /// The server ended the connection with the command that starts a slave.
+    #[error("the server ends its connection with the first session")]
+    OneSession,
     /// What came behind the marker is not our protocol.
     #[error("the slave does not speak our protocol: {0}")]
     Protocol(String),
+}
+
+/// What a target says whose failure passes: it lacks memory, processes, or room.
+const PASSING: [&str; 8] = [
+    "killed by signal",
+    "cannot fork",
+    "can't fork",
+    "resource temporarily unavailable",
+    "cannot allocate memory",
+    "out of memory",
+    "no space left",
+    "quota exceeded",
+];
+
+impl StartError {
+    /// Whether the next attempt would end in the same way: the account runs something else, or the
+    /// target is of a kind that no slave is for.
+    pub(crate) fn is_lasting(&self) -> bool {
+        match self {
+            // The script's own words: there was no room.
+            StartError::Refused(why)
+                if why.starts_with("no directory") || why.starts_with("writing ") =>
+            {
+                false
+            }
+            StartError::Refused(why) | StartError::Ended(why) => {
+                let why = why.to_lowercase();
+                !PASSING.iter().any(|words| why.contains(words))
+            }
+            StartError::OneSession => true,
+            StartError::Timeout { .. } | StartError::Slow(_) | StartError::Protocol(_) => false,
+        }
+    }
 }
 
 fn shown(noise: &str) -> String {
@@ -146,11 +185,24 @@ pub(crate) enum Upload {
 /// # Errors
 /// [`StartError`]; the stream is closed then. Cancelled, it closes the stream as well.
 pub(crate) async fn start(
+    stream: ByteStream,
+    marker: &str,
+    program: Upload,
+    patience: &Patience,
+    keepalive: Keepalive,
+) -> Result<Link, StartError> {
+    let (nobody, _) = oneshot::channel();
+    start_and_tell(stream, marker, program, patience, keepalive, nobody).await
+}
+
+/// As [`start`]. `ready` is told when the script runs at the far end.
+pub(crate) async fn start_and_tell(
     mut stream: ByteStream,
     marker: &str,
     program: Upload,
     patience: &Patience,
     keepalive: Keepalive,
+    tell_ready: oneshot::Sender<()>,
 ) -> Result<Link, StartError> {
     let mut scanner = Scanner::new(marker);
     let (progress, ready) = (Notify::new(), Notify::new());
@@ -158,6 +210,7 @@ pub(crate) async fn start(
         let upload = async {
             if program == Upload::Sent {
                 ready.notified().await;
+                let _ = tell_ready.send(());
                 upload(&stream.outgoing, &progress).await;
             }
         };
@@ -180,7 +233,10 @@ pub(crate) async fn start(
     };
     let said = |scanner: &Scanner| {
         let noise = [scanner.noise(), stream.diagnostics.text()];
-        noise.iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>().join(" | ")
+        let said = noise.iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>();
+        // Some repeat the command that they don't know (git-shell), which is a page of script.
+        let command = String::from_utf8_lossy(&command(marker)).into_owned();
+        said.join(" | ").replace(&command, "exec /bin/sh ...")
     };
     match hello {
         Some(Ok((mux, early, hello))) => {
@@ -373,6 +429,23 @@ mod tests {
             let script = script(&marker().unwrap(), behind);
             assert!(!script.contains(['\'', '\\', '!', '\n']), "{script}");
         }
+    }
+
+    #[test]
+    fn what_a_target_lacks_for_now_is_no_lasting_reason() {
+        let ended = |noise: &str| StartError::Ended(noise.to_owned()).is_lasting();
+        assert!(ended(
+            "This account is currently not available. | the command ended with status 1"
+        ));
+        assert!(ended(""));
+        assert!(!ended("the command was killed by signal 9"));
+        assert!(!ended("sh: 1: Cannot fork | the command ended with status 2"));
+        let refused = |why: &str| StartError::Refused(why.to_owned()).is_lasting();
+        assert!(refused(
+            "its architecture is armv7l, and this fakessh has a slave for x86_64 only"
+        ));
+        assert!(!refused("writing 900000 bytes to /tmp failed: No space left on device"));
+        assert!(!StartError::Slow(2).is_lasting());
     }
 
     #[test]

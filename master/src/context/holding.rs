@@ -27,10 +27,10 @@ impl Context {
     }
 
     /// Why each session has an SSH channel of its own; `None` where a slave serves them.
-    pub fn why_direct(&self) -> Option<&Arc<StartError>> {
+    pub fn why_direct(&self) -> Option<Arc<StartError>> {
         match &self.serving {
             Serving::Slave(_) => None,
-            Serving::Direct(_, why) => Some(why),
+            Serving::Direct(_, starting) => starting.why_none(),
         }
     }
 

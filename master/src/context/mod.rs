@@ -7,13 +7,14 @@ mod id;
 mod leg;
 mod registry;
 mod slots;
+mod starting;
 mod variables;
 mod way;
 
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fakessh_protocol::invocation::Invocation;
@@ -38,6 +39,7 @@ use crate::stream::ByteStream;
 use crate::sys::scrub::SecretAbout;
 
 use held::HeldConnection;
+use starting::Starting;
 
 pub use id::{ContextId, NoContextId};
 pub use registry::{Branch, CloseError, Reached, Registry};
@@ -78,6 +80,9 @@ pub enum ContextError {
         /// Whether it asked something that nobody could be asked.
         unanswered: bool,
     },
+    /// The connection ended while a slave was being started.
+    #[error("{0}")]
+    EndedAtStart(String),
     /// A step needs a slave where none can run.
     #[error("{name}: {needs} needs a slave there, and {why}")]
     Slaveless {
@@ -127,14 +132,16 @@ pub struct Context {
     needs_answer: bool,
     /// When the first certificate ends that leads here.
     certificate_end: Option<SystemTime>,
+    /// Whether somebody was told why no slave runs there, or need not be.
+    said: AtomicBool,
 }
 
 /// What starts the programs.
 enum Serving {
     /// A slave that waits there.
     Slave(Link),
-    /// The SSH server itself, each on a channel of its own: no slave can run there.
-    Direct(SshConnection, Arc<StartError>),
+    /// The SSH server itself, each on a channel of its own: no slave runs there, or not yet.
+    Direct(SshConnection, Starting),
 }
 
 /// What was made to get there, and ends with it.
@@ -163,13 +170,23 @@ impl Context {
     ) -> Result<Context, ContextError> {
         // Packets of the login are freed when their buffers are used again.
         let _secret = SecretAbout::new();
-        let started = match known {
-            Some(why) => Err(why),
-            None => slave_at_host(&connection, keepalive(resolved)).await?.map_err(Arc::new),
+        let is_known = known.is_some();
+        let starting = match known {
+            Some(why) => Starting::failed(why),
+            None => {
+                let starting = Starting::begin(&connection, keepalive(resolved)).await?;
+                if let Some(error) = starting.why_none()
+                    && connection.is_closed()
+                {
+                    let lost = connection.closed().await;
+                    return Err(ContextError::EndedAtStart(format!("{lost}; {error}")));
+                }
+                starting
+            }
         };
-        let (user, serving) = match started {
-            Ok(link) => (shown_user(&link.hello().user), Serving::Slave(link)),
-            Err(why) => (resolved.user.clone(), Serving::Direct(connection.clone(), why)),
+        let (user, serving) = match starting.slave() {
+            Some(link) => (shown_user(&link.hello().user), Serving::Slave(link)),
+            None => (resolved.user.clone(), Serving::Direct(connection.clone(), starting)),
         };
         let address = Some((resolved.hostname.clone(), resolved.port));
         let (needs_answer, certificate_end) =
@@ -179,7 +196,9 @@ impl Context {
             held.let_go_after(link.clone());
         }
         let way = (Way::Ssh(held), needs_answer, certificate_end);
-        Ok(Context::new(name, user, address, serving, way, base, alarm))
+        let context = Context::new(name, user, address, serving, way, base, alarm);
+        context.said.store(is_known, Ordering::Relaxed);
+        Ok(context)
     }
 
     /// The context that a helper leads to: from `base`, or from this host.
@@ -234,7 +253,8 @@ impl Context {
             .into_iter()
             .map(|(name, value)| (name.into_vec(), value.into_vec()))
             .collect();
-        let session = base.slave_session(ProgramKind::Helper(helper), environment, kind.name())?;
+        let program = ProgramKind::Helper(helper);
+        let session = base.slave_session(program, environment, kind.name()).await?;
         let who = format!("{}: {}", base.name(), kind.name());
         let asked = Arc::new(AskForNow::new(patience.caller(caller).ask));
         let talk = Talk { prompt: plan.prompt, who, hop: Speaker::new(name), ask: asked.clone() };
@@ -273,13 +293,15 @@ impl Context {
             served: AtomicU64::new(0),
             needs_answer,
             certificate_end: earlier(of_login, of_base),
+            said: AtomicBool::new(false),
         }
     }
 
     /// A TCP connection that the slave opens, as a stream.
-    fn tcp(&self, host: &str, port: u16) -> Result<ByteStream, ContextError> {
+    async fn tcp(&self, host: &str, port: u16) -> Result<ByteStream, ContextError> {
         let program = ProgramKind::Connection { host: host.to_owned(), port };
-        let session = self.slave_session(program, Vec::new(), "a connection from there")?;
+        let needs = "a connection from there";
+        let session = self.slave_session(program, Vec::new(), needs).await?;
         let ask = Arc::new(crate::caller::AskNobody);
         let (_, stream) = Helper::start(
             session,
@@ -288,23 +310,28 @@ impl Context {
         Ok(stream)
     }
 
-    /// A session that is part of a way, and not counted.
-    fn slave_session(
+    /// A session that is part of a way, and not counted. A slave that is being started is waited
+    /// for.
+    async fn slave_session(
         &self,
         program: ProgramKind,
         environment: Vec<(Vec<u8>, Vec<u8>)>,
         needs: &str,
     ) -> Result<Session, ContextError> {
+        let link = self.slave().await.map_err(|why| ContextError::Slaveless {
+            name: self.name.clone(),
+            needs: needs.to_owned(),
+            why,
+        })?;
+        let opened = link.open(program, environment);
+        opened.map_err(|lost| ContextError::Local(format!("{}: {lost}", self.name)))
+    }
+
+    /// The slave; one that is being started is waited for. Cancel safe.
+    async fn slave(&self) -> Result<Link, Arc<StartError>> {
         match &self.serving {
-            Serving::Slave(link) => {
-                let opened = link.open(program, environment);
-                opened.map_err(|lost| ContextError::Local(format!("{}: {lost}", self.name)))
-            }
-            Serving::Direct(_, why) => Err(ContextError::Slaveless {
-                name: self.name.clone(),
-                needs: needs.to_owned(),
-                why: why.clone(),
-            }),
+            Serving::Slave(link) => Ok(link.clone()),
+            Serving::Direct(_, starting) => starting.settled().await,
         }
     }
 
@@ -319,11 +346,20 @@ impl Context {
         &self.user
     }
 
+    /// Why no slave runs there, the first time that somebody wants to say it; not where it was known
+    /// before.
+    fn unsaid_reason(&self) -> Option<Arc<StartError>> {
+        let why = self.why_direct()?;
+        (!self.said.swap(true, Ordering::Relaxed)).then_some(why)
+    }
+
     /// Whether the connection is gone. A new one is made when the destination is asked for again.
     pub fn is_lost(&self) -> bool {
         match &self.serving {
             Serving::Slave(link) => link.is_lost(),
-            Serving::Direct(connection, _) => connection.is_closed(),
+            Serving::Direct(connection, starting) => {
+                connection.is_closed() || starting.slave().is_some_and(|link| link.is_lost())
+            }
         }
     }
 
@@ -331,7 +367,18 @@ impl Context {
     pub async fn lost(&self) -> LinkLost {
         match &self.serving {
             Serving::Slave(link) => link.lost().await,
-            Serving::Direct(connection, _) => LinkLost(connection.closed().await.message.into()),
+            Serving::Direct(connection, starting) => {
+                let link_lost = async {
+                    match starting.settled().await {
+                        Ok(link) => link.lost().await,
+                        Err(_) => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    lost = link_lost => lost,
+                    lost = connection.closed() => LinkLost(lost.message.into()),
+                }
+            }
         }
     }
 
@@ -340,6 +387,9 @@ impl Context {
     pub fn probe(&self) {
         match &self.serving {
             Serving::Slave(link) => link.probe(),
+            Serving::Direct(_, starting) if starting.slave().is_some() => {
+                starting.slave().inspect(Link::probe);
+            }
             // A session whose reader has stopped holds up the answer: the keepalive has to do.
             Serving::Direct(..) if self.sessions() > 0 => {}
             Serving::Direct(connection, _) => {
@@ -361,36 +411,50 @@ impl Context {
         program: ProgramKind,
         environment: Vec<(Vec<u8>, Vec<u8>)>,
     ) -> Result<(Session, SessionCount), LinkLost> {
+        self.open_with(program, environment, None)
+    }
+
+    /// As [`Context::open`]. Where the connection has no room for one more session, or is held up
+    /// by another, `another` makes one for this session alone.
+    pub(crate) fn open_with(
+        &self,
+        program: ProgramKind,
+        environment: Vec<(Vec<u8>, Vec<u8>)>,
+        another: Option<direct::Help<Option<SshConnection>>>,
+    ) -> Result<(Session, SessionCount), LinkLost> {
         let running = self.count()?;
         let session = match &self.serving {
             Serving::Slave(link) => link.open(program, environment)?,
-            Serving::Direct(connection, _) => {
-                direct::open(connection.clone(), program, environment)
-            }
+            Serving::Direct(connection, starting) => match starting.slave() {
+                Some(link) => link.open(program, environment)?,
+                None => {
+                    let make_room: direct::Help<()> = Box::pin(starting.clone().give_up());
+                    let helps = direct::Helps { make_room: Some(make_room), another };
+                    direct::open(connection.clone(), helps, program, environment)
+                }
+            },
         };
         Ok((session, running))
     }
 
-    /// Starts a tool whose own `ssh` comes back as [`Raised`], until the tool's session is over.
+    /// Starts a tool whose own `ssh` comes back as [`Raised`], until the tool's session is over. A
+    /// slave that is being started is waited for.
     ///
     /// # Errors
     /// Where the link is lost, or no slave can run there; one line that says why.
-    pub fn open_tool(
+    pub async fn open_tool(
         &self,
         tool: Tool,
         environment: Vec<(Vec<u8>, Vec<u8>)>,
     ) -> Result<(Session, mpsc::UnboundedReceiver<Raised>, SessionCount), String> {
-        match &self.serving {
-            Serving::Slave(link) => {
-                let running = self.count().map_err(|lost| lost.to_string())?;
-                let opened = link.open_tool(tool, environment);
-                let (session, raised) = opened.map_err(|lost| lost.to_string())?;
-                Ok((session, raised, running))
-            }
-            Serving::Direct(_, why) => {
-                Err(format!("a tool can't be run where there is no slave: {why}"))
-            }
-        }
+        let link = self
+            .slave()
+            .await
+            .map_err(|why| format!("a tool can't be run where there is no slave: {why}"))?;
+        let running = self.count().map_err(|lost| lost.to_string())?;
+        let opened = link.open_tool(tool, environment);
+        let (session, raised) = opened.map_err(|lost| lost.to_string())?;
+        Ok((session, raised, running))
     }
 
     fn count(&self) -> Result<SessionCount, LinkLost> {
@@ -405,7 +469,11 @@ impl Context {
             Way::Ssh(held) => held.take(),
             Way::Helper(_) | Way::Process(_) => None,
         };
-        if let Serving::Slave(link) = &self.serving {
+        let link = match &self.serving {
+            Serving::Slave(link) => Some(link.clone()),
+            Serving::Direct(_, starting) => starting.slave(),
+        };
+        if let Some(link) = link {
             link.close();
             link.lost().await;
         }
@@ -419,29 +487,6 @@ impl Context {
         }
         self.let_go_of_base();
     }
-}
-
-/// Starts a slave at the far end of a connection; the inner error is that none can run there.
-async fn slave_at_host(
-    connection: &SshConnection,
-    keepalive: Keepalive,
-) -> Result<Result<Link, StartError>, ContextError> {
-    let marker = start::marker().map_err(|error| {
-        ContextError::Local(format!("the system gives no random numbers: {error}"))
-    })?;
-    let stream = match connection.exec(start::command(&marker)).await {
-        Ok(stream) => stream,
-        Err(error) => return Ok(Err(StartError::Refused(error.to_string()))),
-    };
-    let patience = Patience::new(START_TIMEOUT);
-    let started = start::start(stream, &marker, Upload::Sent, &patience, keepalive).await;
-    if let Err(error) = &started
-        && connection.is_closed()
-    {
-        let lost = connection.closed().await;
-        return Err(ContextError::Local(format!("{lost}; {error}")));
-    }
-    Ok(started)
 }
 
 /// Counts a session as running until it is dropped.

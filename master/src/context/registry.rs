@@ -25,8 +25,9 @@ use super::{Context, ContextError, SessionOptions};
 
 pub use closing::CloseError;
 
-/// How long it is remembered that no slave can run somewhere. Then it is tried again: whoever
-/// looks after the host may have changed that.
+/// How long it is remembered that no slave can run somewhere, for reasons that last. Then, and
+/// after its context was closed, it is tried again: whoever looks after the host may have changed
+/// that.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// Where no slave can run, why, and since when that is known.
@@ -162,6 +163,14 @@ impl Registry {
         let walk = Walk::along(route, caller).await?;
         let context = self.obtain(&walk.legs, walk.is_batch(), caller).await?;
         self.set_terms(&walk, &context, rules);
+        if let Some(why) = context.unsaid_reason() {
+            let name = context.name();
+            let text = format!(
+                "{name}: no slave runs there ({why}); each session has an SSH channel of its own"
+            );
+            tracing::info!("{text}");
+            caller.ask.notice(Notice::ours(text)).await;
+        }
         let options = walk.resolved().map(SessionOptions::of).unwrap_or_default();
         Ok(Reached { context, options: Arc::new(options) })
     }
@@ -230,10 +239,17 @@ impl Registry {
             return Err(ContextError::Local("a way without a host".to_owned()));
         };
         let known = self.why_slaveless(key);
-        let (base, alarm) = (base.0.cloned(), &self.alarm);
-        let context = Context::at_host(name, resolved, base, connection, known, alarm).await?;
-        if let Some(why) = context.why_direct() {
-            self.slaveless().entry(key.clone()).or_insert_with(|| (why.clone(), Instant::now()));
+        let (alarm, on) = (&self.alarm, base.0.cloned());
+        let mut made = Context::at_host(name, resolved, on.clone(), connection, known, alarm).await;
+        if let Err(ContextError::EndedAtStart(_)) = made {
+            // Some servers end their connection with the first session: that was ours.
+            let connection = self.connection(base, hosts, is_batch, caller).await?;
+            let why = Some(Arc::new(StartError::OneSession));
+            made = Context::at_host(name, resolved, on, connection, why, alarm).await;
+        }
+        let context = made?;
+        if let Some(why) = context.why_direct().filter(|why| why.is_lasting()) {
+            self.slaveless().entry(key.clone()).or_insert_with(|| (why, Instant::now()));
         }
         if let Some(notice) = resolved.unsupported_notice() {
             caller.ask.notice(Notice::ours(notice)).await;
@@ -258,35 +274,7 @@ impl Registry {
         let mut made = None;
         let shared = |error: &ContextError| is_shared(error, caller, is_batch);
         let make = async || {
-            let through = match before {
-                [] => None,
-                before => Some(Box::pin(self.connection(base, before, is_batch, caller)).await?),
-            };
-            let via = match (&through, base.0, &host.resolved.proxy_command) {
-                (Some(through), ..) => Via::Through(through),
-                (None, Some(base), _) => {
-                    Via::Stream(base.tcp(&host.resolved.hostname, host.resolved.port)?)
-                }
-                (None, None, Some(command)) => Via::Command(command),
-                (None, None, None) => Via::Tcp,
-            };
-            let mut connected = SshConnection::connect(&host.resolved, via, caller).await;
-            if let Err(ConnectError::Jump { forbidden: true, .. }) = &connected
-                && let Some(slave) = Box::pin(self.slave_of(base, before, is_batch, caller)).await
-            {
-                // Where programs may be run, one of them can connect.
-                let stream = slave.tcp(&host.resolved.hostname, host.resolved.port)?;
-                let via = Via::Stream(stream);
-                connected = SshConnection::connect(&host.resolved, via, caller).await;
-            }
-            let connection = connected.map_err(|error| ContextError::Connect(Arc::new(error)))?;
-            self.audit.note(&Event::Login {
-                host: host.resolved.host.clone(),
-                address: format!("{}:{}", host.resolved.hostname, host.resolved.port),
-                user: host.resolved.user.clone(),
-                accepted: connection.accepted().to_vec(),
-                by: caller.ask.who(),
-            });
+            let connection = self.connect(base, host, before, is_batch, caller).await?;
             let weak = connection.downgrade();
             made = Some(connection);
             Ok(weak)
@@ -296,6 +284,69 @@ impl Registry {
             let name = &host.resolved.host;
             ContextError::Local(format!("{name}: the connection was lost at once"))
         })
+    }
+
+    /// A new connection to the end of a route, for nobody else. `caller` should ask
+    /// nobody.
+    pub(crate) async fn another(
+        &self,
+        route: &Route,
+        caller: &Caller,
+    ) -> Result<SshConnection, ContextError> {
+        let walk = Walk::along(route, caller).await?;
+        let Some(((Leg::Ssh(hosts), _), before)) = walk.legs.split_last() else {
+            return Err(ContextError::Local(format!("{route}: no SSH connection")));
+        };
+        let Some((host, jumps)) = hosts.split_last() else {
+            return Err(ContextError::Local("a way without a host".to_owned()));
+        };
+        let base = match before {
+            [] => None,
+            before => Some(self.obtain(before, true, caller).await?),
+        };
+        let key = leg::key(before);
+        self.connect((base.as_ref(), &key), host, jumps, true, caller).await
+    }
+
+    /// Connects to a host behind these others.
+    async fn connect(
+        &self,
+        base: (Option<&Arc<Context>>, &Key),
+        host: &Host,
+        before: &[Host],
+        is_batch: bool,
+        caller: &Caller,
+    ) -> Result<SshConnection, ContextError> {
+        let through = match before {
+            [] => None,
+            before => Some(Box::pin(self.connection(base, before, is_batch, caller)).await?),
+        };
+        let via = match (&through, base.0, &host.resolved.proxy_command) {
+            (Some(through), ..) => Via::Through(through),
+            (None, Some(base), _) => {
+                Via::Stream(base.tcp(&host.resolved.hostname, host.resolved.port).await?)
+            }
+            (None, None, Some(command)) => Via::Command(command),
+            (None, None, None) => Via::Tcp,
+        };
+        let mut connected = SshConnection::connect(&host.resolved, via, caller).await;
+        if let Err(ConnectError::Jump { forbidden: true, .. }) = &connected
+            && let Some(slave) = Box::pin(self.slave_of(base, before, is_batch, caller)).await
+        {
+            // Where programs may be run, one of them can connect.
+            let stream = slave.tcp(&host.resolved.hostname, host.resolved.port).await?;
+            let via = Via::Stream(stream);
+            connected = SshConnection::connect(&host.resolved, via, caller).await;
+        }
+        let connection = connected.map_err(|error| ContextError::Connect(Arc::new(error)))?;
+        self.audit.note(&Event::Login {
+            host: host.resolved.host.clone(),
+            address: format!("{}:{}", host.resolved.hostname, host.resolved.port),
+            user: host.resolved.user.clone(),
+            accepted: connection.accepted().to_vec(),
+            by: caller.ask.who(),
+        });
+        Ok(connection)
     }
 
     /// The context of a host that is passed on a way, where a slave serves it.
@@ -316,7 +367,7 @@ impl Registry {
         };
         self.make_room(&key);
         let context = self.contexts.get(&key, usable, shared, make).await.ok()?;
-        context.why_direct().is_none().then_some(context)
+        context.slave().await.is_ok().then_some(context)
     }
 
     fn why_slaveless(&self, key: &Key) -> Option<Arc<StartError>> {

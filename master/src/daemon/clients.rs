@@ -283,7 +283,7 @@ fn listing(Branch { context, parent, depth }: &Branch, tree: &[Branch]) -> Listi
         user: context.user().to_owned(),
         host: context.address().map(|(host, _)| host.to_owned()),
         port: context.address().map(|(_, port)| port),
-        direct: context.why_direct().map(ToString::to_string),
+        direct: context.why_direct().map(|why| why.to_string()),
         connected_at: seconds(context.since()),
         ends_at: context.ends_at().map(seconds),
         persist: context.persist().limit().map(|limit| limit.as_secs()),

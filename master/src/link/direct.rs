@@ -4,9 +4,12 @@
 //! has one window for a channel and none for who reads it here, so what is received and not yet
 //! consumed is bounded by making the whole connection wait.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use fakessh_protocol::exit::{ExitStatus, TRANSPORT_FAILURE};
 use fakessh_protocol::message::{ProgramKind, Refusal, RefusalReason, SessionHandles, ToSlave};
 use fakessh_protocol::wire::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -24,9 +27,74 @@ const HANDLES: SessionHandles =
 /// Bytes of an output that may wait for their reader.
 const WINDOW: usize = 1024 * 1024;
 
+/// How long a server may take to count the end of the last session, before it has room for the
+/// next (`MaxSessions 1`).
+const REOPEN: Duration = Duration::from_millis(300);
+
+/// The same where a program has to end first whose input was just closed.
+const REOPEN_BEHIND: Duration = Duration::from_secs(3);
+
+/// How long a program may go on whose output nobody reads. What most print ends in this time, and
+/// then their status counts; then the channel is closed, and what writes on gets SIGPIPE.
+const UNREAD: Duration = Duration::from_secs(1);
+
+/// The status of a program that wrote on although nobody read: that of a SIGPIPE.
+const BROKEN_PIPE: ExitStatus = ExitStatus::Signal(13);
+
+/// SIGHUP, for a program whose invoker is gone.
+const HANGUP: u8 = 1;
+
+/// Something that is done when it is needed.
+pub(crate) type Help<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What is tried where the shared connection does not serve a session. Nothing happens before.
+#[derive(Default)]
+pub(crate) struct Helps {
+    /// Ends what is not needed there.
+    pub(crate) make_room: Option<Help<()>>,
+    /// Makes a connection for this session alone.
+    pub(crate) another: Option<Help<Option<SshConnection>>>,
+}
+
+impl Helps {
+    async fn another(&mut self) -> Option<SshConnection> {
+        self.another.take()?.await
+    }
+}
+
+/// Starts a program on the shared connection, or on one of its own.
+async fn begin(
+    shared: SshConnection,
+    mut helps: Helps,
+    program: &ProgramKind,
+    environment: &[(String, String)],
+) -> Result<(SshConnection, RemoteProgram), ChannelError> {
+    if shared.is_held_up()
+        && let Some(own) = helps.another().await
+    {
+        let program = own.start(program, environment).await?;
+        return Ok((own, program));
+    }
+    let mut started = shared.start_within(program, environment, REOPEN).await;
+    if let Err(ChannelError::Refused { .. }) = started
+        && let Some(make_room) = helps.make_room.take()
+    {
+        make_room.await;
+        started = shared.start_within(program, environment, REOPEN_BEHIND).await;
+    }
+    if let Err(ChannelError::Refused { .. }) = started
+        && let Some(own) = helps.another().await
+    {
+        let program = own.start(program, environment).await?;
+        return Ok((own, program));
+    }
+    started.map(|program| (shared, program))
+}
+
 /// Starts a program on a channel of its own. Nothing is waited for.
 pub(crate) fn open(
-    connection: SshConnection,
+    shared: SshConnection,
+    helps: Helps,
     program: ProgramKind,
     environment: Vec<(Vec<u8>, Vec<u8>)>,
 ) -> Session {
@@ -38,8 +106,15 @@ pub(crate) fn open(
     let environment: Vec<_> =
         pairs.filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect();
     tokio::spawn(async move {
-        match connection.start(&program, &environment).await {
-            Ok(program) => run(&connection, program, receiver, ends).await,
+        match begin(shared.clone(), helps, &program, &environment).await {
+            Ok((connection, running)) => {
+                let is_subsystem = matches!(program, ProgramKind::Subsystem(_));
+                tokio::select! {
+                    () = run(&connection, running, is_subsystem, receiver, ends) => {}
+                    // Also for a connection of its own: who closes the shared one means all.
+                    () = shared.ended_here() => {}
+                }
+            }
             Err(error) => refuse(ends, error),
         }
     });
@@ -60,6 +135,8 @@ struct Out {
     window: Arc<Semaphore>,
     /// Resolves when the reader wants no more.
     stop: oneshot::Receiver<()>,
+    /// Is told then.
+    unread: Option<oneshot::Sender<()>>,
 }
 
 /// What tells an [`Out`] about its reader.
@@ -72,49 +149,79 @@ impl Out {
     fn new(from: mpsc::Receiver<Bytes>, to: Inbox) -> (Out, Reader) {
         let window = Arc::new(Semaphore::new(WINDOW));
         let (sender, stop) = oneshot::channel();
-        (Out { from, to, window: window.clone(), stop }, Reader { window, stop: Some(sender) })
+        (
+            Out { from, to, window: window.clone(), stop, unread: None },
+            Reader { window, stop: Some(sender) },
+        )
     }
 
-    /// Passes on what comes, to its end; what follows [`Out`] is the reader's last chunk.
-    async fn pass(mut self) -> Inbox {
+    /// Passes on what comes, to its end.
+    async fn pass(&mut self, connection: &SshConnection) {
         loop {
             let bytes = tokio::select! {
                 bytes = self.from.recv() => bytes,
-                _ = &mut self.stop => return self.to,
+                _ = &mut self.stop => return self.discard().await,
             };
-            let Some(bytes) = bytes else { return self.to };
+            let Some(bytes) = bytes else { return };
             let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(WINDOW as u32);
             let _ = self.to.put(bytes);
+            if let Ok(permits) = self.window.try_acquire_many(len) {
+                permits.forget();
+                continue;
+            }
+            let (_held_up, window) = (connection.hold_up(), self.window.clone());
             tokio::select! {
-                permits = self.window.acquire_many(len) => match permits {
+                permits = window.acquire_many(len) => match permits {
                     Ok(permits) => permits.forget(),
-                    Err(_) => return self.to,
+                    Err(_) => return,
                 },
-                _ = &mut self.stop => return self.to,
+                _ = &mut self.stop => return self.discard().await,
             }
         }
+    }
+
+    /// Throws away what comes, to its end.
+    async fn discard(&mut self) {
+        if let Some(unread) = self.unread.take() {
+            let _ = unread.send(());
+        }
+        while self.from.recv().await.is_some() {}
     }
 }
 
 async fn run(
     connection: &SshConnection,
     program: RemoteProgram,
+    is_subsystem: bool,
     commands: mpsc::UnboundedReceiver<Command>,
     ends: Ends,
 ) {
     let RemoteProgram { stdin, stdout, stderr, mut end, signals } = program;
     let Ends { stdin: underway, stdout: to_stdout, stderr: to_stderr, outcome, .. } = ends;
-    let (out, out_reader) = Out::new(stdout, to_stdout);
-    let (err, err_reader) = Out::new(stderr, to_stderr);
+    let (unread_sender, unread) = oneshot::channel();
+    let (mut out, out_reader) = Out::new(stdout, to_stdout);
+    out.unread = Some(unread_sender);
+    let (mut err, err_reader) = Out::new(stderr, to_stderr);
+    let hangup = signals.clone();
     let (pieces_sender, pieces) = mpsc::unbounded_channel();
     let invoker =
         Invoker { commands, pieces: Some(pieces_sender), signals, out_reader, err_reader };
     let output = async {
-        let (out, err) = tokio::join!(out.pass(), err.pass());
-        let ended = ended(&mut end).await;
+        let passed = async { tokio::join!(out.pass(connection), err.pass(connection)) };
+        let ended = tokio::select! {
+            _ = passed => match ended(&mut end).await {
+                // Servers need not say how a subsystem ended. That is no failure, and for ssh no
+                // success.
+                ProgramEnd::Unknown if is_subsystem && !connection.is_closed() => {
+                    ProgramEnd::Exited(ExitStatus::Code(TRANSPORT_FAILURE))
+                }
+                ended => ended,
+            },
+            () = was_unread(unread) => ProgramEnd::Exited(BROKEN_PIPE),
+        };
         let last = if ended == ProgramEnd::Unknown { Chunk::Cut } else { Chunk::End };
-        out.end(last.clone());
-        err.end(last);
+        out.to.end(last.clone());
+        err.to.end(last);
         ended
     };
     let input = async {
@@ -124,8 +231,12 @@ async fn run(
     let ended = tokio::select! {
         ended = output => ended,
         () = input => return,
-        // The invoker has hung up: the channel is closed.
-        () = invoker.listen() => return,
+        // The invoker has hung up: the program is told, where the server does that, and the
+        // channel is closed.
+        () = invoker.listen() => {
+            let _ = hangup.try_send(HANGUP);
+            return;
+        }
     };
     underway.end();
     let _ = outcome.send(match ended {
@@ -141,6 +252,14 @@ async fn run(
             Outcome::Lost(LinkLost("the server closed the channel and did not say why".into()))
         }
     });
+}
+
+/// Waits until nobody has read an output for as long as that is borne.
+async fn was_unread(unread: oneshot::Receiver<()>) {
+    if unread.await.is_err() {
+        std::future::pending().await
+    }
+    tokio::time::sleep(UNREAD).await;
 }
 
 async fn ended(end: &mut watch::Receiver<Option<ProgramEnd>>) -> ProgramEnd {

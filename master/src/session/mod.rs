@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use crate::caller::{Ask, AskNobodyFor};
 use crate::context::{Context, Reached};
 use crate::lifetime::Use;
-use crate::link::{Outcome, RaisedShim, Session, Signaller, Traffic};
+use crate::link::{Outcome, RaisedShim, Session, Signaller, Traffic, direct};
 use crate::pump::{self, Received, Sent};
 use crate::run::{Choice, Run};
 use crate::socket::Socket;
@@ -294,15 +294,20 @@ async fn verdict(
         Err(why) => return Verdict::failed(why),
     };
     let variables = options.variables(&invocation);
+    let another = context.why_direct().map(|_| -> direct::Help<_> {
+        let caller = run.quiet_caller(&invocation);
+        let (run, route) = (run.clone(), route.clone());
+        Box::pin(async move { run.another(&route, &caller).await })
+    });
     // Nobody looks at these again, and the session may last.
     (invocation.send_env, invocation.set_env) = Default::default();
     invocation.environment = Vec::new();
     Verdict::Told(match program {
-        Program::Kind(program) => match context.open(program, variables) {
+        Program::Kind(program) => match context.open_with(program, variables, another) {
             Ok((session, _running)) => join(&context, session, &invocation, streams, shim).await,
             Err(lost) => ToShim::Failed(format!("{}: {lost}", context.name())),
         },
-        Program::Tool(tool) => match context.open_tool(tool, variables) {
+        Program::Tool(tool) => match context.open_tool(tool, variables).await {
             Ok((session, raised, _running)) => tokio::select! {
                 told = join(&context, session, &invocation, streams, shim) => told,
                 never = serve_raised(run.clone(), raised, ask, context.name()) => match never {},

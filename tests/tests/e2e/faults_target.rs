@@ -144,7 +144,8 @@ both_clients! {
 /// runs all the same, on a channel of its own; and that nothing of the attempt is left.
 #[track_caller]
 fn expect_no_slave(lab: &Lab, words: &[&str]) {
-    ours(lab, "echo in; exit 3").expect_status(3).expect_out("in\n").expect_err("");
+    let done = ours(lab, "echo in; exit 3").expect_fault(3, &["no slave runs there"]);
+    done.expect_out("in\n");
     let list = lab.list();
     let why = list[0]["direct"].as_str().expect("a reason").to_lowercase();
     for word in words {

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Client, Lab, LabBuilder, Relay, both_clients};
+use fakessh_tests::{Client, Finished, Lab, LabBuilder, Relay, both_clients};
 
 /// A server that runs one command, whatever is asked for, as those for backups have it: what it
 /// does not know it refuses.
@@ -45,13 +45,35 @@ fn expect_direct(lab: &Lab, client: Client, words: &[&str]) {
     }
     let table = lab.fakessh(["ls"]).run().expect_status(0).out();
     assert!(table.contains("channel of its own") && table.contains(&why), "{why}: {table}");
-    // The next connection does not try again: one session more for one ssh.
-    lab.close_all();
-    let before = sessions(lab);
-    lab.tool(client, ["ssh", "remote", "true"]).run();
-    assert_eq!(sessions(lab) - before, 1, "a slave was tried again");
-    assert_eq!(direct(lab), Some(why), "the reason was forgotten");
+    // A connection in the place of one that was lost does not try again: one session for one ssh.
+    for (lose, expected) in [(true, 1), (false, 2)] {
+        if lose {
+            lab.kill_connections();
+            wait_until_lost(lab);
+        } else {
+            lab.close_all();
+        }
+        let before = sessions(lab);
+        lab.tool(client, ["ssh", "remote", "true"]).run();
+        assert_eq!(sessions(lab) - before, expected, "lost: {lose}");
+        assert_eq!(direct(lab).as_ref(), Some(&why));
+    }
     lab.expect_nothing_left();
+}
+
+/// Waits until the master has noticed that its connections are lost.
+fn wait_until_lost(lab: &Lab) {
+    while !lab.list().is_empty() {
+        std::thread::yield_now();
+    }
+}
+
+/// What stands on standard error beside the line that says why no slave runs there.
+fn errors(done: &Finished) -> String {
+    let is_it = |line: &&str| line.starts_with("fakessh: remote: no slave runs there (");
+    let said = done.err();
+    assert!(said.lines().filter(is_it).count() <= 1, "it is said twice: {said}");
+    said.lines().filter(|line| !is_it(line)).collect::<Vec<_>>().join("\n")
 }
 
 /// Why `remote` is a direct context, if it is one.
@@ -62,11 +84,44 @@ fn direct(lab: &Lab) -> Option<String> {
     entry["direct"].as_str().map(str::to_owned)
 }
 
+/// How long something may take that once took the minute in which a slave may start.
+const QUICK: Duration = Duration::from_secs(40);
+
 both_clients! {
+    fn a_forced_command_that_reads_and_says_nothing(client) {
+        for more in ["MaxSessions 10", "MaxSessions 1"] {
+            let lab = Lab::builder().sshd("ForceCommand cat").sshd(more).start();
+            for _ in 0..2 {
+                let done = lab.tool(client, ["ssh", "remote", "x"]).input("in\n").guard(QUICK).run();
+                let done = done.expect_status(0).expect_out("in\n");
+                assert_eq!(errors(&done), "");
+            }
+        }
+    }
+
+    fn a_server_that_allows_one_session_at_a_time(client) {
+        let lab = forced().sshd("MaxSessions 1").start();
+        let script = "for i in $(seq 100); do ssh remote backup </dev/null >/dev/null 2>&1; echo $?; done";
+        let done = lab.tool(client, ["sh", "-c", script]).run().expect_status(0);
+        assert_eq!(done.out(), "7\n".repeat(100));
+        // And at once: as many connections as are needed.
+        let script = "for i in 1 2 3; do ssh remote backup $i & done </dev/null; wait";
+        let done = lab.tool(client, ["sh", "-c", script]).run().expect_status(0);
+        assert_eq!(done.out().lines().count(), 3, "{}", done.shown());
+    }
+
+    fn a_program_whose_output_nobody_reads(client) {
+        let lab = Lab::builder().sshd("ForceCommand echo up; exec yes").start();
+        let script = "ssh remote x </dev/null | head -1; ssh remote x | head -1; echo over";
+        let done = lab.tool(client, ["sh", "-c", script]).guard(QUICK).run();
+        done.expect_status(0).expect_out("up\nup\nover\n");
+    }
+
     fn a_forced_command_is_run_instead(client) {
         let lab = forced().start();
         let done = lab.tool(client, ["ssh", "remote", "backup", "words"]).input("in\n").run();
-        done.expect_status(7).expect_out("asked: backup words\nin\n").expect_err("err\n");
+        let done = done.expect_status(7).expect_out("asked: backup words\nin\n");
+        assert_eq!(errors(&done), "err");
         lab.tool(client, ["ssh", "remote", "id"]).run().expect_status(1);
         let script = "for i in 1 2 3; do ssh remote backup $i </dev/null & done; wait";
         let done = lab.tool(client, ["sh", "-c", script]).run().expect_status(0);
@@ -150,12 +205,59 @@ both_clients! {
 }
 
 #[test]
+fn a_start_that_fails_for_a_moment_is_tried_again_with_fakessh() {
+    if !root_for("an account of its own") {
+        return;
+    }
+    // As where memory or processes have run out.
+    let command =
+        "if [ -e broken ]; then rm broken; kill -KILL $$; fi; eval \"$SSH_ORIGINAL_COMMAND\"";
+    let lab = Lab::builder().sshd(&format!("ForceCommand {command}")).start();
+    let broken = lab.account().home.join("broken");
+    lab.program(["touch", broken.to_str().unwrap()]).run().expect_status(0);
+    let owner = lab.account().name.clone();
+    lab.program(["chown", &owner, broken.to_str().unwrap()]).run().expect_status(0);
+    let run = || lab.tool(Client::Fakessh, ["ssh", "remote", "echo in"]).run();
+    let done = run().expect_status(0).expect_out("in\n");
+    assert!(done.err().contains("no slave runs there"), "{}", done.shown());
+    assert!(direct(&lab).is_some_and(|why| why.contains("killed by signal 9")));
+    run().expect_status(0).expect_err("");
+    lab.kill_connections();
+    wait_until_lost(&lab);
+    run().expect_status(0).expect_out("in\n").expect_err("");
+    assert_eq!(direct(&lab), None);
+}
+
+#[test]
+fn a_session_that_is_not_read_holds_up_no_other_with_fakessh() {
+    let command = "case $SSH_ORIGINAL_COMMAND in (bulk) echo $$; exec yes;; (*) echo in;; esac";
+    let lab = Lab::builder().sshd(&format!("ForceCommand {command}")).start();
+    let (unread, output) = std::io::pipe().unwrap();
+    let _bulk = lab.tool(Client::Fakessh, ["ssh", "remote", "bulk"]).stdout(output).start();
+    // It stands still when everything on the way is full.
+    let written = || {
+        let yes = lab.processes().into_iter().find(|it| it.command == "yes")?;
+        fs::read_to_string(format!("/proc/{}/io", yes.pid)).ok()
+    };
+    let (mut last, mut same) = (None, 0);
+    while same < 5 {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = written();
+        same = if now.is_some() && now == last { same + 1 } else { 0 };
+        last = now;
+    }
+    let other = lab.tool(Client::Fakessh, ["ssh", "remote", "other"]).guard(QUICK);
+    other.run().expect_status(0).expect_out("in\n");
+    drop(unread);
+}
+
+#[test]
 fn what_needs_a_slave_is_refused_on_a_direct_context_with_fakessh() {
     let lab = forced().start();
     let done = lab.run(["remote+sudo"], ["ssh", "remote", "true"]).run();
     done.expect_fault(255, &["sudo", "remote"]).expect_out("");
-    let done = lab.run(["--on", "remote"], ["true"]).run();
-    done.expect_fault(255, &["remote"]).expect_out("");
+    let done = lab.run(["--on", "remote"], ["true"]).run().expect_status(255).expect_out("");
+    assert!(errors(&done).starts_with("fakessh: remote: a tool can't be run"), "{}", done.shown());
     lab.expect_nothing_left();
 }
 
@@ -165,6 +267,8 @@ fn a_network_that_goes_silent_is_noticed_where_no_slave_is_with_fakessh() {
     let lab = forced().start();
     let relay = Relay::start(lab.port(), Duration::ZERO);
     lab.host_through("far", relay.port(), &[]);
+    // Why no slave runs there is said now.
+    lab.tool_to(Client::Fakessh, "far", ["ssh", "far", "backup"]).run().expect_status(7);
     let tool = lab.tool_to(Client::Fakessh, "far", ["ssh", "far", "backup"]);
     let running = tool.guard(Duration::from_secs(300)).input_open().start();
     running.wait_for_output("asked");

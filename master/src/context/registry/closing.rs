@@ -131,6 +131,8 @@ impl Registry {
             })
             .collect();
         doomed.sort_by_key(|(key, _)| key.len());
+        // Whoever closes one and connects anew wants it tried again.
+        self.slaveless().retain(|key, _| doomed.iter().all(|(other, _)| other != key));
         // All of one length at the same time: none of them hangs on another.
         while let Some((last, _)) = doomed.last() {
             let len = last.len();

@@ -19,12 +19,14 @@ pub use error::{ChannelError, ConnectError, ConnectionLost};
 pub use transport::Addresses;
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use russh::client::{Handle, Msg};
 use russh::{Channel, ChannelOpenFailure, Disconnect};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::auth::{Patience, Proof, authenticate, earlier};
 use crate::caller::Caller;
@@ -49,6 +51,9 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(130);
 /// How long a connection that is closed waits for its goodbye to be sent.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// First pause before a session is asked for again that was refused. It doubles each time.
+const REOPEN_PAUSE: Duration = Duration::from_millis(5);
+
 /// Why a connection has ended that we have closed.
 const CLOSED_HERE: &str = "it was closed on this side";
 
@@ -72,6 +77,15 @@ pub enum Via<'a> {
 /// dropped, and with it everything that runs on it.
 #[derive(Clone)]
 pub struct SshConnection(Arc<Inner>);
+
+/// A session's reader is behind, as long as this lives.
+pub(crate) struct HoldUp<'a>(&'a AtomicUsize);
+
+impl Drop for HoldUp<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// A connection that is not kept alive by who holds this.
 #[derive(Clone)]
@@ -102,6 +116,8 @@ struct Inner {
     proof: Proof,
     /// What of it was worth reading.
     worth: Worth,
+    /// Sessions whose readers are behind: what comes for others waits with them.
+    held_up: AtomicUsize,
     /// Dropped before the way there is: tasks of channels end with it.
     _alive: watch::Sender<()>,
     _way: Way,
@@ -195,6 +211,7 @@ impl SshConnection {
             addresses,
             proof,
             worth,
+            held_up: AtomicUsize::new(0),
             _alive: watch::Sender::new(()),
             _way: way,
         })))
@@ -210,7 +227,7 @@ impl SshConnection {
     /// [`ChannelError`] where no channel is opened. A server that opens one and runs nothing ends
     /// the stream. Cancel safe.
     pub async fn exec(&self, command: Vec<u8>) -> Result<ByteStream, ChannelError> {
-        let channel = self.session().await?;
+        let channel = self.session(Duration::ZERO).await?;
         channel.exec(true, command).await.map_err(|_| self.lost_now())?;
         Ok(channel::byte_stream(channel, self.0.worth.clone(), self.alive()))
     }
@@ -225,8 +242,19 @@ impl SshConnection {
         program: &fakessh_protocol::message::ProgramKind,
         environment: &[(String, String)],
     ) -> Result<RemoteProgram, ChannelError> {
+        self.start_within(program, environment, Duration::ZERO).await
+    }
+
+    /// As [`SshConnection::start`]. A server that refuses the session is asked again for as long as
+    /// `patience` lasts: it may not have counted the end of the last one yet.
+    pub(crate) async fn start_within(
+        &self,
+        program: &fakessh_protocol::message::ProgramKind,
+        environment: &[(String, String)],
+        patience: Duration,
+    ) -> Result<RemoteProgram, ChannelError> {
         use fakessh_protocol::message::ProgramKind;
-        let channel = self.session().await?;
+        let channel = self.session(patience).await?;
         let request = async {
             for (name, value) in environment {
                 channel.set_env(false, name, value).await?;
@@ -332,9 +360,41 @@ impl SshConnection {
         self.0.proof.certificate_end
     }
 
-    async fn session(&self) -> Result<Channel<Msg>, ChannelError> {
-        let opened = self.0.handle.channel_open_session().await;
-        opened.map_err(|error| self.channel_error("a session", &error))
+    async fn session(&self, patience: Duration) -> Result<Channel<Msg>, ChannelError> {
+        let until = Instant::now() + patience;
+        let mut pause = REOPEN_PAUSE;
+        loop {
+            match self.0.handle.channel_open_session().await {
+                Err(russh::Error::ChannelOpenFailure(_)) if Instant::now() + pause < until => {
+                    // An answer says that it has looked at all that we have closed so far.
+                    let _ = tokio::time::timeout_at(until, self.0.handle.send_ping()).await;
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                opened => {
+                    return opened.map_err(|error| self.channel_error("a session", &error));
+                }
+            }
+        }
+    }
+
+    /// Waits until we end the connection; for ever where it ends otherwise. Cancel safe.
+    pub(crate) async fn ended_here(&self) {
+        self.closed().await;
+        if self.0.closing.get().is_none() {
+            std::future::pending().await
+        }
+    }
+
+    /// Whether what comes waits for the reader of some session.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.0.held_up.load(Ordering::Relaxed) > 0
+    }
+
+    /// Says that a session's reader is behind, until what is returned is dropped.
+    pub(crate) fn hold_up(&self) -> HoldUp<'_> {
+        self.0.held_up.fetch_add(1, Ordering::Relaxed);
+        HoldUp(&self.0.held_up)
     }
 
     async fn direct_channel(&self, host: &str, port: u16) -> Result<Channel<Msg>, ChannelError> {
