@@ -93,8 +93,19 @@ pub fn ssh_over(
     args: Vec<OsString>,
     connect: impl FnOnce(&CommandLine) -> Result<Option<OwnedFd>, String>,
 ) -> u8 {
+    ssh_typed(args, |_| false, |line| connect(line))
+}
+
+/// As [`ssh_over`], for a command line that a person has typed: a destination for which `is_route`
+/// says yes is left to `connect`, which may change the command line that is handed over.
+pub fn ssh_typed(
+    args: Vec<OsString>,
+    is_route: impl FnOnce(&str) -> bool,
+    connect: impl FnOnce(&mut CommandLine) -> Result<Option<OwnedFd>, String>,
+) -> u8 {
     let name = argv0(&args).to_owned();
-    let command_line = match parse::parse(args, parse::Surroundings::current()) {
+    let surroundings = parse::Surroundings::current();
+    let mut command_line = match parse::parse_with(args, surroundings, is_route) {
         Ok(parse::Parsed::Session(command_line)) => *command_line,
         Ok(parse::Parsed::RealSsh(argv)) => {
             find::announce(&name);
@@ -106,7 +117,7 @@ pub fn ssh_over(
             return TRANSPORT_FAILURE;
         }
     };
-    match connect(&command_line) {
+    match connect(&mut command_line) {
         Ok(Some(socket)) => session::run(command_line, socket),
         Ok(None) => real::ssh(command_line.argv.words()),
         Err(error) => {

@@ -84,6 +84,19 @@ impl UsageError {
 /// # Errors
 /// [`UsageError`] where `ssh` itself would refuse.
 pub fn parse(args: Vec<OsString>, surroundings: Surroundings) -> Result<Parsed, UsageError> {
+    parse_with(args, surroundings, |_| false)
+}
+
+/// As [`parse`], for a command line that a person has typed: a destination for which `is_route`
+/// says yes is the host of the result as it is, and is not looked into.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with(
+    args: Vec<OsString>,
+    surroundings: Surroundings,
+    is_route: impl FnOnce(&str) -> bool,
+) -> Result<Parsed, UsageError> {
     let mut settings = Settings::default();
     let words: Vec<&[u8]> = args.iter().skip(1).map(|word| word.as_bytes()).collect();
     let mut words = words.as_slice();
@@ -94,7 +107,10 @@ pub fn parse(args: Vec<OsString>, surroundings: Surroundings) -> Result<Parsed, 
     };
     let Some((host, rest)) = words.split_first() else { return Ok(Parsed::RealSsh(args)) };
     let host_at = args.len() - words.len();
-    let host = settings.destination(host)?;
+    let host = match std::str::from_utf8(host) {
+        Ok(route) if is_route(route) => route.to_owned(),
+        _ => settings.destination(host)?,
+    };
     words = rest;
     let mut command_is_marked = false;
     if !terminated {

@@ -43,7 +43,7 @@ Examples:
   fakessh ssh web1 uptime
   fakessh demo
 
-With DEST, every host name in CMD means DEST: `remote` above is only a placeholder.
+`remote` above means DEST, and so does DEST's own name; other host names are refused.
 One login serves all; `fakessh ls` shows what is open, `fakessh close` closes it."
 )]
 struct Arguments {
@@ -89,7 +89,7 @@ pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
     let done = match arguments.command {
         Command::Run(arguments) => run::run(arguments),
         Command::Exec(arguments) => exec::exec(arguments),
-        Command::Ssh(arguments) => Ok(ssh::ssh(arguments)),
+        Command::Ssh(arguments) => ssh::ssh(arguments),
         Command::Connect(arguments) => connect::connect(arguments),
         Command::Ls(arguments) => ls::ls(&arguments),
         Command::Close(arguments) => close::close(arguments),

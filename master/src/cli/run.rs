@@ -10,7 +10,8 @@ use fakessh::daemon::Answering;
 use fakessh::daemon::client::{Client, say};
 use fakessh::daemon::control::{Request, RunEnd, RunRequest};
 use fakessh::directory::Directory;
-use fakessh::route::Names;
+use fakessh::route::{Names, Route};
+use fakessh::run::RunDestination;
 use fakessh::tool::{self, RunDirectory};
 use fakessh_protocol::invocation::{self, Invocation};
 use fakessh_shim::parse::{Argv, CommandLine, Local, current_environment};
@@ -22,9 +23,11 @@ use super::password::PasswordFiles;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-With DEST, every host name in CMD means DEST. With --route NAME=DEST, NAME means that DEST, and a
-name that neither covers is refused. With neither, hosts are taken from each ssh command line and
-connected to as ssh would.
+With DEST, the host names remote, _ and DEST's own mean DEST in CMD: rsync x remote:/tmp. With
+--route NAME=DEST, NAME means that DEST. A name that neither covers is refused: a tool that names
+prod-db must not write to web1. --any-name lets every name mean DEST. With neither DEST nor
+--route, hosts are taken from each ssh command line and connected to as ssh would; they are never
+read as routes.
 
 DEST is [user@]host[:port], an alias of ssh_config, a name of ~/.config/fakessh/config.toml, or a
 route, whose steps are joined by +: bastion+web1+sudo, web1+docker:app, web1+su:postgres.
@@ -41,9 +44,12 @@ pub(super) struct Arguments {
     password: PasswordFiles,
     #[command(flatten)]
     held: HeldFor,
-    /// Where every host name leads
+    /// Where its own names, remote and _ lead
     #[arg(value_name = "DEST", conflicts_with = "on")]
     destination: Option<String>,
+    /// Let every host name without a --route mean DEST
+    #[arg(long, requires = "destination")]
+    any_name: bool,
     /// Where CMD itself is to run
     #[arg(long, value_name = "DEST")]
     on: Option<String>,
@@ -79,7 +85,16 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
 fn request(arguments: &Arguments, names: &Names) -> anyhow::Result<RunRequest> {
     let options = &arguments.options;
     let route = |text: &str| options.route(text, names);
-    let every = arguments.destination.as_deref().map(route).transpose()?;
+    let destination = arguments.destination.as_deref();
+    let destination = destination.map(|written| {
+        // Its names are those of the route as the person wrote it, and as the configuration has it.
+        let mut names = Route::parse(written)?.own_names();
+        let destination = RunDestination::new(route(written)?);
+        names.extend(destination.names);
+        let (written, any_name) = (written.to_owned(), arguments.any_name);
+        anyhow::Ok(RunDestination { written, names, any_name, ..destination })
+    });
+    let destination = destination.transpose()?;
     let on = arguments.on.as_deref().map(route).transpose()?;
     let mut routes = BTreeMap::new();
     for given in &arguments.route {
@@ -92,14 +107,15 @@ fn request(arguments: &Arguments, names: &Names) -> anyhow::Result<RunRequest> {
         }
     }
     let rules = arguments.held.rules(names);
-    let is_mapped = on.is_some() || every.is_some() || !routes.is_empty();
+    let is_mapped = on.is_some() || destination.is_some() || !routes.is_empty();
     let connection = if is_mapped { Vec::new() } else { options.all_words() };
     let names = if is_mapped { BTreeMap::new() } else { super::destination::named(names) };
     Ok(RunRequest {
         on,
-        every,
+        destination,
         routes,
         names,
+        connect_later: false,
         connection: connection.iter().map(|word| word.as_os_str().into()).collect(),
         real_ssh: true,
         directory: None,
@@ -128,7 +144,8 @@ fn on_target(on: String, request: RunRequest, command: Vec<OsString>) -> anyhow:
 pub(super) fn hand_over(request: RunRequest, invocation: Invocation) -> anyhow::Result<u8> {
     let (ours, masters) = tool::socket_pair()?;
     let directory = Directory::of_user()?;
-    let (client, _) = Client::call(&directory, &Request::Run(request), &[masters.as_fd()])?;
+    let (client, _) =
+        Client::call(&directory, &Request::Run(Box::new(request)), &[masters.as_fd()])?;
     // The run is served as long as its socket is held: as long as this process lives.
     std::mem::forget(client);
     drop(masters);
@@ -156,7 +173,7 @@ fn here(mut request: RunRequest, command: &[OsString]) -> anyhow::Result<(u8, bo
     request.directory = Some(run_directory.name());
     request.answers = true;
     let descriptors = [masters.as_fd(), run_directory.listener().as_fd()];
-    let (client, _) = Client::call(&directory, &Request::Run(request), &descriptors)?;
+    let (client, _) = Client::call(&directory, &Request::Run(Box::new(request)), &descriptors)?;
     drop(masters);
     let answering = Answering::start(client)?;
     let (program, words) = command.split_first().context("no command")?;

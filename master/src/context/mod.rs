@@ -99,6 +99,17 @@ pub enum ContextError {
 }
 
 impl ContextError {
+    /// Whether the host was not even reached, so that perhaps there is none of this name.
+    pub(crate) fn is_of_the_way(&self) -> bool {
+        match self {
+            ContextError::Config(_) | ContextError::Destination(_) => true,
+            ContextError::Connect(error) => {
+                !matches!(**error, ConnectError::HostKey(_) | ConnectError::Auth(_))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether only this caller could not be asked: with another it may go well.
     fn is_unanswered(&self) -> bool {
         match self {

@@ -153,7 +153,7 @@ async fn handle(
             connected.map_err(|error| format!("{route}: {error}"))?;
             Ok(Value::Null)
         }
-        Request::Run(request) => run(shared, client, request, caller, descriptors).await,
+        Request::Run(request) => run(shared, client, *request, caller, descriptors).await,
         Request::List => {
             let tree = shared.registry.tree();
             to_value(&tree.iter().map(|branch| listing(branch, &tree)).collect::<Vec<_>>())
@@ -195,13 +195,14 @@ async fn run(
     let system = |error: std::io::Error| format!("can't serve the run: {error}");
     let socket = Arc::new(Socket::new(socket).map_err(system)?);
     let listener = listener.map(Socket::new).transpose().map_err(system)?;
-    let RunRequest { on, every, routes, names, connection, real_ssh, rules, answers, tool, .. } =
+    let RunRequest { on, destination, routes, names, connect_later, connection, real_ssh, .. } =
         request;
-    let hosts = if on.is_none() && every.is_none() && routes.is_empty() {
+    let (rules, answers, tool) = (request.rules, request.answers, request.tool);
+    let hosts = if on.is_none() && destination.is_none() && routes.is_empty() {
         let connection = connection.into_iter().map(Into::into).collect();
         Hosts::CommandLine { connection, names: names.into_iter().collect(), real_ssh }
     } else {
-        Hosts::Mapped { on, every, routes: routes.into_iter().collect() }
+        Hosts::Mapped { on, destination, routes: routes.into_iter().collect() }
     };
     let run = Run::new(hosts, shared.registry.clone(), caller);
     let mut run = run.held_by(rules);
@@ -215,8 +216,10 @@ async fn run(
         tool,
         routes: run.names().map(|(name, route)| (name.to_owned(), route.to_string())).collect(),
     });
-    let connected = run.connect(&caller.ask).await;
-    connected.map_err(|(route, error)| format!("{route}: {error}"))?;
+    if !connect_later {
+        let connected = run.connect(&caller.ask).await;
+        connected.map_err(|(route, error)| format!("{route}: {error}"))?;
+    }
     let (client_lives, client_gone) = oneshot::channel::<()>();
     let (busy, serving, served) = (Busy::new(shared), socket.clone(), run.clone());
     tokio::spawn(async move {

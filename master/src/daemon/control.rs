@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::lifetime::Rules;
 use crate::route::Route;
+use crate::run::RunDestination;
 use crate::text::Text;
 use crate::tool::RunDirectoryName;
 
@@ -36,7 +37,7 @@ pub enum Request {
     /// Connect, and serve a tool. The first descriptor is the master's end of the run's socket
     /// pair, the second (where there is a directory) its listening socket. When the tool has ended,
     /// the client sends [`ENDED`], and is told what became of the run: [`RunEnd`].
-    Run(RunRequest),
+    Run(Box<RunRequest>),
     /// Name all contexts: [`Listing`].
     List,
     /// Close the contexts of these names or ids.
@@ -57,13 +58,16 @@ pub enum Request {
 pub struct RunRequest {
     /// Where the tool itself is to run; on this host where there is none.
     pub on: Option<Route>,
-    /// Where every name leads that has no route.
-    pub every: Option<Route>,
+    /// Where names without a route lead, as far as they mean it.
+    pub destination: Option<RunDestination>,
     /// Where these names lead.
     pub routes: BTreeMap<String, Route>,
     /// Where these names lead, while hosts are taken from command lines: the user's own names for
     /// routes, or why they lead nowhere. Not connected to before they are used.
     pub names: BTreeMap<String, Result<Route, String>>,
+    /// Whether the first session of each mapped destination connects to it; else that is done
+    /// before the tool starts.
+    pub connect_later: bool,
     /// Options for hosts that are taken from command lines, where nothing else is given.
     pub connection: Vec<Text>,
     /// Whether what we can't do is left to the real `ssh`, where hosts are taken from command

@@ -20,7 +20,7 @@ use thiserror::Error;
 use crate::caller::{AskNobody, Caller};
 use crate::context::{ContextError, Registry};
 use crate::directory::{Directory, DirectoryError};
-use crate::run::{Hosts, Run};
+use crate::run::{Hosts, Run, RunDestination};
 use crate::ssh_config::Target;
 use crate::tool::{ServeError, ServedRun};
 
@@ -139,7 +139,8 @@ async fn served(
     server: &DemoServer,
 ) -> Result<Report, DemoError> {
     let context = registry.context(target, caller).await?;
-    let hosts = Hosts::Mapped { on: None, every: Some(target.into()), routes: Default::default() };
+    let destination = Some(RunDestination::new(target.into()));
+    let hosts = Hosts::Mapped { on: None, destination, routes: Default::default() };
     let run = Run::new(hosts, registry.clone(), caller);
     let run = ServedRun::start(Arc::new(run), base)?;
     let job = Job { scratch, run: &run };

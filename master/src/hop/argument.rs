@@ -81,6 +81,11 @@ fn user_and_container(argument: &str) -> (Option<&str>, &str) {
     }
 }
 
+/// The container of `[USER@]CONTAINER`.
+pub(super) fn container(argument: &str) -> &str {
+    user_and_container(argument).1
+}
+
 /// `[USER@]CONTAINER`; the user may be `UID:GID`, as the engines take it.
 pub(super) fn check_user_and_container(argument: &str) -> Result<(), ArgumentError> {
     let (user, container) = user_and_container(argument);

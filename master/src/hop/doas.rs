@@ -3,7 +3,7 @@
 use fakessh_protocol::message::HelperTerminal;
 
 use super::argument::{self, ROOT};
-use super::{ArgumentError, Kind, Plan, Prompt, Start};
+use super::{ArgumentError, Kind, PlaceName, Plan, Prompt, Start};
 
 /// `doas -u USER -- COMMAND`.
 ///
@@ -39,6 +39,10 @@ impl Kind for Doas {
             prompt: Some(Prompt::of_account(SECRET)),
             ..Plan::of(start.words_behind(&["doas", "-u", user, "--"]))
         }
+    }
+
+    fn place_name<'a>(&self, _argument: &'a str) -> PlaceName<'a> {
+        PlaceName::AsBefore
     }
 }
 

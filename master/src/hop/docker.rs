@@ -1,7 +1,7 @@
 //! `docker`: inside a running Docker container.
 
-use super::argument::{check_user_and_container, in_container};
-use super::{ArgumentError, Kind, Plan, Start};
+use super::argument::{check_user_and_container, container, in_container};
+use super::{ArgumentError, Kind, PlaceName, Plan, Start};
 
 /// `docker exec -i [-u USER] CONTAINER COMMAND`. Never `-t`: a terminal would change the bytes.
 #[derive(Debug)]
@@ -33,6 +33,10 @@ impl Kind for Docker {
 
     fn plan(&self, argument: &str, start: &Start) -> Plan {
         in_container(&["docker", "exec", "-i"], argument, start)
+    }
+
+    fn place_name<'a>(&self, argument: &'a str) -> PlaceName<'a> {
+        PlaceName::Own(container(argument))
     }
 
     fn decided_by(&self) -> &'static [&'static str] {

@@ -1,7 +1,7 @@
 //! `incus`: inside a running instance of Incus.
 
 use super::argument::check_name;
-use super::{ArgumentError, Kind, Plan, Start};
+use super::{ArgumentError, Kind, PlaceName, Plan, Start};
 
 /// `incus exec --mode=non-interactive [REMOTE:]NAME -- COMMAND`.
 ///
@@ -34,6 +34,10 @@ impl Kind for Incus {
     fn plan(&self, argument: &str, start: &Start) -> Plan {
         let words = ["incus", "exec", "--mode=non-interactive", argument, "--"];
         Plan::of(start.words_behind(&words))
+    }
+
+    fn place_name<'a>(&self, argument: &'a str) -> PlaceName<'a> {
+        PlaceName::Own(argument.rsplit(':').next().unwrap_or(argument))
     }
 
     fn decided_by(&self) -> &'static [&'static str] {

@@ -1,7 +1,7 @@
 //! `kubectl`: inside a container of a Kubernetes pod.
 
 use super::argument::check_name;
-use super::{ArgumentError, Kind, Plan, Start};
+use super::{ArgumentError, Kind, PlaceName, Plan, Start};
 
 /// `kubectl exec -i [-n NAMESPACE] POD [-c CONTAINER] -- COMMAND`.
 ///
@@ -74,6 +74,10 @@ impl Kind for Kubectl {
         }
         words.push("--");
         Plan::of(start.words_behind(&words))
+    }
+
+    fn place_name<'a>(&self, argument: &'a str) -> PlaceName<'a> {
+        PlaceName::Own(place(argument).pod)
     }
 
     fn decided_by(&self) -> &'static [&'static str] {

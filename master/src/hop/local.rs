@@ -1,6 +1,6 @@
 //! `local`: the master's own host, as the master's own user.
 
-use super::{ArgumentError, Kind, Plan, Start};
+use super::{ArgumentError, Kind, PlaceName, Plan, Start};
 
 /// `/bin/sh -c SCRIPT`.
 #[derive(Debug)]
@@ -24,6 +24,10 @@ impl Kind for Local {
 
     fn plan(&self, _argument: &str, start: &Start) -> Plan {
         Plan::of(start.words_behind(&[]))
+    }
+
+    fn place_name<'a>(&self, _argument: &'a str) -> PlaceName<'a> {
+        PlaceName::AsBefore
     }
 
     fn is_first_only(&self) -> bool {

@@ -1,7 +1,7 @@
 //! `lxc`: inside a running LXC container.
 
 use super::argument::check_name;
-use super::{ArgumentError, Kind, Plan, Start};
+use super::{ArgumentError, Kind, PlaceName, Plan, Start};
 
 /// `lxc-attach --clear-env --name NAME -- COMMAND`.
 ///
@@ -28,6 +28,10 @@ impl Kind for Lxc {
     fn plan(&self, argument: &str, start: &Start) -> Plan {
         let words = ["lxc-attach", "--clear-env", "--name", argument, "--"];
         Plan::of(start.words_behind(&words))
+    }
+
+    fn place_name<'a>(&self, argument: &'a str) -> PlaceName<'a> {
+        PlaceName::Own(argument)
     }
 
     fn decided_by(&self) -> &'static [&'static str] {

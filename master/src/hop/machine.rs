@@ -1,7 +1,7 @@
 //! `machine`: inside a container of systemd-nspawn, or another one that systemd-machined knows.
 
 use super::argument::check_name;
-use super::{ArgumentError, Kind, Plan, Start};
+use super::{ArgumentError, Kind, PlaceName, Plan, Start};
 
 /// A shell that asks `machinectl` for the machine's first process, and has `nsenter -a -t PID`
 /// run the command in its namespaces. `machinectl shell` would make a terminal.
@@ -29,6 +29,10 @@ impl Kind for Machine {
 
     fn plan(&self, argument: &str, start: &Start) -> Plan {
         Plan::of(start.words_behind(&["/bin/sh", "-c", SCRIPT, "sh", argument]))
+    }
+
+    fn place_name<'a>(&self, argument: &'a str) -> PlaceName<'a> {
+        PlaceName::Own(argument)
     }
 }
 

@@ -84,12 +84,28 @@ pub trait Kind: fmt::Debug + Sync {
         false
     }
 
+    /// What the place is called that it leads to: tools may use that name for it.
+    fn place_name<'a>(&self, _argument: &'a str) -> PlaceName<'a> {
+        PlaceName::None
+    }
+
     /// Variables that say where it leads, on the master's own host: there it gets the environment
     /// of its caller, and callers for whom these differ do not share it. Where there are none, it
     /// gets that of a login and nothing of a caller's.
     fn decided_by(&self) -> &'static [&'static str] {
         &[]
     }
+}
+
+/// What a place is called that a helper leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceName<'a> {
+    /// As the place before it, for it is the same one: another account there.
+    AsBefore,
+    /// By a name of its own.
+    Own(&'a str),
+    /// By no name that a tool could know.
+    None,
 }
 
 /// Kinds are the same when their names are.

@@ -6,7 +6,7 @@ use std::path::Path;
 use fakessh_protocol::message::HelperTerminal;
 
 use super::argument::check_word;
-use super::{ArgumentError, Kind, Plan, Prompt, Start};
+use super::{ArgumentError, Kind, PlaceName, Plan, Prompt, Start};
 use crate::route::place;
 use crate::ssh_config::parse_destination;
 
@@ -75,12 +75,28 @@ impl Kind for Openssh {
         }
     }
 
+    fn place_name<'a>(&self, argument: &'a str) -> PlaceName<'a> {
+        PlaceName::Own(host(argument))
+    }
+
     fn is_first_only(&self) -> bool {
         true
     }
 
     fn decided_by(&self) -> &'static [&'static str] {
         DECIDED_BY
+    }
+}
+
+/// The host's name in `[USER@]HOST[:PORT]`.
+fn host(argument: &str) -> &str {
+    let place = argument.rsplit('@').next().unwrap_or(argument);
+    match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => match place.split_once(':') {
+            Some((host, port)) if !port.contains(':') => host,
+            _ => place,
+        },
     }
 }
 

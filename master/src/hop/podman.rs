@@ -1,7 +1,7 @@
 //! `podman`: inside a running Podman container.
 
-use super::argument::{check_user_and_container, in_container};
-use super::{ArgumentError, Kind, Plan, Start};
+use super::argument::{check_user_and_container, container, in_container};
+use super::{ArgumentError, Kind, PlaceName, Plan, Start};
 
 /// `podman exec -i --detach-keys= [-u USER] CONTAINER COMMAND`.
 ///
@@ -35,6 +35,10 @@ impl Kind for Podman {
 
     fn plan(&self, argument: &str, start: &Start) -> Plan {
         in_container(&["podman", "exec", "-i", "--detach-keys="], argument, start)
+    }
+
+    fn place_name<'a>(&self, argument: &'a str) -> PlaceName<'a> {
+        PlaceName::Own(container(argument))
     }
 
     fn decided_by(&self) -> &'static [&'static str] {

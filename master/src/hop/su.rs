@@ -3,7 +3,7 @@
 use fakessh_protocol::message::HelperTerminal;
 
 use super::argument::{self, ROOT};
-use super::{ArgumentError, Kind, Plan, Prompt, Start};
+use super::{ArgumentError, Kind, PlaceName, Plan, Prompt, Start};
 
 /// `su - USER -c LINE`.
 ///
@@ -44,6 +44,10 @@ impl Kind for Su {
             terminal: HelperTerminal::Whole,
             prompt: Some(Prompt::of_account(SECRET)),
         }
+    }
+
+    fn place_name<'a>(&self, _argument: &'a str) -> PlaceName<'a> {
+        PlaceName::AsBefore
     }
 }
 

@@ -3,7 +3,7 @@
 use fakessh_protocol::message::HelperTerminal;
 
 use super::argument::{self, ROOT};
-use super::{ArgumentError, Kind, Plan, Prompt, Start};
+use super::{ArgumentError, Kind, PlaceName, Plan, Prompt, Start};
 
 /// `sudo -H -u USER -p MARKER -- COMMAND`.
 ///
@@ -36,6 +36,10 @@ impl Kind for Sudo {
             prompt: Some(Prompt::Marker(start.marker.clone())),
             ..Plan::of(start.words_behind(&["sudo", "-H", "-u", user, "-p", &start.marker, "--"]))
         }
+    }
+
+    fn place_name<'a>(&self, _argument: &'a str) -> PlaceName<'a> {
+        PlaceName::AsBefore
     }
 }
 

@@ -8,6 +8,7 @@ mod error;
 mod json;
 mod nearest;
 mod options;
+mod own_names;
 mod parse;
 #[cfg(test)]
 mod tests;

@@ -46,6 +46,22 @@ pub enum OptionsError {
 }
 
 impl Options {
+    /// Options as a parsed command line of ssh has them: pairs of `-F`, `-J`, `-i` or `-o` and a
+    /// value. The first configuration file and the first jump count.
+    pub fn from_words(words: &[OsString]) -> Options {
+        let mut options = Options::default();
+        for pair in words.chunks_exact(2) {
+            let value = pair[1].clone();
+            match pair[0].as_encoded_bytes() {
+                b"-F" => options.config = options.config.or(Some(value)),
+                b"-J" => options.jump = options.jump.or(Some(value)),
+                b"-i" => options.identity.push(value),
+                _ => options.option.push(value),
+            }
+        }
+        options
+    }
+
     /// An option that was given.
     fn given(&self) -> Option<&'static str> {
         let given = [

@@ -57,13 +57,16 @@ impl Run {
 
     /// Where its names lead, as far as that is known before any command line is.
     pub(crate) fn names(&self) -> impl Iterator<Item = (&str, &Route)> {
-        let (on, every, routes) = match &self.hosts {
-            Hosts::Mapped { on, every, routes } => (on.as_ref(), every.as_ref(), Some(routes)),
+        let (on, destination, routes) = match &self.hosts {
+            Hosts::Mapped { on, destination, routes } => {
+                (on.as_ref(), destination.as_ref(), Some(routes))
+            }
             Hosts::CommandLine { .. } => (None, None, None),
         };
         let routes = routes.into_iter().flatten().map(|(name, route)| (name.as_str(), route));
         let on = on.map(|route| ("--on", route));
-        on.into_iter().chain(every.map(|route| ("", route))).chain(routes)
+        let destination = destination.map(|destination| ("", &destination.route));
+        on.into_iter().chain(destination).chain(routes)
     }
 
     pub(crate) fn audit(&self) -> &Audit {

@@ -164,7 +164,7 @@ mod tests {
         let bob = ("bob".to_owned(), Route::parse("bob@web1").unwrap());
         let mapped = ("remote".to_owned(), route);
         let routes = HashMap::from([mapped, root, bob]);
-        let run = run(Hosts::Mapped { on: None, every: None, routes });
+        let run = run(Hosts::Mapped { on: None, destination: None, routes });
         let words = "-F /home/me/conf -i ~/key -i /key -i /home/me/key -G -- web1";
         // The way there is settled, for sessions as well.
         let other = ["-F", "other", "-o", "Port=7"];

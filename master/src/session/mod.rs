@@ -267,7 +267,7 @@ async fn verdict(
     }
     let Reached { context, options } = match run.reach(&route, &invocation, &ask).await {
         Ok(reached) => reached,
-        Err(error) => return Verdict::failed(format!("{route}: {error}")),
+        Err(error) => return Verdict::failed(run.failure(&invocation, &route, &error)),
     };
     if let Err(why) = run.check_user(&invocation, &context) {
         let Destination { user, host, .. } = &invocation.destination;

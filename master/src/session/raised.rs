@@ -314,7 +314,7 @@ mod tests {
         let tool = Tool { argv: vec![b"x".to_vec()] };
         let (_session, raised) = link.open_tool(tool, Vec::new()).unwrap();
         let on = Some(Route::parse("nowhere").unwrap());
-        let hosts = Hosts::Mapped { on, every: None, routes: Default::default() };
+        let hosts = Hosts::Mapped { on, destination: None, routes: Default::default() };
         let opener = Caller::current(Arc::new(AskNobody)).unwrap();
         let run = Arc::new(Run::new(hosts, Registry::default(), &opener));
         let lie = async {
@@ -383,7 +383,8 @@ mod tests {
         // Nothing listens there, and this machine has no such helper.
         let routes = [("db", "deploy@127.0.0.1:1"), ("app", "exec:/no/such/helper")];
         let routes = routes.map(|(name, to)| (name.to_owned(), route(to)));
-        let hosts = Hosts::Mapped { on: Some(route("a")), every: None, routes: routes.into() };
+        let hosts =
+            Hosts::Mapped { on: Some(route("a")), destination: None, routes: routes.into() };
         let person = Arc::new(Person::default());
         let opener = Caller::current(person.clone()).unwrap();
         let run = Arc::new(Run::new(hosts, Registry::default(), &opener));

@@ -193,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_handoff_that_lacks_descriptors_is_refused_and_the_next_one_is_served() {
-        let hosts = Hosts::Mapped { on: None, every: None, routes: HashMap::new() };
+        let hosts = Hosts::Mapped { on: None, destination: None, routes: HashMap::new() };
         let run = Arc::new(Run::new(hosts, Registry::default(), &opener()));
         let (tools, ours) = pair();
         let serving = serve(run, Arc::new(Socket::new(ours).unwrap()), None);
@@ -278,7 +278,7 @@ mod tests {
     async fn no_stream_ends_before_the_shim_has_said_why() {
         let registry = Registry::default();
         let routes = HashMap::from([("here".to_owned(), Route::parse("local").unwrap())]);
-        let hosts = Hosts::Mapped { on: None, every: None, routes };
+        let hosts = Hosts::Mapped { on: None, destination: None, routes };
         let run = Arc::new(Run::new(hosts, registry.clone(), &opener()));
         let (tools, ours) = pair();
         let serving = serve(run, Arc::new(Socket::new(ours).unwrap()), None);

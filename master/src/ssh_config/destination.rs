@@ -45,11 +45,20 @@ pub fn parse_destination(text: &str) -> Result<Target, DestinationError> {
         None => (None, rest),
     };
     let (host, port) = split_port(place)?;
-    if let Some(user) = &user {
-        check_user(user)?;
+    let target = Target { host: host.to_owned(), user, port, connection: Vec::new() };
+    target.check()?;
+    Ok(target)
+}
+
+impl Target {
+    /// Holds host and user against what ssh allows on a command line.
+    ///
+    /// # Errors
+    /// [`DestinationError`], with the offending part.
+    pub fn check(&self) -> Result<(), DestinationError> {
+        self.user.as_deref().map_or(Ok(()), check_user)?;
+        check_host(&self.host)
     }
-    check_host(host)?;
-    Ok(Target { host: host.to_owned(), user, port, connection: Vec::new() })
 }
 
 /// The hops of a `ProxyJump` value, the nearest first. Empty for `none`.
@@ -111,7 +120,14 @@ fn check_host(host: &str) -> Result<(), DestinationError> {
 /// As `valid_ruser` of ssh.
 fn check_user(user: &str) -> Result<(), DestinationError> {
     let bad = |byte: char| byte.is_control() || "'`\";&<>|(){}".contains(byte);
-    if user.is_empty() || user.starts_with('-') || user.contains(bad) || user.ends_with('\\') {
+    // What follows a blank would be an option where a shell splits words.
+    let option = user.split(char::is_whitespace).skip(1).any(|word| word.starts_with('-'));
+    if user.is_empty()
+        || user.starts_with('-')
+        || user.contains(bad)
+        || user.ends_with('\\')
+        || option
+    {
         return Err(DestinationError::BadUser(user.to_owned()));
     }
     Ok(())
@@ -158,7 +174,9 @@ mod tests {
 
     #[test]
     fn what_is_no_destination_is_refused() {
-        for text in ["", "-oProxyCommand=x", "a b", "h:0", "h:65536", "h:+1", "h:", "@h", "-l@h"] {
+        for text in
+            ["", "-oProxyCommand=x", "a b", "h:0", "h:65536", "h:+1", "h:", "@h", "-l@h", "a -b@h"]
+        {
             assert!(parse_destination(text).is_err(), "{text:?}");
         }
         for text in ["$(id)", "h;id", "[::1", "[::1]22", "ssh://h/path"] {

@@ -2,4 +2,7 @@
 //! trusted with.
 
 mod environment;
+mod hostile_hosts;
 mod neighbours;
+mod plus;
+mod who_is_meant;

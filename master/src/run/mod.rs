@@ -9,11 +9,15 @@ use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use fakessh_protocol::invocation::{Invocation, Request};
 use fakessh_protocol::message::RealWords;
 use tokio::sync::Notify;
+
+mod destination;
+
+pub use destination::RunDestination;
 
 use crate::caller::{Ask, AskNobody, Caller};
 use crate::context::{Context, ContextError, Reached, Registry};
@@ -32,8 +36,8 @@ pub enum Hosts {
     Mapped {
         /// Where the tool itself runs; on this host where there is none.
         on: Option<Route>,
-        /// Where every name leads that has no route.
-        every: Option<Route>,
+        /// Where names without a route lead, as far as they mean it.
+        destination: Option<RunDestination>,
         /// Where these names lead.
         routes: HashMap<String, Route>,
     },
@@ -87,6 +91,9 @@ pub struct Run {
     /// rights of the master and outside of the tool's namespaces.
     origin: Origin,
     holding: Holding,
+    /// What `ssh_config` makes of the last host of the run's DEST, if DEST is a place on it. Known
+    /// as soon as it was connected to.
+    hostname: OnceLock<String>,
     /// What was used, so that a session need not look at any configuration. As long as the run
     /// lives, that is held.
     used: Mutex<HashMap<Meant, (Reached, Option<InUse>)>>,
@@ -102,8 +109,9 @@ impl Run {
     pub fn new(hosts: Hosts, registry: Registry, opener: &Caller) -> Run {
         let origin =
             Origin { environment: opener.environment.clone(), directory: opener.directory.clone() };
-        let (holding, used, kept) = Default::default();
-        Run { hosts, registry, origin, holding, used, kept, called: AtomicBool::new(false) }
+        let (holding, used, kept, hostname) = Default::default();
+        let called = AtomicBool::new(false);
+        Run { hosts, registry, origin, holding, hostname, used, kept, called }
     }
 
     /// Notes that a shim of this run was started.
@@ -119,8 +127,9 @@ impl Run {
     /// The routes that are known before any command line is.
     pub fn routes(&self) -> Vec<Route> {
         match &self.hosts {
-            Hosts::Mapped { on, every, routes } => {
-                on.iter().chain(every).chain(routes.values()).cloned().collect()
+            Hosts::Mapped { on, destination, routes } => {
+                let destination = destination.as_ref().map(|destination| &destination.route);
+                on.iter().chain(destination).chain(routes.values()).cloned().collect()
             }
             Hosts::CommandLine { .. } => Vec::new(),
         }
@@ -133,10 +142,23 @@ impl Run {
     /// The first destination that can't be reached, with the reason.
     pub async fn connect(&self, ask: &Arc<dyn Ask>) -> Result<(), (Route, ContextError)> {
         for route in self.routes() {
-            let reached = self.reach_mapped(&route, ask).await;
-            reached.map_err(|error| (route, error))?;
+            match self.reach_mapped(&route, ask).await {
+                Ok(reached) => self.note_hostname(&route, &reached.context),
+                Err(error) => return Err((route, error)),
+            }
         }
         Ok(())
+    }
+
+    /// Notes what `ssh_config` makes of the last host of DEST, which is one more name for it.
+    fn note_hostname(&self, route: &Route, context: &Context) {
+        let Hosts::Mapped { destination: Some(destination), .. } = &self.hosts else { return };
+        if destination.route == *route
+            && route.ends_at_host()
+            && let Some((hostname, _)) = context.address()
+        {
+            let _ = self.hostname.set(hostname.to_owned());
+        }
     }
 
     /// Where an invocation goes.
@@ -150,19 +172,18 @@ impl Run {
         let destination = &invocation.destination;
         let host = &destination.host;
         match &self.hosts {
-            Hosts::Mapped { every, routes, .. } => {
-                let route = routes.get(host).or(every.as_ref()).ok_or_else(|| {
-                    let mut names: Vec<&str> = routes.keys().map(String::as_str).collect();
-                    names.sort_unstable();
-                    let known = match names.as_slice() {
-                        [] => "none".to_owned(),
-                        names => names.join(", "),
-                    };
-                    format!(
-                        "{host}: no --route of this run names it (it has {known}); \
-                         add --route {host}=DEST"
-                    )
-                })?;
+            Hosts::Mapped { destination: own, routes, .. } => {
+                let route = match (routes.get(host), own) {
+                    (Some(route), _) => route,
+                    (None, Some(own)) => {
+                        let hostname = self.hostname.get().map(String::as_str);
+                        if !own.is_meant_by(host, hostname) {
+                            return Err(own.refusal(host));
+                        }
+                        &own.route
+                    }
+                    (None, None) => return Err(unknown(host, routes)),
+                };
                 if invocation.request == Request::Configuration {
                     return configuration(destination, route, &self.origin.directory);
                 }
@@ -209,10 +230,9 @@ impl Run {
                     port: destination.port,
                     connection: words,
                 };
-                // No host's name holds a plus.
-                if host.contains('+') {
-                    return written_out(target).map(Choice::Route);
-                }
+                // A host and never a route, whatever is in its name: command lines of tools hold
+                // what stands in URLs, and routes come from people.
+                target.check().map_err(|error| error.to_string())?;
                 Ok(Choice::Route(target.into()))
             }
         }
@@ -285,6 +305,24 @@ impl Run {
         connected.inspect_err(|error| tracing::debug!(%error, "no other connection")).ok()
     }
 
+    /// What a tool is told of a destination that can't be reached.
+    pub(crate) fn failure(
+        &self,
+        invocation: &Invocation,
+        route: &Route,
+        error: &ContextError,
+    ) -> String {
+        let Hosts::CommandLine { .. } = &self.hosts else { return format!("{route}: {error}") };
+        let host = &invocation.destination.host;
+        if !error.is_of_the_way() || !looks_like_route(host) {
+            return format!("{route}: {error}");
+        }
+        format!(
+            "{host}: {error}; a host that a tool names is never read as a route: for one, type \
+             `fakessh ssh web1+sudo` or `fakessh run web1+sudo`, or name it in config.toml"
+        )
+    }
+
     /// A user on the command line says who the program runs as: another one than the context's is
     /// refused, with the route that would do it.
     pub(crate) fn check_user(
@@ -329,6 +367,17 @@ impl Run {
     }
 }
 
+/// What a tool is told that names a host to which no route of its run leads.
+fn unknown(host: &str, routes: &HashMap<String, Route>) -> String {
+    let mut names: Vec<&str> = routes.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    let known = match names.as_slice() {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    };
+    format!("{host}: no --route of this run names it (it has {known}); add --route {host}=DEST")
+}
+
 /// Environment and directory of whoever opened a run. Held in memory only, as long as the run.
 struct Origin {
     environment: Vec<(OsString, OsString)>,
@@ -360,14 +409,9 @@ fn deciding(route: &Route, caller: &Caller) -> Vec<Option<OsString>> {
     names.map(|name| caller.variable(name).map(Into::into)).collect()
 }
 
-/// The route that a command line has in the place of a host.
-fn written_out(target: Target) -> Result<Route, String> {
-    let Target { host, user, port, connection } = target;
-    let text = user.map_or(host.clone(), |user| format!("{user}@{host}"));
-    let route = Route::parse(&text).map_err(|error| error.to_string())?;
-    let port = Options { port, ..Options::default() };
-    let route = route.with_options(&port).map_err(|error| error.to_string())?;
-    with_words(route, &connection)
+/// Whether a host's name would be a route, or was meant to be one.
+fn looks_like_route(host: &str) -> bool {
+    host.contains('+') || Route::parse(host).is_ok_and(|route| route.as_target().is_none())
 }
 
 /// A route with options as `ssh -G` takes them. Those that none of its steps could have are of no
@@ -376,19 +420,11 @@ fn with_words(route: Route, words: &[OsString]) -> Result<Route, String> {
     if !route.steps().iter().any(|step| matches!(step, Step::Ssh(_))) {
         return Ok(route);
     }
-    let mut options = Options::default();
-    for pair in words.chunks_exact(2) {
-        let value = pair[1].clone();
-        match pair[0].as_encoded_bytes() {
-            b"-F" => options.config = options.config.or(Some(value)),
-            b"-J" => options.jump = options.jump.or(Some(value)),
-            b"-i" => options.identity.push(value),
-            _ => match jump_in(&value) {
-                Some(jump) => options.jump = options.jump.or(Some(jump)),
-                None => options.option.push(value),
-            },
-        }
-    }
+    let mut options = Options::from_words(words);
+    // The run's own -J stands among the options.
+    let of_run = options.option.iter().find_map(|option| jump_in(option));
+    options.option.retain(|option| jump_in(option).is_none());
+    options.jump = options.jump.or(of_run);
     if route.starts_here() {
         options.jump = None;
     }
