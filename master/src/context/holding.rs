@@ -16,6 +16,12 @@ pub(super) fn just_ended() -> LinkLost {
 }
 
 impl Context {
+    /// Has it held for a moment only, unless somebody has it held for longer: see
+    /// [`Expiry::hold_briefly`].
+    pub(crate) fn hold_briefly(&self, is_brief: bool) {
+        self.uses.with(|expiry| expiry.hold_briefly(is_brief));
+    }
+
     /// What tells it from all others, of the same name too.
     pub fn id(&self) -> ContextId {
         self.id

@@ -111,7 +111,9 @@ impl Registry {
         caller: &Caller,
     ) -> Result<Arc<Context>, ContextError> {
         let reached = self.reach(&route.into(), &Rules::default(), caller).await;
-        reached.map(|reached| reached.context)
+        let context = reached?.context;
+        context.hold_briefly(false);
+        Ok(context)
     }
 
     /// As [`Registry::context`], with the destination's own options for sessions. By these rules

@@ -150,7 +150,8 @@ async fn handle(
     match request {
         Request::Connect(route, rules) => {
             let connected = shared.registry.reach(&route, &rules, caller).await;
-            connected.map_err(|error| format!("{route}: {error}"))?;
+            let reached = connected.map_err(|error| format!("{route}: {error}"))?;
+            reached.context.hold_briefly(false);
             Ok(Value::Null)
         }
         Request::Run(request) => run(shared, client, *request, caller, descriptors).await,

@@ -17,6 +17,10 @@ impl Moment {
     }
 }
 
+/// How long a context is held at most that may lead through a tunnel of a tool: a row of commands
+/// shares it, and a tool that waits for its tunnel does not wait long.
+pub(crate) const MOMENT: Persist = Persist::For(Duration::from_secs(5));
+
 /// What uses a context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Use {
@@ -51,6 +55,8 @@ pub(crate) struct Expiry {
     /// What a command asked for; until the next one that asks.
     asked: Option<Persist>,
     configured: Persist,
+    /// Whether only those have used it who want it held for a moment; `None` before anybody has.
+    brief: Option<bool>,
     confirm: bool,
     /// Nothing new is to begin in it: its certificate has ended.
     is_outdated: bool,
@@ -69,6 +75,7 @@ impl Expiry {
             last_used: now,
             asked: None,
             configured: LOGIN,
+            brief: None,
             confirm: false,
             is_outdated: false,
             is_over: false,
@@ -81,6 +88,11 @@ impl Expiry {
         self.asked = terms.asked.or(self.asked);
         self.configured = terms.persist;
         self.confirm |= terms.confirm;
+    }
+
+    /// Has the context held for [`MOMENT`] only, if that is so for everybody who uses it.
+    pub(crate) fn hold_briefly(&mut self, is_brief: bool) {
+        self.brief = Some(is_brief && self.brief != Some(false));
     }
 
     /// A use begins; `false` where the context is just being closed.
@@ -152,7 +164,11 @@ impl Expiry {
     /// there to answer: while it lives its contexts are held as long as a login is.
     pub(crate) fn persist(&self) -> Persist {
         let persist = self.asked.unwrap_or(self.configured);
-        if self.runs > 0 { persist.max(LOGIN) } else { persist }
+        match self.brief {
+            _ if self.runs > 0 => persist.max(LOGIN),
+            Some(true) => persist.min(MOMENT),
+            _ => persist,
+        }
     }
 
     /// Whether the person is asked before each session.
@@ -201,6 +217,25 @@ mod tests {
         let mut expiry = Expiry::new(at(100));
         expiry.set_terms(&terms(None, persist, false));
         expiry
+    }
+
+    #[test]
+    fn what_nobody_wants_to_last_is_held_for_a_moment() {
+        let mut expiry = held_for("60");
+        expiry.hold_briefly(true);
+        assert_eq!(expiry.ends(), Ends::At(at(105)));
+        // As long as a run that uses it.
+        assert!(expiry.begin(Use::Run));
+        assert_eq!(expiry.persist(), LOGIN);
+        expiry.end(Use::Run, at(200));
+        assert_eq!(expiry.ends(), Ends::At(at(205)));
+        // Once somebody wants it to last it does, whoever else uses it.
+        expiry.hold_briefly(false);
+        expiry.hold_briefly(true);
+        assert_eq!(expiry.ends(), Ends::At(at(260)));
+        let mut shorter = held_for("2");
+        shorter.hold_briefly(true);
+        assert_eq!(shorter.ends(), Ends::At(at(102)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod holding;
 mod real_ssh;
+mod tunnel;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -28,6 +29,7 @@ use crate::ssh_config::Target;
 
 use holding::Holding;
 use real_ssh::{CONFIGURATION, behind, configuration, jump_in};
+use tunnel::Way;
 
 /// Where the hosts of a run's command lines lead.
 #[derive(Clone, Debug)]
@@ -248,10 +250,11 @@ impl Run {
         match &self.hosts {
             Hosts::Mapped { .. } => self.reach_mapped(route, ask).await,
             Hosts::CommandLine { .. } => {
+                let way = |context: &Context| Way::of(&self.hosts, invocation, context);
                 let caller = Caller::of_invocation(invocation, ask.clone());
                 let deciding = deciding(route, &caller);
                 let meant = Meant::CommandLine(route.clone(), caller.directory.clone(), deciding);
-                self.reach_as(meant, route, || caller).await
+                self.reach_as(meant, route, || caller, way).await
             }
         }
     }
@@ -261,7 +264,8 @@ impl Run {
         route: &Route,
         ask: &Arc<dyn Ask>,
     ) -> Result<Reached, ContextError> {
-        self.reach_as(Meant::Mapped(route.clone()), route, || self.origin.caller(ask.clone())).await
+        let caller = || self.origin.caller(ask.clone());
+        self.reach_as(Meant::Mapped(route.clone()), route, caller, |_| Way::Lasting).await
     }
 
     async fn reach_as(
@@ -269,15 +273,23 @@ impl Run {
         meant: Meant,
         route: &Route,
         caller: impl FnOnce() -> Caller,
+        way: impl FnOnce(&Context) -> Way,
     ) -> Result<Reached, ContextError> {
         let used = self.used().get(&meant).map(|(reached, _)| reached.clone());
         if let Some(reached) = used.filter(|it| it.context.is_usable()) {
             return Ok(reached);
         }
         let reached = self.registry.reach(route, &self.holding.rules, &caller()).await?;
-        let held = reached.context.hold(Use::Run);
+        let way = way(&reached.context);
+        reached.context.hold_briefly(way != Way::Lasting);
+        let held = if way == Way::Tunnel { None } else { reached.context.hold(Use::Run) };
         self.used().insert(meant, (reached.clone(), held));
         Ok(reached)
+    }
+
+    /// Holds nothing any more: nobody can begin a session.
+    pub(crate) fn let_go(&self) {
+        self.used().clear();
     }
 
     /// The context of a destination, if it is connected. Asks nobody.

@@ -39,6 +39,8 @@ pub(crate) async fn serve(run: Arc<Run>, socket: Arc<Socket>, listener: Option<S
             Some(_) = sessions.join_next() => {}
         }
     }
+    // A session that is left may be the way of a connection that this run holds, and end with it.
+    run.let_go();
     while sessions.join_next().await.is_some() {}
 }
 

@@ -42,4 +42,5 @@ mod signals;
 mod streams;
 mod tools;
 mod trust;
+mod tunnels;
 mod words;
