@@ -1,6 +1,7 @@
 //! A context: one place where programs can be run, reached once and held.
 
 mod environment;
+mod error;
 mod held;
 mod holding;
 mod id;
@@ -20,20 +21,19 @@ use std::time::{Duration, SystemTime};
 use fakessh_protocol::invocation::Invocation;
 use fakessh_protocol::message::{self, ProgramKind, Tool};
 use fakessh_protocol::printable;
-use thiserror::Error;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::auth::{Patience, earlier};
 use crate::caller::{AskForNow, Caller};
 use crate::hop::helper::{Helper, Talk};
 use crate::hop::process::Process;
-use crate::hop::ssh::{ConnectError, SshConnection};
+use crate::hop::ssh::SshConnection;
 use crate::hop::{Kind, Start};
 use crate::lifetime::alarm::Alarm;
 use crate::lifetime::{InUse, PRIVILEGED, Use, Uses};
 use crate::link::{Keepalive, Link, LinkLost, PROBE_TIMEOUT, Raised, Session, direct};
 use crate::speaker::Speaker;
-use crate::ssh_config::{ConfigError, DestinationError, Resolved};
+use crate::ssh_config::Resolved;
 use crate::start::{self, StartError, Upload};
 use crate::stream::ByteStream;
 use crate::sys::scrub::SecretAbout;
@@ -41,6 +41,7 @@ use crate::sys::scrub::SecretAbout;
 use held::HeldConnection;
 use starting::Starting;
 
+pub use error::ContextError;
 pub use id::{ContextId, NoContextId};
 pub use registry::{Branch, CloseError, Reached, Registry};
 pub use variables::SessionOptions;
@@ -48,77 +49,6 @@ pub use variables::SessionOptions;
 /// How long a slave may take to start. `ConnectTimeout` ends with the exchange of keys (ssh_config(5)):
 /// what the account's login shell does first may take its time.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Why there is no context. Its text is one line that says what to do.
-#[derive(Clone, Debug, Error)]
-pub enum ContextError {
-    /// The configuration can't be read.
-    #[error(transparent)]
-    Config(Arc<ConfigError>),
-    /// A destination or jump host can't be understood.
-    #[error(transparent)]
-    Destination(#[from] DestinationError),
-    /// More jump hosts behind one another than sense.
-    #[error("ProxyJump leads through more than {0} hosts; is there a loop in ssh_config?")]
-    TooManyJumps(usize),
-    /// A host can only be reached through itself.
-    #[error("ProxyJump leads in a circle: {0}; look at ssh_config, or name the way with -J")]
-    JumpLoop(String),
-    /// The registry makes no contexts any more.
-    #[error("the master is about to end; try again to start a new one")]
-    Closing,
-    /// No connection, or no login.
-    #[error(transparent)]
-    Connect(Arc<ConnectError>),
-    /// A helper did not get there, or no slave started behind it.
-    #[error("{hop}: {error}")]
-    Helper {
-        /// The hop, and where it was tried.
-        hop: String,
-        /// What it said.
-        error: Arc<StartError>,
-        /// Whether it asked something that nobody could be asked.
-        unanswered: bool,
-    },
-    /// The connection ended while a slave was being started.
-    #[error("{0}")]
-    EndedAtStart(String),
-    /// A step needs a slave where none can run.
-    #[error("{name}: {needs} needs a slave there, and {why}")]
-    Slaveless {
-        /// Where none can run.
-        name: String,
-        /// What would need one.
-        needs: String,
-        /// Why not.
-        why: Arc<StartError>,
-    },
-    /// Something of this machine.
-    #[error("{0}")]
-    Local(String),
-}
-
-impl ContextError {
-    /// Whether the host was not even reached, so that perhaps there is none of this name.
-    pub(crate) fn is_of_the_way(&self) -> bool {
-        match self {
-            ContextError::Config(_) | ContextError::Destination(_) => true,
-            ContextError::Connect(error) => {
-                !matches!(**error, ConnectError::HostKey(_) | ConnectError::Auth(_))
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether only this caller could not be asked: with another it may go well.
-    fn is_unanswered(&self) -> bool {
-        match self {
-            ContextError::Connect(error) => error.is_unanswered(),
-            ContextError::Helper { unanswered, .. } => *unanswered,
-            _ => false,
-        }
-    }
-}
 
 /// Most characters of an account's name that are believed. Linux allows 32.
 const MAX_USER: usize = 256;

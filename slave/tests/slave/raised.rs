@@ -335,3 +335,34 @@ fn a_reader_that_stops_stops_only_its_own_session() {
     }
     master.until_the_slave_sleeps();
 }
+
+/// A tool that ends its `ssh` as soon as it sees the end of an output, again and again, and says
+/// whether that `ssh` had spoken.
+const HASTY: &str = r#"
+import subprocess, sys, threading
+pipe = subprocess.PIPE
+for _ in range(int(sys.argv[1])):
+    ssh = subprocess.Popen(["ssh", "far", "command"], stdin=pipe, stdout=pipe, stderr=pipe)
+    said = []
+    listening = threading.Thread(target=lambda: said.append(ssh.stderr.read()))
+    listening.start()
+    ssh.stdout.read()
+    ssh.kill()
+    listening.join()
+    print(b"it is broken" in said[0], flush=True)
+"#;
+
+#[test]
+fn the_streams_of_a_failed_session_end_after_its_ssh_has_said_why() {
+    const TIMES: usize = 20;
+    let mut master = Master::start();
+    let tool = master.tool(&["python3", "-c", HASTY, &TIMES.to_string()]);
+    for _ in 0..TIMES {
+        let handles = master.next_raised().handles;
+        master.mux.stop(handles.stdin);
+        master.mux.reset(handles.stdout);
+        master.mux.reset(handles.stderr);
+        master.verdict(handles, ToShim::Failed("it is broken".into()));
+    }
+    assert_eq!(master.tool_succeeds(tool), "True\n".repeat(TIMES));
+}

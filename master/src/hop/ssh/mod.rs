@@ -5,6 +5,7 @@ mod algorithms;
 mod channel;
 mod client;
 mod error;
+mod open;
 mod proof;
 mod proxy_command;
 mod quote;
@@ -19,14 +20,13 @@ pub use error::{ChannelError, ConnectError, ConnectionLost};
 pub use transport::Addresses;
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
-use russh::client::{Handle, Msg};
-use russh::{Channel, ChannelOpenFailure, Disconnect};
+use russh::Disconnect;
+use russh::client::Handle;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::auth::{Patience, Proof, authenticate, earlier};
 use crate::caller::Caller;
@@ -37,7 +37,7 @@ use crate::stream::ByteStream;
 use crate::sys::scrub::SecretAbout;
 
 use client::{Client, ClientError, LastRefusal, Opener};
-use error::{describe, refused_channel};
+use error::describe;
 use proof::Exchange;
 use proxy_command::ProxyCommand;
 use stream::StreamIo;
@@ -50,9 +50,6 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(130);
 
 /// How long a connection that is closed waits for its goodbye to be sent.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// First pause before a session is asked for again that was refused. It doubles each time.
-const REOPEN_PAUSE: Duration = Duration::from_millis(5);
 
 /// Why a connection has ended that we have closed.
 const CLOSED_HERE: &str = "it was closed on this side";
@@ -77,15 +74,6 @@ pub enum Via<'a> {
 /// dropped, and with it everything that runs on it.
 #[derive(Clone)]
 pub struct SshConnection(Arc<Inner>);
-
-/// A session's reader is behind, as long as this lives.
-pub(crate) struct HoldUp<'a>(&'a AtomicUsize);
-
-impl Drop for HoldUp<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// A connection that is not kept alive by who holds this.
 #[derive(Clone)]
@@ -217,72 +205,6 @@ impl SshConnection {
         })))
     }
 
-    /// Runs a command by the account's login shell, as a stream: its stdin and stdout, with its
-    /// stderr in the diagnostics. There also stands how it ended, if not with status 0.
-    ///
-    /// Bytes may be sent at once. What comes has to be taken at all times, or the whole connection
-    /// waits.
-    ///
-    /// # Errors
-    /// [`ChannelError`] where no channel is opened. A server that opens one and runs nothing ends
-    /// the stream. Cancel safe.
-    pub async fn exec(&self, command: Vec<u8>) -> Result<ByteStream, ChannelError> {
-        let channel = self.session(Duration::ZERO).await?;
-        channel.exec(true, command).await.map_err(|_| self.lost_now())?;
-        Ok(channel::byte_stream(channel, self.0.worth.clone(), self.alive()))
-    }
-
-    /// Starts a program on a channel of its own, with these variables where the server accepts
-    /// them (`AcceptEnv`).
-    ///
-    /// # Errors
-    /// [`ChannelError`] where no channel is opened. Cancel safe.
-    pub async fn start(
-        &self,
-        program: &fakessh_protocol::message::ProgramKind,
-        environment: &[(String, String)],
-    ) -> Result<RemoteProgram, ChannelError> {
-        self.start_within(program, environment, Duration::ZERO).await
-    }
-
-    /// As [`SshConnection::start`]. A server that refuses the session is asked again for as long as
-    /// `patience` lasts: it may not have counted the end of the last one yet.
-    pub(crate) async fn start_within(
-        &self,
-        program: &fakessh_protocol::message::ProgramKind,
-        environment: &[(String, String)],
-        patience: Duration,
-    ) -> Result<RemoteProgram, ChannelError> {
-        use fakessh_protocol::message::ProgramKind;
-        let channel = self.session(patience).await?;
-        let request = async {
-            for (name, value) in environment {
-                channel.set_env(false, name, value).await?;
-            }
-            match program {
-                ProgramKind::Shell(command) => channel.exec(true, command.as_slice()).await,
-                ProgramKind::Login => channel.request_shell(true).await,
-                ProgramKind::Subsystem(name) => channel.request_subsystem(true, name).await,
-                ProgramKind::Program(argv) => channel.exec(true, quote::command_line(argv)).await,
-                // These need a slave.
-                ProgramKind::Helper(_) | ProgramKind::Connection { .. } | ProgramKind::Tool(_) => {
-                    Err(russh::Error::RequestDenied)
-                }
-            }
-        };
-        request.await.map_err(|_| self.lost_now())?;
-        Ok(channel::program(channel, self.0.worth.clone(), self.alive()))
-    }
-
-    /// A TCP connection that the server opens.
-    ///
-    /// # Errors
-    /// [`ChannelError`]. Cancel safe.
-    pub async fn direct_tcpip(&self, host: &str, port: u16) -> Result<ByteStream, ChannelError> {
-        let channel = self.direct_channel(host, port).await?;
-        Ok(channel::byte_stream(channel, self.0.worth.clone(), self.alive()))
-    }
-
     /// Waits until the connection has ended, and says why. Cancel safe.
     pub async fn closed(&self) -> ConnectionLost {
         let mut message = reason(self.0.ended.clone()).await;
@@ -360,69 +282,12 @@ impl SshConnection {
         self.0.proof.certificate_end
     }
 
-    async fn session(&self, patience: Duration) -> Result<Channel<Msg>, ChannelError> {
-        let until = Instant::now() + patience;
-        let mut pause = REOPEN_PAUSE;
-        loop {
-            match self.0.handle.channel_open_session().await {
-                Err(russh::Error::ChannelOpenFailure(_)) if Instant::now() + pause < until => {
-                    // An answer says that it has looked at all that we have closed so far.
-                    let _ = tokio::time::timeout_at(until, self.0.handle.send_ping()).await;
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                opened => {
-                    return opened.map_err(|error| self.channel_error("a session", &error));
-                }
-            }
-        }
-    }
-
     /// Waits until we end the connection; for ever where it ends otherwise. Cancel safe.
     pub(crate) async fn ended_here(&self) {
         self.closed().await;
         if self.0.closing.get().is_none() {
             std::future::pending().await
         }
-    }
-
-    /// Whether what comes waits for the reader of some session.
-    pub(crate) fn is_held_up(&self) -> bool {
-        self.0.held_up.load(Ordering::Relaxed) > 0
-    }
-
-    /// Says that a session's reader is behind, until what is returned is dropped.
-    pub(crate) fn hold_up(&self) -> HoldUp<'_> {
-        self.0.held_up.fetch_add(1, Ordering::Relaxed);
-        HoldUp(&self.0.held_up)
-    }
-
-    async fn direct_channel(&self, host: &str, port: u16) -> Result<Channel<Msg>, ChannelError> {
-        let handle = &self.0.handle;
-        let opened = handle.channel_open_direct_tcpip(host, port.into(), "127.0.0.1", 0).await;
-        opened
-            .map_err(|error| self.channel_error(&format!("a connection to {host}:{port}"), &error))
-    }
-
-    fn channel_error(&self, what: &str, error: &russh::Error) -> ChannelError {
-        let host = self.0.host.clone();
-        match error {
-            russh::Error::ChannelOpenFailure(failure) => {
-                let message = refused_channel(failure, &self.0.refusal.take());
-                let forbidden = *failure == ChannelOpenFailure::AdministrativelyProhibited;
-                ChannelError::Refused { host, what: what.to_owned(), message, forbidden }
-            }
-            _ => self.lost_now(),
-        }
-    }
-
-    fn lost_now(&self) -> ChannelError {
-        let message = self.0.ended.borrow().clone();
-        let message = match self.0.closing.get() {
-            Some(why) => (*why).to_owned(),
-            None => message.unwrap_or_else(|| "it has ended".to_owned()),
-        };
-        ChannelError::Lost(ConnectionLost { host: self.0.host.clone(), message })
     }
 
     fn alive(&self) -> watch::Receiver<()> {

@@ -1,0 +1,153 @@
+//! Channels of a connection: opens them, and knows whether one holds up the others.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use russh::client::Msg;
+use russh::{Channel, ChannelOpenFailure};
+use tokio::time::Instant;
+
+use super::error::refused_channel;
+use super::{ChannelError, ConnectionLost, RemoteProgram, SshConnection, channel, quote};
+use crate::stream::ByteStream;
+
+/// First pause before a session is asked for again that was refused. It doubles each time.
+const REOPEN_PAUSE: Duration = Duration::from_millis(5);
+
+/// A session's reader is behind, as long as this lives.
+pub(crate) struct HoldUp<'a>(&'a AtomicUsize);
+
+impl Drop for HoldUp<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl SshConnection {
+    /// Runs a command by the account's login shell, as a stream: its stdin and stdout, with its
+    /// stderr in the diagnostics. There also stands how it ended, if not with status 0.
+    ///
+    /// Bytes may be sent at once. What comes has to be taken at all times, or the whole connection
+    /// waits.
+    ///
+    /// # Errors
+    /// [`ChannelError`] where no channel is opened. A server that opens one and runs nothing ends
+    /// the stream. Cancel safe.
+    pub async fn exec(&self, command: Vec<u8>) -> Result<ByteStream, ChannelError> {
+        let channel = self.session(Duration::ZERO).await?;
+        channel.exec(true, command).await.map_err(|_| self.lost_now())?;
+        Ok(channel::byte_stream(channel, self.0.worth.clone(), self.alive()))
+    }
+
+    /// Starts a program on a channel of its own, with these variables where the server accepts
+    /// them (`AcceptEnv`).
+    ///
+    /// # Errors
+    /// [`ChannelError`] where no channel is opened. Cancel safe.
+    pub async fn start(
+        &self,
+        program: &fakessh_protocol::message::ProgramKind,
+        environment: &[(String, String)],
+    ) -> Result<RemoteProgram, ChannelError> {
+        self.start_within(program, environment, Duration::ZERO).await
+    }
+
+    /// As [`SshConnection::start`]. A server that refuses the session is asked again for as long as
+    /// `patience` lasts: it may not have counted the end of the last one yet.
+    pub(crate) async fn start_within(
+        &self,
+        program: &fakessh_protocol::message::ProgramKind,
+        environment: &[(String, String)],
+        patience: Duration,
+    ) -> Result<RemoteProgram, ChannelError> {
+        use fakessh_protocol::message::ProgramKind;
+        let channel = self.session(patience).await?;
+        let request = async {
+            for (name, value) in environment {
+                channel.set_env(false, name, value).await?;
+            }
+            match program {
+                ProgramKind::Shell(command) => channel.exec(true, command.as_slice()).await,
+                ProgramKind::Login => channel.request_shell(true).await,
+                ProgramKind::Subsystem(name) => channel.request_subsystem(true, name).await,
+                ProgramKind::Program(argv) => channel.exec(true, quote::command_line(argv)).await,
+                // These need a slave.
+                ProgramKind::Helper(_) | ProgramKind::Connection { .. } | ProgramKind::Tool(_) => {
+                    Err(russh::Error::RequestDenied)
+                }
+            }
+        };
+        request.await.map_err(|_| self.lost_now())?;
+        Ok(channel::program(channel, self.0.worth.clone(), self.alive()))
+    }
+
+    /// A TCP connection that the server opens.
+    ///
+    /// # Errors
+    /// [`ChannelError`]. Cancel safe.
+    pub async fn direct_tcpip(&self, host: &str, port: u16) -> Result<ByteStream, ChannelError> {
+        let channel = self.direct_channel(host, port).await?;
+        Ok(channel::byte_stream(channel, self.0.worth.clone(), self.alive()))
+    }
+
+    async fn session(&self, patience: Duration) -> Result<Channel<Msg>, ChannelError> {
+        let until = Instant::now() + patience;
+        let mut pause = REOPEN_PAUSE;
+        loop {
+            match self.0.handle.channel_open_session().await {
+                Err(russh::Error::ChannelOpenFailure(_)) if Instant::now() + pause < until => {
+                    // An answer says that it has looked at all that we have closed so far.
+                    let _ = tokio::time::timeout_at(until, self.0.handle.send_ping()).await;
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                opened => {
+                    return opened.map_err(|error| self.channel_error("a session", &error));
+                }
+            }
+        }
+    }
+
+    /// Whether what comes waits for the reader of some session.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.0.held_up.load(Ordering::Relaxed) > 0
+    }
+
+    /// Says that a session's reader is behind, until what is returned is dropped.
+    pub(crate) fn hold_up(&self) -> HoldUp<'_> {
+        self.0.held_up.fetch_add(1, Ordering::Relaxed);
+        HoldUp(&self.0.held_up)
+    }
+
+    pub(super) async fn direct_channel(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<Channel<Msg>, ChannelError> {
+        let handle = &self.0.handle;
+        let opened = handle.channel_open_direct_tcpip(host, port.into(), "127.0.0.1", 0).await;
+        opened
+            .map_err(|error| self.channel_error(&format!("a connection to {host}:{port}"), &error))
+    }
+
+    fn channel_error(&self, what: &str, error: &russh::Error) -> ChannelError {
+        let host = self.0.host.clone();
+        match error {
+            russh::Error::ChannelOpenFailure(failure) => {
+                let message = refused_channel(failure, &self.0.refusal.take());
+                let forbidden = *failure == ChannelOpenFailure::AdministrativelyProhibited;
+                ChannelError::Refused { host, what: what.to_owned(), message, forbidden }
+            }
+            _ => self.lost_now(),
+        }
+    }
+
+    fn lost_now(&self) -> ChannelError {
+        let message = self.0.ended.borrow().clone();
+        let message = match self.0.closing.get() {
+            Some(why) => (*why).to_owned(),
+            None => message.unwrap_or_else(|| "it has ended".to_owned()),
+        };
+        ChannelError::Lost(ConnectionLost { host: self.0.host.clone(), message })
+    }
+}
