@@ -5,11 +5,14 @@
 //! russh has one task for all channels. So what comes has to be taken at all times, and flow
 //! control belongs to the link above.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use fakessh_protocol::exit::ExitStatus;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::stream::{ByteStream, Diagnostics, INCOMING_CHUNKS, OUTGOING_CHUNKS};
 
@@ -17,6 +20,10 @@ use super::worth::Worth;
 
 /// The extended data that is a program's standard error (RFC 4254 section 5.2).
 pub(crate) const STDERR: u32 = 1;
+
+/// How long after the end of its output the server may take to say how a program ended: it says
+/// both in one breath, unless something else of the program lives on.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How a program on the host ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,11 +57,24 @@ pub struct RemoteProgram {
 
 /// Where a program's standard error goes.
 enum Stderr {
+    /// There is no program.
+    None,
+    /// Into the reason of a failure: the program is the start of a slave.
     Kept(Diagnostics),
     Sent(mpsc::Sender<Bytes>),
 }
 
-/// A channel's stream, with the program's standard error kept aside.
+/// The stream of a TCP connection.
+pub(super) fn connection(
+    channel: Channel<Msg>,
+    worth: Worth,
+    alive: watch::Receiver<()>,
+) -> ByteStream {
+    let Pumps { outgoing, incoming, .. } = pump(channel, Stderr::None, worth, alive);
+    ByteStream { incoming, outgoing, diagnostics: Diagnostics::default() }
+}
+
+/// A program's stream, with its standard error kept aside, and how it ended.
 pub(super) fn byte_stream(
     channel: Channel<Msg>,
     worth: Worth,
@@ -102,6 +122,7 @@ fn pump(channel: Channel<Msg>, stderr: Stderr, worth: Worth, alive: watch::Recei
         state: state_sender,
         worth,
         alive: alive.clone(),
+        ends_at: None,
     };
     tokio::spawn(reader.run());
     let writer =
@@ -127,6 +148,8 @@ struct Reader {
     state: watch::Sender<Reading>,
     worth: Worth,
     alive: watch::Receiver<()>,
+    /// When the stream of a hop ends whose output is over, if nothing says how its command ended.
+    ends_at: Option<Instant>,
 }
 
 impl Reader {
@@ -152,6 +175,12 @@ impl Reader {
                         self.unwanted();
                         continue;
                     }
+                    () = tokio::time::sleep_until(self.ends_at.unwrap_or_else(Instant::now)),
+                        if self.ends_at.is_some() =>
+                    {
+                        self.incoming = None;
+                        continue;
+                    }
                 },
                 None => self.read.wait().await,
             };
@@ -166,6 +195,7 @@ impl Reader {
                     }
                 }
                 Some(ChannelMsg::ExtendedData { data, ext: STDERR }) => match &self.stderr {
+                    Stderr::None => {}
                     Stderr::Kept(diagnostics) => diagnostics.add(&data),
                     Stderr::Sent(sender) => {
                         // Where nobody wants it, it is dropped: standard output goes on.
@@ -175,7 +205,7 @@ impl Reader {
                         }
                     }
                 },
-                Some(ChannelMsg::Eof) => self.incoming = None,
+                Some(ChannelMsg::Eof) => self.output_ended(),
                 Some(ChannelMsg::ExitStatus { exit_status }) => {
                     let code = (exit_status & 0xff) as u8;
                     if code != 0 {
@@ -204,8 +234,21 @@ impl Reader {
         self.state.send_replace(Reading::Unwanted);
     }
 
-    fn ended(&self, end: ProgramEnd) {
+    fn ended(&mut self, end: ProgramEnd) {
         self.end.send_replace(Some(end));
+        if self.ends_at.is_some() {
+            self.incoming = None;
+        }
+    }
+
+    /// Ends the stream; that of a hop after it is known how the command ended, which belongs to
+    /// the reason of a start that failed.
+    fn output_ended(&mut self) {
+        if matches!(self.stderr, Stderr::Kept(_)) && self.end.borrow().is_none() {
+            self.ends_at = Some(Instant::now() + LAST_WORDS);
+        } else {
+            self.incoming = None;
+        }
     }
 
     /// A line of ours behind what a hop's helper has printed.

@@ -87,7 +87,7 @@ impl SshConnection {
     /// [`ChannelError`]. Cancel safe.
     pub async fn direct_tcpip(&self, host: &str, port: u16) -> Result<ByteStream, ChannelError> {
         let channel = self.direct_channel(host, port).await?;
-        Ok(channel::byte_stream(channel, self.0.worth.clone(), self.alive()))
+        Ok(channel::connection(channel, self.0.worth.clone(), self.alive()))
     }
 
     async fn session(&self, patience: Duration) -> Result<Channel<Msg>, ChannelError> {

@@ -38,7 +38,8 @@ impl Stage {
         let ways = ["ProxyCommand /bin/false %h %n %r", "Match exec \"test %n = nobody\""];
         lab.host("* !remote", &ways.map(str::to_owned));
         lab.configure("[route.alias]\nvia = \"remote\"\n");
-        let theirs = lab.local_dir("theirs");
+        // Where the account on the target gets to as well.
+        let theirs = lab.remote_dir();
         let [corpus, canary, driver, ran] =
             ["corpus", "canary", "driver.py", "ran"].map(|name| theirs.join(name));
         fs::write(&corpus, CORPUS).unwrap();
@@ -63,7 +64,10 @@ impl Stage {
     /// Runs the tools, in a directory that holds what patterns look for.
     fn expect_no_execution(&self, tool: Tool) {
         let here = self.lab.local_dir("checkout");
-        fs::copy(&self.canary, here.join("evil.sh")).unwrap();
+        // A tool on the target starts in the account's home.
+        for directory in [&here, &self.lab.account().home] {
+            fs::copy(&self.canary, directory.join("evil.sh")).unwrap();
+        }
         let done = tool.directory(here).guard(GUARD).run().expect_status(0);
         let entries = CORPUS.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         let entries = entries.count();
