@@ -106,12 +106,14 @@ fn parse_port(text: &str) -> Result<u16, DestinationError> {
 }
 
 /// As `valid_hostname` of ssh: what a shell or an option parser could take for something else is
-/// refused.
+/// refused; and brackets, which stand around addresses, and a single colon, which no address has:
+/// written without brackets, it would have a port behind it.
 fn check_host(host: &str) -> Result<(), DestinationError> {
     let bad = |byte: char| {
-        byte.is_whitespace() || byte.is_control() || "'`\"$\\;&<>|(){},".contains(byte)
+        byte.is_whitespace() || byte.is_control() || "'`\"$\\;&<>|(){}[],".contains(byte)
     };
-    if host.is_empty() || host.starts_with('-') || host.contains(bad) {
+    let colons = host.matches(':').count();
+    if host.is_empty() || host.starts_with('-') || host.contains(bad) || colons == 1 {
         return Err(DestinationError::BadHost(host.to_owned()));
     }
     Ok(())
@@ -179,7 +181,7 @@ mod tests {
         {
             assert!(parse_destination(text).is_err(), "{text:?}");
         }
-        for text in ["$(id)", "h;id", "[::1", "[::1]22", "ssh://h/path"] {
+        for text in ["$(id)", "h;id", "[::1", "[::1]22", "ssh://h/path", "[h:22]", "[[::1]"] {
             assert!(parse_destination(text).is_err(), "{text:?}");
         }
     }
