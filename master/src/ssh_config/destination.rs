@@ -106,14 +106,12 @@ fn parse_port(text: &str) -> Result<u16, DestinationError> {
 }
 
 /// As `valid_hostname` of ssh: what a shell or an option parser could take for something else is
-/// refused; and brackets, which stand around addresses, and a single colon, which no address has:
-/// written without brackets, it would have a port behind it.
+/// refused; and brackets, which stand around a host that has colons.
 fn check_host(host: &str) -> Result<(), DestinationError> {
     let bad = |byte: char| {
         byte.is_whitespace() || byte.is_control() || "'`\"$\\;&<>|(){}[],".contains(byte)
     };
-    let colons = host.matches(':').count();
-    if host.is_empty() || host.starts_with('-') || host.contains(bad) || colons == 1 {
+    if host.is_empty() || host.starts_with('-') || host.contains(bad) {
         return Err(DestinationError::BadHost(host.to_owned()));
     }
     Ok(())
@@ -169,9 +167,17 @@ mod tests {
         assert_eq!(parsed("a@b@web1:22"), (Some("a@b".into()), "web1".into(), Some(22)));
         assert_eq!(parsed("[::1]:2222"), (None, "::1".into(), Some(2222)));
         assert_eq!(parsed("u@[fe80::1%eth0]"), (Some("u".into()), "fe80::1%eth0".into(), None));
+        assert_eq!(parsed("[app:22]"), (None, "app:22".into(), None));
         assert_eq!(parsed("fe80::1"), (None, "fe80::1".into(), None));
         assert_eq!(parsed("ssh://u@h:33/"), (Some("u".into()), "h".into(), Some(33)));
         assert_eq!(parsed("ssh://a%40b@h"), (Some("a@b".into()), "h".into(), None));
+    }
+
+    #[test]
+    fn a_destination_is_written_as_it_is_read() {
+        for text in ["u@web1:22", "fe80::1", "[fe80::1]:22", "[app:22]", "[app:22]:22"] {
+            assert_eq!(parse_destination(text).unwrap().to_string(), text);
+        }
     }
 
     #[test]
@@ -181,7 +187,7 @@ mod tests {
         {
             assert!(parse_destination(text).is_err(), "{text:?}");
         }
-        for text in ["$(id)", "h;id", "[::1", "[::1]22", "ssh://h/path", "[h:22]", "[[::1]"] {
+        for text in ["$(id)", "h;id", "[::1", "[::1]22", "ssh://h/path", "[[::1]"] {
             assert!(parse_destination(text).is_err(), "{text:?}");
         }
     }

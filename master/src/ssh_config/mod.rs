@@ -47,6 +47,8 @@ impl fmt::Display for Target {
         match self.port {
             Some(port) if self.host.contains(':') => write!(f, "[{}]:{port}", self.host),
             Some(port) => write!(f, "{}:{port}", self.host),
+            // What follows a single colon would be the port.
+            None if self.host.matches(':').count() == 1 => write!(f, "[{}]", self.host),
             None => f.write_str(&self.host),
         }
     }
