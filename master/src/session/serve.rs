@@ -310,8 +310,9 @@ mod tests {
                 let shim = Neighbours::hand_over(&tools, &handoff, descriptors).await;
                 shim.expect_reason_before_ends(word).await;
             }
-            // The program lives until the connection is lost, and reads what is written.
-            let lasting = handoff("here", b"echo up; exec cat >/dev/null");
+            // The program lives until the connection is lost, reads what is written, and keeps its
+            // output open: the shell does.
+            let lasting = handoff("here", b"echo up; cat >/dev/null; true");
             let shim = Neighbours::hand_over(&tools, &lasting, 4).await;
             let mut source = Source::new(shim.reader.try_clone().unwrap().into()).unwrap();
             assert_eq!(source.read(100).await.unwrap(), "up\n");
