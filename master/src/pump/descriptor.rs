@@ -70,13 +70,13 @@ impl Descriptor {
                 Err(_) => {}
             }
         }
-        let fd = match kind {
-            FileType::Fifo | FileType::CharacterDevice => fd.try_clone()?,
-            _ => slot.take().ok_or(Errno::BADF)?,
-        };
+        // What has no kind is an eventfd(2), a timerfd or the like, which can be waited for.
+        let is_shared =
+            matches!(kind, FileType::Fifo | FileType::CharacterDevice | FileType::Unknown);
+        let fd = if is_shared { fd.try_clone()? } else { slot.take().ok_or(Errno::BADF)? };
         let descriptor = match kind {
             FileType::Socket => Descriptor::Socket(sys::watch(fd, interest)?),
-            FileType::Fifo | FileType::CharacterDevice => Descriptor::shared(fd, interest)?,
+            _ if is_shared => Descriptor::shared(fd, interest)?,
             _ => Descriptor::File(WaitlessFile::new(fd, &stat)),
         };
         *slot = None;

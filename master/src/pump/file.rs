@@ -15,6 +15,7 @@ use rustix::fs::{FileType, Stat};
 use rustix::io::{Errno, ReadWriteFlags};
 use tokio::sync::Mutex;
 
+use super::blocking::blocking;
 use crate::link::Piece;
 use crate::sys;
 
@@ -78,8 +79,7 @@ impl WaitlessFile {
             AtOnce::Never => {}
         }
         let file = self.file.clone();
-        let read = tokio::task::spawn_blocking(move || read(&file, most));
-        read.await.map_err(io::Error::other)?
+        blocking(move || read(&file, most)).await?
     }
 
     /// Writes all of `bytes`. What is cancelled may be written yet.
@@ -109,12 +109,12 @@ impl WaitlessFile {
             return Ok(());
         }
         let file = self.file.clone();
-        let write = tokio::task::spawn_blocking(move || {
+        blocking(move || {
             let written = (&*file).write_all(&bytes);
             drop(turn);
             written
-        });
-        write.await.map_err(io::Error::other)?
+        })
+        .await?
     }
 
     /// Learns from a failure: `EAGAIN` is one of this moment, and what else there is, is for the

@@ -6,6 +6,7 @@
 //! be opened is waited for and then used without blocking, and what can't be waited for is read
 //! and written at once or on the blocking pool. A pipe that blocks never holds a thread.
 
+mod blocking;
 mod descriptor;
 mod file;
 mod gathered;

@@ -19,6 +19,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::blocking::blocking;
 use crate::sys;
 
 /// What a blocking pipe takes that says it has room (pipe(7): one page is free).
@@ -75,12 +76,12 @@ impl Shared {
         loop {
             self.ready(Interest::READABLE, PollFlags::IN).await?;
             let fd = self.pooled.clone();
-            let read = tokio::task::spawn_blocking(move || {
+            let read = blocking(move || {
                 let mut piece = Vec::with_capacity(most);
                 rustix::io::read(fd, spare_capacity(&mut piece))?;
                 Ok(Bytes::from(piece))
             });
-            match read.await.map_err(io::Error::other)? {
+            match read.await? {
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 // A terminal that hung up has no more to give.
                 Err(Errno::IO) if self.is_terminal => return Ok(Bytes::new()),
@@ -103,8 +104,8 @@ impl Shared {
         loop {
             self.ready(Interest::WRITABLE, PollFlags::OUT).await?;
             let (fd, piece) = (self.pooled.clone(), piece.clone());
-            let write = tokio::task::spawn_blocking(move || rustix::io::write(fd, &piece));
-            match write.await.map_err(io::Error::other)? {
+            let write = blocking(move || rustix::io::write(fd, &piece));
+            match write.await? {
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 write => return Ok(write?),
             }

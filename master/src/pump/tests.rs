@@ -173,6 +173,23 @@ async fn many_blocked_pipes_leave_the_blocking_pool_alone() {
     drop(reader);
 }
 
+/// The same of what is no pipe, and can be waited for all the same.
+#[tokio::test]
+async fn a_counter_that_nobody_writes_to_holds_no_thread() {
+    let flags = rustix::event::EventfdFlags::CLOEXEC;
+    let counter = rustix::event::eventfd(0, flags).unwrap();
+    let mut source = Source::new(counter.try_clone().unwrap()).unwrap();
+    tokio::select! {
+        biased;
+        _ = source.read(8) => panic!("there is nothing to read"),
+        () = tokio::task::yield_now() => {}
+    }
+    // Its read has not been begun: whoever reads now gets what comes.
+    let one = 1_u64.to_ne_bytes();
+    rustix::io::write(&counter, &one).unwrap();
+    assert_eq!(&source.read(8).await.unwrap()[..], one);
+}
+
 #[tokio::test]
 async fn a_shared_pipe_without_a_reader_is_broken() {
     let (reader, writer) = std::io::pipe().unwrap();
