@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::auth::Patience;
 use crate::link::{Keepalive, Link};
-use crate::stream::ByteStream;
+use crate::stream::{ByteStream, Said};
 
 /// The slave's program for each architecture, as `uname -m` names it.
 pub(crate) const SLAVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/slave"));
@@ -38,14 +38,14 @@ pub enum StartError {
     Refused(String),
     /// The target said something, or nothing, and hung up.
     #[error("the target did not start a slave{}", shown(.0))]
-    Ended(String),
+    Ended(Said),
     /// Nothing sensible came in time.
-    #[error("the target did not start a slave although {seconds} s went by{}", shown(.noise))]
+    #[error("the target did not start a slave although {seconds} s went by{}", shown(.said))]
     Timeout {
         /// How long it was given.
         seconds: u64,
         /// What it printed.
-        noise: String,
+        said: Said,
     },
     /// The target has not said yet that it starts one; it may still do so.
     #[error("the target has not begun to start a slave in {0} s")]
@@ -81,9 +81,9 @@ impl StartError {
             {
                 false
             }
-            StartError::Refused(why) | StartError::Ended(why) => {
-                let why = why.to_lowercase();
-                !PASSING.iter().any(|words| why.contains(words))
+            StartError::Refused(why) => !is_passing(why),
+            StartError::Ended(said) => {
+                !is_passing(&said.printed) && !said.remark.as_deref().is_some_and(is_passing)
             }
             StartError::OneSession => true,
             StartError::Timeout { .. } | StartError::Slow(_) | StartError::Protocol(_) => false,
@@ -91,8 +91,13 @@ impl StartError {
     }
 }
 
-fn shown(noise: &str) -> String {
-    if noise.is_empty() { String::new() } else { format!("; it printed: {}", one_line(noise)) }
+fn is_passing(why: &str) -> bool {
+    let why = why.to_lowercase();
+    PASSING.iter().any(|words| why.contains(words))
+}
+
+fn shown(said: &Said) -> String {
+    if said.is_empty() { String::new() } else { format!("; {said}") }
 }
 
 /// A marker that no login prints: 128 random bits in hexadecimal digits.
@@ -232,11 +237,12 @@ pub(crate) async fn start_and_tell(
         () = stuck => None,
     };
     let said = |scanner: &Scanner| {
-        let noise = [scanner.noise(), stream.diagnostics.text()];
-        let said = noise.iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>();
+        let Said { remark, printed } = stream.diagnostics.said();
         // Some repeat the command that they don't know (git-shell), which is a page of script.
         let command = String::from_utf8_lossy(&command(marker)).into_owned();
-        said.join(" | ").replace(&command, "exec /bin/sh ...")
+        let printed = format!("{}\n{printed}", scanner.noise());
+        let printed = one_line(&printed.replace(&command, "exec /bin/sh ..."));
+        Said { remark, printed }
     };
     match hello {
         Some(Ok((mux, early, hello))) => {
@@ -248,7 +254,7 @@ pub(crate) async fn start_and_tell(
         Some(Err(Failure::Other(error))) => Err(error),
         None => {
             let seconds = patience.limit().as_secs();
-            Err(StartError::Timeout { seconds, noise: said(&scanner) })
+            Err(StartError::Timeout { seconds, said: said(&scanner) })
         }
     }
 }
@@ -433,13 +439,15 @@ mod tests {
 
     #[test]
     fn what_a_target_lacks_for_now_is_no_lasting_reason() {
-        let ended = |noise: &str| StartError::Ended(noise.to_owned()).is_lasting();
-        assert!(ended(
-            "This account is currently not available. | the command ended with status 1"
-        ));
-        assert!(ended(""));
-        assert!(!ended("the command was killed by signal 9"));
-        assert!(!ended("sh: 1: Cannot fork | the command ended with status 2"));
+        let ended = |printed: &str, remark: &str| {
+            let (printed, remark) = (printed.to_owned(), Some(remark.to_owned()));
+            StartError::Ended(Said { remark, printed }).is_lasting()
+        };
+        let text = "This account is currently not available.";
+        assert!(ended(text, "the command ended with status 1"));
+        assert!(StartError::Ended(Said::default()).is_lasting());
+        assert!(!ended("", "the command was killed by signal 9"));
+        assert!(!ended("sh: 1: Cannot fork", "the command ended with status 2"));
         let refused = |why: &str| StartError::Refused(why.to_owned()).is_lasting();
         assert!(refused(
             "its architecture is armv7l, and this fakessh has a slave for x86_64 only"

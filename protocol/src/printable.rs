@@ -102,6 +102,17 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
+/// The end of a line, where the reason of a failure is: at most `most` characters and a sign that
+/// there were more.
+pub fn end_of_line(line: &str, most: usize) -> String {
+    let excess = line.chars().count().saturating_sub(most);
+    let cut = if excess > 0 { CUT } else { "" };
+    line.chars().skip(excess).fold(cut.to_owned(), |mut end, character| {
+        end.push(character);
+        end
+    })
+}
+
 /// The lines of a text that somebody else says, each behind this prefix, which says who. Empty
 /// lines are left out; lines and their lengths are bounded.
 pub fn said(prefix: &str, text: &str) -> String {

@@ -145,9 +145,9 @@ async fn run(
     };
     if heard == Heard::All
         && let Ok(outcome) = timeout(LAST_WORDS, control.outcome()).await
-        && let Some(line) = remark(&conversation.talk.who, &outcome)
+        && let Some(words) = remark(&conversation.talk.who, &outcome)
     {
-        diagnostics.add(format!("\n{line}\n").as_bytes());
+        diagnostics.remark(words);
     }
 }
 
@@ -217,8 +217,8 @@ impl Conversation {
             let count = if asked.kind == QuestionKind::Line { &mut lines } else { &mut secrets };
             *count += 1;
             if *count > MOST_QUESTIONS {
-                let text = format!("\nit asks more than {MOST_QUESTIONS} times, and was ended\n");
-                self.diagnostics.add(text.as_bytes());
+                let words = format!("it asks more than {MOST_QUESTIONS} times, and was ended");
+                self.diagnostics.remark(words);
                 return Heard::Nobody;
             }
             let said = self.diagnostics.lines();
@@ -230,7 +230,7 @@ impl Conversation {
             let question = self.talk.question(&asked, &said);
             let Some(secret) = self.talk.ask.ask(question).await else {
                 self.unanswered.store(true, Ordering::Relaxed);
-                self.diagnostics.add(unanswered(&asked, secrets > 1).as_bytes());
+                self.diagnostics.remark(unanswered(&asked, secrets > 1));
                 return Heard::Nobody;
             };
             control.type_secret(secret);
@@ -298,7 +298,7 @@ mod tests {
         let mut conversation = conversation(Some(Prompt::of_account(&["assword:"])));
         assert_eq!(conversation.hear("Your temporary ident"), None);
         assert_eq!(conversation.hear("ity? "), None);
-        assert_eq!(conversation.diagnostics.text(), "Your temporary identity?");
+        assert_eq!(conversation.diagnostics.said().printed, "Your temporary identity?");
     }
 
     #[test]
@@ -306,9 +306,9 @@ mod tests {
         let mut endings = conversation(Some(Prompt::of_account(&["assword:"])));
         assert_eq!(endings.hear("Last failure: today\r\nPass"), None);
         assert_eq!(endings.hear("word: ").unwrap().text, "Password:");
-        assert_eq!(endings.diagnostics.text(), "Last failure: today");
+        assert_eq!(endings.diagnostics.said().printed, "Last failure: today");
         let mut marker = conversation(Some(Prompt::Marker("5eed".into())));
         assert!(marker.hear("Sorry, try again.\r\n5eed").is_some());
-        assert_eq!(marker.diagnostics.text(), "Sorry, try again.");
+        assert_eq!(marker.diagnostics.said().printed, "Sorry, try again.");
     }
 }

@@ -115,9 +115,9 @@ async fn run(
     let (ended, _) = tokio::join!(timeout(LAST_WORDS, end), timeout(LAST_WORDS, rest));
     match ended {
         Ok(Ok(status)) if status.success() => {}
-        Ok(Ok(status)) => said.add(format!("\nit ended ({status})\n").as_bytes()),
+        Ok(Ok(status)) => said.remark(format!("it ended ({status})")),
         _ => {
-            said.add(b"\nit did not end, and was killed\n");
+            said.remark("it did not end, and was killed");
             // Not waited for yet: the id is still its own.
             let id = child.id().and_then(|id| i32::try_from(id).ok());
             if let Some(group) = id.and_then(Pid::from_raw) {
@@ -197,15 +197,16 @@ mod tests {
         let (_process, mut stream) = start(&script);
         let text = all(&mut stream).await;
         assert!(text.ends_with("\0why\n") && text.len() == many * PIECE + 4, "{}", text.len());
-        let said = stream.diagnostics.text();
-        assert_eq!(said, "more | it ended (exit status: 3)");
+        let said = stream.diagnostics.said().to_string();
+        assert_eq!(said, "it ended (exit status: 3); it printed: more");
     }
 
     #[tokio::test]
     async fn one_that_has_hung_up_ends_the_stream_and_is_killed_with_its_group() {
         let (mut process, mut stream) = start("sleep 1000 >&- & echo $!; exec >&-; wait");
         let pid: i32 = all(&mut stream).await.trim().parse().unwrap();
-        assert!(stream.diagnostics.text().contains("was killed"), "{:?}", stream.diagnostics);
+        let said = stream.diagnostics.said().to_string();
+        assert!(said.contains("was killed"), "{said}");
         process.gone().await;
         // Killed, it is there until its new parent has seen it; but a zombie has no command line.
         let path = format!("/proc/{pid}/cmdline");

@@ -228,7 +228,7 @@ impl Driver {
 
     /// The stream is over though nobody closed the link.
     fn ended(&self) -> LinkLost {
-        let said = self.stream.diagnostics.text();
+        let said = self.stream.diagnostics.said();
         if said.is_empty() {
             LinkLost("the connection was lost".into())
         } else {

@@ -23,13 +23,14 @@ async fn a_command_gets_its_input_and_its_output_comes_back() {
     let diagnostics = stream.diagnostics.clone();
     // The status comes behind the end of the output.
     let status = async {
-        while !diagnostics.text().contains("the command ended with status 3") {
+        while !diagnostics.said().to_string().contains("the command ended with status 3") {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(GUARD, status).await.unwrap();
     // The account's shell may have had something to say first.
-    assert!(diagnostics.text().contains("error"), "{}", diagnostics.text());
+    let said = diagnostics.said().printed;
+    assert!(said.contains("error"), "{said}");
 }
 
 #[tokio::test]

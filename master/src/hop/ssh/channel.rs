@@ -251,10 +251,10 @@ impl Reader {
         }
     }
 
-    /// A line of ours behind what a hop's helper has printed.
+    /// Says what became of a hop's helper.
     fn remark(&self, line: &str) {
         if let Stderr::Kept(diagnostics) = &self.stderr {
-            diagnostics.add(format!("\n{line}\n").as_bytes());
+            diagnostics.remark(line);
         }
     }
 }

@@ -100,21 +100,15 @@ impl ProxyCommand {
     pub(super) async fn blame(&mut self) -> Option<ConnectError> {
         let status = tokio::time::timeout(LAST_WORDS, self.child.wait()).await;
         let _ = tokio::time::timeout(LAST_WORDS, &mut self.stderr).await;
-        let said = self.diagnostics.text();
-        let ended = match status {
-            Ok(Ok(status)) => match status.signal() {
-                Some(signal) => Some(format!("it was killed by signal {signal}")),
-                None => Some(format!("it ended with status {}", status.code().unwrap_or_default())),
-            },
-            _ => None,
-        };
-        let message = match (said.is_empty(), ended) {
-            (true, None) => return None,
-            (true, Some(ended)) => ended,
-            (false, None) => said,
-            (false, Some(ended)) => format!("{said} ({ended})"),
-        };
-        Some(ConnectError::ProxyCommand { command: self.command.clone(), message })
+        if let Ok(Ok(status)) = status {
+            self.diagnostics.remark(match status.signal() {
+                Some(signal) => format!("it was killed by signal {signal}"),
+                None => format!("it ended with status {}", status.code().unwrap_or_default()),
+            });
+        }
+        let said = self.diagnostics.said();
+        let (command, message) = (self.command.clone(), said.to_string());
+        (!said.is_empty()).then_some(ConnectError::ProxyCommand { command, message })
     }
 }
 
