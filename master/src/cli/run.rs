@@ -175,7 +175,7 @@ fn here(mut request: RunRequest, command: &[OsString]) -> anyhow::Result<(u8, bo
     let descriptors = [masters.as_fd(), run_directory.listener().as_fd()];
     let (client, _) = Client::call(&directory, &Request::Run(Box::new(request)), &descriptors)?;
     drop(masters);
-    let answering = Answering::start(client)?;
+    let answering = Answering::start(client, run_directory.listener())?;
     let (program, words) = command.split_first().context("no command")?;
     let mut tool = tool::prepare(program, &run_directory, &ours)?;
     tool.args(words);

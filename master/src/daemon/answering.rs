@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::client::{Client, ask};
 use super::control::{self, Reply, RunEnd};
+use crate::tool::RunDirectory;
 
 /// How often it is looked whether a question is on the terminal, when the tool has ended.
 const LOOK: Duration = Duration::from_millis(20);
@@ -26,16 +27,21 @@ pub struct Answering {
 }
 
 impl Answering {
-    /// Begins to answer, after the request of a run was done.
+    /// Begins to answer, after the request of a run was done. Where the master ends before the
+    /// tool does, nobody can call the run any more through `listener`, its directory's socket.
     ///
     /// # Errors
     /// Failures of the system.
-    pub fn start(client: Client) -> std::io::Result<Answering> {
-        let socket = client.socket().try_clone()?;
+    pub fn start(client: Client, listener: &OwnedFd) -> std::io::Result<Answering> {
+        let (socket, listener) = (client.socket().try_clone()?, listener.try_clone()?);
         let (sender, done) = mpsc::channel();
         let asking = Arc::new(AtomicBool::new(false));
         let flag = asking.clone();
-        std::thread::Builder::new().spawn(move || answer(&socket, &flag, &sender))?;
+        std::thread::Builder::new().spawn(move || {
+            if let Ending::OfMaster = answer(&socket, &flag, &sender) {
+                RunDirectory::end_calls(&listener);
+            }
+        })?;
         Ok(Answering { client, asking, done })
     }
 
@@ -58,7 +64,13 @@ impl Answering {
     }
 }
 
-fn answer(socket: &OwnedFd, asking: &AtomicBool, done: &Sender<Value>) {
+/// What there is no more to be answered for.
+enum Ending {
+    OfRun,
+    OfMaster,
+}
+
+fn answer(socket: &OwnedFd, asking: &AtomicBool, done: &Sender<Value>) -> Ending {
     while let Ok(Some(reply)) = datagram::receive(socket.as_fd()) {
         match serde_json::from_slice(&reply.payload) {
             Ok(Reply::Ask { kind, text, hop }) => {
@@ -67,15 +79,16 @@ fn answer(socket: &OwnedFd, asking: &AtomicBool, done: &Sender<Value>) {
                     control::encode_answer(ask(&Reply::question(&kind, text, hop)).as_ref());
                 asking.store(false, Ordering::Release);
                 if datagram::send(socket.as_fd(), &answer, &[]).is_err() {
-                    return;
+                    break;
                 }
             }
             Ok(Reply::Notice(notice)) => diagnostics::tell(&notice),
             Ok(Reply::Done(value)) => {
                 let _ = done.send(value);
-                return;
+                return Ending::OfRun;
             }
-            Ok(Reply::Failed(_) | Reply::Ending) | Err(_) => return,
+            Ok(Reply::Failed(_) | Reply::Ending) | Err(_) => break,
         }
     }
+    Ending::OfMaster
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, OFlags, StatVfsMountFlags, flock, openat, statvfs};
+use rustix::net::Shutdown;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use thiserror::Error;
@@ -141,6 +142,13 @@ impl RunDirectory {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let ready = poll(&mut [PollFd::new(&self.listener, PollFlags::IN)], Some(&now));
         ready.is_ok_and(|ready| ready > 0)
+    }
+
+    /// Ends what waits on [`RunDirectory::listener`] and all that is to come, where the master is
+    /// gone: nobody would ever accept it, and a shim would wait as long as this process lives.
+    pub(crate) fn end_calls(listener: &OwnedFd) {
+        let _ = rustix::net::shutdown(listener, Shutdown::Both);
+        while rustix::net::accept(listener).is_ok() {}
     }
 
     /// The socket in it, on which the master accepts shims.

@@ -212,6 +212,24 @@ fn close_and_stop_end_what_runs_with_a_reason() {
 }
 
 #[test]
+fn an_ssh_that_comes_after_its_master_has_ended_is_told_so() {
+    let lab = Lab::start();
+    let gate = lab.local_dir("gates").join("gate");
+    // Once by the inherited descriptor, and once by the socket in the run's directory.
+    for forget in ["", "unset FAKESSH_FD; "] {
+        let script = format!("echo up >&2; cat {0}; {forget}ssh remote true", gate.display());
+        rustix::fs::mkfifoat(rustix::fs::CWD, &gate, 0o600.into()).unwrap();
+        let running = lab.run([""; 0], ["sh", "-c", &script]).start();
+        running.wait_for_error("up");
+        lab.fakessh(["stop"]).run().expect_status(0);
+        std::fs::write(&gate, "").unwrap();
+        running.finish().expect_fault(255, &["its master has ended", "fakessh run"]);
+        std::fs::remove_file(&gate).unwrap();
+    }
+    lab.expect_nothing_left();
+}
+
+#[test]
 fn what_is_not_there_can_be_stopped_and_not_closed() {
     let lab = Lab::start();
     lab.fakessh(["stop"]).run().expect_status(0).expect_out("").expect_err("");
