@@ -4,6 +4,7 @@
 //! together. What finds no room is counted, and the count is written.
 
 mod event;
+mod refusals;
 mod settings;
 mod time;
 mod writer;
@@ -15,6 +16,7 @@ use tokio::sync::Notify;
 
 pub use event::Who;
 pub(crate) use event::{Command, End, Event, SessionEvent};
+pub(crate) use refusals::Refusals;
 pub use settings::{Commands, Settings};
 use writer::Writer;
 

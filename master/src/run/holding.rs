@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fakessh_protocol::message::{Question, QuestionKind};
 
 use super::{Hosts, Run};
-use crate::audit::Audit;
+use crate::audit::{Audit, Refusals};
 use crate::caller::Ask;
 use crate::context::Context;
 use crate::lifetime::{Rules, Use};
@@ -67,6 +67,11 @@ impl Run {
         let on = on.map(|route| ("--on", route));
         let destination = destination.map(|destination| ("", &destination.route));
         on.into_iter().chain(destination).chain(routes)
+    }
+
+    /// What is noted of its refusals.
+    pub(crate) fn refusals(&self) -> &Arc<Refusals> {
+        &self.refusals
     }
 
     pub(crate) fn audit(&self) -> &Audit {

@@ -20,6 +20,7 @@ mod destination;
 
 pub use destination::RunDestination;
 
+use crate::audit::Refusals;
 use crate::caller::{Ask, AskNobody, Caller};
 use crate::context::{Context, ContextError, Reached, Registry};
 use crate::hop::ssh::SshConnection;
@@ -103,6 +104,7 @@ pub struct Run {
     kept: Mutex<Vec<(Weak<Context>, Arc<Notify>)>>,
     /// Whether a shim of this run was started.
     called: AtomicBool,
+    refusals: Arc<Refusals>,
 }
 
 impl Run {
@@ -113,7 +115,8 @@ impl Run {
             Origin { environment: opener.environment.clone(), directory: opener.directory.clone() };
         let (holding, used, kept, hostname) = Default::default();
         let called = AtomicBool::new(false);
-        Run { hosts, registry, origin, holding, hostname, used, kept, called }
+        let refusals = Arc::new(Refusals::new(registry.audit().clone()));
+        Run { hosts, registry, origin, holding, hostname, used, kept, called, refusals }
     }
 
     /// Notes that a shim of this run was started.

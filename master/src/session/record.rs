@@ -1,7 +1,7 @@
 //! What the audit log gets of a session.
 
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use fakessh_protocol::exit::ExitStatus;
@@ -9,7 +9,7 @@ use fakessh_protocol::invocation::{Invocation, Request};
 use fakessh_protocol::message::ToShim;
 
 use super::Verdict;
-use crate::audit::{Audit, Command, End, Event, SessionEvent, Who};
+use crate::audit::{Audit, Command, End, Event, Refusals, SessionEvent, Who};
 use crate::context::Context;
 use crate::link::Traffic;
 use crate::run::Run;
@@ -20,6 +20,7 @@ const MAX_SHOWN: usize = 200;
 /// A session that is to be noted when it is over, however that comes.
 pub(super) struct Record {
     audit: Audit,
+    refusals: Arc<Refusals>,
     run: u64,
     by: Option<Who>,
     host: String,
@@ -53,6 +54,7 @@ impl Record {
         };
         Record {
             audit,
+            refusals: run.refusals().clone(),
             run: run.id(),
             by,
             host: invocation.destination.host.clone(),
@@ -95,7 +97,7 @@ impl Record {
         let (by, host) = (self.by.take(), std::mem::take(&mut self.host));
         let Some(Place { context, id, user, traffic }) = self.place.take() else {
             if let End::Failed(why) = end {
-                self.audit.note(&Event::Refused { what: host, why, by });
+                self.refusals.note(&Event::Refused { what: host, why, by });
             }
             return;
         };

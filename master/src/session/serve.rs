@@ -9,6 +9,7 @@ use rustix::net::SocketType;
 use rustix::net::sockopt::socket_type;
 use tokio::task::JoinSet;
 
+use crate::audit::Refusals;
 use crate::limits;
 use crate::run::Run;
 use crate::socket::Socket;
@@ -22,7 +23,7 @@ pub(crate) async fn serve(run: Arc<Run>, socket: Arc<Socket>, listener: Option<S
     let mut sessions = JoinSet::new();
     loop {
         tokio::select! {
-            handoff = receive(&socket) => {
+            handoff = receive(&socket, run.refusals()) => {
                 let Some(arrival) = handoff else { break };
                 run.note_call();
                 sessions.spawn(take(run.clone(), arrival));
@@ -31,7 +32,7 @@ pub(crate) async fn serve(run: Arc<Run>, socket: Arc<Socket>, listener: Option<S
                 run.note_call();
                 let run = run.clone();
                 sessions.spawn(async move {
-                    if let Some(arrival) = receive(&connection).await {
+                    if let Some(arrival) = receive(&connection, run.refusals()).await {
                         take(run, arrival).await;
                     }
                 });
@@ -53,19 +54,21 @@ async fn take(run: Arc<Run>, arrival: Result<Admitted, Refused>) {
 }
 
 /// The next handoff; `None` when nobody can send one any more. What is no handoff is passed over.
-async fn receive(socket: &Socket) -> Option<Result<Admitted, Refused>> {
+async fn receive(socket: &Socket, refusals: &Refusals) -> Option<Result<Admitted, Refused>> {
     loop {
         match socket.receive_message().await {
             Ok(None) => return None,
             Ok(Some((handoff, descriptors))) => {
-                if let Some(arrival) = admit(Some(handoff), descriptors) {
+                if let Some(arrival) = admit(Some(handoff), descriptors, refusals) {
                     return Some(arrival);
                 }
             }
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                tracing::warn!(%error, "no handoff came over a run's socket");
+                if refusals.is_noted() {
+                    tracing::warn!(%error, "no handoff came over a run's socket");
+                }
                 if let Ok(cut) = error.downcast::<CutShort>()
-                    && let Some(arrival) = admit(None, cut.descriptors)
+                    && let Some(arrival) = admit(None, cut.descriptors, refusals)
                 {
                     return Some(arrival);
                 }
@@ -120,9 +123,12 @@ impl Refused {
 fn admit(
     handoff: Option<Handoff>,
     mut descriptors: Vec<OwnedFd>,
+    refusals: &Refusals,
 ) -> Option<Result<Admitted, Refused>> {
     if descriptors.first().is_none_or(|fd| socket_type(fd) != Ok(SocketType::SEQPACKET)) {
-        tracing::warn!("a handoff came without the shim's socket");
+        if refusals.is_noted() {
+            tracing::warn!("a handoff came without the shim's socket");
+        }
         return None;
     }
     let socket = descriptors.remove(0);
