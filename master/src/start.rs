@@ -238,10 +238,14 @@ pub(crate) async fn start_and_tell(
     };
     let said = |scanner: &Scanner| {
         let Said { remark, printed } = stream.diagnostics.said();
-        // Some repeat the command that they don't know (git-shell), which is a page of script.
-        let command = String::from_utf8_lossy(&command(marker)).into_owned();
-        let printed = format!("{}\n{printed}", scanner.noise());
-        let printed = one_line(&printed.replace(&command, "exec /bin/sh ..."));
+        // Some repeat the command that they don't know (git-shell) or allow (sudo), which is a page
+        // of script.
+        let printed = [Behind::Login, Behind::Helper]
+            .into_iter()
+            .fold(format!("{}\n{printed}", scanner.noise()), |printed, behind| {
+                printed.replace(&script(marker, behind), "...")
+            });
+        let printed = one_line(&printed);
         Said { remark, printed }
     };
     match hello {
