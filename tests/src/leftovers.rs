@@ -129,7 +129,7 @@ fn is_of_user(pid: u32, uid: u32) -> bool {
 }
 
 /// Files of this user in the places where temporary files are put.
-pub fn temporary_files(uid: u32) -> Vec<PathBuf> {
+pub(crate) fn temporary_files(uid: u32) -> Vec<PathBuf> {
     let places = ["/tmp", "/var/tmp", "/dev/shm", "/run/user"].map(Path::new);
     let entries = places.into_iter().filter_map(|place| fs::read_dir(place).ok()).flatten();
     let paths = entries.flatten().map(|entry| entry.path());

@@ -70,7 +70,7 @@ impl Lab {
         let mut on_target = Vec::new();
         if privilege::is_root() {
             for account in std::iter::once(self.account()).chain(&self.0.others) {
-                on_target.extend(leftovers::temporary_files(account.uid));
+                on_target.extend(account.temporary_files());
             }
         }
         let own_etc = self.dir().join("etc").exists();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::hop::ssh::ConnectError;
+use crate::hop::ssh::{ConnectError, ConnectionLost};
 use crate::ssh_config::{ConfigError, DestinationError};
 use crate::start::StartError;
 
@@ -39,9 +39,12 @@ pub enum ContextError {
         /// Whether it asked something that nobody could be asked.
         unanswered: bool,
     },
-    /// The connection ended while a slave was being started.
+    /// The connection ended before the command ran that starts a slave.
     #[error("{0}")]
     EndedAtStart(String),
+    /// The connection was lost while a slave was being started.
+    #[error("{0}; a slave was just being started there; try again")]
+    LostAtStart(ConnectionLost),
     /// A step needs a slave where none can run.
     #[error("{name}: {needs} needs a slave there, and {why}")]
     Slaveless {

@@ -50,6 +50,9 @@ pub use variables::SessionOptions;
 /// what the account's login shell does first may take its time.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long the end of a connection may come behind that of its last channel.
+const END_TOGETHER: Duration = Duration::from_millis(250);
+
 /// Most characters of an account's name that are believed. Linux allows 32.
 const MAX_USER: usize = 256;
 
@@ -111,16 +114,22 @@ impl Context {
     ) -> Result<Context, ContextError> {
         // Packets of the login are freed when their buffers are used again.
         let _secret = SecretAbout::new();
-        let is_known = known.is_some();
+        let keepalive = keepalive(resolved);
         let starting = match known {
-            Some(why) => Starting::failed(why),
+            Some(why) => Starting::failed(why, keepalive),
             None => {
-                let starting = Starting::begin(&connection, keepalive(resolved)).await?;
+                let starting = Starting::begin(&connection, keepalive).await;
                 if let Some(error) = starting.why_none()
-                    && connection.is_closed()
+                    && (connection.is_closed()
+                        || error.is_without_status() && ends_now(&connection).await)
                 {
                     let lost = connection.closed().await;
-                    return Err(ContextError::EndedAtStart(format!("{lost}; {error}")));
+                    let has_begun = matches!(*error, StartError::CutShort(_));
+                    return Err(if has_begun {
+                        ContextError::LostAtStart(lost)
+                    } else {
+                        ContextError::EndedAtStart(format!("{lost}; {error}"))
+                    });
                 }
                 starting
             }
@@ -137,9 +146,7 @@ impl Context {
             held.let_go_after(link.clone());
         }
         let way = (Way::Ssh(held), needs_answer, certificate_end);
-        let context = Context::new(name, user, address, serving, way, base, alarm);
-        context.said.store(is_known, Ordering::Relaxed);
-        Ok(context)
+        Ok(Context::new(name, user, address, serving, way, base, alarm))
     }
 
     /// The context that a helper leads to: from `base`, or from this host.
@@ -268,11 +275,12 @@ impl Context {
         opened.map_err(|lost| ContextError::Local(format!("{}: {lost}", self.name)))
     }
 
-    /// The slave; one that is being started is waited for. Cancel safe.
+    /// The slave; one that is being started is waited for, and a start that has failed for a
+    /// reason that passes is tried again. Cancel safe.
     async fn slave(&self) -> Result<Link, Arc<StartError>> {
         match &self.serving {
             Serving::Slave(link) => Ok(link.clone()),
-            Serving::Direct(_, starting) => starting.settled().await,
+            Serving::Direct(connection, starting) => starting.obtain(connection).await,
         }
     }
 
@@ -309,14 +317,8 @@ impl Context {
         match &self.serving {
             Serving::Slave(link) => link.lost().await,
             Serving::Direct(connection, starting) => {
-                let link_lost = async {
-                    match starting.settled().await {
-                        Ok(link) => link.lost().await,
-                        Err(_) => std::future::pending().await,
-                    }
-                };
                 tokio::select! {
-                    lost = link_lost => lost,
+                    lost = async { starting.succeeded().await.lost().await } => lost,
                     lost = connection.closed() => LinkLost(lost.message.into()),
                 }
             }
@@ -428,6 +430,12 @@ impl Context {
         }
         self.let_go_of_base();
     }
+}
+
+/// Whether a connection ends that has just lost its only channel. The two come together where a
+/// server goes.
+async fn ends_now(connection: &SshConnection) -> bool {
+    tokio::time::timeout(END_TOGETHER, connection.closed()).await.is_ok()
 }
 
 /// Counts a session as running until it is dropped.

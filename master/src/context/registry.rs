@@ -4,6 +4,7 @@ mod closing;
 mod ends;
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -240,18 +241,26 @@ impl Registry {
         let Some(Host { resolved, .. }) = hosts.last() else {
             return Err(ContextError::Local("a way without a host".to_owned()));
         };
-        let known = self.why_slaveless(key);
+        let remembered = self.why_slaveless(key);
+        let known = remembered.clone().filter(|why| why.is_lasting());
+        let is_known = known.is_some();
         let (alarm, on) = (&self.alarm, base.0.cloned());
         let mut made = Context::at_host(name, resolved, on.clone(), connection, known, alarm).await;
         if let Err(ContextError::EndedAtStart(_)) = made {
-            // Some servers end their connection with the first session: that was ours.
+            // Some servers end their connection with the first session: that was ours. Nothing
+            // tells that from a connection that was cut just then, but for its happening again.
             let connection = self.connection(base, hosts, is_batch, caller).await?;
-            let why = Some(Arc::new(StartError::OneSession));
+            let why = match remembered {
+                Some(_) => StartError::OneSession,
+                None => StartError::EndedConnection,
+            };
+            let why = Some(Arc::new(why));
             made = Context::at_host(name, resolved, on, connection, why, alarm).await;
         }
         let context = made?;
-        if let Some(why) = context.why_direct().filter(|why| why.is_lasting()) {
-            self.slaveless().entry(key.clone()).or_insert_with(|| (why, Instant::now()));
+        context.said.store(is_known, Ordering::Relaxed);
+        if !is_known {
+            self.remember(key, context.why_direct());
         }
         if let Some(notice) = resolved.unsupported_notice() {
             caller.ask.notice(Notice::ours(notice)).await;
@@ -370,6 +379,17 @@ impl Registry {
         self.make_room(&key);
         let context = self.contexts.get(&key, usable, shared, make).await.ok()?;
         context.slave().await.is_ok().then_some(context)
+    }
+
+    /// Notes why no slave runs somewhere, if that counts the next time; else that one can.
+    fn remember(&self, key: &Key, why: Option<Arc<StartError>>) {
+        let counts = |why: &Arc<StartError>| {
+            why.is_lasting() || matches!(**why, StartError::EndedConnection)
+        };
+        match why.filter(counts) {
+            Some(why) => drop(self.slaveless().insert(key.clone(), (why, Instant::now()))),
+            None => drop(self.slaveless().remove(key)),
+        }
     }
 
     fn why_slaveless(&self, key: &Key) -> Option<Arc<StartError>> {

@@ -11,7 +11,7 @@ use crate::hop::ssh::SshConnection;
 use crate::link::{Keepalive, Link};
 use crate::start::{self, StartError, Upload};
 
-use super::{ContextError, START_TIMEOUT};
+use super::START_TIMEOUT;
 
 /// How long sessions wait for a target to say that it begins. Most logins take some tenths of a
 /// second; those that take longer are served by channels of their own at first.
@@ -28,47 +28,28 @@ enum State {
 /// The start of a slave. Clones are the same start; it is given up when the last is dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Starting {
-    state: watch::Receiver<State>,
+    state: Arc<watch::Sender<State>>,
+    keepalive: Keepalive,
     /// Why none is there as long as it is under way.
     slow: Arc<StartError>,
     give_up: Arc<watch::Sender<()>>,
 }
 
 impl Starting {
+    fn new(state: State, keepalive: Keepalive) -> Starting {
+        Starting {
+            state: Arc::new(watch::Sender::new(state)),
+            keepalive,
+            slow: Arc::new(StartError::Slow(BEGIN.as_secs())),
+            give_up: Arc::default(),
+        }
+    }
+
     /// Starts a slave. Returns when that has succeeded or failed, or when nothing was heard of it
     /// for a while: then it goes on.
-    pub(super) async fn begin(
-        connection: &SshConnection,
-        keepalive: Keepalive,
-    ) -> Result<Starting, ContextError> {
-        let marker = start::marker().map_err(|error| {
-            ContextError::Local(format!("the system gives no random numbers: {error}"))
-        })?;
-        let stream = match connection.exec(start::command(&marker)).await {
-            Ok(stream) => stream,
-            Err(error) => {
-                return Ok(Starting::failed(Arc::new(StartError::Refused(error.to_string()))));
-            }
-        };
-        let (give_up, mut given_up) = watch::channel(());
-        let (sender, state) = watch::channel(State::Underway);
-        let (tell_ready, ready) = oneshot::channel();
-        let slow = Arc::new(StartError::Slow(BEGIN.as_secs()));
-        let starting = Starting { state, slow: slow.clone(), give_up: Arc::new(give_up) };
-        tokio::spawn(async move {
-            let patience = Patience::new(START_TIMEOUT);
-            let program = Upload::Sent;
-            let started =
-                start::start_and_tell(stream, &marker, program, &patience, keepalive, tell_ready);
-            let started = tokio::select! {
-                started = started => started.map_err(Arc::new),
-                _ = given_up.changed() => Err(slow),
-            };
-            sender.send_replace(match started {
-                Ok(link) => State::Slave(link),
-                Err(why) => State::Failed(why),
-            });
-        });
+    pub(super) async fn begin(connection: &SshConnection, keepalive: Keepalive) -> Starting {
+        let starting = Starting::new(State::Underway, keepalive);
+        let ready = starting.attempt(connection);
         tokio::select! {
             _ = starting.settled() => {}
             Ok(()) = ready => {
@@ -76,13 +57,47 @@ impl Starting {
             }
             () = tokio::time::sleep(BEGIN) => {}
         }
-        Ok(starting)
+        starting
     }
 
     /// One that has failed, or would: it is not tried.
-    pub(super) fn failed(why: Arc<StartError>) -> Starting {
-        let (_, state) = watch::channel(State::Failed(why.clone()));
-        Starting { state, slow: why, give_up: Arc::new(watch::channel(()).0) }
+    pub(super) fn failed(why: Arc<StartError>, keepalive: Keepalive) -> Starting {
+        Starting::new(State::Failed(why), keepalive)
+    }
+
+    /// Tries it, and tells the receiver when the script runs at the far end.
+    fn attempt(&self, connection: &SshConnection) -> oneshot::Receiver<()> {
+        let (tell_ready, ready) = oneshot::channel();
+        let (connection, keepalive) = (connection.clone(), self.keepalive);
+        let (state, slow) = (self.state.clone(), self.slow.clone());
+        let mut given_up = self.give_up.subscribe();
+        tokio::spawn(async move {
+            let started = tokio::select! {
+                started = start(connection, keepalive, tell_ready) => started.map_err(Arc::new),
+                _ = given_up.changed() => Err(slow),
+            };
+            state.send_replace(match started {
+                Ok(link) => State::Slave(link),
+                Err(why) => State::Failed(why),
+            });
+        });
+        ready
+    }
+
+    /// The slave, for whom nothing else will do: a start that is under way is waited for, and one
+    /// that has failed is tried again, unless it would fail in the same way. Cancel safe.
+    pub(super) async fn obtain(&self, connection: &SshConnection) -> Result<Link, Arc<StartError>> {
+        let is_worth_it = |state: &mut State| {
+            let is_worth_it = matches!(state, State::Failed(why) if why.is_worth_another_try());
+            if is_worth_it {
+                *state = State::Underway;
+            }
+            is_worth_it
+        };
+        if self.state.send_if_modified(is_worth_it) {
+            drop(self.attempt(connection));
+        }
+        self.settled().await
     }
 
     /// The slave, if it is there.
@@ -102,9 +117,19 @@ impl Starting {
         }
     }
 
+    /// Waits until there is a slave. Cancel safe.
+    pub(super) async fn succeeded(&self) -> Link {
+        let mut state = self.state.subscribe();
+        let _ = state.wait_for(|state| matches!(state, State::Slave(_))).await;
+        match self.slave() {
+            Some(link) => link,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Waits until it is known whether there is a slave. Cancel safe.
     pub(super) async fn settled(&self) -> Result<Link, Arc<StartError>> {
-        let mut state = self.state.clone();
+        let mut state = self.state.subscribe();
         let settled = state.wait_for(|state| !matches!(state, State::Underway)).await;
         match settled.as_deref() {
             Ok(State::Slave(link)) => Ok(link.clone()),
@@ -118,4 +143,21 @@ impl Starting {
         self.give_up.send_replace(());
         let _ = self.settled().await;
     }
+}
+
+/// Starts a slave on a channel of its own.
+async fn start(
+    connection: SshConnection,
+    keepalive: Keepalive,
+    tell_ready: oneshot::Sender<()>,
+) -> Result<Link, StartError> {
+    let marker = start::marker().map_err(|error| {
+        StartError::Channel(format!("the system gives no random numbers: {error}"))
+    })?;
+    let stream = connection.exec(start::command(&marker)).await;
+    let stream = stream.map_err(|error| StartError::Channel(error.to_string()))?;
+    // It lives as long as the stream does.
+    drop(connection);
+    let patience = Patience::new(START_TIMEOUT);
+    start::start_and_tell(stream, &marker, Upload::Sent, &patience, keepalive, tell_ready).await
 }

@@ -5,7 +5,6 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use fakessh_tests::lab::write_script;
-use fakessh_tests::leftovers::temporary_files;
 use fakessh_tests::privilege::root_for;
 use fakessh_tests::{Client, Finished, Lab, LabBuilder, Relay, both_clients};
 use rustix::process::Signal;
@@ -204,7 +203,7 @@ fn an_interrupted_start_leaves_nothing_with_fakessh() {
     let lab = Lab::start();
     let relay = Relay::start(lab.port(), Duration::ZERO);
     lab.host_through("far", relay.port(), &[]);
-    let files = || temporary_files(lab.account().uid);
+    let files = || lab.account().temporary_files();
     for _ in 0..10 {
         let words = ["connect", "-F", lab.config_path().to_str().unwrap(), "far"];
         let running = lab.fakessh(words).start();

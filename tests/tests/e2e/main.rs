@@ -14,6 +14,7 @@ mod discovery;
 mod exec;
 mod faults_connecting;
 mod faults_cut;
+mod faults_start;
 mod faults_target;
 mod handover;
 mod held;
