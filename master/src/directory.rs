@@ -21,6 +21,12 @@ pub(crate) const LOCK: &str = "lock";
 /// master runs.
 const WITHOUT_LOCK: [&[u8]; 5] = [b"control", b"start", b"log", b"run-", b"shim-"];
 
+/// Permission bits with which others than the owner can write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// The permission bit of directories in which everybody removes and renames their own only.
+const STICKY: u32 = 0o1000;
+
 /// Why the directory can't be used. Nothing is done in a directory that others can write to.
 #[derive(Debug, Error)]
 pub enum DirectoryError {
@@ -54,6 +60,18 @@ pub enum DirectoryError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Others may put another one in its place.
+    #[error(
+        "{path} is in {above}, which {what}: others could put another directory in its place; set FAKESSH_DIR to one in a directory that only you and root can write to"
+    )]
+    Above {
+        /// The directory.
+        path: PathBuf,
+        /// The one that it is in.
+        above: PathBuf,
+        /// Who can write to that.
+        what: String,
+    },
     /// It has another use.
     #[error(
         "{0} holds other things than fakessh's ({1}); set FAKESSH_DIR to a directory that is fakessh's alone, such as {0}/fakessh"
@@ -64,9 +82,31 @@ pub enum DirectoryError {
     System(PathBuf, io::Error),
 }
 
+/// Whether a directory is this user's, and only this user and root can write to it.
 fn is_ours(path: &Path) -> bool {
     let ours = rustix::process::geteuid().as_raw();
-    std::fs::metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == ours)
+    std::fs::metadata(path).is_ok_and(|found| {
+        found.is_dir() && found.uid() == ours && found.mode() & WRITABLE_BY_OTHERS == 0
+    })
+}
+
+/// Holds that only this user and root can rename what is in a directory that is to hold ours.
+fn check_above(path: &Path) -> Result<(), DirectoryError> {
+    let Some(above) = path.parent() else { return Ok(()) };
+    let system = |error| DirectoryError::System(path.to_owned(), error);
+    let found = std::fs::metadata(above).map_err(system)?;
+    let is_ours = [0, rustix::process::geteuid().as_raw()].contains(&found.uid());
+    let mode = found.mode();
+    // In a sticky directory everybody renames what is theirs alone.
+    if is_ours && (mode & WRITABLE_BY_OTHERS == 0 || mode & STICKY != 0) {
+        return Ok(());
+    }
+    let what = if is_ours {
+        format!("has mode {:04o}", mode & 0o7777)
+    } else {
+        format!("belongs to uid {}", found.uid())
+    };
+    Err(DirectoryError::Above { path: path.to_owned(), above: above.to_owned(), what })
 }
 
 /// A directory of mode 0700 that belongs to this user.
@@ -89,7 +129,8 @@ impl Directory {
                 directory.check_is_ours_alone()?;
                 return Ok(directory);
             }
-            // Of another user where `sudo` has kept the variable.
+            // Of another user where `sudo` has kept the variable. By its specification it is of
+            // mode 0700.
             (None, Some(runtime)) if is_ours(Path::new(&runtime)) => {
                 PathBuf::from(runtime).join("fakessh")
             }
@@ -109,6 +150,7 @@ impl Directory {
         if path.as_os_str().len() + RUN_NAME > MAX_SOCKET_PATH {
             return Err(DirectoryError::TooLong(path));
         }
+        check_above(&path)?;
         match DirBuilder::new().mode(0o700).create(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(DirectoryError::System(path, error));
@@ -189,6 +231,22 @@ mod tests {
         std::fs::set_permissions(&path, Permissions::from_mode(0o770)).unwrap();
         let error = Directory::at(path).unwrap_err();
         assert!(error.to_string().contains("chmod 700"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_whose_place_others_could_take_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("d");
+        for (mode, is_taken) in
+            [(0o777, false), (0o770, false), (0o1777, true), (0o755, true), (0o700, true)]
+        {
+            std::fs::set_permissions(base.path(), Permissions::from_mode(mode)).unwrap();
+            let directory = Directory::at(path.clone());
+            assert_eq!(directory.is_ok(), is_taken, "{mode:o}: {directory:?}");
+            assert_eq!(is_ours(base.path()), mode & 0o022 == 0, "{mode:o}");
+            assert_eq!(path.exists(), is_taken, "{mode:o}");
+            let _ = std::fs::remove_dir(&path);
+        }
     }
 
     #[test]

@@ -177,7 +177,7 @@ pub(crate) fn script(marker: &str, behind: Behind) -> String {
     let (re, ady) = readiness.split_at(readiness.len() / 2);
     let is_foreign = behind == Behind::Helper;
     format!(
-        "u=$(umask);umask 077;i=$PATH;t=false;[ -O / ]&&t=true;[ -O /etc ]&&t=true;\
+        "u=$(umask);umask 077;i=$PATH;t=false;r=;[ -O / ]&&t=true;[ -O /etc ]&&t=true;\
          if $t||{is_foreign};then PATH={SAFE_PATH};command -v head >/dev/null||PATH=$PATH:$i;fi;\
          f(){{ echo;echo \"{first}\"\"{second}$1\";exit 1;}};q(){{ rm -rf \"$p\";}};\
          trap q EXIT;trap exit HUP INT TERM PIPE;\
@@ -190,14 +190,14 @@ pub(crate) fn script(marker: &str, behind: Behind) -> String {
          for d in \"$XDG_RUNTIME_DIR\" /dev/shm /tmp /var/tmp \"${{HOME:+$HOME/.}}\";do \
          case $d in /dev/shm|/tmp|/var/tmp)[ -k $d ]||o $d||continue;;/*)o \"$d\"||continue;;*)continue;;esac;\
          p=\"$d/.fakessh-{marker}\";mkdir \"$p\" 2>/dev/null||{{ p=;continue;}};\
-         if (: >\"$p/slave\"&&chmod 700 \"$p/slave\"&&\"$p/slave\"&&z) 2>/dev/null;then \
+         if r=$({{ : >\"$p/slave\"&&chmod 700 \"$p/slave\"&&\"$p/slave\"&&z;}} 2>&1);then \
          echo \"{re}\"\"{ady}\";n=0;while [ $n -lt {size} ];do o=$n;\
          r=$(LC_ALL=C head -c $(({size}-$n)) 2>&1 >>\"$p/slave\");e=$?;n=$(wc -c <\"$p/slave\");\
          [ $n -gt $o ]&&continue;\
          case \"$e$r\" in 0*)break;;*temporarily*|*nput/output*|*I/O*)sleep .02 2>/dev/null||sleep 1;;*)break;;esac;done;\
          [ $n -eq {size} ]||f \"writing {size} bytes to $d failed${{r:+: $r}}\";\
          chmod 100 \"$p/slave\";PATH=$i;exec \"$p/slave\" {marker} \"$u\" \"$p\";fi;q;p=;done;\
-         f \"no directory there can be written to, has room for {size} bytes and runs programs (tried XDG_RUNTIME_DIR, /dev/shm, /tmp, /var/tmp and the home directory)\"",
+         f \"no directory there can be written to, has room for {size} bytes and runs programs (tried XDG_RUNTIME_DIR, /dev/shm, /tmp, /var/tmp and the home directory)${{r:+; the last one: $r}}\"",
     )
 }
 

@@ -113,6 +113,14 @@ pub fn end_of_line(line: &str, most: usize) -> String {
     })
 }
 
+/// The beginning of a line: at most `most` characters and a sign that there were more.
+pub fn beginning(line: &str, most: usize) -> String {
+    match line.char_indices().nth(most) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
 /// The lines of a text that somebody else says, each behind this prefix, which says who. Empty
 /// lines are left out; lines and their lengths are bounded.
 pub fn said(prefix: &str, text: &str) -> String {

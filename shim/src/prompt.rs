@@ -4,11 +4,12 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
@@ -85,15 +86,20 @@ pub fn read_password(mut reader: impl Read, most: usize) -> io::Result<Secret> {
     Ok(Secret(text.to_owned()))
 }
 
-/// Asks, and waits for the answer as long as it takes.
+/// Asks, and waits for the answer as long as it takes, or until nobody wants it any more: until
+/// `asker`, the socket of who asks, hangs up.
 ///
 /// `SSH_ASKPASS_REQUIRE`, `DISPLAY` and `WAYLAND_DISPLAY` of `environment` decide between the
 /// terminal and `SSH_ASKPASS` as `ssh(1)` says. `None` where there is neither, or where the person
-/// gave up (end of input; an askpass that fails).
+/// gave up (end of input; an askpass that fails), and where `asker` is gone.
 ///
 /// While a secret is typed the terminal does not echo; its modes are put back on every way out,
 /// a signal and a stop included. Blocks the calling thread.
-pub fn ask(question: &Question, environment: &Environment) -> Option<Secret> {
+pub fn ask(
+    question: &Question,
+    environment: &Environment,
+    asker: BorrowedFd<'_>,
+) -> Option<Secret> {
     if let Some(hop) = &question.hop {
         let answer = HOPS.lock().unwrap_or_else(PoisonError::into_inner).answer(hop);
         if let Some(answer) = answer {
@@ -105,10 +111,10 @@ pub fn ask(question: &Question, environment: &Environment) -> Option<Secret> {
         rustix::fs::open(c"/dev/tty", flags, Mode::empty()).ok()
     };
     match Way::choose(environment) {
-        Way::Askpass => askpass(question, environment),
+        Way::Askpass => askpass(question, environment, asker),
         Way::Terminal { or_askpass } => match terminal() {
-            Some(terminal) => on_terminal(question, &terminal),
-            None if or_askpass => askpass(question, environment),
+            Some(terminal) => on_terminal(question, &terminal, asker),
+            None if or_askpass => askpass(question, environment, asker),
             None => None,
         },
     }
@@ -143,7 +149,30 @@ fn variable<'a>(environment: &'a Environment, name: &str) -> Option<&'a [u8]> {
     found.map(|(_, value)| value.as_slice())
 }
 
-fn askpass(question: &Question, environment: &Environment) -> Option<Secret> {
+/// Waits until there is something to be read, or an end of it; false where `asker` is gone first.
+fn is_wanted(input: BorrowedFd<'_>, asker: BorrowedFd<'_>) -> bool {
+    let group = rustix::process::getpgrp();
+    loop {
+        if rustix::termios::tcgetpgrp(input).is_ok_and(|foreground| foreground != group) {
+            // Who reads a terminal in the background is stopped until it is in the foreground.
+            return true;
+        }
+        let mut fds = [PollFd::new(&input, PollFlags::IN), PollFd::new(&asker, PollFlags::empty())];
+        match poll(&mut fds, None) {
+            Err(Errno::INTR) => {}
+            Err(_) => return true,
+            Ok(_) if fds[1].revents().intersects(PollFlags::HUP | PollFlags::ERR) => return false,
+            Ok(_) if fds[0].revents().is_empty() => {}
+            Ok(_) => return true,
+        }
+    }
+}
+
+fn askpass(
+    question: &Question,
+    environment: &Environment,
+    asker: BorrowedFd<'_>,
+) -> Option<Secret> {
     let program = variable(environment, "SSH_ASKPASS").unwrap_or(DEFAULT_ASKPASS.as_bytes());
     if program.is_empty() {
         return None;
@@ -160,11 +189,14 @@ fn askpass(question: &Question, environment: &Environment) -> Option<Secret> {
         command.env("SSH_ASKPASS_PROMPT", "confirm");
     }
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().ok()?;
-    let mut answer = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
     // The pipe is closed after that: a program that goes on writing does not go on long.
-    let read = child.stdout.take()?.take(MAX_ANSWER as u64).read_to_end(&mut answer);
+    let read = read_answer(child.stdout.take()?, asker);
+    if read.is_none() {
+        let _ = child.kill();
+    }
     let status = child.wait().ok()?;
-    if read.is_err() || !status.success() {
+    let answer = read?;
+    if !status.success() {
         return None;
     }
     match first_line(&answer) {
@@ -175,12 +207,32 @@ fn askpass(question: &Question, environment: &Environment) -> Option<Secret> {
     }
 }
 
+/// What a program prints, up to [`MAX_ANSWER`] bytes; `None` where that fails, or nobody wants it
+/// any more.
+fn read_answer(mut output: ChildStdout, asker: BorrowedFd<'_>) -> Option<Zeroizing<Vec<u8>>> {
+    let mut answer = Zeroizing::new(vec![0; MAX_ANSWER]);
+    let mut length = 0;
+    while length < MAX_ANSWER {
+        if !is_wanted(output.as_fd(), asker) {
+            return None;
+        }
+        match output.read(&mut answer[length..]) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+    answer.truncate(length);
+    Some(answer)
+}
+
 /// A question as it is shown. The master has filtered what it quotes; this is the last place.
 fn shown(question: &Question) -> String {
     printable::lines(&question.text, MAX_QUESTION)
 }
 
-fn on_terminal(question: &Question, terminal: &OwnedFd) -> Option<Secret> {
+fn on_terminal(question: &Question, terminal: &OwnedFd, asker: BorrowedFd<'_>) -> Option<Secret> {
     let columns = rustix::termios::tcgetwinsize(terminal).map_or(0, |size| size.ws_col.into());
     let text = printable::folded(&shown(question), columns);
     let echo_off = match question.kind {
@@ -192,6 +244,10 @@ fn on_terminal(question: &Question, terminal: &OwnedFd) -> Option<Secret> {
     let mut answer = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
     let mut buffer = Zeroizing::new([0; MAX_ANSWER]);
     let ended = loop {
+        if !is_wanted(terminal.as_fd(), asker) {
+            show(terminal, "\n")?;
+            return None;
+        }
         match rustix::io::read(terminal, &mut buffer[..]) {
             Ok(0) => break false,
             Ok(read) => {

@@ -165,7 +165,7 @@ impl Session {
                 };
             match message {
                 ToShim::Ask(question) => {
-                    let answer = prompt::ask(&question, &current_environment());
+                    let answer = prompt::ask(&question, &current_environment(), self.near.as_fd());
                     answered(self.near.as_fd(), answer);
                 }
                 ToShim::Notice(notice) => diagnostics.notice(&notice),

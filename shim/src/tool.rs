@@ -15,7 +15,8 @@ const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
 
 /// Becomes the real program of this name, with `-S` and the path of our `ssh` put first: a `-S`
-/// of the user's own comes later and wins. Returns, with the status to exit with, only where that
+/// of the user's own comes later and wins. It has the name that this process has, which its messages
+/// begin with. Returns, with the status to exit with, only where that
 /// fails.
 pub(crate) fn run(name: &str, argv: &[OsString]) -> u8 {
     let argv0 = argv.first().map_or(OsStr::new(name), OsString::as_os_str);
@@ -30,7 +31,7 @@ pub(crate) fn run(name: &str, argv: &[OsString]) -> u8 {
         return NOT_FOUND;
     };
     let arguments = argv.get(1..).unwrap_or_default();
-    let error = Command::new(&program).arg("-S").arg(ssh).args(arguments).exec();
+    let error = Command::new(&program).arg0(argv0).arg("-S").arg(ssh).args(arguments).exec();
     say(&format!("cannot run {}: {error}", program.display()));
     NOT_EXECUTABLE
 }

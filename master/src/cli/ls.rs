@@ -8,6 +8,9 @@ use fakessh::daemon::control::{Listing, Request};
 use fakessh::directory::Directory;
 use fakessh_protocol::printable::{self, MAX_QUOTE};
 
+/// Most characters of the reason why no slave runs somewhere, which quotes the target.
+const MAX_REASON: usize = 200;
+
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
     /// Print JSON: a list of objects with id, name, parent, parent_index, depth, user, host, port,
@@ -57,6 +60,7 @@ pub(super) fn ls(arguments: &Arguments) -> anyhow::Result<u8> {
     for listing in listings.iter() {
         if let Some(why) = &listing.direct {
             let name = &listing.name;
+            let why = printable::beginning(why, MAX_REASON);
             let line = format!("{name}: each session has an SSH channel of its own: {why}");
             writeln!(stdout, "{}", shown(&line))?;
         }

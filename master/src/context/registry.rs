@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use fakessh_protocol::message::Notice;
+use fakessh_protocol::printable;
 use tokio::sync::watch;
 
 use crate::audit::{Audit, Event};
@@ -30,6 +31,10 @@ pub use closing::CloseError;
 /// after its context was closed, it is tried again: whoever looks after the host may have changed
 /// that.
 const REMEMBERED: Duration = Duration::from_secs(3600);
+
+/// Most characters of such a reason in a notice. It quotes the target, which has more to say
+/// where it is asked for.
+const MAX_REASON: usize = 200;
 
 /// Where no slave can run, why, and since when that is known.
 type Slaveless = HashMap<Key, (Arc<StartError>, Instant)>;
@@ -168,6 +173,7 @@ impl Registry {
         self.set_terms(&walk, &context, rules);
         if let Some(why) = context.unsaid_reason() {
             let name = context.name();
+            let why = printable::beginning(&why.to_string(), MAX_REASON);
             let text = format!(
                 "{name}: no slave runs there ({why}); each session has an SSH channel of its own"
             );

@@ -75,8 +75,8 @@ fn answer(socket: &OwnedFd, asking: &AtomicBool, done: &Sender<Value>) -> Ending
         match serde_json::from_slice(&reply.payload) {
             Ok(Reply::Ask { kind, text, hop }) => {
                 asking.store(true, Ordering::Release);
-                let answer =
-                    control::encode_answer(ask(&Reply::question(&kind, text, hop)).as_ref());
+                let answer = ask(&Reply::question(&kind, text, hop), socket.as_fd());
+                let answer = control::encode_answer(answer.as_ref());
                 asking.store(false, Ordering::Release);
                 if datagram::send(socket.as_fd(), &answer, &[]).is_err() {
                     break;

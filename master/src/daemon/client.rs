@@ -197,9 +197,13 @@ impl Client {
                 Reply::Notice(notice) => diagnostics::tell(&notice),
                 Reply::Ask { kind, text, hop } => {
                     let question = Reply::question(&kind, text, hop);
-                    let answer = control::encode_answer(ask(&question).as_ref());
-                    datagram::send(self.socket.as_fd(), &answer, &[])
-                        .map_err(|error| self.lost(&error))?;
+                    let answer = ask(&question, self.socket.as_fd());
+                    let answer = control::encode_answer(answer.as_ref());
+                    match datagram::send(self.socket.as_fd(), &answer, &[]) {
+                        // The end is received next.
+                        Err(error) if has_ended(&error) => {}
+                        sent => sent.map_err(|error| self.lost(&error))?,
+                    }
                 }
             }
             answered = true;
@@ -243,11 +247,11 @@ fn has_ended(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
 }
 
-pub(super) fn ask(question: &Question) -> Option<Secret> {
+pub(super) fn ask(question: &Question, asker: BorrowedFd<'_>) -> Option<Secret> {
     let environment: Vec<_> = std::env::vars_os()
         .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
         .collect();
-    prompt::ask(question, &environment)
+    prompt::ask(question, &environment, asker)
 }
 
 /// Starts masters until one is still there when it is connected to; `None` where none was.

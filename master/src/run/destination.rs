@@ -2,9 +2,11 @@
 
 use std::net::Ipv6Addr;
 
+use fakessh_protocol::invocation::Destination;
 use serde::{Deserialize, Serialize};
 
 use crate::route::Route;
+use crate::ssh_config::check_host;
 
 /// Names that mean a run's DEST whatever it is: for tools that must be given a host's name.
 const PLACEHOLDERS: [&str; 2] = ["remote", "_"];
@@ -44,9 +46,13 @@ impl RunDestination {
                 .any(|name| is_same_host(name, host))
     }
 
-    /// What a tool is told that names another host.
-    pub(super) fn refusal(&self, host: &str) -> String {
-        let written = &self.written;
+    /// What a tool is told that names another host. A command line is proposed for a host's name
+    /// alone: whoever chose the name of a repository's host must not choose the words of that.
+    pub(super) fn refusal(&self, destination: &Destination) -> String {
+        let (host, written) = (&destination.host, &self.written);
+        if let Err(error) = check_host(without_brackets(host)) {
+            return error.to_string();
+        }
         format!(
             "{host} would mean {written} in this run; write remote:, \
              or name it with --route {host}={written} (or --any-name)"
@@ -137,6 +143,14 @@ mod tests {
     fn a_refusal_says_what_would_have_happened_and_how_to_have_it() {
         let expected = "prod-db would mean web1 in this run; write remote:, or name it with \
                         --route prod-db=web1 (or --any-name)";
-        assert_eq!(destination("web1").refusal("prod-db"), expected);
+        let refusal = |host: &str| {
+            destination("web1")
+                .refusal(&Destination { host: host.to_owned(), ..Default::default() })
+        };
+        assert_eq!(refusal("prod-db"), expected);
+        for host in ["x=web1 -- rm -rf ~ #", "-oProxyCommand=x", "$(id)", ""] {
+            let refusal = refusal(host);
+            assert!(!refusal.contains("--route") && !refusal.contains("would mean"), "{refusal}");
+        }
     }
 }

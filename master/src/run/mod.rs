@@ -183,7 +183,7 @@ impl Run {
                     (None, Some(own)) => {
                         let hostname = self.hostname.get().map(String::as_str);
                         if !own.is_meant_by(host, hostname) {
-                            return Err(own.refusal(host));
+                            return Err(own.refusal(destination));
                         }
                         &own.route
                     }

@@ -2,17 +2,27 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use fakessh_protocol::message::{Handoff, ToShim};
 use fakessh_shim::datagram::{self, CutShort};
 use rustix::net::SocketType;
 use rustix::net::sockopt::socket_type;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::audit::Refusals;
 use crate::limits;
 use crate::run::Run;
 use crate::socket::Socket;
+
+/// Most connections to a run's directory over which nothing has come yet. A shim sends its handoff
+/// at once: others wait until one of these has, and only others of the same run.
+const MAX_WAITING: usize = 256;
+
+/// How long such a connection may be silent. A shim that was stopped just then starts its session
+/// again.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Serves the shims of a tool that come over the run's socket and, while `listener` is there,
 /// over connections to the run directory's socket.
@@ -21,6 +31,7 @@ use crate::socket::Socket;
 /// it hangs up every session.
 pub(crate) async fn serve(run: Arc<Run>, socket: Arc<Socket>, listener: Option<Socket>) {
     let mut sessions = JoinSet::new();
+    let waiting = Arc::new(Semaphore::new(MAX_WAITING));
     loop {
         tokio::select! {
             handoff = receive(&socket, run.refusals()) => {
@@ -28,11 +39,14 @@ pub(crate) async fn serve(run: Arc<Run>, socket: Arc<Socket>, listener: Option<S
                 run.note_call();
                 sessions.spawn(take(run.clone(), arrival));
             }
-            Some(connection) = accept(listener.as_ref()) => {
+            Some((connection, waiting)) = accept(listener.as_ref(), &waiting) => {
                 run.note_call();
                 let run = run.clone();
                 sessions.spawn(async move {
-                    if let Some(arrival) = receive(&connection, run.refusals()).await {
+                    let arrival = receive(&connection, run.refusals());
+                    let arrival = tokio::time::timeout(SILENCE, arrival).await;
+                    drop(waiting);
+                    if let Ok(Some(arrival)) = arrival {
                         take(run, arrival).await;
                     }
                 });
@@ -157,12 +171,17 @@ fn admit(
     }
 }
 
-/// The next connection to a run's directory, from a process of this user.
-async fn accept(listener: Option<&Socket>) -> Option<Socket> {
+/// The next connection to a run's directory, from a process of this user, with its place among
+/// those that have not handed anything over yet.
+async fn accept(
+    listener: Option<&Socket>,
+    waiting: &Arc<Semaphore>,
+) -> Option<(Socket, OwnedSemaphorePermit)> {
     let Some(listener) = listener else { return std::future::pending().await };
+    let place = waiting.clone().acquire_owned().await.ok()?;
     loop {
         match listener.accept(limits::FOR_SHIMS).await {
-            Ok(connection) if connection.peer_is_ours() => return Some(connection),
+            Ok(connection) if connection.peer_is_ours() => return Some((connection, place)),
             Ok(_) => tracing::warn!("a shim of another user was turned away"),
             Err(error) => {
                 tracing::warn!(%error, "can't accept a shim");
@@ -176,8 +195,6 @@ async fn accept(listener: Option<&Socket>) -> Option<Socket> {
 mod tests {
     use std::collections::HashMap;
     use std::os::fd::BorrowedFd;
-
-    use std::time::Duration;
 
     use fakessh_protocol::invocation::{Destination, Invocation, Request};
     use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -107,7 +107,7 @@ fn parse_port(text: &str) -> Result<u16, DestinationError> {
 
 /// As `valid_hostname` of ssh: what a shell or an option parser could take for something else is
 /// refused; and brackets, which stand around a host that has colons.
-fn check_host(host: &str) -> Result<(), DestinationError> {
+pub(crate) fn check_host(host: &str) -> Result<(), DestinationError> {
     let bad = |byte: char| {
         byte.is_whitespace() || byte.is_control() || "'`\"$\\;&<>|(){}[],".contains(byte)
     };

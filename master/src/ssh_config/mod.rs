@@ -13,6 +13,7 @@ mod resolved;
 mod tokens;
 mod without_ssh;
 
+pub(crate) use destination::check_host;
 pub use destination::{DestinationError, MAX_JUMPS, parse_destination, parse_proxy_jump};
 pub use key_rules::{KeyRules, ShortRsa};
 pub use openssh::{ConfigError, resolve};

@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 
 use super::*;
 
@@ -43,7 +44,10 @@ fn asked(script: &str) -> Option<String> {
     let answer = loop {
         match Command::new(&path).arg("probe").stdout(Stdio::null()).status() {
             Err(error) if error.raw_os_error() == Some(26) => continue,
-            _ => break ask(&question, &environment),
+            _ => {
+                let (asker, _far) = UnixStream::pair().unwrap();
+                break ask(&question, &environment, asker.as_fd());
+            }
         }
     };
     answer.map(|secret| secret.0.clone())
@@ -61,7 +65,19 @@ fn an_askpass_that_fails_or_is_missing_gives_no_answer() {
     let environment =
         environment(&[("SSH_ASKPASS", "/nonexistent"), ("SSH_ASKPASS_REQUIRE", "force")]);
     let question = Question::secret("?");
-    assert_eq!(ask(&question, &environment), None);
+    let (asker, _far) = UnixStream::pair().unwrap();
+    assert_eq!(ask(&question, &environment, asker.as_fd()), None);
+}
+
+#[test]
+fn a_question_ends_with_who_asks() {
+    let (asker, far) = UnixStream::pair().unwrap();
+    let mut askpass = Command::new("cat");
+    let mut child = askpass.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    drop(far);
+    assert!(read_answer(child.stdout.take().unwrap(), asker.as_fd()).is_none());
+    drop(child.stdin.take());
+    child.wait().unwrap();
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use fakessh_tests::lab::write_script;
 use fakessh_tests::leftovers::Process;
-use fakessh_tests::{Client, Finished, Lab, Relay, Running, both_clients};
+use fakessh_tests::privilege::root_for;
+use fakessh_tests::{Client, Finished, Lab, Relay, Running, Terminal, both_clients};
 
 /// How long what a lost session had started may live on.
 const GRACE: Duration = Duration::from_secs(60);
@@ -201,6 +202,31 @@ fn a_killed_master_with_fakessh() {
     running.finish().expect_fault(255, &["master"]);
     assert!(program.wait(GRACE), "the program lives on");
     works_again(&lab, Client::Fakessh, "remote");
+}
+
+#[test]
+fn a_question_ends_with_the_master_that_asks_it_with_fakessh() {
+    if !root_for("an account with a password") {
+        return;
+    }
+    let lab = Lab::builder().password().start();
+    let config = lab.config_path().display().to_string();
+    let connect = ["connect", "-F", &config, "remote"];
+    let ssh = ["ssh", "-F", &config, "remote", "true"];
+    for (words, is_killed) in [(&connect[..], true), (&ssh[..], true), (&connect[..], false)] {
+        let terminal = Terminal::new();
+        let running = lab.fakessh(words).on_terminal(&terminal).start();
+        terminal.wait_for("password:");
+        assert!(!terminal.echoes());
+        if is_killed {
+            lab.master().kill();
+        } else {
+            lab.fakessh(["stop"]).run().expect_status(0);
+        }
+        running.finish().expect_fault(255, &["master", "ended"]);
+        assert!(terminal.echoes());
+    }
+    lab.expect_nothing_left();
 }
 
 #[test]
