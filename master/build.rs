@@ -31,7 +31,7 @@ fn provide(out: &Path) -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     let workspace = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("..");
-    for part in ["protocol", "shim", "slave"] {
+    for part in ["protocol", "unix", "shim", "slave"] {
         for file in ["src", "Cargo.toml"] {
             println!("cargo::rerun-if-changed={}", workspace.join(part).join(file).display());
         }

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use fakessh_shim::datagram::{MAX_DESCRIPTORS, MAX_PAYLOAD, try_receive};
+use fakessh_unix::datagram::{MAX_DESCRIPTORS, MAX_PAYLOAD, try_receive};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,

@@ -9,13 +9,13 @@
 //! reserve is not whole, nothing new is begun.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use rustix::fs::{Mode, OFlags};
+use fakessh_unix::fd_limit;
+use fakessh_unix::reserve::Reserve;
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit};
 
 /// The limit that this process was started with, where it was raised.
 static ORIGINAL: OnceLock<Rlimit> = OnceLock::new();
@@ -25,10 +25,9 @@ static ORIGINAL: OnceLock<Rlimit> = OnceLock::new();
 /// # Errors
 /// As setrlimit(2); the limit is what it was then.
 pub(crate) fn raise() -> std::io::Result<()> {
-    let limit = getrlimit(Resource::Nofile);
     // Only the first of several calls has seen what the process was started with.
-    ORIGINAL.get_or_init(|| limit);
-    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
+    ORIGINAL.get_or_init(|| getrlimit(Resource::Nofile));
+    fd_limit::raise()
 }
 
 /// Has a program start with the limit that this process was started with.
@@ -48,27 +47,7 @@ pub(crate) const FOR_CLIENTS: usize = 6;
 /// What must be left for handoffs where the connection of a shim is let in.
 pub(crate) const FOR_SHIMS: usize = 4;
 
-static RESERVE: Mutex<Reserve> = Mutex::new(Reserve { origin: None, spares: Vec::new() });
-
-struct Reserve {
-    /// What the others are duplicates of: `/dev/null`.
-    origin: Option<OwnedFd>,
-    spares: Vec<OwnedFd>,
-}
-
-impl Reserve {
-    fn fill(&mut self) -> Result<(), Errno> {
-        let origin = match self.origin.take() {
-            Some(origin) => origin,
-            None => rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?,
-        };
-        let origin = self.origin.insert(origin);
-        while self.spares.len() < RESERVED {
-            self.spares.push(rustix::io::fcntl_dupfd_cloexec(&*origin, 0)?);
-        }
-        Ok(())
-    }
-}
+static RESERVE: Mutex<Reserve> = Mutex::new(Reserve::new(RESERVED));
 
 fn reserve() -> MutexGuard<'static, Reserve> {
     RESERVE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -77,12 +56,8 @@ fn reserve() -> MutexGuard<'static, Reserve> {
 /// Lends `take` a descriptor of the reserve: with nothing else free, it can open one. `take` must
 /// not block.
 pub(crate) fn lend<T>(take: impl FnOnce() -> T) -> T {
-    let mut reserve = reserve();
-    drop(reserve.spares.pop());
-    let taken = take();
     // What is missing is looked for again by those who want to begin something.
-    let _ = reserve.fill();
-    taken
+    reserve().lend(1, take).0
 }
 
 /// Holds that the reserve is whole, so that something new may be begun.
@@ -95,8 +70,7 @@ pub(crate) fn check() -> Result<(), String> {
 
 /// Whether so many are in reserve.
 pub(crate) fn has_reserve(count: usize) -> bool {
-    let mut reserve = reserve();
-    reserve.fill().is_ok() || reserve.spares.len() >= count
+    reserve().holds(count)
 }
 
 /// What such an error means to the user, in one line.
@@ -122,6 +96,8 @@ pub(crate) fn refusal() -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::sync::LazyLock;
+
+    use rustix::process::setrlimit;
 
     use super::*;
 

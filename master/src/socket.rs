@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use fakessh_shim::datagram::{self, Datagram};
-use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_peercred, socket_type};
+use fakessh_unix::datagram::{self, Datagram};
+use fakessh_unix::peer;
+use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
 use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::Interest;
@@ -39,12 +40,12 @@ impl Socket {
 
     /// Whether the process at the other end is ours, or root's.
     pub(crate) fn peer_is_ours(&self) -> bool {
-        peer_is_ours(self.0.as_fd())
+        peer::is_ours(self.0.as_fd())
     }
 
     /// The process at the other end: the one that made a socket pair, or connected.
     pub(crate) fn peer(&self) -> Option<Who> {
-        let peer = socket_peercred(self.0.get_ref()).ok()?;
+        let peer = peer::credentials(self.0.get_ref())?;
         let pid = peer.pid.as_raw_nonzero().get().unsigned_abs();
         Some(Who { uid: peer.uid.as_raw(), pid, at: None })
     }
@@ -117,12 +118,6 @@ impl Socket {
             }
         }
     }
-}
-
-/// Whether the process at the other end of a socket has our user id, or root's.
-pub(crate) fn peer_is_ours(socket: BorrowedFd<'_>) -> bool {
-    let ours = rustix::process::geteuid();
-    socket_peercred(socket).is_ok_and(|peer| peer.uid == ours || peer.uid.is_root())
 }
 
 /// Whether this is a Unix socket that keeps message boundaries, and listens or does not.

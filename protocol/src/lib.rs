@@ -6,7 +6,7 @@
 //! ends drive: many **handles**, each with its own credit, control before bulk, fair turns.
 //! [`pace`] tells bulk from the rest. [`start`] is how a link begins behind whatever a login
 //! prints. [`invocation`] is one parsed `ssh` command line, and [`exit`] how a program ended. [`printable`]
-//! makes text from outside fit for a terminal.
+//! makes text from outside fit for a terminal. [`pattern`] is ssh_config(5)'s.
 
 pub mod counted;
 pub mod exit;
@@ -14,6 +14,10 @@ pub mod invocation;
 pub mod message;
 pub mod mux;
 pub mod pace;
+pub mod pattern;
 pub mod printable;
 pub mod start;
 pub mod wire;
+
+/// The version of all of fakessh. A handoff between two versions is refused.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -5,24 +5,17 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use fakessh_unix::peer;
+use fakessh_unix::ready::has_hung_up;
+use fakessh_unix::tool_environment::{FD_VARIABLE, SOCKET_NAME, SOCKET_VARIABLE};
 use rustix::fs::FileType;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use thiserror::Error;
 
 use crate::{place, sys};
-
-/// The variable that names the inherited descriptor, as [`describe`] writes it.
-pub const FD_VARIABLE: &str = "FAKESSH_FD";
-
-/// The variable that names the path of the run's listening `SOCK_SEQPACKET` socket.
-pub const SOCKET_VARIABLE: &str = "FAKESSH_SOCKET";
-
-/// The name of that socket in the run's directory, beside `ssh`, `scp` and `sftp`.
-pub const SOCKET_NAME: &str = "master";
 
 /// There is no master to be found. The message is the line for standard error.
 #[derive(Debug, Error)]
@@ -39,16 +32,6 @@ pub enum NotFound {
         /// What was tried, and what came of it.
         tried: String,
     },
-}
-
-/// How a descriptor of this process is named in [`FD_VARIABLE`] for the tools that inherit it:
-/// its number, and the socket's inode, by which the shim knows that it is still the same one.
-///
-/// # Errors
-/// What `fstat(2)` says.
-pub fn describe(socket: BorrowedFd<'_>) -> io::Result<String> {
-    let inode = rustix::fs::fstat(socket)?.st_ino;
-    Ok(format!("{}:{inode}", socket.as_raw_fd()))
 }
 
 /// Finds the master, for a program that was called as `argv0`. The result is a connected
@@ -94,7 +77,7 @@ impl Search {
         if FileType::from_raw_mode(stat.st_mode) != FileType::Socket || stat.st_ino != inode {
             return None;
         }
-        if hung_up(descriptor) {
+        if has_hung_up(descriptor) {
             self.tried.push(format!("descriptor {number}: the other end is closed"));
             return None;
         }
@@ -142,20 +125,13 @@ fn connect(path: &Path) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     let peer = rustix::net::sockopt::socket_peercred(&socket)?.uid;
-    if !peer.is_root() && peer != rustix::process::geteuid() {
+    if !peer::is_our_uid(peer) {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!("it belongs to another user (uid {})", peer.as_raw()),
         ));
     }
     Ok(socket)
-}
-
-/// Whether the far end of a socket is closed. Looks, and does not wait.
-fn hung_up(socket: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(&socket, PollFlags::empty())];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().intersects(PollFlags::HUP)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The program that tools take for `ssh`, `scp` and `sftp`.
 //!
 //! A tool runs `ssh`. The shim [parses](parse) the command line, [finds](find) the master, sends
-//! it the invocation and its own standard input, output and error in one [datagram], and from
+//! it the invocation and its own standard input, output and error in one datagram, and from
 //! then on only [waits](session): for questions to [ask](prompt), signals to pass on, and the
 //! status to exit with. No thread, no timer, no async, no configuration: it starts in half a
 //! millisecond and waits in one blocked call.
@@ -15,9 +15,7 @@ use fakessh_protocol::exit::TRANSPORT_FAILURE;
 
 use parse::CommandLine;
 
-pub mod datagram;
 pub mod diagnostics;
-pub mod environment;
 pub mod find;
 pub mod parse;
 mod place;

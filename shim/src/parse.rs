@@ -18,13 +18,11 @@ mod expand;
 mod finish;
 mod keyword;
 mod letter;
-mod pattern;
 mod settings;
 
 pub use command_line::{Argv, CommandLine, Level, Local};
 use letter::Next;
 pub use letter::takes_value;
-pub use pattern::matches_pattern;
 use settings::Settings;
 
 /// What the parser has to know beside the words.

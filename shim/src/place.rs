@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::find::SOCKET_NAME;
+use fakessh_unix::tool_environment::SOCKET_NAME;
 
 /// Most symbolic links that are followed: as many as the kernel does (path_resolution(7)).
 const MOST_LINKS: usize = 40;

@@ -18,12 +18,12 @@ use fakessh_protocol::exit::TRANSPORT_FAILURE;
 use fakessh_protocol::invocation::Request;
 use fakessh_protocol::message::{FromShim, Handoff, Notice, RealWords, ToShim};
 
-use crate::datagram;
 use crate::diagnostics::{Diagnostics, say};
 use crate::parse::{Argv, CommandLine, Local, current_environment};
 use crate::prompt;
 use crate::real;
 use crate::sys::{self, Fork};
+use fakessh_unix::datagram;
 
 mod relay;
 mod started;
@@ -32,7 +32,7 @@ use relay::{Relay, Wake};
 use started::LocalCommand;
 
 /// The version that a [`Handoff`] names. A master of another version refuses it.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub const VERSION: &str = fakessh_protocol::VERSION;
 
 /// Opens `/dev/null` for each standard descriptor that is closed, so that none of the descriptors
 /// that are opened later takes its number. To be called before anything else is opened.

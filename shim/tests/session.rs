@@ -7,10 +7,10 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::Stdio;
 
+use fakessh_protocol::VERSION;
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::invocation::Request;
 use fakessh_protocol::message::{FromShim, Notice, Question, ToShim};
-use fakessh_shim::session::VERSION;
 use lab::{Lab, Session, kill, stderr_of, to_end};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};

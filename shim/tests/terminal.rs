@@ -10,7 +10,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, Stdio};
 
 use fakessh_protocol::message::{FromShim, Question, QuestionKind, RealWords, ToShim};
-use fakessh_shim::find::{SOCKET_NAME, SOCKET_VARIABLE};
+use fakessh_unix::tool_environment::{SOCKET_NAME, SOCKET_VARIABLE};
 use lab::{Lab, Session, kill};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};

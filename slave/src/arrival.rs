@@ -7,9 +7,10 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use fakessh_unix::fd_limit;
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit};
 
 use crate::sys;
 
@@ -69,7 +70,10 @@ impl Arrival {
         // Nobody's directory is kept busy by us.
         let _ = rustix::process::chdir(c"/");
         let program = program.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
-        Settled { descriptors: raise_descriptor_limit(), program }
+        // A session takes four descriptors.
+        let descriptors = getrlimit(Resource::Nofile);
+        let _ = fd_limit::raise();
+        Settled { descriptors, program }
     }
 }
 
@@ -117,15 +121,6 @@ fn leave_session() {
         return;
     }
     sys::ignore(Signal::HUP);
-}
-
-/// Raises the soft limit of descriptors to the hard one: a session takes four. Returns what it
-/// was.
-fn raise_descriptor_limit() -> Rlimit {
-    let before = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
-    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
-    before
 }
 
 #[cfg(test)]

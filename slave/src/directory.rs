@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, Per
 use std::path::{Path, PathBuf};
 
 use fakessh_protocol::message::{Refusal, RefusalReason};
-use fakessh_shim::find::SOCKET_NAME;
+use fakessh_unix::tool_environment::SOCKET_NAME;
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};

@@ -2,14 +2,14 @@
 //! none that may block is touched by the loop.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
 use fakessh_protocol::wire::Handle;
+use fakessh_unix::reopen::{self, reopen};
 use rustix::fs::{FileType, OFlags};
 use rustix::net::{SocketType, sockopt::socket_type};
 
-use crate::link::reopen;
 use crate::poll::{Interest, Part, Token, Watched};
 use crate::program;
 use crate::serve::Slave;
@@ -67,7 +67,7 @@ impl Slave {
             return Ok(Some(Sink::new(Watched::new(fd, token))));
         }
         if kind == Kind::NamelessPipe
-            && let Ok(own) = reopen(fd.as_fd(), OFlags::WRONLY)
+            && let Ok(own) = reopen(&fd, OFlags::WRONLY)
         {
             let mut pipe = Watched::new(own, token);
             pipe.watch(&self.poll, Interest::End)?;
@@ -105,7 +105,7 @@ enum Kind {
 
 /// Goes by the name in `/proc`: a file system that is asked may hang, and the loop with it.
 fn kind(fd: &OwnedFd) -> Kind {
-    let name = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap_or_default();
+    let name = std::fs::read_link(reopen::path(fd)).unwrap_or_default();
     match name.as_os_str().as_bytes() {
         b"/dev/null" if is_null(fd) => Kind::Null,
         name if name.starts_with(b"pipe:[") => Kind::NamelessPipe,

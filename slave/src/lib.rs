@@ -35,7 +35,6 @@ mod porter;
 mod program;
 mod raised;
 mod relay;
-mod reserve;
 mod resolve;
 mod run;
 mod serve;

@@ -8,13 +8,15 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use fakessh_unix::ready;
+use fakessh_unix::reopen::reopen;
 use rustix::event::PollFlags;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::SpliceFlags;
 
-use crate::poll::{Token, Watched, look};
+use crate::poll::{Token, Watched};
 
 /// What a link's pipe is made to hold, the first that the target allows: as much as an
 /// unprivileged user gets by default (`/proc/sys/fs/pipe-max-size`), then less.
@@ -176,25 +178,18 @@ impl Direction {
         self.judge(moved)
     }
 
-    /// Some sandboxes have no splice, and say so in these ways.
-    fn judge(&mut self, moved: Result<usize, Errno>) -> Result<Option<usize>, Errno> {
-        match moved {
-            Ok(len) => Ok(Some(len)),
-            Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => {
-                self.spliceable = false;
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
+    fn judge(&mut self, moved: Result<Option<usize>, Errno>) -> Result<Option<usize>, Errno> {
+        self.spliceable = moved != Ok(None);
+        moved
     }
 
     fn ask(&self, events: PollFlags) -> Result<(), Errno> {
-        if look(&self.watched, events).is_empty() { Err(Errno::AGAIN) } else { Ok(()) }
+        if ready::now(&self.watched, events).is_empty() { Err(Errno::AGAIN) } else { Ok(()) }
     }
 }
 
-fn splice(from: impl AsFd, to: impl AsFd, len: usize) -> Result<usize, Errno> {
-    rustix::pipe::splice(from, None, to, None, len, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)
+fn splice(from: impl AsFd, to: impl AsFd, len: usize) -> Result<Option<usize>, Errno> {
+    fakessh_unix::splice::splice(from, to, len, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)
 }
 
 /// Makes a pipe hold as much as it may, the first of these sizes. It is no loss where it may not.
@@ -213,16 +208,4 @@ fn null() -> io::Result<OwnedFd> {
 
 fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(rustix::io::fcntl_dupfd_cloexec(fd, 3)?)
-}
-
-/// Opens what a descriptor is anew: a description of our own, that does not block.
-///
-/// # Errors
-/// Where it is another user's, among others.
-pub(crate) fn reopen(fd: BorrowedFd<'_>, access: OFlags) -> io::Result<OwnedFd> {
-    use std::os::fd::AsRawFd;
-
-    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    let flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }

@@ -5,8 +5,8 @@
 //! not found here.
 
 use std::collections::HashSet;
-use std::fs;
 
+use fakessh_unix::process::{self, Stat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
@@ -27,7 +27,7 @@ pub(crate) fn signal(leaders: &HashSet<Pid>, whom: Whom, signals: &[Signal]) {
         }
         // The number may have become another's since it was read. The descriptor can't.
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty());
-        if stat(pid).is_none_or(|stat| !leaders.contains(&stat.session)) {
+        if Stat::of(pid).is_none_or(|stat| !is_member(&stat, leaders)) {
             return;
         }
         for signal in signals {
@@ -50,41 +50,18 @@ pub(crate) fn any_runs(leaders: &HashSet<Pid>) -> bool {
 /// Calls `each` with every process of these sessions that is no zombie, and whether it is outside
 /// of its leader's group.
 fn for_each_member(leaders: &HashSet<Pid>, mut each: impl FnMut(Pid, bool)) {
-    let Ok(processes) = fs::read_dir("/proc") else { return };
-    for entry in processes.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(pid) else { continue };
-        if let Some(stat) = stat(pid)
-            && leaders.contains(&stat.session)
-            && !stat.is_zombie
+    for pid in process::all() {
+        if let Some(stat) = Stat::of(pid)
+            && is_member(&stat, leaders)
+            && !stat.is_zombie()
         {
             each(pid, stat.group != stat.session);
         }
     }
 }
 
-struct Stat {
-    is_zombie: bool,
-    group: Pid,
-    session: Pid,
-}
-
-fn stat(pid: Pid) -> Option<Stat> {
-    parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
-}
-
-/// proc_pid_stat(5): `pid (name) state ppid pgrp session ...`, where the name may hold anything.
-fn parse(stat: &[u8]) -> Option<Stat> {
-    let behind_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
-    let mut fields = std::str::from_utf8(&stat[behind_name..]).ok()?.split_ascii_whitespace();
-    let is_zombie = matches!(fields.next()?, "Z" | "X");
-    let group = pid(fields.nth(1)?)?;
-    let session = pid(fields.next()?)?;
-    Some(Stat { is_zombie, group, session })
-}
-
-/// A process number. The kernel shows -1 for a group or session of a process that just ends.
-fn pid(text: &str) -> Option<Pid> {
-    text.parse().ok().filter(|number| *number > 0).and_then(Pid::from_raw)
+fn is_member(stat: &Stat, leaders: &HashSet<Pid>) -> bool {
+    stat.session.is_some_and(|session| leaders.contains(&session))
 }
 
 #[cfg(test)]
@@ -93,18 +70,6 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-
-    #[test]
-    fn a_name_with_parentheses_and_spaces_is_skipped() {
-        let stat = parse(b"12 (a) S 9) 1) Z 1 77 78 0 -1\n").unwrap();
-        assert!(stat.is_zombie);
-        assert_eq!(
-            (stat.group.as_raw_nonzero().get(), stat.session.as_raw_nonzero().get()),
-            (77, 78)
-        );
-        assert!(parse(b"no such thing").is_none());
-        assert!(parse(b"12 (ends) X 1 -1 -1 0\n").is_none());
-    }
 
     #[test]
     fn the_members_of_a_session_are_found() {

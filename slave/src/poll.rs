@@ -218,14 +218,6 @@ impl AsFd for Watched {
     }
 }
 
-/// What is the case of a descriptor now, of `events` and of its ends. Nothing is waited for.
-pub(crate) fn look(fd: impl AsFd, events: PollFlags) -> PollFlags {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut asked = [PollFd::new(&fd, events)];
-    let _ = rustix::event::poll(&mut asked, Some(&now));
-    asked[0].revents()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::wire::Handle;
+use fakessh_unix::splice::splice;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -171,15 +172,14 @@ fn carry(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
     };
     if is_pipe(from) && is_pipe(to) {
         loop {
-            match rustix::pipe::splice(from, None, to, None, PIECE, SpliceFlags::empty()) {
-                Ok(0) => return Ok(()),
-                Ok(_) | Err(Errno::INTR) => {}
+            match splice(from, to, PIECE, SpliceFlags::empty()) {
+                Ok(Some(0)) => return Ok(()),
+                Ok(Some(_)) => {}
+                Ok(None) => break,
                 Err(Errno::AGAIN) => {
                     wait(from, PollFlags::IN);
                     wait(to, PollFlags::OUT);
                 }
-                // Some sandboxes have no splice, and say so in these ways.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => break,
                 Err(error) => return Err(error),
             }
         }

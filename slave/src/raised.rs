@@ -10,18 +10,19 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use fakessh_protocol::VERSION;
 use fakessh_protocol::message::{
     FIRST_RAISED, FromShim, Handoff, MAX_RAISED, PackedHandoff, Raise, SessionHandles, ToMaster,
     ToShim,
 };
 use fakessh_protocol::wire::Handle;
-use fakessh_shim::datagram;
-use fakessh_shim::session::VERSION;
+use fakessh_unix::datagram;
+use fakessh_unix::ready::has_hung_up;
 
 use crate::handed::{Stdio, take_shims_socket};
 use crate::poll::{Interest, Part, Poll, Ready, Token, Watched};
 use crate::porter::PorterEnd;
-use crate::run::{HANDLES, TURN, has_hung_up};
+use crate::run::{HANDLES, TURN};
 use crate::serve::Slave;
 use crate::session::{Sessions, Sink, Source};
 

@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use fakessh_unix::splice::splice;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -51,10 +52,10 @@ impl Flow {
     /// Moves what there is, once.
     fn go_on(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<Progress, Errno> {
         if self.splices {
-            match rustix::pipe::splice(from, None, to, None, PIECE, SpliceFlags::NONBLOCK) {
-                Ok(0) => return Ok(Progress::Ended),
-                Ok(_) => self.waits = Waits::ForBytes,
-                Err(Errno::INTR) => {}
+            match splice(from, to, PIECE, SpliceFlags::NONBLOCK) {
+                Ok(Some(0)) => return Ok(Progress::Ended),
+                Ok(Some(_)) => self.waits = Waits::ForBytes,
+                Ok(None) => self.splices = false,
                 // What it waited for is there: then the other is missing.
                 Err(Errno::AGAIN) => {
                     self.waits = match self.waits {
@@ -62,7 +63,6 @@ impl Flow {
                         Waits::ForRoom => Waits::ForBytes,
                     };
                 }
-                Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => self.splices = false,
                 Err(error) => return Err(error),
             }
             return Ok(Progress::Waits);

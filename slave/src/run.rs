@@ -13,17 +13,21 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use fakessh_protocol::message::{FIRST_RAISED, Handoff, Refusal, RefusalReason, Tool};
 use fakessh_protocol::wire::Handle;
-use fakessh_shim::datagram;
-use rustix::event::PollFlags;
+use fakessh_unix::datagram::{self, MAX_DESCRIPTORS};
+use fakessh_unix::peer;
+use fakessh_unix::ready::has_hung_up;
+use fakessh_unix::reserve::Reserve;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, socketpair};
 
 use crate::directory::{RunDirectory, Shim};
 use crate::guardian::Left;
-use crate::poll::{Interest, Part, Poll, Token, Watched, look};
+use crate::poll::{Interest, Part, Poll, Token, Watched};
 use crate::program::Program;
-use crate::reserve::Reserve;
 use crate::serve::Slave;
+
+/// Descriptors in reserve: for all that one datagram may bring, and the memory file of a large one.
+const RESERVED: usize = MAX_DESCRIPTORS + 1;
 
 /// Handoffs, or messages of one shim, that are taken before others have their turn.
 pub(crate) const TURN: usize = 16;
@@ -76,7 +80,7 @@ impl Default for Runs {
             by_tool: HashMap::new(),
             callers: HashMap::new(),
             next: FIRST_RAISED,
-            reserve: Reserve::default(),
+            reserve: Reserve::new(RESERVED),
             muted: Vec::new(),
         }
     }
@@ -199,11 +203,11 @@ impl Slave {
             let accept = || accept_with(&run.door, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
             let accepted = match accept() {
                 // One comes in by the reserve, and is told why it is the last.
-                Err(Errno::MFILE) => reserve.lend(accept).0,
+                Err(Errno::MFILE) => reserve.lend(RESERVED, accept).0,
                 accepted => accepted,
             };
             match accepted {
-                Ok(socket) if is_ours(&socket) => {
+                Ok(socket) if peer::is_ours(&socket) => {
                     let number = self.pick();
                     let mut socket = Watched::new(socket, Token::Session(number, Part::Caller));
                     if socket.watch(&self.poll, Interest::Read).is_ok() {
@@ -308,7 +312,7 @@ enum Received {
 
 fn receive(socket: &Watched, reserve: &mut Reserve) -> Received {
     let (received, may_begin) =
-        reserve.lend(|| datagram::try_receive_message::<Handoff>(socket.as_fd()));
+        reserve.lend(RESERVED, || datagram::try_receive_message::<Handoff>(socket.as_fd()));
     match received {
         Ok(Some((handoff, descriptors))) => {
             Received::Handoff(Box::new(handoff), descriptors, may_begin)
@@ -320,15 +324,4 @@ fn receive(socket: &Watched, reserve: &mut Reserve) -> Received {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Received::Other,
         Err(_) => Received::End,
     }
-}
-
-/// Whether nobody is at the other end of a socket any more.
-pub(crate) fn has_hung_up(socket: impl AsFd) -> bool {
-    look(socket, PollFlags::empty()).intersects(PollFlags::HUP | PollFlags::ERR)
-}
-
-/// Whether a connection is this account's, or root's, who may do everything anyway.
-fn is_ours(socket: &OwnedFd) -> bool {
-    rustix::net::sockopt::socket_peercred(socket)
-        .is_ok_and(|peer| peer.uid.is_root() || peer.uid == rustix::process::geteuid())
 }

@@ -128,9 +128,9 @@ pub(crate) fn close_from(first: RawFd) {
         return;
     }
     // An older kernel, or a sandbox.
-    match open_descriptors() {
-        Some(open) => open.into_iter().filter(|fd| *fd >= first).for_each(close_if_open),
-        None => {
+    match fakessh_unix::fd_limit::open_numbers() {
+        Ok(open) => open.into_iter().filter(|fd| *fd >= first).for_each(close_if_open),
+        Err(_) => {
             // The soft limit may be lower by now than when they were opened.
             let limit = rustix::process::getrlimit(Resource::Nofile).maximum;
             let limit = limit.and_then(|limit| RawFd::try_from(limit).ok());
@@ -138,14 +138,6 @@ pub(crate) fn close_from(first: RawFd) {
             (first..end).for_each(close_if_open);
         }
     }
-}
-
-/// The descriptors that are open, as `/proc` lists them. The one that it was read over is among
-/// them, and closed.
-fn open_descriptors() -> Option<Vec<RawFd>> {
-    let entries = std::fs::read_dir("/proc/self/fd").ok()?;
-    let names = entries.flatten().map(|entry| entry.file_name());
-    Some(names.filter_map(|name| name.to_str()?.parse().ok()).collect())
 }
 
 fn close_if_open(fd: RawFd) {

@@ -10,13 +10,14 @@ use std::os::fd::OwnedFd;
 
 use fakessh_protocol::message::Secret;
 use fakessh_protocol::wire::Handle;
+use fakessh_unix::ready;
 use rustix::event::PollFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, Winsize};
 
-use crate::poll::{Interest, Part, Poll, Token, Watched, look};
+use crate::poll::{Interest, Part, Poll, Token, Watched};
 
 /// The size that a terminal has where nobody says another.
 const SIZE: Winsize = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
@@ -204,7 +205,7 @@ impl Terminal {
 
 /// Whether a pipe takes a piece without blocking, and whole. So it says, too, where nobody reads.
 fn has_room(pipe: &Watched) -> bool {
-    !look(pipe, PollFlags::OUT).is_empty()
+    !ready::now(pipe, PollFlags::OUT).is_empty()
 }
 
 #[cfg(test)]

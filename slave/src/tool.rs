@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use fakessh_protocol::message::{Refusal, Tool};
-use fakessh_shim::environment;
+use fakessh_unix::tool_environment;
 
 use crate::directory;
 use crate::program::{self, Launcher, Program};
@@ -37,8 +37,8 @@ impl Launcher {
         let (mut command, name) = program::direct_command(&tool.argv, "tool")?;
         let start = || -> io::Result<Program> {
             self.prepare(&mut command, variables);
-            let inherited = environment::descriptor_for_tool(socket.as_fd())?;
-            let ours = environment::for_tool(directory, inherited.as_fd(), |name| {
+            let inherited = tool_environment::descriptor_for_tool(socket.as_fd())?;
+            let ours = tool_environment::for_tool(directory, inherited.as_fd(), |name| {
                 self.value(variables, name)
             })?;
             command.envs(ours);

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
+use fakessh_unix::process::{self, Stat};
+use rustix::process::Pid;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -28,11 +30,8 @@ impl Who {
     /// The process, for a person: the program that has called `ssh`, where that can be seen.
     pub(crate) fn shown(&self) -> String {
         let caller = || {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
-            // Behind the name in parentheses, which may hold anything.
-            let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?;
-            let name = std::fs::read_to_string(format!("/proc/{parent}/comm")).ok()?;
-            Some(format!("{:?} (process {parent})", name.trim_end()))
+            let parent = Stat::of(Pid::from_raw(i32::try_from(self.pid).ok()?)?)?.parent?;
+            Some(format!("{:?} (process {parent})", process::name(parent)?))
         };
         match (&self.at, caller()) {
             (Some(at), _) => format!("a program at {at}"),

@@ -1,7 +1,7 @@
 //! Which variables of the caller's environment a session gets (`SendEnv`, `SetEnv`).
 
 use fakessh_protocol::invocation::Invocation;
-use fakessh_shim::parse::matches_pattern;
+use fakessh_protocol::pattern;
 
 use crate::ssh_config::Resolved;
 
@@ -34,13 +34,13 @@ fn variables(resolved: &SessionOptions, invocation: &Invocation) -> Variables {
         // A leading `-` takes away what was named before (ssh_config(5), SendEnv).
         match pattern.strip_prefix('-') {
             Some(away) => {
-                patterns.retain(|known| !matches_pattern(away.as_bytes(), known.as_bytes()))
+                patterns.retain(|known| !pattern::matches(away.as_bytes(), known.as_bytes()))
             }
             None => patterns.push(pattern),
         }
     }
     let sent = invocation.environment.iter().filter(|(name, _)| {
-        patterns.iter().any(|pattern| matches_pattern(pattern.as_bytes(), name))
+        patterns.iter().any(|pattern| pattern::matches(pattern.as_bytes(), name))
     });
     let mut variables: Variables = sent.cloned().collect();
     let configured =

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
-use fakessh_shim::{datagram, diagnostics};
+use fakessh_shim::diagnostics;
+use fakessh_unix::datagram;
 use serde_json::Value;
 
 use super::client::{Client, ask};

@@ -1,8 +1,8 @@
 //! Leaves whoever started the daemon: its session, its directory, its descriptors.
 
 use std::io;
-use std::os::fd::RawFd;
 
+use fakessh_unix::fd_limit;
 use rustix::fs::{Mode, OFlags};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
@@ -17,11 +17,7 @@ pub fn detach() -> io::Result<()> {
     // Fails only for a process that leads a group already: then it has left its starter's.
     let _ = rustix::process::setsid();
     rustix::process::chdir("/")?;
-    let open: Vec<RawFd> = std::fs::read_dir("/proc/self/fd")?
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|&fd| fd > 2)
-        .collect();
+    let open: Vec<_> = fd_limit::open_numbers()?.into_iter().filter(|&fd| fd > 2).collect();
     sys::close_all(&open);
     Ok(())
 }

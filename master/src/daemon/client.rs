@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 
 use fakessh_protocol::message::{Question, Secret};
 pub use fakessh_shim::diagnostics::say;
-use fakessh_shim::{datagram, diagnostics, prompt};
-use rustix::event::{PollFd, PollFlags, poll};
+use fakessh_shim::{diagnostics, prompt};
+use fakessh_unix::{datagram, peer, ready};
+use rustix::event::PollFlags;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{PidfdFlags, pidfd_open};
 use serde_json::Value;
@@ -21,7 +21,6 @@ use thiserror::Error;
 use super::control::{self, Envelope, Reply, Request};
 use super::silence;
 use crate::directory::{Directory, DirectoryError};
-use crate::socket::peer_is_ours;
 
 /// Masters that are started for one client. One that may be idle for a short time only
 /// (`FAKESSH_IDLE_EXIT`) has perhaps ended when a client on a slow machine gets to it.
@@ -87,7 +86,7 @@ impl Client {
             Err(Errno::NOENT | Errno::CONNREFUSED) => return Err(ClientError::NoMaster),
             Err(error) => return Err(lost(error)),
         }
-        if !peer_is_ours(socket.as_fd()) {
+        if !peer::is_ours(&socket) {
             return Err(ClientError::Stranger(path));
         }
         Ok(Client { socket, directory: directory.clone() })
@@ -227,15 +226,15 @@ impl Client {
     /// # Errors
     /// As [`Client::request`].
     pub fn stop(&self) -> Result<(), ClientError> {
-        let peer = socket_peercred(&self.socket).map_err(|error| self.lost(&error))?;
-        let process = pidfd_open(peer.pid, PidfdFlags::empty());
+        let peer = peer::credentials(&self.socket);
+        let process = peer.map(|peer| pidfd_open(peer.pid, PidfdFlags::empty()));
         match self.request(&Request::Stop, &[]) {
             Ok(_) | Err(ClientError::Ended(_)) => {}
             Err(error) => return Err(error),
         }
         // Where it is gone already there is nothing to wait for.
-        if let Ok(process) = process {
-            while poll(&mut [PollFd::new(&process, PollFlags::IN)], None) == Err(Errno::INTR) {}
+        if let Some(Ok(process)) = process {
+            ready::wait(process, PollFlags::IN);
         }
         Ok(())
     }
@@ -356,7 +355,7 @@ mod tests {
     /// A master that ends so, and one that takes its place.
     fn replaced(last: OwnedFd, directory: &Directory, ending: Ending) {
         let accept = |listener: &OwnedFd| {
-            poll(&mut [PollFd::new(listener, PollFlags::IN)], None).unwrap();
+            ready::wait(listener, PollFlags::IN);
             rustix::net::accept_with(listener, SocketFlags::CLOEXEC).unwrap()
         };
         // The next one listens before the last one lets go of whoever asks.
@@ -368,11 +367,11 @@ mod tests {
             next
         };
         let next = if let Ending::Unaccepted = ending {
-            poll(&mut [PollFd::new(&last, PollFlags::IN)], None).unwrap();
+            ready::wait(&last, PollFlags::IN);
             next(last, None)
         } else {
             let connection = accept(&last);
-            poll(&mut [PollFd::new(&connection, PollFlags::IN)], None).unwrap();
+            ready::wait(&connection, PollFlags::IN);
             if let Ending::Gone | Ending::Told = ending {
                 datagram::receive(connection.as_fd()).unwrap().unwrap();
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use fakessh_protocol::message::{Notice, Question, Secret};
-use fakessh_shim::datagram::{CutShort, Datagram};
+use fakessh_unix::datagram::{CutShort, Datagram};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;

@@ -4,10 +4,10 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use fakessh_shim::datagram;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::net::sockopt::socket_peercred;
+use fakessh_unix::datagram;
+use fakessh_unix::process::Stat;
+use fakessh_unix::{peer, ready};
+use rustix::event::PollFlags;
 
 use super::client::{Client, say};
 use super::control::{Envelope, Request};
@@ -29,8 +29,8 @@ const PROBE: Duration = Duration::from_secs(10);
 pub(super) fn wait(socket: BorrowedFd<'_>, directory: &Directory) {
     let mut look = FIRST_LOOK;
     while !is_readable(socket, look) {
-        let pid = socket_peercred(socket).map_or(0, |peer| peer.pid.as_raw_nonzero().get());
-        let (state, remedy) = if is_stopped(pid) {
+        let Some(pid) = peer::credentials(socket).map(|peer| peer.pid) else { return };
+        let (state, remedy) = if Stat::of(pid).is_some_and(|stat| stat.is_stopped()) {
             ("is stopped", format!("continue it (kill -CONT {pid}) or end it (kill -KILL {pid})"))
         } else if !answers(directory) && !is_readable(socket, Duration::ZERO) {
             ("does not answer", format!("wait, or end it (kill -KILL {pid})"))
@@ -44,21 +44,7 @@ pub(super) fn wait(socket: BorrowedFd<'_>, directory: &Directory) {
 
 /// Whether something came in this time; an end and a failure count.
 fn is_readable(socket: BorrowedFd<'_>, limit: Duration) -> bool {
-    let limit = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: 0 };
-    loop {
-        match poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&limit)) {
-            Ok(0) => return false,
-            Err(Errno::INTR) => {}
-            _ => return true,
-        }
-    }
-}
-
-/// Whether a signal has stopped a process (proc(5), stat).
-fn is_stopped(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // Behind the name in parentheses, which may hold anything.
-    stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with(['T', 't']))
+    ready::wait_for(socket, PollFlags::IN, limit)
 }
 
 /// Whether the master answers a question of which it knows the answer at once. One that is gone

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use fakessh_protocol::pattern;
 use fakessh_protocol::printable::one_line;
-use fakessh_shim::parse::matches_pattern;
 use russh::keys::Certificate;
 
 use crate::ssh_config::{KeyRules, ShortRsa};
@@ -86,7 +86,7 @@ pub(super) fn problem(
     }
     let principals = certificate.valid_principals();
     let named = |principal: &String| {
-        matches_pattern(principal.to_ascii_lowercase().as_bytes(), host.as_bytes())
+        pattern::matches(principal.to_ascii_lowercase().as_bytes(), host.as_bytes())
     };
     if !principals.is_empty() && !principals.iter().any(named) {
         return Some(CertificateProblem::OtherHost(principals.to_vec()));

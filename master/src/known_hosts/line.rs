@@ -1,6 +1,6 @@
 //! One line of a `known_hosts` file: whom it names, and with which key.
 
-use fakessh_shim::parse::matches_pattern;
+use fakessh_protocol::pattern;
 use hmac::{Hmac, KeyInit, Mac};
 use russh::keys::ssh_key::known_hosts::{HostPatterns, Marker};
 use russh::keys::{Algorithm, PublicKey};
@@ -87,9 +87,9 @@ fn matches_list(patterns: &str, name: &str) -> bool {
     let mut matched = false;
     for pattern in patterns.to_ascii_lowercase().split(',') {
         match pattern.strip_prefix('!') {
-            Some(pattern) if matches_pattern(pattern.as_bytes(), name.as_bytes()) => return false,
+            Some(pattern) if pattern::matches(pattern.as_bytes(), name.as_bytes()) => return false,
             Some(_) => {}
-            None => matched |= matches_pattern(pattern.as_bytes(), name.as_bytes()),
+            None => matched |= pattern::matches(pattern.as_bytes(), name.as_bytes()),
         }
     }
     matched

@@ -1,9 +1,10 @@
 //! What a descriptor is, and how it can be waited for without changing it.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use fakessh_unix::reopen::reopen;
+use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -55,7 +56,7 @@ impl Descriptor {
             _ => false,
         };
         if can_be_reopened {
-            match reopen(fd, access) {
+            match reopen(&*fd, access) {
                 Ok(own) => {
                     let own = sys::watch(own, interest)?;
                     *slot = None;
@@ -105,10 +106,4 @@ impl Descriptor {
 fn is_terminal(fd: &OwnedFd, stat: &Stat) -> bool {
     let number = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
     number != TERMINAL_MASTER && rustix::termios::isatty(fd)
-}
-
-fn reopen(fd: &OwnedFd, access: OFlags) -> rustix::io::Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
-    let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty())
 }

@@ -11,8 +11,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fakessh_unix::ready;
 use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with};
@@ -116,7 +117,7 @@ impl Shared {
     async fn ready(&self, interest: Interest, asked: PollFlags) -> io::Result<()> {
         loop {
             let mut guard = self.fd.ready(interest).await?;
-            if is_ready(self.fd.get_ref(), asked)? {
+            if is_ready(self.fd.get_ref(), asked) {
                 return Ok(());
             }
             guard.clear_ready();
@@ -141,7 +142,7 @@ impl OwnPipe {
 
     fn write(&self, to: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
         // Nothing is copied in vain: whoever can't take a page takes nothing.
-        if !is_ready(to, PollFlags::OUT)? {
+        if !is_ready(to, PollFlags::OUT) {
             return Err(Errno::AGAIN);
         }
         let written = rustix::io::write(&self.writer, &bytes[..bytes.len().min(SPLICED)])?;
@@ -155,21 +156,16 @@ impl OwnPipe {
     }
 }
 
-/// Moves bytes between pipes; `EAGAIN` where one is empty or the other full.
+/// Moves bytes between pipes; `EAGAIN` if one is empty or the other full, `ENOSYS` if they can't be
+/// spliced.
 fn splice(from: impl AsFd, to: impl AsFd, len: usize) -> Result<usize, Errno> {
-    rustix::io::retry_on_intr(|| {
-        rustix::pipe::splice(&from, None, &to, None, len, SpliceFlags::NONBLOCK)
-    })
+    fakessh_unix::splice::splice(from, to, len, SpliceFlags::NONBLOCK)?.ok_or(Errno::NOSYS)
 }
 
-fn is_ready(fd: &OwnedFd, asked: PollFlags) -> Result<bool, Errno> {
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let ready = rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(fd, asked)], Some(&now)))?;
-    Ok(ready > 0)
+fn is_ready(fd: &OwnedFd, asked: PollFlags) -> bool {
+    !ready::now(fd, asked).is_empty()
 }
 
-/// Some sandboxes have no splice, and say so in these ways.
 fn is_unspliceable(error: &io::Error) -> bool {
-    let errno = Errno::from_io_error(error);
-    matches!(errno, Some(Errno::INVAL | Errno::NOSYS | Errno::PERM))
+    Errno::from_io_error(error) == Some(Errno::NOSYS)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fakessh_protocol::message::{Handoff, ToShim};
-use fakessh_shim::datagram::{self, CutShort};
+use fakessh_unix::datagram::{self, CutShort};
 use rustix::net::SocketType;
 use rustix::net::sockopt::socket_type;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};

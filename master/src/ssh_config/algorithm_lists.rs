@@ -1,7 +1,7 @@
 //! Lists of algorithms as a user may write them (`ssh_config(5)`, `Ciphers` and the like), for
 //! machines without an OpenSSH client: there nothing else checks them.
 
-use fakessh_shim::parse::matches_pattern;
+use fakessh_protocol::pattern;
 
 /// A keyword whose value is such a list.
 pub(super) struct AlgorithmList {
@@ -131,14 +131,14 @@ impl AlgorithmList {
         };
         let defaults = || self.defaults.iter().copied();
         let listed = |name: &str| {
-            names.split(',').any(|pattern| matches_pattern(pattern.as_bytes(), name.as_bytes()))
+            names.split(',').any(|pattern| pattern::matches(pattern.as_bytes(), name.as_bytes()))
         };
         let mut named: Vec<&str> = Vec::new();
         if sign != "-" {
             for pattern in names.split(',') {
                 let known = defaults().chain(self.others.iter().copied());
                 let before = named.len();
-                let fits = |name: &&str| matches_pattern(pattern.as_bytes(), name.as_bytes());
+                let fits = |name: &&str| pattern::matches(pattern.as_bytes(), name.as_bytes());
                 named.extend(known.filter(fits));
                 if named.len() == before {
                     return Err(format!("{} '{value}'", self.complaint));

@@ -112,7 +112,7 @@ impl RunDirectory {
         for name in NAMES {
             std::fs::hard_link(&program, directory.path().join(name))?;
         }
-        let listener = listen(&directory.path().join(fakessh_shim::find::SOCKET_NAME))?;
+        let listener = listen(&directory.path().join(fakessh_unix::tool_environment::SOCKET_NAME))?;
         Ok(RunDirectory { directory, is_in_cache, listener, _lock: lock })
     }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 /// # Errors
 /// As fcntl(2).
 pub fn descriptor_for_tool(socket: &OwnedFd) -> io::Result<OwnedFd> {
-    fakessh_shim::environment::descriptor_for_tool(socket.as_fd())
+    fakessh_unix::tool_environment::descriptor_for_tool(socket.as_fd())
 }
 
 /// Variables to set for a tool: `PATH` with the run directory first, and the ways in which a shim
@@ -21,5 +21,5 @@ pub fn descriptor_for_tool(socket: &OwnedFd) -> io::Result<OwnedFd> {
 /// As fstat(2) of the descriptor.
 pub fn environment(directory: &Path, socket: &OwnedFd) -> io::Result<Vec<(OsString, OsString)>> {
     let ours = |name: &str| std::env::var_os(name);
-    fakessh_shim::environment::for_tool(directory, socket.as_fd(), ours)
+    fakessh_unix::tool_environment::for_tool(directory, socket.as_fd(), ours)
 }

@@ -5,6 +5,7 @@
 
 use std::io;
 
+use fakessh_unix::process::Stat;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, getpgid, getpgrp, getpid, getppid, getsid, kill_process,
     waitid,
@@ -85,7 +86,7 @@ fn is_job_of_a_shell() -> bool {
             Ok(other) if other == group => {}
             other => return other.is_ok(),
         }
-        process = parent(ancestor.as_raw_nonzero().get()).and_then(Pid::from_raw);
+        process = Stat::of(ancestor).and_then(|stat| stat.parent);
     }
     false
 }
@@ -99,24 +100,13 @@ pub(super) fn is_stopped(child: Pid) -> bool {
 /// Whether the tool, or something that it has started, sent a signal: to its process group, most
 /// likely, as line editors do with what they get from the terminal.
 fn descends_from_us(sender: i32) -> bool {
-    let ours = getpid().as_raw_nonzero().get();
-    let mut process = sender;
+    let mut process = Pid::from_raw(sender);
     for _ in 0..GENERATIONS {
-        if process == ours {
-            return true;
-        }
-        match parent(process) {
-            Some(parent) if parent > 1 => process = parent,
-            _ => return false,
+        match process {
+            Some(process) if process == getpid() => return true,
+            Some(other) => process = Stat::of(other).and_then(|stat| stat.parent),
+            None => return false,
         }
     }
     false
-}
-
-/// The parent of a process, if that is still there (proc(5), stat).
-fn parent(process: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // Behind the name in parentheses, which may hold anything.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    fields.split(' ').nth(1)?.parse().ok()
 }

@@ -3,6 +3,8 @@ use std::os::fd::AsFd as _;
 use rustix::net::{Shutdown, bind, listen, shutdown, socketpair};
 use tempfile::TempDir;
 
+use fakessh_unix::tool_environment::describe;
+
 use super::*;
 
 fn pair() -> (OwnedFd, OwnedFd) {

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::{FromShim, Handoff, RealWords, ToShim};
-use fakessh_shim::datagram::{receive_message, send_message};
-use fakessh_shim::find::{SOCKET_NAME, SOCKET_VARIABLE};
+use fakessh_unix::datagram::{receive_message, send_message};
+use fakessh_unix::tool_environment::{SOCKET_NAME, SOCKET_VARIABLE};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{

@@ -145,8 +145,7 @@ fn set_link_permissions(path: &[u8], mode: Mode) -> Result<(), Errno> {
     if FileType::from_raw_mode(rustix::fs::fstat(&held)?.st_mode) == FileType::Symlink {
         return Err(Errno::OPNOTSUPP);
     }
-    let name = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held));
-    rustix::fs::chmod(name, mode).map_err(|error| match error {
+    rustix::fs::chmod(fakessh_unix::reopen::path(&held), mode).map_err(|error| match error {
         Errno::NOENT => Errno::OPNOTSUPP,
         error => error,
     })

@@ -1,6 +1,6 @@
 //! How a line of `ssh_config(5)` is cut: keyword, one `=` or white space, words with quotes.
 
-use crate::parse::matches_pattern;
+use fakessh_protocol::pattern;
 
 /// White space between words.
 pub(super) fn white(byte: u8) -> bool {
@@ -81,9 +81,9 @@ pub(super) fn matches_any(name: &[u8], patterns: &[u8]) -> bool {
     let mut found = false;
     for pattern in patterns.to_ascii_lowercase().split(|&byte| byte == b',') {
         match pattern.strip_prefix(b"!") {
-            Some(excluded) if matches_pattern(excluded, name) => return false,
+            Some(excluded) if pattern::matches(excluded, name) => return false,
             Some(_) => {}
-            None => found |= matches_pattern(pattern, name),
+            None => found |= pattern::matches(pattern, name),
         }
     }
     found

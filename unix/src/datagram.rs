@@ -192,9 +192,12 @@ pub fn try_receive_message<T: DeserializeOwned>(
     try_receive(socket)?.map(decode).transpose()
 }
 
-/// The bytes of a short message as they go over the socket, for one who can only call
+/// The bytes of a short message as they go over the socket, for a caller that can only call
 /// `sendmsg(2)`: a signal handler.
-pub(crate) fn inline_bytes<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+/// `InvalidInput` for a message that is too large.
+pub fn inline_bytes<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
     let mut bytes = vec![INLINE];
     bytes.extend_from_slice(&encode(message)?);
     Ok(bytes)

@@ -2,10 +2,17 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use crate::find;
+/// The variable that names the inherited descriptor, as [`describe`] writes it.
+pub const FD_VARIABLE: &str = "FAKESSH_FD";
+
+/// The variable that names the path of the run's listening `SOCK_SEQPACKET` socket.
+pub const SOCKET_VARIABLE: &str = "FAKESSH_SOCKET";
+
+/// The name of that socket in the run's directory, beside `ssh`, `scp` and `sftp`.
+pub const SOCKET_NAME: &str = "master";
 
 /// The lowest number of the inherited descriptor. Scripts use 3 to 9 for themselves, and shells
 /// from 10 on.
@@ -25,6 +32,16 @@ const DIRECTORY_VARIABLES: [&str; 1] = ["MUTAGEN_SSH_PATH"];
 /// only where the user has not. Ansible asks for a terminal, so that what it runs ends with its
 /// ssh: with ours it does so anyway.
 const SETTINGS: [(&str, &str); 1] = [("ANSIBLE_SSH_USETTY", "false")];
+
+/// How a descriptor of this process is named in [`FD_VARIABLE`] for the tools that inherit it:
+/// its number, and the socket's inode, by which the shim knows that it is still the same one.
+///
+/// # Errors
+/// What `fstat(2)` says.
+pub fn describe(socket: BorrowedFd<'_>) -> io::Result<String> {
+    let inode = rustix::fs::fstat(socket)?.st_ino;
+    Ok(format!("{}:{inode}", socket.as_raw_fd()))
+}
 
 /// A copy of a run's socket that a tool can inherit: with a number that scripts leave alone, and
 /// still close-on-exec in this process.
@@ -53,8 +70,8 @@ pub fn for_tool(
     path.push(variable("PATH").unwrap_or_else(|| DEFAULT_PATH.into()));
     let mut variables = vec![
         ("PATH".into(), path),
-        (find::FD_VARIABLE.into(), find::describe(socket)?.into()),
-        (find::SOCKET_VARIABLE.into(), directory.join(find::SOCKET_NAME).into()),
+        (FD_VARIABLE.into(), describe(socket)?.into()),
+        (SOCKET_VARIABLE.into(), directory.join(SOCKET_NAME).into()),
     ];
     let programs = PROGRAM_VARIABLES.iter().map(|name| (*name, directory.join("ssh").into()));
     let directories = DIRECTORY_VARIABLES.iter().map(|name| (*name, directory.into()));
