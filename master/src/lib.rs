@@ -34,7 +34,6 @@ pub mod caller;
 pub mod command;
 pub mod context;
 pub mod daemon;
-pub mod demo;
 pub mod directory;
 #[doc(hidden)]
 pub mod fuzzing;

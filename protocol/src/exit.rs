@@ -30,6 +30,32 @@ impl ExitStatus {
     }
 }
 
+/// Signals that have a name in SSH (RFC 4254 section 6.10), with their numbers on Linux.
+const SIGNALS: [(&str, u8); 12] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("ABRT", 6),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+];
+
+/// The name of a signal in SSH, without `SIG`; `None` if it has none.
+pub fn signal_name(number: u8) -> Option<&'static str> {
+    SIGNALS.iter().find(|(_, known)| *known == number).map(|(name, _)| *name)
+}
+
+/// The number of a signal of this name; `None` if the name is not SSH's.
+pub fn signal_number(name: &str) -> Option<u8> {
+    SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +66,13 @@ mod tests {
         assert_eq!(ExitStatus::Code(255).shell_code(), 255);
         assert_eq!(ExitStatus::Signal(255).shell_code(), 255);
         assert!(ExitStatus::Code(0).success() && !ExitStatus::Signal(1).success());
+    }
+
+    #[test]
+    fn signals_have_names_both_ways() {
+        assert!(SIGNALS.iter().all(|(name, number)| {
+            signal_number(name) == Some(*number) && signal_name(*number) == Some(name)
+        }));
+        assert_eq!((signal_name(28), signal_number("WINCH")), (None, None));
     }
 }

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -174,11 +173,6 @@ impl Lab {
     pub(crate) fn trust_host(&self) {
         let key = fs::read_to_string(self.path("host.pub")).unwrap();
         fs::write(self.path("known"), format!("[127.0.0.1]:{} {key}", self.port)).unwrap();
-    }
-
-    pub(crate) fn write_private(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).unwrap();
-        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     pub(crate) fn answer(&self, part: &'static str, answer: &'static str) {

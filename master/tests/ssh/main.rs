@@ -1,5 +1,4 @@
-//! Connections to real servers on the loopback address: an `sshd` that each test starts itself,
-//! and the server of the demo.
+//! Connections to a real `sshd` on the loopback address, which each test starts itself.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -8,7 +7,6 @@ mod lab;
 mod bulk;
 mod connect;
 mod contexts;
-mod demo;
 mod host_keys;
 mod keys;
 mod questions;

@@ -30,7 +30,8 @@ fn the_demo_verifies_what_it_shows_and_leaves_nothing() {
         let line = out.lines().find(|line| line.trim_start().starts_with(what));
         line.unwrap_or_else(|| panic!("no {what}: {out}")).split_whitespace().last().unwrap()
     };
-    assert_eq!((value("logins"), value("ssh command lines")), ("1", "102"));
+    assert_eq!((value("logins,"), value("ssh command lines")), ("1", "102"));
+    assert!(value("both copies") == "identical", "{out}");
     assert!(out.contains("rsync of ") && out.contains("All of it was verified."), "{out}");
     lab.expect_nothing_left();
 }

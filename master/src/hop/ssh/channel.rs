@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::exit::{self, ExitStatus};
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::sync::{mpsc, watch};
@@ -281,7 +281,8 @@ impl Writer {
             };
             let signal_all = async {
                 while let Some(signal) = signals.recv().await {
-                    if let Some(name) = signal_name(signal) {
+                    if let Some(name) = exit::signal_name(signal) {
+                        let name = Sig::Custom(name.to_owned());
                         write.signal(name).await?;
                     }
                 }
@@ -309,28 +310,6 @@ impl Writer {
     }
 }
 
-/// Signals that have a name in SSH (RFC 4254 section 6.10), with their numbers on Linux.
-const SIGNALS: [(&str, u8); 12] = [
-    ("HUP", 1),
-    ("INT", 2),
-    ("QUIT", 3),
-    ("ILL", 4),
-    ("ABRT", 6),
-    ("FPE", 8),
-    ("KILL", 9),
-    ("USR1", 10),
-    ("SEGV", 11),
-    ("PIPE", 13),
-    ("ALRM", 14),
-    ("TERM", 15),
-];
-
-/// The name of a signal in SSH, where it has one.
-pub(crate) fn signal_name(number: u8) -> Option<Sig> {
-    let found = SIGNALS.iter().find(|(_, known)| *known == number);
-    found.map(|(name, _)| Sig::Custom((*name).to_owned()))
-}
-
 /// The number of a signal; 9 for one that is not known, so that it is not taken for success.
 fn signal_number(sig: &Sig) -> u8 {
     let name = match sig {
@@ -348,5 +327,5 @@ fn signal_number(sig: &Sig) -> u8 {
         Sig::USR1 => "USR1",
         Sig::Custom(name) => name,
     };
-    SIGNALS.iter().find(|(known, _)| *known == name).map_or(9, |(_, number)| *number)
+    exit::signal_number(name).unwrap_or(9)
 }

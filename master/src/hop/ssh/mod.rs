@@ -15,7 +15,6 @@ mod transport;
 mod worth;
 
 pub use channel::{ProgramEnd, RemoteProgram};
-pub(crate) use channel::{STDERR, signal_name};
 pub use error::{ChannelError, ConnectError, ConnectionLost};
 pub use transport::Addresses;
 

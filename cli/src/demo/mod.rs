@@ -1,15 +1,19 @@
-//! `fakessh demo`: shows the whole thing on one machine.
+//! `fakessh demo`: the whole thing on one machine, with no server and no keys needed.
 
-use std::io::Write;
+mod job;
+mod program;
+pub mod server;
+mod show;
+mod tree;
 
-use fakessh::demo;
 use fakessh_protocol::exit::ExitStatus;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub(super) fn demo() -> anyhow::Result<u8> {
+/// Shows it, and prints each step as it happens. A signal ends it, and nothing is left behind.
+pub(crate) fn demo() -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut caught = SignalKind::interrupt();
-    let report = runtime.block_on(async {
+    let shown = runtime.block_on(async {
         let mut hangup = signal(SignalKind::hangup())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -20,15 +24,12 @@ pub(super) fn demo() -> anyhow::Result<u8> {
                 _ = terminate.recv() => SignalKind::terminate(),
             };
         };
-        anyhow::Ok(demo::demo(cancelled).await?)
+        anyhow::Ok(show::show(cancelled).await?)
     })?;
-    let Some(report) = report else {
+    if shown.is_none() {
         let number = caught.as_raw_value() as u8;
         return Ok(ExitStatus::Signal(number).shell_code());
-    };
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "One connection to an SSH server in this process, and tools that use it:\n")?;
-    writeln!(stdout, "{report}")?;
-    writeln!(stdout, "All of it was verified. Next: fakessh run HOST -- rsync -a DIR remote:DIR")?;
+    }
+    println!("\nAll of it was verified. Next: fakessh run HOST -- rsync -a DIR remote:DIR");
     Ok(0)
 }

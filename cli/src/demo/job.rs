@@ -1,16 +1,18 @@
 //! The main job: a tree there and back, then short commands.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use fakessh::tool::ServedRun;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 
-use super::{DemoError, NAME, tree};
-use crate::tool::ServedRun;
+use super::show::{DemoError, NAME};
+use super::tree;
 
 /// Carries a tree where there is no rsync. `$1` is the source and `$2` the destination, both paths
 /// on this machine; `$3` says on which side of the connection the source is.
@@ -28,64 +30,110 @@ pub(super) struct Job<'a> {
     pub(super) run: &'a ServedRun,
 }
 
-/// What was carried.
-pub(super) struct Carried {
-    pub(super) tool: &'static str,
-    pub(super) entries: usize,
-    pub(super) bytes: u64,
-    pub(super) time: Duration,
+/// Which way the tree is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    There,
+    Back,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Way::There => "there",
+            Way::Back => "back",
+        })
+    }
+}
+
+/// What carries the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carrier {
+    Rsync,
+    SshAndTar,
+}
+
+impl Carrier {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Carrier::Rsync => "rsync",
+            Carrier::SshAndTar => "ssh and tar (no rsync here)",
+        }
+    }
 }
 
 impl Job<'_> {
-    /// Carries a tree to the server and back, and compares.
-    pub(super) async fn carry(&self) -> Result<Carried, DemoError> {
-        let system = |what| move |error| DemoError::System(what, error);
-        let source = self.scratch.join("source");
-        let there = self.scratch.join("there");
-        let back = self.scratch.join("back");
-        let size = tree::make(&source).map_err(system("can't make a tree"))?;
-        let with_rsync = Command::new("rsync")
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .await
-            .is_ok_and(|status| status.success());
-        let begin = Instant::now();
-        for (from, to, way) in [(&source, &there, "there"), (&there, &back, "back")] {
-            let tool = if with_rsync {
+    /// Makes the tree.
+    pub(super) fn make_tree(&self) -> Result<tree::Size, DemoError> {
+        tree::make(&self.source()).map_err(|error| DemoError::System("can't make a tree", error))
+    }
+
+    /// rsync if it is here.
+    pub(super) async fn tool_to_carry(&self) -> Carrier {
+        let mut rsync = Command::new("rsync");
+        rsync.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+        let is_here = rsync.status().await.is_ok_and(|status| status.success());
+        if is_here { Carrier::Rsync } else { Carrier::SshAndTar }
+    }
+
+    /// Carries the tree to the server, or from there back.
+    pub(super) async fn carry(&self, carrier: Carrier, way: Way) -> Result<(), DemoError> {
+        let (from, to) = match way {
+            Way::There => (self.source(), self.there()),
+            Way::Back => (self.there(), self.back()),
+        };
+        let tool = match carrier {
+            Carrier::Rsync => {
                 let mut rsync = self.tool("rsync")?;
-                let remote = |path: &Path| {
+                let remote = |path: PathBuf| {
                     let mut name = OsString::from(format!("{NAME}:"));
                     name.push(path);
                     name
                 };
-                let slash = |path: &Path| path.join("");
+                let (from, to) = (from.join(""), to.join(""));
+                rsync.arg("-a");
                 match way {
-                    "there" => rsync.arg("-a").arg(slash(from)).arg(remote(&slash(to))),
-                    _ => rsync.arg("-a").arg(remote(&slash(from))).arg(slash(to)),
+                    Way::There => rsync.arg(from).arg(remote(to)),
+                    Way::Back => rsync.arg(remote(from)).arg(to),
                 };
                 rsync
-            } else {
-                let mut shell = self.tool("sh")?;
-                shell.args(["-c", WITH_TAR, "sh"]).arg(from).arg(to).arg(way);
-                shell
-            };
-            let status = Tool::run(tool).await.map_err(system("can't run a tool"))?;
-            if !status.success() {
-                let name = if with_rsync { "rsync" } else { "ssh with tar" };
-                return Err(DemoError::Tool(name.into(), status.code().unwrap_or(255) as u8));
             }
+            Carrier::SshAndTar => {
+                let mut shell = self.tool("sh")?;
+                shell.args(["-c", WITH_TAR, "sh"]).arg(from).arg(to).arg(way.to_string());
+                shell
+            }
+        };
+        let status = Tool::run(tool).await;
+        let status = status.map_err(|error| DemoError::System("can't run a tool", error))?;
+        if status.success() {
+            return Ok(());
         }
-        let time = begin.elapsed();
-        for copy in [&there, &back] {
-            let difference = tree::difference(&source, copy);
-            if let Some(difference) = difference.map_err(system("can't read the copy"))? {
+        Err(DemoError::Tool(carrier.name().into(), status.code().unwrap_or(255) as u8))
+    }
+
+    /// Compares both copies with the tree.
+    pub(super) fn compare(&self) -> Result<(), DemoError> {
+        for copy in [self.there(), self.back()] {
+            let difference = tree::difference(&self.source(), &copy)
+                .map_err(|error| DemoError::System("can't read the copy", error))?;
+            if let Some(difference) = difference {
                 return Err(DemoError::Different(difference));
             }
         }
-        let tool = if with_rsync { "rsync" } else { "ssh and tar (no rsync here)" };
-        Ok(Carried { tool, entries: size.entries, bytes: size.bytes, time })
+        Ok(())
+    }
+
+    fn source(&self) -> PathBuf {
+        self.scratch.join("source")
+    }
+
+    fn there(&self) -> PathBuf {
+        self.scratch.join("there")
+    }
+
+    fn back(&self) -> PathBuf {
+        self.scratch.join("back")
     }
 
     /// Runs short commands one after another, and gives the average time of one.

@@ -1,8 +1,11 @@
-//! The command line: one file a subcommand.
+//! The program `fakessh`: one file a subcommand, and the demonstration.
+//!
+//! It is the first user of the library [`fakessh`]. Only [`main`] and the server of the
+//! demonstration, which tests use, are for others.
 
 mod close;
 mod connect;
-mod demo;
+pub mod demo;
 mod destination;
 mod exec;
 mod held;
@@ -23,6 +26,7 @@ use clap::{Parser, Subcommand};
 
 use fakessh::daemon::client::ClientError;
 use fakessh_shim::Program;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 /// The status for everything that is ours or the transport's.
 pub(crate) const FAILURE: u8 = fakessh_protocol::exit::TRANSPORT_FAILURE;
@@ -76,8 +80,27 @@ enum Command {
     Master(master::Arguments),
 }
 
-/// Does what the command line asks for.
-pub(crate) fn main(args: Vec<OsString>) -> ExitCode {
+/// Is the program that `args` name: `ssh`, `scp` or `sftp` by its first word, else `fakessh`.
+/// Returns the status to exit with.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    if let Some(program) = args.first().and_then(|name| Program::named(name)) {
+        return as_shim(program, args).into();
+    }
+    keep_others_out();
+    run_subcommand(args)
+}
+
+/// Keeps other processes of the user from looking into this one: from `ptrace`, `/proc/PID/fd`,
+/// `/proc/PID/mem` and core files. A master holds every connection, and its clients hold runs and
+/// see passwords. A program that they start is dumpable again.
+///
+/// No limit of core files is set: the kernel writes none of such a process, whatever the limit.
+fn keep_others_out() {
+    // It fails on no Linux. If a sandbox refuses it, we are no worse than other programs.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+fn run_subcommand(args: Vec<OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(args) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -118,7 +141,7 @@ pub(crate) fn is_no_master(error: &ClientError) -> bool {
 }
 
 /// Is what this program is called as: what a user's own link to it is for.
-pub(crate) fn as_shim(program: Program, args: Vec<OsString>) -> u8 {
+fn as_shim(program: Program, args: Vec<OsString>) -> u8 {
     match program {
         Program::Ssh => ssh::as_ssh(args),
         // They are the real ones with our ssh, which is the link beside this one.

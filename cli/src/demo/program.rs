@@ -10,13 +10,15 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use fakessh_protocol::exit::signal_name;
 use russh::server::{Handle, Msg};
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 
-use crate::hop::ssh::{STDERR, signal_name};
+/// The type of data that is standard error (RFC 4254 section 5.2).
+const STDERR: u32 = 1;
 
 /// Bytes that are read from a program at once: two packets.
 const CHUNK: usize = 64 * 1024;
@@ -62,7 +64,8 @@ pub(super) async fn run(mut child: Child, channel: Channel<Msg>, session: Handle
         let status = child.wait().await?;
         let sent = match status.signal() {
             Some(signal) => {
-                let name = u8::try_from(signal).ok().and_then(signal_name).unwrap_or(Sig::KILL);
+                let name = u8::try_from(signal).ok().and_then(signal_name).unwrap_or("KILL");
+                let name = Sig::Custom(name.to_owned());
                 let (text, language) = (String::new(), String::new());
                 session.exit_signal_request(write.id(), name, false, text, language).await
             }
