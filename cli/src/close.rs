@@ -2,7 +2,7 @@
 
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::Request;
-use fakessh::directory::Directory;
+use fakessh::runtime_dir::RuntimeDir;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
@@ -15,7 +15,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn close(arguments: Arguments) -> anyhow::Result<u8> {
-    let client = match Client::connect(&Directory::of_user()?) {
+    let client = match Client::connect(&RuntimeDir::of_user()?) {
         Err(error) if super::is_no_master(&error) && arguments.all => return Ok(0),
         client => client?,
     };

@@ -2,8 +2,8 @@
 
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::Request;
-use fakessh::directory::Directory;
 use fakessh::route::Names;
+use fakessh::runtime_dir::RuntimeDir;
 
 use super::FAILURE;
 use super::destination::ConnectionOptions;
@@ -24,7 +24,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn connect(arguments: Arguments) -> anyhow::Result<u8> {
-    let directory = Directory::of_user()?;
+    let directory = RuntimeDir::of_user()?;
     let names = Names::of_user()?;
     arguments.password.read(|text| arguments.options.route(text, &names))?;
     let rules = arguments.held.rules(&names);

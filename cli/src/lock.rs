@@ -2,7 +2,7 @@
 
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::Request;
-use fakessh::directory::Directory;
+use fakessh::runtime_dir::RuntimeDir;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -17,7 +17,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn lock(arguments: &Arguments) -> anyhow::Result<u8> {
-    match Client::connect(&Directory::of_user()?) {
+    match Client::connect(&RuntimeDir::of_user()?) {
         Err(error) if super::is_no_master(&error) => {}
         client => _ = client?.request(&Request::Lock { idle: arguments.idle }, &[])?,
     }

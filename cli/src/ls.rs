@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::{Listing, Request};
-use fakessh::directory::Directory;
+use fakessh::runtime_dir::RuntimeDir;
 use fakessh_protocol::printable::{self, MAX_QUOTE};
 
 /// Most characters of the reason why no slave runs somewhere, which quotes the target.
@@ -20,7 +20,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn ls(arguments: &Arguments) -> anyhow::Result<u8> {
-    let listings: Vec<Listing> = match Client::connect(&Directory::of_user()?) {
+    let listings: Vec<Listing> = match Client::connect(&RuntimeDir::of_user()?) {
         Err(error) if super::is_no_master(&error) => Vec::new(),
         client => serde_json::from_value(client?.request(&Request::List, &[])?)?,
     };

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use fakessh::daemon::{self, BoundedLog, EventLines, IDLE_EXIT, Place, client};
-use fakessh::directory::Directory;
+use fakessh::runtime_dir::RuntimeDir;
 use tracing_subscriber::EnvFilter;
 
 #[derive(clap::Args, Debug)]
@@ -35,7 +35,7 @@ pub(super) fn master(arguments: &Arguments) -> anyhow::Result<u8> {
         Err(error) => return Err(error),
     };
     if arguments.background {
-        let log = Mutex::new(EventLines(BoundedLog::open(&Directory::of_user()?)?));
+        let log = Mutex::new(EventLines(BoundedLog::open(&RuntimeDir::of_user()?)?));
         let log = tracing_subscriber::fmt().with_writer(log).with_ansi(false);
         log.with_env_filter(filter()).init();
     } else {
@@ -65,5 +65,5 @@ pub(super) fn master(arguments: &Arguments) -> anyhow::Result<u8> {
 }
 
 fn prepare() -> anyhow::Result<Place> {
-    Ok(Place::take(Directory::of_user()?)?)
+    Ok(Place::take(RuntimeDir::of_user()?)?)
 }

@@ -9,9 +9,9 @@ use anyhow::{Context as _, bail};
 use fakessh::daemon::Answering;
 use fakessh::daemon::client::{Client, say};
 use fakessh::daemon::control::{Request, RunEnd, RunRequest};
-use fakessh::directory::Directory;
 use fakessh::route::{Names, Route};
 use fakessh::run::RunDestination;
+use fakessh::runtime_dir::RuntimeDir;
 use fakessh::tool::{self, RunDirectory};
 use fakessh_protocol::invocation::{self, Invocation};
 use fakessh_shim::parse::{Argv, CommandLine, Local, current_environment};
@@ -143,7 +143,7 @@ fn on_target(on: String, request: RunRequest, command: Vec<OsString>) -> anyhow:
 /// A session of our own, which is a run's only one.
 pub(super) fn hand_over(request: RunRequest, invocation: Invocation) -> anyhow::Result<u8> {
     let (ours, masters) = tool::socket_pair()?;
-    let directory = Directory::of_user()?;
+    let directory = RuntimeDir::of_user()?;
     let (client, _) =
         Client::call(&directory, &Request::Run(Box::new(request)), &[masters.as_fd()])?;
     // The run is served as long as its socket is held: as long as this process lives.
@@ -167,7 +167,7 @@ fn terminal_size() -> Option<[(&'static str, u16); 2]> {
 
 /// Runs the tool on this host. Gives its status, and whether it can have called its ssh.
 fn here(mut request: RunRequest, command: &[OsString]) -> anyhow::Result<(u8, bool)> {
-    let directory = Directory::of_user()?;
+    let directory = RuntimeDir::of_user()?;
     let run_directory = RunDirectory::create(&directory)?;
     let (ours, masters): (OwnedFd, OwnedFd) = tool::socket_pair()?;
     request.directory = Some(run_directory.name());

@@ -7,9 +7,9 @@ use std::os::unix::ffi::OsStringExt;
 
 use fakessh::daemon::client::Client;
 use fakessh::daemon::control::{Request, RunRequest};
-use fakessh::directory::Directory;
 use fakessh::route::{Names, Options, Route};
 use fakessh::run::RunDestination;
+use fakessh::runtime_dir::RuntimeDir;
 use fakessh::ssh_config::Target;
 use fakessh::tool;
 use fakessh_protocol::invocation::{self, Destination, Invocation};
@@ -135,7 +135,7 @@ fn request() -> RunRequest {
 /// A run for this process alone.
 fn run_of_our_own(request: RunRequest) -> anyhow::Result<OwnedFd> {
     let (ours, masters) = tool::socket_pair()?;
-    let directory = Directory::of_user()?;
+    let directory = RuntimeDir::of_user()?;
     let (client, _) =
         Client::call(&directory, &Request::Run(Box::new(request)), &[masters.as_fd()])?;
     // The run is served as long as its socket is held: as long as this process lives.

@@ -1,10 +1,10 @@
 //! `fakessh stop`: ends the master.
 
 use fakessh::daemon::client::Client;
-use fakessh::directory::Directory;
+use fakessh::runtime_dir::RuntimeDir;
 
 pub(super) fn stop() -> anyhow::Result<u8> {
-    let client = match Client::connect(&Directory::of_user()?) {
+    let client = match Client::connect(&RuntimeDir::of_user()?) {
         Err(error) if super::is_no_master(&error) => return Ok(0),
         client => client?,
     };

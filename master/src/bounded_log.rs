@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use fakessh_protocol::printable;
 use rustix::fs::OFlags;
 
-use crate::directory::Directory;
+use crate::runtime_dir::RuntimeDir;
 
 /// Most bytes of a master's log. When it is full it becomes `log.old`, so that twice as much is the
 /// most.
@@ -32,7 +32,7 @@ impl BoundedLog {
     ///
     /// # Errors
     /// As open(2).
-    pub fn open(directory: &Directory) -> io::Result<BoundedLog> {
+    pub fn open(directory: &RuntimeDir) -> io::Result<BoundedLog> {
         BoundedLog::at(directory.path().join("log"), LIMIT)
     }
 
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_full_log_is_put_aside() {
         let base = tempfile::tempdir().unwrap();
-        let directory = Directory::at(base.path().join("d")).unwrap();
+        let directory = RuntimeDir::at(base.path().join("d")).unwrap();
         let mut log = BoundedLog::open(&directory).unwrap();
         for _ in 0..40 {
             log.write_all(&[b'x'; 64 * 1024]).unwrap();

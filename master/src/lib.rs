@@ -34,17 +34,18 @@ pub mod caller;
 pub mod command;
 pub mod context;
 pub mod daemon;
-pub mod directory;
+mod fd_limit;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod hop;
+pub mod json_bytes;
 pub mod known_hosts;
 pub mod lifetime;
-mod limits;
 pub mod link;
 pub mod pump;
 pub mod route;
 pub mod run;
+pub mod runtime_dir;
 mod session;
 mod socket;
 mod speaker;
@@ -52,7 +53,6 @@ pub mod ssh_config;
 mod start;
 pub mod stream;
 mod sys;
-pub mod text;
 pub mod tool;
 
 pub use sys::scrub::ScrubbingAllocator;

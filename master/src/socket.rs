@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::audit::Who;
-use crate::{limits, sys};
+use crate::{fd_limit, sys};
 
 /// Pause before a datagram is sent again for which the kernel had no room. There is no event to
 /// wait for.
@@ -61,12 +61,12 @@ impl Socket {
     /// what comes over it may need one, and who waits is served when some are free again. Cancel
     /// safe.
     pub(crate) async fn accept(&self, reserve: usize) -> io::Result<Socket> {
-        while !limits::has_reserve(reserve) {
+        while !fd_limit::has_reserve(reserve) {
             tokio::time::sleep(SHORTAGE_PAUSE).await;
         }
         let accept = |fd: &OwnedFd| {
             // A listening socket of ours alone, made with O_NONBLOCK.
-            Ok(limits::lend(|| rustix::net::accept_with(fd, SocketFlags::CLOEXEC))?)
+            Ok(fd_limit::lend(|| rustix::net::accept_with(fd, SocketFlags::CLOEXEC))?)
         };
         Socket::new(self.0.async_io(Interest::READABLE, accept).await?)
     }
@@ -77,7 +77,7 @@ impl Socket {
     /// As [`datagram::try_receive`]; of a datagram that is cut short at the limit of open
     /// descriptors, the first one arrives.
     pub(crate) async fn receive(&self) -> io::Result<Option<Datagram>> {
-        let receive = |fd: &OwnedFd| limits::lend(|| datagram::try_receive(fd.as_fd()));
+        let receive = |fd: &OwnedFd| fd_limit::lend(|| datagram::try_receive(fd.as_fd()));
         self.0.async_io(Interest::READABLE, receive).await
     }
 
@@ -88,7 +88,7 @@ impl Socket {
     pub(crate) async fn receive_message<T: DeserializeOwned>(
         &self,
     ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-        let receive = |fd: &OwnedFd| limits::lend(|| datagram::try_receive_message(fd.as_fd()));
+        let receive = |fd: &OwnedFd| fd_limit::lend(|| datagram::try_receive_message(fd.as_fd()));
         self.0.async_io(Interest::READABLE, receive).await
     }
 

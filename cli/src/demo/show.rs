@@ -14,7 +14,7 @@ use thiserror::Error;
 use fakessh::caller::{AskNobody, Caller};
 use fakessh::command::CommandError;
 use fakessh::context::{Context, ContextError, Registry};
-use fakessh::directory::{Directory, DirectoryError};
+use fakessh::runtime_dir::{RuntimeDir, RuntimeDirError};
 use fakessh::run::{Hosts, Run, RunDestination};
 use fakessh::ssh_config::Target;
 use fakessh::tool::{ServeError, ServedRun};
@@ -51,7 +51,7 @@ pub(crate) enum DemoError {
     System(&'static str, io::Error),
     /// No directory for sockets.
     #[error(transparent)]
-    Directory(#[from] DirectoryError),
+    RuntimeDir(#[from] RuntimeDirError),
     /// No run.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -110,7 +110,7 @@ pub(super) async fn show(cancelled: impl Future<Output = ()>) -> Result<Option<(
     let step = Steps::begin("an SSH server, with keys of its own");
     let scratch = tempfile::Builder::new().prefix("fakessh-demo-").tempdir();
     let scratch = scratch.map_err(system("can't make a directory"))?;
-    let base = Directory::at(scratch.path().join("master"))?;
+    let base = RuntimeDir::at(scratch.path().join("master"))?;
     let key = ClientKey::generate().map_err(system("can't make a key"))?;
     let server = DemoServer::start(&key).await.map_err(system("can't start a server"))?;
     let target = target(scratch.path(), &key, &server).map_err(system("can't write a key"))?;
@@ -147,7 +147,7 @@ async fn remove(scratch: TempDir) -> io::Result<()> {
 /// Everything that needs the connection.
 async fn served(
     scratch: &Path,
-    base: &Directory,
+    base: &RuntimeDir,
     registry: &Registry,
     caller: &Caller,
     target: &Target,

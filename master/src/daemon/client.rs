@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use super::control::{self, Envelope, Reply, Request};
 use super::silence;
-use crate::directory::{Directory, DirectoryError};
+use crate::runtime_dir::{RuntimeDir, RuntimeDirError};
 
 /// Masters that are started for one client. One that may be idle for a short time only
 /// (`FAKESSH_IDLE_EXIT`) has perhaps ended when a client on a slow machine gets to it.
@@ -39,7 +39,7 @@ pub const READY: &[u8] = b"ready\n";
 pub enum ClientError {
     /// The directory for sockets can't be used.
     #[error(transparent)]
-    Directory(#[from] DirectoryError),
+    RuntimeDir(#[from] RuntimeDirError),
     /// There is no master, and none was to be started.
     #[error("no master is running")]
     NoMaster,
@@ -64,7 +64,7 @@ pub enum ClientError {
 #[derive(Debug)]
 pub struct Client {
     socket: OwnedFd,
-    directory: Directory,
+    directory: RuntimeDir,
 }
 
 impl Client {
@@ -72,7 +72,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::NoMaster`] where there is none.
-    pub fn connect(directory: &Directory) -> Result<Client, ClientError> {
+    pub fn connect(directory: &RuntimeDir) -> Result<Client, ClientError> {
         let path = directory.socket();
         let lost =
             |error: Errno| ClientError::Lost(error.to_string(), directory.path().join("log"));
@@ -98,7 +98,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn connect_or_start(directory: &Directory) -> Result<Client, ClientError> {
+    pub fn connect_or_start(directory: &RuntimeDir) -> Result<Client, ClientError> {
         match Client::connect(directory) {
             Err(ClientError::NoMaster) => {}
             connected => return connected,
@@ -129,7 +129,7 @@ impl Client {
     /// # Errors
     /// As [`Client::request`].
     pub fn call(
-        directory: &Directory,
+        directory: &RuntimeDir,
         request: &Request,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<(Client, Value), ClientError> {
@@ -265,7 +265,7 @@ fn start_until_there<T>(
 }
 
 /// Starts a master in the background and waits until it listens.
-fn start(directory: &Directory) -> Result<(), ClientError> {
+fn start(directory: &RuntimeDir) -> Result<(), ClientError> {
     let failed = |error: io::Error| ClientError::Start(error.to_string());
     let program = std::env::current_exe().map_err(failed)?;
     // What else is in our environment is ours: the master serves many, and lives on.
@@ -309,7 +309,7 @@ mod tests {
     /// to, and counts how many were started.
     fn connect_to(lasting: u32) -> (Option<Result<Client, ClientError>>, u32) {
         let base = tempfile::tempdir().unwrap();
-        let directory = Directory::at(base.path().join("d")).unwrap();
+        let directory = RuntimeDir::at(base.path().join("d")).unwrap();
         let (mut started, mut master) = (0, None);
         let start = || {
             started += 1;
@@ -353,7 +353,7 @@ mod tests {
     }
 
     /// A master that ends so, and one that takes its place.
-    fn replaced(last: OwnedFd, directory: &Directory, ending: Ending) {
+    fn replaced(last: OwnedFd, directory: &RuntimeDir, ending: Ending) {
         let accept = |listener: &OwnedFd| {
             ready::wait(listener, PollFlags::IN);
             rustix::net::accept_with(listener, SocketFlags::CLOEXEC).unwrap()
@@ -391,7 +391,7 @@ mod tests {
     fn a_request_in_the_moment_of_a_masters_end_goes_to_the_next_one() {
         for ending in [Ending::Unaccepted, Ending::Unread, Ending::Gone, Ending::Told] {
             let base = tempfile::tempdir().unwrap();
-            let directory = Directory::at(base.path().join("d")).unwrap();
+            let directory = RuntimeDir::at(base.path().join("d")).unwrap();
             let last = listen(&directory.socket()).unwrap();
             std::thread::scope(|scope| {
                 let master = scope.spawn(|| replaced(last, &directory, ending));

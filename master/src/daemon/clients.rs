@@ -19,9 +19,9 @@ use super::shared::{Busy, Shared};
 use crate::audit::{Event, Who};
 use crate::caller::{Ask, Caller};
 use crate::context::Branch;
-use crate::directory::Directory;
-use crate::limits;
+use crate::fd_limit;
 use crate::run::{Hosts, Run};
+use crate::runtime_dir::RuntimeDir;
 use crate::session::{self, Answers};
 use crate::socket::{Socket, is_packet_socket};
 use crate::tool::RunDirectoryName;
@@ -72,7 +72,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: Socket) {
         Err(error) => {
             tracing::warn!(%error, "a client sent something else than a request");
             if error.downcast::<CutShort>().is_ok() {
-                let reply = serde_json::to_vec(&Reply::Failed(limits::refusal()));
+                let reply = serde_json::to_vec(&Reply::Failed(fd_limit::refusal()));
                 let _ = socket.send(&reply.unwrap_or_default(), &[]).await;
             }
             return;
@@ -191,7 +191,7 @@ async fn run(
 ) -> Result<Value, String> {
     // Dropped on every way out: a client that is killed can't remove its directory any more.
     let directory = Abandoned { base: shared.directory.clone(), name: request.directory };
-    limits::check()?;
+    fd_limit::check()?;
     let (socket, listener) = sockets(descriptors)?;
     let system = |error: std::io::Error| format!("can't serve the run: {error}");
     let socket = Arc::new(Socket::new(socket).map_err(system)?);
@@ -256,7 +256,7 @@ fn sockets(descriptors: Vec<OwnedFd>) -> Result<(OwnedFd, Option<OwnedFd>), Stri
 
 /// A run directory that is removed with this, unless its maker still holds it.
 struct Abandoned {
-    base: Directory,
+    base: RuntimeDir,
     name: Option<RunDirectoryName>,
 }
 

@@ -9,10 +9,10 @@ use fakessh_protocol::message::{Notice, Question, QuestionKind, Secret};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::json_bytes::JsonBytes;
 use crate::lifetime::Rules;
 use crate::route::Route;
 use crate::run::RunDestination;
-use crate::text::Text;
 use crate::tool::RunDirectoryName;
 
 /// A request with what every request brings.
@@ -21,9 +21,9 @@ pub struct Envelope {
     /// The client's version. A master of another one refuses, whatever the request is.
     pub version: String,
     /// The client's environment.
-    pub environment: Vec<(Text, Text)>,
+    pub environment: Vec<(JsonBytes, JsonBytes)>,
     /// The client's working directory.
-    pub directory: Text,
+    pub directory: JsonBytes,
     /// The request, as JSON of a [`Request`].
     pub request: serde_json::Value,
 }
@@ -69,7 +69,7 @@ pub struct RunRequest {
     /// before the tool starts.
     pub connect_later: bool,
     /// Options for hosts that are taken from command lines, where nothing else is given.
-    pub connection: Vec<Text>,
+    pub connection: Vec<JsonBytes>,
     /// Whether what we can't do is left to the real `ssh`, where hosts are taken from command
     /// lines; else it is refused.
     pub real_ssh: bool,

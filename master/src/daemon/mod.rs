@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
-use crate::directory::{Directory, DirectoryError, LOCK};
+use crate::runtime_dir::{LOCK, RuntimeDir, RuntimeDirError};
 use crate::socket::listen;
 
 pub use crate::bounded_log::{BoundedLog, EventLines};
@@ -43,7 +43,7 @@ const ENDING_LOOK: Duration = Duration::from_millis(20);
 pub enum StartError {
     /// The directory for sockets can't be used.
     #[error(transparent)]
-    Directory(#[from] DirectoryError),
+    RuntimeDir(#[from] RuntimeDirError),
     /// There is one.
     #[error("a master is running already (see `fakessh ls`; `fakessh stop` ends it)")]
     Running,
@@ -55,7 +55,7 @@ pub enum StartError {
 /// The right to be the one master, and the socket on which it listens.
 #[derive(Debug)]
 pub struct Place {
-    directory: Directory,
+    directory: RuntimeDir,
     listener: OwnedFd,
     /// Locked as long as this process lives, whatever becomes of it.
     _lock: File,
@@ -68,7 +68,7 @@ impl Place {
     ///
     /// # Errors
     /// [`StartError::Running`] where another process is the master.
-    pub fn take(directory: Directory) -> Result<Place, StartError> {
+    pub fn take(directory: RuntimeDir) -> Result<Place, StartError> {
         let system =
             |error: io::Error| StartError::System(directory.path().display().to_string(), error);
         let lock = directory.open_file(LOCK).map_err(system)?;

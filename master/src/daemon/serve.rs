@@ -25,10 +25,10 @@ const LOOKS: u32 = 8;
 /// Failures of the system at the start; none later.
 pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> {
     crate::sys::keep_freed_memory();
-    if let Err(error) = crate::limits::raise() {
+    if let Err(error) = crate::fd_limit::raise() {
         tracing::warn!(%error, "can't raise the limit of open files");
     }
-    if let Err(error) = crate::limits::check() {
+    if let Err(error) = crate::fd_limit::check() {
         tracing::warn!(error, "can't keep descriptors in reserve");
     }
     let listener = rustix::io::fcntl_dupfd_cloexec(&place.listener, 0)?;
@@ -47,7 +47,7 @@ pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> 
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "master started");
     loop {
         tokio::select! {
-            client = listener.accept(crate::limits::FOR_CLIENTS) => match client {
+            client = listener.accept(crate::fd_limit::FOR_CLIENTS) => match client {
                 Ok(client) if client.peer_is_ours() => {
                     serving.spawn(clients::serve(shared.clone(), client));
                 }

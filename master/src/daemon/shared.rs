@@ -7,13 +7,13 @@ use tokio::sync::Notify;
 
 use crate::audit::Audit;
 use crate::context::Registry;
-use crate::directory::Directory;
+use crate::runtime_dir::RuntimeDir;
 
 /// What all clients of a master share.
 #[derive(Debug)]
 pub(super) struct Shared {
     /// The directory of this master.
-    pub(super) directory: Directory,
+    pub(super) directory: RuntimeDir,
     pub(super) registry: Registry,
     /// Clients and runs that are served now.
     pub(super) busy: AtomicUsize,
@@ -22,7 +22,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(directory: Directory, audit: Audit) -> Shared {
+    pub(super) fn new(directory: RuntimeDir, audit: Audit) -> Shared {
         let registry = Registry::with_audit(audit);
         let (busy, stop) = Default::default();
         Shared { directory, registry, busy, stop }

@@ -11,8 +11,8 @@ use rustix::event::PollFlags;
 
 use super::client::{Client, say};
 use super::control::{Envelope, Request};
-use crate::directory::Directory;
-use crate::text::Text;
+use crate::json_bytes::JsonBytes;
+use crate::runtime_dir::RuntimeDir;
 
 /// Silence after which the master is looked at for the first time.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
@@ -26,7 +26,7 @@ const PROBE: Duration = Duration::from_secs(10);
 
 /// Waits until the master says something on `socket`, or ends. Where it does not because it does
 /// nothing at all, that is said once on standard error, with what can be done.
-pub(super) fn wait(socket: BorrowedFd<'_>, directory: &Directory) {
+pub(super) fn wait(socket: BorrowedFd<'_>, directory: &RuntimeDir) {
     let mut look = FIRST_LOOK;
     while !is_readable(socket, look) {
         let Some(pid) = peer::credentials(socket).map(|peer| peer.pid) else { return };
@@ -49,12 +49,12 @@ fn is_readable(socket: BorrowedFd<'_>, limit: Duration) -> bool {
 
 /// Whether the master answers a question of which it knows the answer at once. One that is gone
 /// counts: that is noticed elsewhere.
-fn answers(directory: &Directory) -> bool {
+fn answers(directory: &RuntimeDir) -> bool {
     let Ok(client) = Client::connect(directory) else { return true };
     let request = Envelope {
         version: crate::VERSION.to_owned(),
         environment: Vec::new(),
-        directory: Text::Text("/".to_owned()),
+        directory: JsonBytes::Text("/".to_owned()),
         request: serde_json::json!(Request::List),
     };
     let Ok(bytes) = serde_json::to_vec(&request) else { return true };

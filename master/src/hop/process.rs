@@ -44,7 +44,7 @@ impl Process {
         let (program, arguments) =
             argv.split_first().ok_or_else(|| io::Error::other("an empty command"))?;
         let mut child = Command::new(program);
-        crate::limits::give_back(child.as_std_mut());
+        crate::fd_limit::give_back(child.as_std_mut());
         let mut child = child
             .args(arguments)
             .env_clear()

@@ -148,7 +148,7 @@ async fn a_named_pipe_ends_though_its_writers_were_gone_before_it_was_read() {
 #[tokio::test]
 async fn many_blocked_pipes_leave_the_blocking_pool_alone() {
     // They are more descriptors than many a process may have at first.
-    crate::limits::tests::raised();
+    crate::fd_limit::tests::raised();
     let (reader, mut full): (_, PipeWriter) = std::io::pipe().unwrap();
     set_nonblocking(&full);
     while full.write(&[0; 4096]).is_ok() {}

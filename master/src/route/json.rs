@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Route, Step};
-use crate::text::Text;
+use crate::json_bytes::JsonBytes;
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
@@ -21,7 +21,7 @@ enum Json {
 struct WithOptions {
     route: String,
     /// The number of a step, and its options.
-    connection: Vec<(usize, Vec<Text>)>,
+    connection: Vec<(usize, Vec<JsonBytes>)>,
 }
 
 impl Serialize for Route {
@@ -32,7 +32,7 @@ impl Serialize for Route {
             }
             _ => None,
         });
-        let connection: Vec<(usize, Vec<Text>)> = options.collect();
+        let connection: Vec<(usize, Vec<JsonBytes>)> = options.collect();
         let route = self.to_string();
         let json = if connection.is_empty() {
             Json::Plain(route)

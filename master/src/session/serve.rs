@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::audit::Refusals;
-use crate::limits;
+use crate::fd_limit;
 use crate::run::Run;
 use crate::socket::Socket;
 
@@ -121,7 +121,7 @@ impl Refused {
             tracing::warn!(%error, "can't refuse a shim");
             return;
         }
-        if limits::check().is_err() {
+        if fd_limit::check().is_err() {
             // The next one needs these, to be told as much.
             return;
         }
@@ -146,8 +146,8 @@ fn admit(
         return None;
     }
     let socket = descriptors.remove(0);
-    let checked = handoff.ok_or_else(limits::refusal).and_then(|handoff| {
-        limits::check()?;
+    let checked = handoff.ok_or_else(fd_limit::refusal).and_then(|handoff| {
+        fd_limit::check()?;
         Ok(handoff)
     });
     let refused = |socket, why, stdio| Some(Err(Refused { socket, why, stdio }));
@@ -180,7 +180,7 @@ async fn accept(
     let Some(listener) = listener else { return std::future::pending().await };
     let place = waiting.clone().acquire_owned().await.ok()?;
     loop {
-        match listener.accept(limits::FOR_SHIMS).await {
+        match listener.accept(fd_limit::FOR_SHIMS).await {
             Ok(connection) if connection.peer_is_ours() => return Some((connection, place)),
             Ok(_) => tracing::warn!("a shim of another user was turned away"),
             Err(error) => {

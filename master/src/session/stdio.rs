@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use crate::limits;
+use crate::fd_limit;
 use crate::pump::{Input, Output, Sink, Source};
 
 /// Where a session's bytes come from and go to.
@@ -43,12 +43,12 @@ impl Stdio {
         let source = Source::take(stdin);
         let (stdout, stderr) = Sink::pair(stdout, stderr);
         let failures = [source.as_ref().err(), stdout.as_ref().err(), stderr.as_ref().err()];
-        let is_reached = failures.into_iter().flatten().any(limits::is_reached);
+        let is_reached = failures.into_iter().flatten().any(fd_limit::is_reached);
         self.streams = Streams {
             stdin: Input::Descriptor(source),
             outputs: [Output::Descriptor(stdout), Output::Descriptor(stderr)],
         };
-        if is_reached { Err(limits::refusal()) } else { Ok(&mut self.streams) }
+        if is_reached { Err(fd_limit::refusal()) } else { Ok(&mut self.streams) }
     }
 
     /// Lets go of everything.

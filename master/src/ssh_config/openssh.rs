@@ -236,7 +236,7 @@ async fn ask(
     caller: &Caller,
 ) -> Result<Ended, ConfigError> {
     let mut command = Command::new(ssh);
-    crate::limits::give_back(command.as_std_mut());
+    crate::fd_limit::give_back(command.as_std_mut());
     command
         .args(words)
         .env_clear()
@@ -247,7 +247,7 @@ async fn ask(
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     let not_run = |error: io::Error| {
-        let error = crate::limits::explain(&error);
+        let error = crate::fd_limit::explain(&error);
         ConfigError::NotRun { program: ssh.to_owned(), error }
     };
     let _one_of_many = AT_ONCE.acquire().await;
@@ -415,7 +415,7 @@ mod tests {
             eprintln!("skipped: no {USUAL_SSH}");
             return;
         }
-        let original = crate::limits::tests::raised();
+        let original = crate::fd_limit::tests::raised();
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("config"), "Match exec \"ulimit -Sn >limit\"\n")
             .unwrap();

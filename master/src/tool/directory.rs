@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use thiserror::Error;
 
-use crate::directory::{Directory, DirectoryError};
+use crate::runtime_dir::{RuntimeDir, RuntimeDirError};
 use crate::socket::listen;
 use crate::start::SLAVE;
 
@@ -45,7 +45,7 @@ pub enum RunDirectoryError {
     NoExec(PathBuf, PathBuf),
     /// The other place can't be used.
     #[error(transparent)]
-    Directory(#[from] DirectoryError),
+    RuntimeDir(#[from] RuntimeDirError),
     /// The system refused.
     #[error("can't make a run directory in {0}: {1}")]
     System(PathBuf, io::Error),
@@ -77,12 +77,12 @@ impl RunDirectory {
     ///
     /// # Errors
     /// [`RunDirectoryError`].
-    pub fn create(base: &Directory) -> Result<RunDirectory, RunDirectoryError> {
+    pub fn create(base: &RuntimeDir) -> Result<RunDirectory, RunDirectoryError> {
         if !is_noexec(base.path()) {
             return RunDirectory::within(base, false);
         }
         let _ = std::fs::create_dir(home_cache());
-        let other = Directory::at(cache())?;
+        let other = RuntimeDir::at(cache())?;
         if is_noexec(other.path()) {
             let (first, second) = (base.path().to_owned(), other.path().to_owned());
             return Err(RunDirectoryError::NoExec(first, second));
@@ -90,7 +90,7 @@ impl RunDirectory {
         RunDirectory::within(&other, true)
     }
 
-    fn within(base: &Directory, is_in_cache: bool) -> Result<RunDirectory, RunDirectoryError> {
+    fn within(base: &RuntimeDir, is_in_cache: bool) -> Result<RunDirectory, RunDirectoryError> {
         let mut swept = 0;
         loop {
             match RunDirectory::make(base, is_in_cache) {
@@ -103,7 +103,7 @@ impl RunDirectory {
         }
     }
 
-    fn make(base: &Directory, is_in_cache: bool) -> io::Result<RunDirectory> {
+    fn make(base: &RuntimeDir, is_in_cache: bool) -> io::Result<RunDirectory> {
         let program = shim_program(base)?;
         let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base.path())?;
         // Up to here a master that is just starting takes it for one that was left behind.
@@ -178,7 +178,7 @@ fn is_noexec(path: &Path) -> bool {
 }
 
 /// The shim as a file of the base directory, written once for each build.
-fn shim_program(base: &Directory) -> io::Result<PathBuf> {
+fn shim_program(base: &RuntimeDir) -> io::Result<PathBuf> {
     let path = base.path().join(SHIM_NAME);
     match std::fs::symlink_metadata(&path) {
         Ok(found) if found.len() == SLAVE.len() as u64 => return Ok(path),
@@ -204,7 +204,7 @@ fn shim_program(base: &Directory) -> io::Result<PathBuf> {
 
 /// Removes run directories that nobody holds any more, and shims of other builds. Called by a
 /// master that has just become the only one.
-pub(crate) fn sweep(base: &Directory) {
+pub(crate) fn sweep(base: &RuntimeDir) {
     for place in [base.path(), &cache()] {
         for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
             let name = entry.file_name();
@@ -220,7 +220,7 @@ pub(crate) fn sweep(base: &Directory) {
 
 /// Removes a run directory unless its maker still holds it. Says whether it is gone. What is no
 /// run directory counts as gone, and stays.
-pub(crate) fn remove_abandoned(base: &Directory, directory: &RunDirectoryName) -> bool {
+pub(crate) fn remove_abandoned(base: &RuntimeDir, directory: &RunDirectoryName) -> bool {
     match directory {
         RunDirectoryName::Runtime(name) => remove_unless_held(base.path(), name),
         RunDirectoryName::Cache(name) => remove_unless_held(&cache(), name),
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn a_master_that_starts_meanwhile_does_no_harm_to_a_new_directory() {
         let home = tempfile::tempdir().unwrap();
-        let base = Directory::at(home.path().join("d")).unwrap();
+        let base = RuntimeDir::at(home.path().join("d")).unwrap();
         let over = AtomicBool::new(false);
         // More masters than ever start while a directory is made, and fewer than it gives up at.
         let starting = AtomicU32::new(0);
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn a_directory_in_use_stays_and_one_left_behind_goes() {
         let home = tempfile::tempdir().unwrap();
-        let base = Directory::at(home.path().join("d")).unwrap();
+        let base = RuntimeDir::at(home.path().join("d")).unwrap();
         let run = RunDirectory::create(&base).unwrap();
         for name in NAMES {
             assert!(run.path().join(name).is_file());
@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn nothing_but_a_run_directory_is_removed() {
         let home = tempfile::tempdir().unwrap();
-        let base = Directory::at(home.path().join("d")).unwrap();
+        let base = RuntimeDir::at(home.path().join("d")).unwrap();
         let precious = home.path().join("run-precious");
         std::fs::create_dir(&precious).unwrap();
         std::fs::write(precious.join("file"), "").unwrap();

@@ -10,8 +10,8 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 
 use super::{RunDirectory, RunDirectoryError, prepare, socket_pair};
-use crate::directory::Directory;
 use crate::run::Run;
+use crate::runtime_dir::RuntimeDir;
 use crate::session;
 use crate::socket::Socket;
 
@@ -40,7 +40,7 @@ impl ServedRun {
     ///
     /// # Errors
     /// [`ServeError`].
-    pub fn start(run: Arc<Run>, base: &Directory) -> Result<ServedRun, ServeError> {
+    pub fn start(run: Arc<Run>, base: &RuntimeDir) -> Result<ServedRun, ServeError> {
         let directory = RunDirectory::create(base)?;
         let (socket, masters) = socket_pair()?;
         let masters = Arc::new(Socket::new(masters)?);

@@ -46,7 +46,7 @@ pub(super) fn start(
     let shell = caller.variable("SHELL").filter(|shell| !shell.is_empty());
     let failed = |message: String| ConnectError::ProxyCommand { command: command.clone(), message };
     let mut child = Command::new(shell.unwrap_or(OsStr::new("/bin/sh")));
-    crate::limits::give_back(child.as_std_mut());
+    crate::fd_limit::give_back(child.as_std_mut());
     let mut child = child
         .arg("-c")
         .arg(format!("exec {command}"))

@@ -29,7 +29,7 @@ const STICKY: u32 = 0o1000;
 
 /// Why the directory can't be used. Nothing is done in a directory that others can write to.
 #[derive(Debug, Error)]
-pub enum DirectoryError {
+pub enum RuntimeDirError {
     /// It is too deep for a socket.
     #[error("{0} is too long for a socket's path; set FAKESSH_DIR to a shorter one")]
     TooLong(PathBuf),
@@ -91,9 +91,9 @@ fn is_ours(path: &Path) -> bool {
 }
 
 /// Holds that only this user and root can rename what is in a directory that is to hold ours.
-fn check_above(path: &Path) -> Result<(), DirectoryError> {
+fn check_above(path: &Path) -> Result<(), RuntimeDirError> {
     let Some(above) = path.parent() else { return Ok(()) };
-    let system = |error| DirectoryError::System(path.to_owned(), error);
+    let system = |error| RuntimeDirError::System(path.to_owned(), error);
     let found = std::fs::metadata(above).map_err(system)?;
     let is_ours = [0, rustix::process::geteuid().as_raw()].contains(&found.uid());
     let mode = found.mode();
@@ -106,26 +106,26 @@ fn check_above(path: &Path) -> Result<(), DirectoryError> {
     } else {
         format!("belongs to uid {}", found.uid())
     };
-    Err(DirectoryError::Above { path: path.to_owned(), above: above.to_owned(), what })
+    Err(RuntimeDirError::Above { path: path.to_owned(), above: above.to_owned(), what })
 }
 
 /// A directory of mode 0700 that belongs to this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Directory(PathBuf);
+pub struct RuntimeDir(PathBuf);
 
-impl Directory {
+impl RuntimeDir {
     /// `$FAKESSH_DIR`, else `$XDG_RUNTIME_DIR/fakessh`, else `/tmp/fakessh-UID`; made where it is
     /// not there.
     ///
     /// # Errors
-    /// [`DirectoryError`].
-    pub fn of_user() -> Result<Directory, DirectoryError> {
+    /// [`RuntimeDirError`].
+    pub fn of_user() -> Result<RuntimeDir, RuntimeDirError> {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         let path = match (set("FAKESSH_DIR"), set("XDG_RUNTIME_DIR")) {
             (Some(path), _) => {
                 let path = std::path::absolute(&path)
-                    .map_err(|error| DirectoryError::System(path.into(), error))?;
-                let directory = Directory::at(path)?;
+                    .map_err(|error| RuntimeDirError::System(path.into(), error))?;
+                let directory = RuntimeDir::at(path)?;
                 directory.check_is_ours_alone()?;
                 return Ok(directory);
             }
@@ -136,49 +136,49 @@ impl Directory {
             }
             _ => format!("/tmp/fakessh-{}", rustix::process::geteuid().as_raw()).into(),
         };
-        Directory::at(path)
+        RuntimeDir::at(path)
     }
 
     /// The directory at this absolute path; made where it is not there.
     ///
     /// # Errors
-    /// [`DirectoryError`].
-    pub fn at(path: PathBuf) -> Result<Directory, DirectoryError> {
+    /// [`RuntimeDirError`].
+    pub fn at(path: PathBuf) -> Result<RuntimeDir, RuntimeDirError> {
         if path.as_os_str().as_bytes().contains(&b':') {
-            return Err(DirectoryError::Colon(path));
+            return Err(RuntimeDirError::Colon(path));
         }
         if path.as_os_str().len() + RUN_NAME > MAX_SOCKET_PATH {
-            return Err(DirectoryError::TooLong(path));
+            return Err(RuntimeDirError::TooLong(path));
         }
         check_above(&path)?;
         match DirBuilder::new().mode(0o700).create(&path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(DirectoryError::System(path, error));
+                return Err(RuntimeDirError::System(path, error));
             }
             _ => {}
         }
         let found = match std::fs::symlink_metadata(&path) {
             Ok(found) => found,
-            Err(error) => return Err(DirectoryError::System(path, error)),
+            Err(error) => return Err(RuntimeDirError::System(path, error)),
         };
         if !found.is_dir() {
             let error = io::Error::from(io::ErrorKind::NotADirectory);
-            return Err(DirectoryError::System(path, error));
+            return Err(RuntimeDirError::System(path, error));
         }
         let ours = rustix::process::geteuid().as_raw();
         if found.uid() != ours {
-            return Err(DirectoryError::Owner { path, owner: found.uid(), ours });
+            return Err(RuntimeDirError::Owner { path, owner: found.uid(), ours });
         }
         if found.mode() & 0o077 != 0 {
-            return Err(DirectoryError::Mode { path, mode: found.mode() & 0o7777 });
+            return Err(RuntimeDirError::Mode { path, mode: found.mode() & 0o7777 });
         }
-        Ok(Directory(path))
+        Ok(RuntimeDir(path))
     }
 
     /// Checks that a directory that a person named holds nothing of theirs: a master removes what
     /// its predecessors left behind, by name.
-    fn check_is_ours_alone(&self) -> Result<(), DirectoryError> {
-        let system = |error| DirectoryError::System(self.0.clone(), error);
+    fn check_is_ours_alone(&self) -> Result<(), RuntimeDirError> {
+        let system = |error| RuntimeDirError::System(self.0.clone(), error);
         let mut foreign = None;
         for entry in std::fs::read_dir(&self.0).map_err(system)? {
             let name = entry.map_err(system)?.file_name();
@@ -189,7 +189,7 @@ impl Directory {
             foreign = foreign.or((!is_ours).then_some(name));
         }
         match foreign {
-            Some(name) => Err(DirectoryError::Shared(
+            Some(name) => Err(RuntimeDirError::Shared(
                 self.0.clone(),
                 name.to_string_lossy().escape_debug().to_string(),
             )),
@@ -225,11 +225,11 @@ mod tests {
     fn a_directory_that_others_can_enter_is_refused() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("d");
-        assert_eq!(Directory::at(path.clone()).unwrap().path(), path);
+        assert_eq!(RuntimeDir::at(path.clone()).unwrap().path(), path);
         let mode = std::fs::metadata(&path).unwrap().mode() & 0o7777;
         assert_eq!(mode, 0o700);
         std::fs::set_permissions(&path, Permissions::from_mode(0o770)).unwrap();
-        let error = Directory::at(path).unwrap_err();
+        let error = RuntimeDir::at(path).unwrap_err();
         assert!(error.to_string().contains("chmod 700"), "{error}");
     }
 
@@ -241,7 +241,7 @@ mod tests {
             [(0o777, false), (0o770, false), (0o1777, true), (0o755, true), (0o700, true)]
         {
             std::fs::set_permissions(base.path(), Permissions::from_mode(mode)).unwrap();
-            let directory = Directory::at(path.clone());
+            let directory = RuntimeDir::at(path.clone());
             assert_eq!(directory.is_ok(), is_taken, "{mode:o}: {directory:?}");
             assert_eq!(is_ours(base.path()), mode & 0o022 == 0, "{mode:o}");
             assert_eq!(path.exists(), is_taken, "{mode:o}");
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn a_directory_with_another_use_is_told_from_ours() {
         let base = tempfile::tempdir().unwrap();
-        let directory = Directory::at(base.path().join("d")).unwrap();
+        let directory = RuntimeDir::at(base.path().join("d")).unwrap();
         directory.check_is_ours_alone().unwrap();
         // What the first client makes before the first master has its lock.
         for name in ["start", "shim-1", "run-abc", "log.1"] {
@@ -271,9 +271,9 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let link = base.path().join("l");
         std::os::unix::fs::symlink("/tmp", &link).unwrap();
-        assert!(matches!(Directory::at(link), Err(DirectoryError::System(..))));
-        assert!(matches!(Directory::at("/tmp/a:b".into()), Err(DirectoryError::Colon(_))));
+        assert!(matches!(RuntimeDir::at(link), Err(RuntimeDirError::System(..))));
+        assert!(matches!(RuntimeDir::at("/tmp/a:b".into()), Err(RuntimeDirError::Colon(_))));
         let long = base.path().join("x".repeat(90));
-        assert!(matches!(Directory::at(long), Err(DirectoryError::TooLong(_))));
+        assert!(matches!(RuntimeDir::at(long), Err(RuntimeDirError::TooLong(_))));
     }
 }

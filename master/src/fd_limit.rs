@@ -17,7 +17,7 @@ use fakessh_unix::reserve::Reserve;
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit};
 
-/// The limit that this process was started with, where it was raised.
+/// The soft limit before this process raised it; unset if it was not raised.
 static ORIGINAL: OnceLock<Rlimit> = OnceLock::new();
 
 /// Raises the soft limit of open files to the hard one, for this process alone.
@@ -41,10 +41,10 @@ pub(crate) fn give_back(command: &mut Command) {
 /// connections of shims that are being refused, and for what such a shim sends.
 const RESERVED: usize = 8;
 
-/// What must be left for shims where a client is let in.
+/// What must be left in reserve for shims when a client is accepted.
 pub(crate) const FOR_CLIENTS: usize = 6;
 
-/// What must be left for handoffs where the connection of a shim is let in.
+/// What must be left in reserve for handoffs when a connection of a shim is accepted.
 pub(crate) const FOR_SHIMS: usize = 4;
 
 static RESERVE: Mutex<Reserve> = Mutex::new(Reserve::new(RESERVED));
@@ -60,10 +60,10 @@ pub(crate) fn lend<T>(take: impl FnOnce() -> T) -> T {
     reserve().lend(1, take).0
 }
 
-/// Holds that the reserve is whole, so that something new may be begun.
+/// Fills the reserve, so that something new may begin.
 ///
 /// # Errors
-/// One line that says that it is not.
+/// One line for the user, if the reserve can't be filled.
 pub(crate) fn check() -> Result<(), String> {
     reserve().fill().map_err(|error| explain(&error.into()))
 }
@@ -73,7 +73,7 @@ pub(crate) fn has_reserve(count: usize) -> bool {
     reserve().holds(count)
 }
 
-/// What such an error means to the user, in one line.
+/// Says in one line what an error of the system means to the user.
 pub(crate) fn explain(error: &io::Error) -> String {
     if is_reached(error) { refusal() } else { error.to_string() }
 }
