@@ -20,7 +20,7 @@ use russh::{MethodKind, MethodSet};
 use thiserror::Error;
 
 use crate::caller::Caller;
-use crate::speaker::Speaker;
+use crate::notice_relay::NoticeRelay;
 use crate::ssh_config::Resolved;
 
 /// Most times that a server may say "and now another method". It bounds what a hostile one can
@@ -124,7 +124,7 @@ struct Login<'a, H: Handler> {
     resolved: &'a Resolved,
     caller: Caller,
     /// The server, which may have something to say.
-    speaker: &'a Speaker,
+    relay: &'a NoticeRelay,
     patience: Arc<Patience>,
     /// What the server would accept, as it said last.
     allowed: MethodSet,
@@ -143,7 +143,7 @@ struct Login<'a, H: Handler> {
     agent: Option<agent::Agent>,
 }
 
-/// Logs in. What the server says beside that is told to the person as the speaker's.
+/// Logs in. What the server says meanwhile is shown to the person by the relay.
 ///
 /// `reason` says what became of the connection where it is lost.
 ///
@@ -153,7 +153,7 @@ struct Login<'a, H: Handler> {
 pub(crate) async fn authenticate<H: Handler>(
     handle: &mut Handle<H>,
     resolved: &Resolved,
-    (caller, speaker): (&Caller, &Speaker),
+    (caller, relay): (&Caller, &NoticeRelay),
     patience: Arc<Patience>,
     reason: impl AsyncFnOnce() -> String,
 ) -> Result<Proof, AuthError> {
@@ -161,7 +161,7 @@ pub(crate) async fn authenticate<H: Handler>(
         handle,
         resolved,
         caller: patience.caller(caller),
-        speaker,
+        relay,
         patience,
         allowed: MethodSet::empty(),
         proof: Proof::default(),

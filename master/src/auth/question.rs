@@ -114,7 +114,7 @@ impl<H: Handler> Login<'_, H> {
         unanswered: &mut bool,
     ) -> Vec<Secret> {
         let (user, host) = self.names();
-        self.speaker.say(&format!("{name}\n{instructions}"), &*self.caller.ask).await;
+        self.relay.show(&format!("{name}\n{instructions}"), &*self.caller.ask).await;
         let mut answers = Vec::with_capacity(prompts.len());
         for prompt in prompts {
             let kind = if prompt.echo { QuestionKind::Line } else { QuestionKind::Secret };

@@ -32,7 +32,7 @@ use crate::hop::{Kind, Start};
 use crate::lifetime::alarm::Alarm;
 use crate::lifetime::{InUse, PRIVILEGED, Use, Uses};
 use crate::link::{Keepalive, Link, LinkLost, PROBE_TIMEOUT, Raised, Session, direct};
-use crate::speaker::Speaker;
+use crate::notice_relay::NoticeRelay;
 use crate::ssh_config::Resolved;
 use crate::start::{self, StartError, Upload};
 use crate::stream::ByteStream;
@@ -205,7 +205,8 @@ impl Context {
         let session = base.slave_session(program, environment, kind.name()).await?;
         let who = format!("{}: {}", base.name(), kind.name());
         let asked = Arc::new(AskForNow::new(patience.caller(caller).ask));
-        let talk = Talk { prompt: plan.prompt, who, hop: Speaker::new(name), ask: asked.clone() };
+        let talk =
+            Talk { prompt: plan.prompt, who, hop: NoticeRelay::new(name), ask: asked.clone() };
         let (helper, stream) = Helper::start(session, talk);
         let link = start::start(stream, &marker, Upload::Carried, &patience, keepalive).await;
         let link = link.map_err(|error| failed(error, helper.is_unanswered()))?;
@@ -253,7 +254,7 @@ impl Context {
         let ask = Arc::new(crate::caller::AskNobody);
         let (_, stream) = Helper::start(
             session,
-            Talk { prompt: None, who: String::new(), hop: Speaker::new(&*self.name), ask },
+            Talk { prompt: None, who: String::new(), hop: NoticeRelay::new(&*self.name), ask },
         );
         Ok(stream)
     }

@@ -19,7 +19,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::control::{self, Envelope, Reply, Request};
-use super::silence;
+use super::liveness;
 use crate::runtime_dir::{RuntimeDir, RuntimeDirError};
 
 /// Masters that are started for one client. One that may be idle for a short time only
@@ -178,7 +178,8 @@ impl Client {
         let mut answered = false;
         loop {
             if !answered {
-                silence::wait(self.socket.as_fd(), &self.directory);
+                let connect = || Some(Client::connect(&self.directory).ok()?.socket);
+                liveness::wait(self.socket.as_fd(), connect);
             }
             let reply = match datagram::receive(self.socket.as_fd()) {
                 Ok(Some(reply)) => reply,

@@ -8,10 +8,10 @@ mod background;
 pub mod client;
 mod clients;
 pub mod control;
+mod liveness;
 mod resume;
 mod serve;
 mod shared;
-mod silence;
 
 use std::fs::File;
 use std::io;

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::{Asked, Prompt};
 use crate::caller::Ask;
 use crate::link::{Chunk, Control, Outcome, Receiver, Sender, Session};
-use crate::speaker::Speaker;
+use crate::notice_relay::NoticeRelay;
 use crate::stream::{ByteStream, Diagnostics, INCOMING_CHUNKS, OUTGOING_CHUNKS};
 
 /// How long a helper whose stream has ended may take to end itself, and to say why.
@@ -36,7 +36,7 @@ pub(crate) struct Talk {
     /// The helper in our words: what it is, and where it runs.
     pub(crate) who: String,
     /// The hop, as the context behind it is called: its own words are this one's.
-    pub(crate) hop: Speaker,
+    pub(crate) hop: NoticeRelay,
     /// Whom to ask.
     pub(crate) ask: Arc<dyn Ask>,
 }
@@ -225,7 +225,7 @@ impl Conversation {
             self.diagnostics.clear();
             if asked.kind != QuestionKind::Line && secrets > 1 {
                 // Why the last answer was no good.
-                self.talk.hop.say(&said, &*self.talk.ask).await;
+                self.talk.hop.show(&said, &*self.talk.ask).await;
             }
             let question = self.talk.question(&asked, &said);
             let Some(secret) = self.talk.ask.ask(question).await else {
@@ -282,7 +282,7 @@ mod tests {
     use crate::caller::AskNobody;
 
     fn conversation(prompt: Option<Prompt>) -> Conversation {
-        let (who, hop) = ("web1: su".to_owned(), Speaker::new("web1+su"));
+        let (who, hop) = ("web1: su".to_owned(), NoticeRelay::new("web1+su"));
         let talk = Talk { prompt, who, hop, ask: Arc::new(AskNobody) };
         Conversation {
             talk,

@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use crate::caller::{AskNobody, Caller};
 
 use super::ConfigError;
-use super::openssh::dump;
+use super::ssh_g::dump;
 
 /// What each `ssh` has built in, asked for once.
 static DEFAULTS: Mutex<Vec<(Program, Arc<OnceCell<String>>)>> = Mutex::new(Vec::new());
@@ -81,40 +81,4 @@ fn remembered(program: Program) -> Arc<OnceCell<String>> {
     let cell = Arc::new(OnceCell::new());
     all.push((program, cell.clone()));
     cell
-}
-
-#[cfg(test)]
-mod tests {
-    use std::ffi::OsStr;
-
-    use crate::ssh_config::Target;
-    use crate::ssh_config::openssh::resolve_with;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn one_callers_environment_is_not_in_what_another_is_told() {
-        let directory = tempfile::tempdir().unwrap();
-        let ssh = directory.path().join("ssh");
-        // An ssh whose defaults some variable changes, as OPENSSL_CONF may.
-        let script = "#!/bin/sh\necho hostname h\necho ciphers ${CIPHERS:-aes256-ctr}\n";
-        // By a process of its own, or a test that forks meanwhile has it open for writing.
-        let written = std::process::Command::new("sh")
-            .args(["-c", "printf '%s' \"$1\" >\"$0\" && chmod 755 \"$0\""])
-            .args([ssh.as_os_str(), OsStr::new(script)])
-            .status();
-        assert!(written.unwrap().success());
-        let target = Target { host: "h".into(), ..Target::default() };
-        let mut first = Caller {
-            environment: vec![("PATH".into(), PLAIN_PATH.into())],
-            directory: directory.path().into(),
-            ask: Arc::new(AskNobody),
-        };
-        let second = first.clone();
-        first.environment.push(("CIPHERS".into(), "aes128-ctr".into()));
-        let resolved = resolve_with(&ssh, &target, &first).await.unwrap();
-        assert_eq!(resolved.algorithms.ciphers, Some(vec!["aes128-ctr".to_owned()]));
-        let resolved = resolve_with(&ssh, &target, &second).await.unwrap();
-        assert_eq!(resolved.algorithms.ciphers, None);
-    }
 }

@@ -1,25 +1,28 @@
 //! How a host is reached, as the user's own `ssh_config` says it.
 //!
-//! The real `ssh -G` does the reading (`openssh`), so that `Host`, `Match exec`, `Include` and
+//! The real `ssh -G` does the reading (`ssh_g`), so that `Host`, `Match exec`, `Include` and
 //! everything else count exactly as they do for `ssh`. What it leaves to be expanded is expanded
 //! here (`tokens`).
 
 mod algorithm_lists;
 mod defaults;
 mod destination;
+mod error;
 mod key_rules;
-mod openssh;
+mod resolve;
 mod resolved;
+mod ssh_g;
 mod tokens;
 mod without_ssh;
 
 pub(crate) use destination::check_host;
 pub use destination::{DestinationError, MAX_JUMPS, parse_destination, parse_proxy_jump};
+pub use error::ConfigError;
 pub use key_rules::{KeyRules, ShortRsa};
-pub use openssh::{ConfigError, resolve};
-pub(crate) use openssh::{is_run_directory, words};
+pub use resolve::resolve;
 pub(crate) use resolved::read_dump;
 pub use resolved::{AddressFamily, Algorithms, Resolved, StrictHostKeyChecking};
+pub(crate) use ssh_g::{is_run_directory, words};
 pub use tokens::expand_proxy_command;
 
 use std::ffi::OsString;

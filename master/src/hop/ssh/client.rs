@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::caller::Caller;
-use crate::speaker::Speaker;
+use crate::notice_relay::NoticeRelay;
 use crate::ssh_config::Resolved;
 
 use super::error::describe;
@@ -71,8 +71,8 @@ pub(super) struct Client {
     pub(super) exchange: Exchange,
     pub(super) ended: watch::Sender<Option<String>>,
     pub(super) refusal: LastRefusal,
-    /// The server, which may have banners.
-    pub(super) speaker: Arc<Speaker>,
+    /// Shows the server's banners.
+    pub(super) relay: Arc<NoticeRelay>,
     pub(super) worth: Worth,
 }
 
@@ -102,7 +102,7 @@ impl Handler for Client {
     async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), ClientError> {
         let quiet = ["QUIET", "FATAL", "ERROR"].contains(&self.resolved.log_level.as_str());
         if !quiet && let Some(caller) = self.opener.get() {
-            self.speaker.say(banner, &*caller.ask).await;
+            self.relay.show(banner, &*caller.ask).await;
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use crate::auth::{Patience, Proof, authenticate, earlier};
 use crate::caller::Caller;
 use crate::known_hosts::{HostKeyError, KnownHosts, decide};
-use crate::speaker::Speaker;
+use crate::notice_relay::NoticeRelay;
 use crate::ssh_config::Resolved;
 use crate::stream::ByteStream;
 use crate::sys::scrub::SecretAbout;
@@ -147,14 +147,14 @@ impl SshConnection {
         let (ended_sender, ended) = watch::channel(None);
         let refusal = LastRefusal::default();
         let exchange = Exchange::default();
-        let speaker = Arc::new(Speaker::new(&*resolved.host));
+        let relay = Arc::new(NoticeRelay::new(&*resolved.host));
         let client = Client {
             resolved: Arc::new(resolved.clone()),
             opener: opener.clone(),
             exchange: exchange.clone(),
             ended: ended_sender,
             refusal: refusal.clone(),
-            speaker: speaker.clone(),
+            relay: relay.clone(),
             worth: worth.clone(),
         };
         let greeting = Greeting::default();
@@ -182,7 +182,7 @@ impl SshConnection {
         decide(&records, resolved, &shown, address, caller).await.map_err(Box::new)?;
         let patience = Patience::new(LOGIN_TIMEOUT.max(limit));
         let reason = async || reason(ended.clone()).await;
-        let login = authenticate(&mut handle, resolved, (caller, &speaker), patience, reason).await;
+        let login = authenticate(&mut handle, resolved, (caller, &relay), patience, reason).await;
         opener.forget();
         let mut proof = login.map_err(Box::new)?;
         if let Some(through) = &way._through {

@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 use crate::caller::Caller;
-use crate::speaker::Speaker;
+use crate::notice_relay::NoticeRelay;
 use crate::ssh_config::{Resolved, expand_proxy_command};
 use crate::stream::Diagnostics;
 
@@ -65,15 +65,15 @@ pub(super) fn start(
         return Err(failed("it has no pipes".to_owned()));
     };
     let diagnostics = Diagnostics::default();
-    let speaker = Speaker::new(format!("ProxyCommand of {}", resolved.host));
-    let stderr = tokio::spawn(listen(stderr, diagnostics.clone(), opener, speaker));
+    let relay = NoticeRelay::new(format!("ProxyCommand of {}", resolved.host));
+    let stderr = tokio::spawn(listen(stderr, diagnostics.clone(), opener, relay));
     let proxy = ProxyCommand { child, command, diagnostics, stderr };
     Ok((tokio::io::join(stdout, stdin), proxy))
 }
 
 /// Keeps what a command says, and shows it as long as the connection is being made: it may be
 /// what the person has to do for it.
-async fn listen(mut stderr: ChildStderr, kept: Diagnostics, opener: Opener, speaker: Speaker) {
+async fn listen(mut stderr: ChildStderr, kept: Diagnostics, opener: Opener, relay: NoticeRelay) {
     let mut line = Vec::new();
     let mut buffer = [0; 1024];
     while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
@@ -88,7 +88,7 @@ async fn listen(mut stderr: ChildStderr, kept: Diagnostics, opener: Opener, spea
             let text = String::from_utf8_lossy(&line).into_owned();
             line.clear();
             if let Some(caller) = opener.get() {
-                speaker.say(&text, &*caller.ask).await;
+                relay.show(&text, &*caller.ask).await;
             }
         }
     }

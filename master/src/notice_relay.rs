@@ -1,5 +1,5 @@
-//! Words of a host or of a helper on their way to the person: each line says whose they are, and
-//! there is an end to them.
+//! Shows the person what a host or a helper says: each line names the sender, and the number of
+//! lines is limited.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,22 +8,22 @@ use fakessh_protocol::printable;
 
 use crate::caller::Ask;
 
-/// Most lines that one speaker is heard with: two banners of lawyers. What is shown takes the
-/// person's attention and pushes away what stood on the terminal before.
+/// Most lines that are shown of one sender: two long legal banners. What is shown takes the
+/// person's attention and scrolls away what the terminal showed before.
 const MOST_LINES: usize = 100;
 
-/// Most characters that one speaker is heard with, as if all those lines were full rows of a usual
-/// terminal and twice that.
+/// Most characters that are shown of one sender: so many lines, each twice as long as a row of a
+/// usual terminal.
 const MOST_CHARACTERS: usize = 16 * 1024;
 
-/// Somebody else who has something to say while a context is made.
+/// Shows what one sender says while a context is made: a host, or a helper.
 #[derive(Debug)]
-pub(crate) struct Speaker {
+pub(crate) struct NoticeRelay {
     name: String,
     left: Mutex<Left>,
 }
 
-/// What a speaker may still say.
+/// What may still be shown of the sender.
 #[derive(Debug)]
 struct Left {
     lines: usize,
@@ -32,23 +32,23 @@ struct Left {
     is_over: bool,
 }
 
-impl Speaker {
-    /// A speaker of this name: the host or the hop as the person wrote it.
-    pub(crate) fn new(name: impl Into<String>) -> Speaker {
+impl NoticeRelay {
+    /// Makes the relay of a sender of this name: the host or the hop as the person wrote it.
+    pub(crate) fn new(name: impl Into<String>) -> NoticeRelay {
         let left = Left { lines: MOST_LINES, characters: MOST_CHARACTERS, is_over: false };
-        Speaker { name: name.into(), left: Mutex::new(left) }
+        NoticeRelay { name: name.into(), left: Mutex::new(left) }
     }
 
-    /// The name.
+    /// The sender's name.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Tells the person what is said. Of a speaker who does not stop, nothing more is told.
-    pub(crate) async fn say(&self, text: &str, ask: &dyn Ask) {
-        let Some((told, is_over)) = self.take(text) else { return };
-        if !told.is_empty() {
-            ask.notice(Notice::from(&*self.name, told)).await;
+    /// Shows the person a text of the sender, as far as the limit allows.
+    pub(crate) async fn show(&self, text: &str, ask: &dyn Ask) {
+        let Some((shown, is_over)) = self.take(text) else { return };
+        if !shown.is_empty() {
+            ask.notice(Notice::from(&*self.name, shown)).await;
         }
         if is_over {
             let text = format!("{} says more, which is not shown", self.name);
@@ -56,14 +56,15 @@ impl Speaker {
         }
     }
 
-    /// What may still be told of a text, and whether it is the last; `None` if there is nothing.
+    /// Takes the lines of a text that may still be shown, and says whether the limit is reached;
+    /// `None` if it was reached before.
     fn take(&self, text: &str) -> Option<(String, bool)> {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         if left.is_over {
             return None;
         }
         let said = printable::said("", text);
-        let mut told = Vec::new();
+        let mut shown = Vec::new();
         for line in said.lines() {
             let len = line.chars().count();
             if left.lines == 0 || left.characters < len {
@@ -72,9 +73,9 @@ impl Speaker {
             }
             left.lines -= 1;
             left.characters -= len;
-            told.push(line);
+            shown.push(line);
         }
-        Some((told.join("\n"), left.is_over))
+        Some((shown.join("\n"), left.is_over))
     }
 }
 
@@ -102,9 +103,9 @@ mod tests {
     #[tokio::test]
     async fn one_that_does_not_stop_is_heard_for_a_while() {
         for text in ["go away\n", "\x1b]52;c;aGk=\x07", &"x".repeat(500), &"a\n".repeat(50_000)] {
-            let (speaker, person) = (Speaker::new("web1"), Person::default());
+            let (relay, person) = (NoticeRelay::new("web1"), Person::default());
             for _ in 0..10_000 {
-                speaker.say(text, &person).await;
+                relay.show(text, &person).await;
             }
             let told = person.0.into_inner().unwrap();
             let lines: Vec<&str> = told.iter().flat_map(|text| text.lines()).collect();
