@@ -13,7 +13,7 @@ use fakessh_protocol::wire;
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::auth::Patience;
+use crate::auth::IdleTimeout;
 use crate::link::{Keepalive, Link};
 use crate::stream::{ByteStream, Said};
 
@@ -211,7 +211,7 @@ pub(crate) enum Upload {
 }
 
 /// Makes a link of a stream at whose far end [`script`] runs, once the slave there has said hello.
-/// Gives up where nothing moves for as long as there is patience.
+/// Gives up if nothing moves for the idle timeout.
 ///
 /// # Errors
 /// [`StartError`]; the stream is closed then. Cancelled, it closes the stream as well.
@@ -219,11 +219,11 @@ pub(crate) async fn start(
     stream: ByteStream,
     marker: &str,
     program: Upload,
-    patience: &Patience,
+    idle_timeout: &IdleTimeout,
     keepalive: Keepalive,
 ) -> Result<Link, StartError> {
     let (nobody, _) = oneshot::channel();
-    start_and_tell(stream, marker, program, patience, keepalive, nobody).await
+    start_and_tell(stream, marker, program, idle_timeout, keepalive, nobody).await
 }
 
 /// As [`start`]. `ready` is told when the script runs at the far end.
@@ -231,7 +231,7 @@ pub(crate) async fn start_and_tell(
     mut stream: ByteStream,
     marker: &str,
     program: Upload,
-    patience: &Patience,
+    idle_timeout: &IdleTimeout,
     keepalive: Keepalive,
     tell_ready: oneshot::Sender<()>,
 ) -> Result<Link, StartError> {
@@ -256,7 +256,7 @@ pub(crate) async fn start_and_tell(
         }
         hello.await
     };
-    let stuck = async { while patience.wait(progress.notified()).await.is_some() {} };
+    let stuck = async { while idle_timeout.wait(progress.notified()).await.is_some() {} };
     let hello = tokio::select! {
         biased;
         hello = hello => Some(hello),
@@ -286,7 +286,7 @@ pub(crate) async fn start_and_tell(
         Some(Err(Failure::Ended)) => Err(StartError::Ended(said(&scanner))),
         Some(Err(Failure::Other(error))) => Err(error),
         None => {
-            let seconds = patience.limit().as_secs();
+            let seconds = idle_timeout.limit().as_secs();
             Err(StartError::Timeout { seconds, said: said(&scanner) })
         }
     }

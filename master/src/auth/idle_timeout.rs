@@ -1,4 +1,4 @@
-//! A time limit that stands still while a person is asked something.
+//! The login's idle timeout: it stands still while a person is asked something.
 
 use std::future::Future;
 use std::pin::pin;
@@ -12,16 +12,16 @@ use fakessh_protocol::message::{Notice, Question, Secret};
 use crate::caller::{Ask, Caller};
 
 /// How long the other end may be silent. People may take as long as they like.
-pub(crate) struct Patience {
+pub(crate) struct IdleTimeout {
     limit: Duration,
     asking: AtomicBool,
     answers: AtomicU64,
 }
 
-impl Patience {
-    pub(crate) fn new(limit: Duration) -> Arc<Patience> {
+impl IdleTimeout {
+    pub(crate) fn new(limit: Duration) -> Arc<IdleTimeout> {
         let (asking, answers) = (AtomicBool::new(false), AtomicU64::new(0));
-        Arc::new(Patience { limit, asking, answers })
+        Arc::new(IdleTimeout { limit, asking, answers })
     }
 
     /// Whether a person was asked something.
@@ -33,7 +33,8 @@ impl Patience {
         self.limit
     }
 
-    /// `None` where the limit passed with nobody being asked in it. Cancel safe where `work` is.
+    /// Waits for `work`; `None` if the limit passed and nobody was asked meanwhile. Cancel safe if
+    /// `work` is.
     pub(crate) async fn wait<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = pin!(work);
         loop {
@@ -48,31 +49,31 @@ impl Patience {
         }
     }
 
-    /// The same caller, whose answers may take as long as they like.
-    pub(crate) fn caller(self: &Arc<Patience>, caller: &Caller) -> Caller {
-        let ask = Arc::new(PatientAsk { inner: caller.ask.clone(), patience: self.clone() });
+    /// The same caller; while it answers a question, this timeout stands still.
+    pub(crate) fn caller(self: &Arc<IdleTimeout>, caller: &Caller) -> Caller {
+        let ask = Arc::new(PausingAsk { inner: caller.ask.clone(), idle_timeout: self.clone() });
         Caller { ask, ..caller.clone() }
     }
 }
 
-struct PatientAsk {
+struct PausingAsk {
     inner: Arc<dyn Ask>,
-    patience: Arc<Patience>,
+    idle_timeout: Arc<IdleTimeout>,
 }
 
 #[async_trait]
-impl Ask for PatientAsk {
+impl Ask for PausingAsk {
     async fn ask(&self, question: Question) -> Option<Secret> {
-        /// Ends also where the question is dropped.
-        struct Asking<'a>(&'a Patience);
+        /// Ends the pause, also if the question is dropped.
+        struct Asking<'a>(&'a IdleTimeout);
         impl Drop for Asking<'_> {
             fn drop(&mut self) {
                 self.0.answers.fetch_add(1, Ordering::Relaxed);
                 self.0.asking.store(false, Ordering::Relaxed);
             }
         }
-        self.patience.asking.store(true, Ordering::Relaxed);
-        let _asking = Asking(&self.patience);
+        self.idle_timeout.asking.store(true, Ordering::Relaxed);
+        let _asking = Asking(&self.idle_timeout);
         self.inner.ask(question).await
     }
 
@@ -111,29 +112,29 @@ mod tests {
         }
     }
 
-    async fn ask(patience: &Arc<Patience>) -> Option<Secret> {
+    async fn ask(idle_timeout: &Arc<IdleTimeout>) -> Option<Secret> {
         let caller = Caller { environment: Vec::new(), directory: "/".into(), ask: Arc::new(Slow) };
         let question = Question { kind: QuestionKind::Confirm, text: "well?".into(), hop: None };
-        patience.caller(&caller).ask.ask(question).await
+        idle_timeout.caller(&caller).ask.ask(question).await
     }
 
     #[tokio::test]
     async fn the_limit_stands_still_while_a_person_is_asked() {
-        let patience = Patience::new(LIMIT);
-        assert_eq!(patience.wait(ask(&patience)).await, Some(Some(Secret("yes".into()))));
+        let idle_timeout = IdleTimeout::new(LIMIT);
+        assert_eq!(idle_timeout.wait(ask(&idle_timeout)).await, Some(Some(Secret("yes".into()))));
     }
 
     #[tokio::test]
     async fn silence_is_its_end_and_the_time_behind_an_answer_is_a_whole_one() {
-        let patience = Patience::new(LIMIT);
-        assert_eq!(patience.wait(pending::<()>()).await, None);
+        let idle_timeout = IdleTimeout::new(LIMIT);
+        assert_eq!(idle_timeout.wait(pending::<()>()).await, None);
         let answered = std::cell::Cell::new(None);
         let work = async {
-            ask(&patience).await;
+            ask(&idle_timeout).await;
             answered.set(Some(Instant::now()));
             pending::<()>().await
         };
-        assert_eq!(patience.wait(work).await, None);
+        assert_eq!(idle_timeout.wait(work).await, None);
         assert!(answered.get().expect("it is answered").elapsed() >= LIMIT);
     }
 }

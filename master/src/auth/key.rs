@@ -117,10 +117,10 @@ impl<H: Handler> Login<'_, H> {
             self.note(format!("{name} (PubkeyAcceptedAlgorithms does not allow it)"));
             return Ok(None);
         };
-        let patience = &self.patience;
+        let idle_timeout = &self.idle_timeout;
         let hash = if public.algorithm().is_rsa() {
             let sha256 = Some(HashAlg::Sha256);
-            match patience.wait(self.handle.best_supported_rsa_hash()).await {
+            match idle_timeout.wait(self.handle.best_supported_rsa_hash()).await {
                 None => return Err(Stop::TimedOut),
                 Some(Err(_)) => return Err(Stop::Lost),
                 Some(Ok(Some(None))) => {
@@ -149,12 +149,12 @@ impl<H: Handler> Login<'_, H> {
             Some(certificate) => {
                 let login =
                     self.handle.authenticate_certificate_with(user, certificate, hash, &mut signer);
-                patience.wait(login).await
+                idle_timeout.wait(login).await
             }
             None => {
                 let login =
                     self.handle.authenticate_publickey_with(user, public, hash, &mut signer);
-                patience.wait(login).await
+                idle_timeout.wait(login).await
             }
         };
         match answer {

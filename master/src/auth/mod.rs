@@ -3,12 +3,12 @@
 
 mod agent;
 mod identity;
+mod idle_timeout;
 mod key;
-mod patience;
 mod question;
 mod secretly;
 
-pub(crate) use patience::Patience;
+pub(crate) use idle_timeout::IdleTimeout;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -125,7 +125,7 @@ struct Login<'a, H: Handler> {
     caller: Caller,
     /// The server, which may have something to say.
     relay: &'a NoticeRelay,
-    patience: Arc<Patience>,
+    idle_timeout: Arc<IdleTimeout>,
     /// What the server would accept, as it said last.
     allowed: MethodSet,
     /// What the server has accepted so far.
@@ -154,15 +154,15 @@ pub(crate) async fn authenticate<H: Handler>(
     handle: &mut Handle<H>,
     resolved: &Resolved,
     (caller, relay): (&Caller, &NoticeRelay),
-    patience: Arc<Patience>,
+    idle_timeout: Arc<IdleTimeout>,
     reason: impl AsyncFnOnce() -> String,
 ) -> Result<Proof, AuthError> {
     let mut login = Login {
         handle,
         resolved,
-        caller: patience.caller(caller),
+        caller: idle_timeout.caller(caller),
         relay,
-        patience,
+        idle_timeout,
         allowed: MethodSet::empty(),
         proof: Proof::default(),
         tried: Vec::new(),
@@ -173,7 +173,7 @@ pub(crate) async fn authenticate<H: Handler>(
         agent: None,
     };
     match login.run().await {
-        Ok(true) => Ok(Proof { was_asked: login.patience.has_asked(), ..login.proof }),
+        Ok(true) => Ok(Proof { was_asked: login.idle_timeout.has_asked(), ..login.proof }),
         Ok(false) => Err(login.refused()),
         Err(Stop::Lost) => {
             let reason = reason().await;
@@ -183,7 +183,7 @@ pub(crate) async fn authenticate<H: Handler>(
         }
         Err(Stop::TimedOut) => {
             let (user, host) = login.names();
-            let seconds = login.patience.limit().as_secs();
+            let seconds = login.idle_timeout.limit().as_secs();
             Err(AuthError::TimedOut { user, host, seconds, tried: login.tried_text() })
         }
     }
@@ -213,9 +213,9 @@ impl<H: Handler> Login<'_, H> {
     async fn run(&mut self) -> Result<bool, Stop> {
         // Servers that know us by other means accept "none"; the others say what they want, and
         // do not count it as a failure.
-        let patience = self.patience.clone();
+        let idle_timeout = self.idle_timeout.clone();
         let user = self.resolved.user.clone();
-        let first = patience.wait(self.handle.authenticate_none(user)).await;
+        let first = idle_timeout.wait(self.handle.authenticate_none(user)).await;
         if self.answer(first)? {
             self.proof.accepted.push("nothing".to_owned());
             return Ok(true);

@@ -27,9 +27,9 @@ impl<H: Handler> Login<'_, H> {
                 self.note("password (nobody to ask)");
                 return Ok(Step::Exhausted);
             };
-            let patience = self.patience.clone();
+            let idle_timeout = self.idle_timeout.clone();
             let login = self.handle.authenticate_password(user.clone(), password.0.clone());
-            match patience.wait(login).await {
+            match idle_timeout.wait(login).await {
                 None => return Err(Stop::TimedOut),
                 Some(Err(_)) => return Err(Stop::Lost),
                 Some(Ok(AuthResult::Success)) => return Ok(Step::Done),
@@ -58,9 +58,9 @@ impl<H: Handler> Login<'_, H> {
         for attempt in 1..=self.resolved.number_of_password_prompts {
             let mut unanswered = false;
             let (user, _) = self.names();
-            let patience = self.patience.clone();
+            let idle_timeout = self.idle_timeout.clone();
             let start = self.handle.authenticate_keyboard_interactive_start(user, None);
-            let mut answer = patience.wait(start).await;
+            let mut answer = idle_timeout.wait(start).await;
             loop {
                 let (name, instructions, prompts) = match answer {
                     None => return Err(Stop::TimedOut),
@@ -90,7 +90,7 @@ impl<H: Handler> Login<'_, H> {
                 let answers = self.answers(&name, &instructions, prompts, &mut unanswered).await;
                 let responses = answers.iter().map(|secret| secret.0.clone()).collect();
                 let respond = self.handle.authenticate_keyboard_interactive_respond(responses);
-                answer = patience.wait(respond).await;
+                answer = idle_timeout.wait(respond).await;
             }
             if unanswered {
                 self.unanswered = true;

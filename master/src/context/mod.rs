@@ -23,7 +23,7 @@ use fakessh_protocol::message::{self, ProgramKind, Tool};
 use fakessh_protocol::printable;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::auth::{Patience, earlier};
+use crate::auth::{IdleTimeout, earlier};
 use crate::caller::{AskForNow, Caller};
 use crate::hop::helper::{Helper, Talk};
 use crate::hop::process::Process;
@@ -172,7 +172,7 @@ impl Context {
             Some(_) => format!("{} on {place}", kind.name()),
             None => kind.name().to_owned(),
         };
-        let patience = Patience::new(START_TIMEOUT);
+        let idle_timeout = IdleTimeout::new(START_TIMEOUT);
         let keepalive = resolved.map(keepalive).unwrap_or_default();
         let failed = |error: StartError, unanswered| ContextError::Helper {
             hop: hop.clone(),
@@ -182,7 +182,7 @@ impl Context {
         let Some(base) = base else {
             let (process, stream) = Process::start(&plan.argv, caller)
                 .map_err(|error| failed(StartError::Refused(error.to_string()), false))?;
-            let link = start::start(stream, &marker, Upload::Sent, &patience, keepalive).await;
+            let link = start::start(stream, &marker, Upload::Sent, &idle_timeout, keepalive).await;
             let link = link.map_err(|error| failed(error, false))?;
             let user = shown_user(&link.hello().user);
             let way = (Way::Process(Mutex::new(process)), false, None);
@@ -204,16 +204,16 @@ impl Context {
         let program = ProgramKind::Helper(helper);
         let session = base.slave_session(program, environment, kind.name()).await?;
         let who = format!("{}: {}", base.name(), kind.name());
-        let asked = Arc::new(AskForNow::new(patience.caller(caller).ask));
+        let asked = Arc::new(AskForNow::new(idle_timeout.caller(caller).ask));
         let talk =
             Talk { prompt: plan.prompt, who, hop: NoticeRelay::new(name), ask: asked.clone() };
         let (helper, stream) = Helper::start(session, talk);
-        let link = start::start(stream, &marker, Upload::Carried, &patience, keepalive).await;
+        let link = start::start(stream, &marker, Upload::Carried, &idle_timeout, keepalive).await;
         let link = link.map_err(|error| failed(error, helper.is_unanswered()))?;
         helper.arrived();
         asked.over();
         let (user, address) = (shown_user(&link.hello().user), base.address.clone());
-        let needs_answer = patience.has_asked() || PRIVILEGED.contains(&kind.name());
+        let needs_answer = idle_timeout.has_asked() || PRIVILEGED.contains(&kind.name());
         let way = (Way::Helper(Mutex::new(helper)), needs_answer, None);
         Ok(Context::new(name, user, address, Serving::Slave(link), way, Some(base), alarm))
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::auth::Patience;
+use crate::auth::IdleTimeout;
 use crate::hop::ssh::SshConnection;
 use crate::link::{Keepalive, Link};
 use crate::start::{self, StartError, Upload};
@@ -158,6 +158,6 @@ async fn start(
     let stream = stream.map_err(|error| StartError::Channel(error.to_string()))?;
     // It lives as long as the stream does.
     drop(connection);
-    let patience = Patience::new(START_TIMEOUT);
-    start::start_and_tell(stream, &marker, Upload::Sent, &patience, keepalive, tell_ready).await
+    let idle_timeout = IdleTimeout::new(START_TIMEOUT);
+    start::start_and_tell(stream, &marker, Upload::Sent, &idle_timeout, keepalive, tell_ready).await
 }

@@ -17,31 +17,31 @@ use super::error::describe;
 use super::proof::{Exchange, ProofError};
 use super::worth::Worth;
 
-/// Ends a connection from within.
+/// An error that the handler returns: it ends the connection.
 #[derive(Debug, Error)]
-pub(super) enum ClientError {
+pub(super) enum HandlerError {
     #[error(transparent)]
     Protocol(#[from] russh::Error),
     #[error(transparent)]
     Proof(#[from] ProofError),
 }
 
-/// Whoever caused a connection, as long as it is being made. A connection lives longer than that:
-/// it must keep neither the caller's environment nor the way to its person.
+/// The caller of the attempt to connect, until the attempt is over. The connection lives longer: it
+/// must keep neither the environment of its first caller nor the socket to that person.
 #[derive(Clone)]
-pub(super) struct Opener(Arc<Mutex<Option<Caller>>>);
+pub(super) struct AttemptCaller(Arc<Mutex<Option<Caller>>>);
 
-impl Opener {
-    pub(super) fn new(caller: Caller) -> Opener {
-        Opener(Arc::new(Mutex::new(Some(caller))))
+impl AttemptCaller {
+    pub(super) fn new(caller: Caller) -> AttemptCaller {
+        AttemptCaller(Arc::new(Mutex::new(Some(caller))))
     }
 
-    /// The caller; after the login, nobody.
+    /// The caller; `None` after the login.
     pub(super) fn get(&self) -> Option<Caller> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends the caller's part, for all clones.
+    /// Forgets the caller, in all clones.
     pub(super) fn forget(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -65,9 +65,9 @@ impl LastRefusal {
 
 /// Notes the host's key, passes banners on, and notes how the connection ended. Channels that the
 /// server wants to open are refused, all of them: nothing was forwarded.
-pub(super) struct Client {
+pub(super) struct ClientHandler {
     pub(super) resolved: Arc<Resolved>,
-    pub(super) opener: Opener,
+    pub(super) attempt_caller: AttemptCaller,
     pub(super) exchange: Exchange,
     pub(super) ended: watch::Sender<Option<String>>,
     pub(super) refusal: LastRefusal,
@@ -76,15 +76,15 @@ pub(super) struct Client {
     pub(super) worth: Worth,
 }
 
-impl Handler for Client {
-    type Error = ClientError;
+impl Handler for ClientHandler {
+    type Error = HandlerError;
 
     /// Nothing is decided here: the library tells no signature. Whoever connects decides before it
     /// logs in, and until then the library takes nothing but extensions from the server.
     async fn check_server_key(
         &mut self,
         shown: &PublicKeyOrCertificate,
-    ) -> Result<bool, ClientError> {
+    ) -> Result<bool, HandlerError> {
         self.exchange.set_key(shown);
         Ok(true)
     }
@@ -94,14 +94,14 @@ impl Handler for Client {
         _: Option<&[u8]>,
         names: &Names,
         _: &mut Session,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), HandlerError> {
         self.worth.keys_exchanged();
         Ok(self.exchange.finished(&names.key)?)
     }
 
-    async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), ClientError> {
+    async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), HandlerError> {
         let quiet = ["QUIET", "FATAL", "ERROR"].contains(&self.resolved.log_level.as_str());
-        if !quiet && let Some(caller) = self.opener.get() {
+        if !quiet && let Some(caller) = self.attempt_caller.get() {
             self.relay.show(banner, &*caller.ask).await;
         }
         Ok(())
@@ -114,15 +114,15 @@ impl Handler for Client {
         description: &str,
         _: &str,
         _: &mut Session,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), HandlerError> {
         self.refusal.set(one_line(description));
         Ok(())
     }
 
     async fn disconnected(
         &mut self,
-        reason: DisconnectReason<ClientError>,
-    ) -> Result<(), ClientError> {
+        reason: DisconnectReason<HandlerError>,
+    ) -> Result<(), HandlerError> {
         let (message, result) = match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
                 let message = match info.message.trim() {
@@ -134,8 +134,8 @@ impl Handler for Client {
                 };
                 (message, Ok(()))
             }
-            DisconnectReason::Error(ClientError::Protocol(error)) => {
-                (describe(&error), Err(ClientError::Protocol(error)))
+            DisconnectReason::Error(HandlerError::Protocol(error)) => {
+                (describe(&error), Err(HandlerError::Protocol(error)))
             }
             DisconnectReason::Error(error) => (error.to_string(), Err(error)),
         };
@@ -152,7 +152,7 @@ impl Handler for Client {
         _: u32,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), HandlerError> {
         drop(reply);
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Handler for Client {
         _: &str,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), HandlerError> {
         drop(reply);
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Handler for Client {
         _: Channel<Msg>,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), HandlerError> {
         drop(reply);
         Ok(())
     }
@@ -183,7 +183,7 @@ impl Handler for Client {
         _: Channel<Msg>,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), HandlerError> {
         drop(reply);
         Ok(())
     }
@@ -197,7 +197,7 @@ impl Handler for Client {
         _: u32,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), HandlerError> {
         drop(reply);
         Ok(())
     }
@@ -208,7 +208,7 @@ impl Handler for Client {
         _: &str,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), HandlerError> {
         drop(reply);
         Ok(())
     }
@@ -220,7 +220,7 @@ impl Handler for Client {
         _: u32,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), ClientError> {
+    ) -> Result<(), HandlerError> {
         drop(reply);
         Ok(())
     }

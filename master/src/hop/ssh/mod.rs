@@ -27,7 +27,7 @@ use russh::Disconnect;
 use russh::client::Handle;
 use tokio::sync::watch;
 
-use crate::auth::{Patience, Proof, authenticate, earlier};
+use crate::auth::{IdleTimeout, Proof, authenticate, earlier};
 use crate::caller::Caller;
 use crate::known_hosts::{HostKeyError, KnownHosts, decide};
 use crate::notice_relay::NoticeRelay;
@@ -35,12 +35,12 @@ use crate::ssh_config::Resolved;
 use crate::stream::ByteStream;
 use crate::sys::scrub::SecretAbout;
 
-use client::{Client, ClientError, LastRefusal, Opener};
+use client::{AttemptCaller, ClientHandler, HandlerError, LastRefusal};
 use error::describe;
 use proof::Exchange;
 use proxy_command::ProxyCommand;
 use stream::StreamIo;
-use transport::{Breaker, CONNECT_TIMEOUT, Duplex, Greeted, Greeting};
+use transport::{Banner, BannerCapture, CONNECT_TIMEOUT, Duplex, ShutdownOnDrop};
 use worth::{Weighed, Worth};
 
 /// Longest that the server may be silent during a login. Its own limit (LoginGraceTime) is two
@@ -93,7 +93,7 @@ impl fmt::Debug for WeakConnection {
 
 struct Inner {
     host: String,
-    handle: Handle<Client>,
+    handle: Handle<ClientHandler>,
     ended: watch::Receiver<Option<String>>,
     refusal: LastRefusal,
     /// Why, where it is we who end it.
@@ -105,15 +105,15 @@ struct Inner {
     worth: Worth,
     /// Sessions whose readers are behind: what comes for others waits with them.
     held_up: AtomicUsize,
-    /// Dropped before the way there is: tasks of channels end with it.
+    /// Dropped before the carrier: it ends the tasks of the channels.
     _alive: watch::Sender<()>,
-    _way: Way,
+    _carrier: Carrier,
 }
 
-/// What a connection is made over, and has to be kept and ended with it.
+/// What carries a connection: it is kept as long as the connection, and ended with it.
 #[derive(Default)]
-struct Way {
-    _breaker: Option<Breaker>,
+struct Carrier {
+    _shutdown: Option<ShutdownOnDrop>,
     command: Option<ProxyCommand>,
     _through: Option<SshConnection>,
 }
@@ -136,35 +136,35 @@ impl SshConnection {
         let unreadable = |(file, error)| Box::new(HostKeyError::Unreadable { file, error });
         let records = KnownHosts::read(resolved).await.map_err(unreadable)?;
         let config = Arc::new(algorithms::config(resolved, &records)?);
-        let patience = Patience::new(limit);
-        let opener = Opener::new(caller.clone());
-        let opened = open(resolved, via, caller, &opener, limit).await?;
-        let Opened { stream, addresses, mut way } = opened;
+        let idle_timeout = IdleTimeout::new(limit);
+        let attempt_caller = AttemptCaller::new(caller.clone());
+        let opened = open(resolved, via, caller, &attempt_caller, limit).await?;
+        let Opened { stream, addresses, mut carrier } = opened;
         let worth = Worth::default();
-        let carrier = way._through.as_ref().map(|through| through.0.worth.clone());
-        let stream = Weighed::new(stream, worth.clone(), carrier);
+        let outer = carrier._through.as_ref().map(|through| through.0.worth.clone());
+        let stream = Weighed::new(stream, worth.clone(), outer);
 
         let (ended_sender, ended) = watch::channel(None);
         let refusal = LastRefusal::default();
         let exchange = Exchange::default();
         let relay = Arc::new(NoticeRelay::new(&*resolved.host));
-        let client = Client {
+        let client = ClientHandler {
             resolved: Arc::new(resolved.clone()),
-            opener: opener.clone(),
+            attempt_caller: attempt_caller.clone(),
             exchange: exchange.clone(),
             ended: ended_sender,
             refusal: refusal.clone(),
             relay: relay.clone(),
             worth: worth.clone(),
         };
-        let greeting = Greeting::default();
-        let stream = Greeted::new(Box::new(stream), greeting.clone());
+        let banner = Banner::default();
+        let stream = BannerCapture::new(Box::new(stream), banner.clone());
         let handshake = russh::client::connect_stream(config, stream, client);
-        let mut handle = match patience.wait(handshake).await {
+        let mut handle = match idle_timeout.wait(handshake).await {
             Some(Ok(handle)) => handle,
-            Some(Err(error)) => return Err(refused(error, resolved, &greeting, &mut way).await),
+            Some(Err(error)) => return Err(refused(error, resolved, &banner, &mut carrier).await),
             None => {
-                let what = match greeting.server_id() {
+                let what = match banner.server_id() {
                     Some(_) => "finish the key exchange",
                     None => "answer as an SSH server",
                 };
@@ -180,12 +180,13 @@ impl SshConnection {
         let address = addresses.map(|addresses| addresses.peer.ip().to_string());
         let address = address.filter(|address| *address != resolved.hostname);
         decide(&records, resolved, &shown, address, caller).await.map_err(Box::new)?;
-        let patience = Patience::new(LOGIN_TIMEOUT.max(limit));
+        let idle_timeout = IdleTimeout::new(LOGIN_TIMEOUT.max(limit));
         let reason = async || reason(ended.clone()).await;
-        let login = authenticate(&mut handle, resolved, (caller, &relay), patience, reason).await;
-        opener.forget();
+        let login =
+            authenticate(&mut handle, resolved, (caller, &relay), idle_timeout, reason).await;
+        attempt_caller.forget();
         let mut proof = login.map_err(Box::new)?;
-        if let Some(through) = &way._through {
+        if let Some(through) = &carrier._through {
             proof.certificate_end = earlier(proof.certificate_end, through.certificate_end());
         }
         Ok(SshConnection(Arc::new(Inner {
@@ -194,13 +195,13 @@ impl SshConnection {
             ended,
             refusal,
             closing: OnceLock::new(),
-            server_id: greeting.server_id().unwrap_or_default(),
+            server_id: banner.server_id().unwrap_or_default(),
             addresses,
             proof,
             worth,
             held_up: AtomicUsize::new(0),
             _alive: watch::Sender::new(()),
-            _way: way,
+            _carrier: carrier,
         })))
     }
 
@@ -270,13 +271,13 @@ impl SshConnection {
         &self.0.proof.accepted
     }
 
-    /// Whether a person had to answer something for the login, or for one on the way there.
+    /// Whether a person had to answer something for this login, or for that of a connection that carries it.
     pub fn was_asked(&self) -> bool {
-        let through = self.0._way._through.as_ref();
+        let through = self.0._carrier._through.as_ref();
         self.0.proof.was_asked || through.is_some_and(SshConnection::was_asked)
     }
 
-    /// When the first certificate ends by which this login was made, or one on the way there.
+    /// When the first certificate ends of this login, or of that of a connection that carries it.
     pub fn certificate_end(&self) -> Option<SystemTime> {
         self.0.proof.certificate_end
     }
@@ -314,29 +315,29 @@ async fn reason(mut ended: watch::Receiver<Option<String>>) -> String {
 struct Opened {
     stream: Box<dyn Duplex>,
     addresses: Option<Addresses>,
-    way: Way,
+    carrier: Carrier,
 }
 
 async fn open(
     resolved: &Resolved,
     via: Via<'_>,
     caller: &Caller,
-    opener: &Opener,
+    attempt_caller: &AttemptCaller,
     limit: Duration,
 ) -> Result<Opened, ConnectError> {
-    let mut way = Way::default();
+    let mut carrier = Carrier::default();
     let mut addresses = None;
     let stream: Box<dyn Duplex> = match via {
         Via::Tcp => {
             let tcp = transport::tcp(resolved, limit).await?;
             addresses = Some(tcp.addresses);
-            way._breaker = Some(tcp.breaker);
+            carrier._shutdown = Some(tcp.shutdown);
             Box::new(tcp.stream)
         }
         Via::Command(command) => {
             let (stream, command) =
-                proxy_command::start(command, resolved, caller, opener.clone())?;
-            way.command = Some(command);
+                proxy_command::start(command, resolved, caller, attempt_caller.clone())?;
+            carrier.command = Some(command);
             Box::new(stream)
         }
         Via::Through(jump) => {
@@ -355,12 +356,12 @@ async fn open(
                     return Err(failed(format!("no answer in {} s", limit.as_secs()), false));
                 }
             };
-            way._through = Some(jump.clone());
+            carrier._through = Some(jump.clone());
             Box::new(channel.into_stream())
         }
         Via::Stream(stream) => Box::new(StreamIo::new(stream)),
     };
-    Ok(Opened { stream, addresses, way })
+    Ok(Opened { stream, addresses, carrier })
 }
 
 /// `host:port`, as it is shown in errors.
@@ -370,27 +371,27 @@ fn place(resolved: &Resolved) -> String {
 
 /// The error of a connection that ended before keys were exchanged.
 async fn refused(
-    error: ClientError,
+    error: HandlerError,
     resolved: &Resolved,
-    greeting: &Greeting,
-    way: &mut Way,
+    banner: &Banner,
+    carrier: &mut Carrier,
 ) -> ConnectError {
     let host = place(resolved);
     let error = match error {
-        ClientError::Proof(error) => {
+        HandlerError::Proof(error) => {
             return ConnectError::KeyExchange { host, message: error.to_string() };
         }
-        ClientError::Protocol(error) => error,
+        HandlerError::Protocol(error) => error,
     };
-    let greeted = greeting.server_id().is_some();
-    if !greeted
-        && let Some(command) = &mut way.command
+    let has_banner = banner.server_id().is_some();
+    if !has_banner
+        && let Some(command) = &mut carrier.command
         && let Some(blame) = command.blame().await
     {
         return blame;
     }
     let message = describe(&error);
-    match (greeted, greeting.first_line(), &error) {
+    match (has_banner, banner.first_line(), &error) {
         (true, ..) => match error {
             russh::Error::NoCommonAlgo { .. }
             | russh::Error::WrongServerSig

@@ -52,16 +52,16 @@ impl SshConnection {
         self.start_within(program, environment, Duration::ZERO).await
     }
 
-    /// As [`SshConnection::start`]. A server that refuses the session is asked again for as long as
-    /// `patience` lasts: it may not have counted the end of the last one yet.
+    /// As [`SshConnection::start`]. A server that refuses the session is asked again for
+    /// `retry_for`: it may not have counted the end of the last session yet.
     pub(crate) async fn start_within(
         &self,
         program: &fakessh_protocol::message::ProgramKind,
         environment: &[(String, String)],
-        patience: Duration,
+        retry_for: Duration,
     ) -> Result<RemoteProgram, ChannelError> {
         use fakessh_protocol::message::ProgramKind;
-        let channel = self.session(patience).await?;
+        let channel = self.session(retry_for).await?;
         let request = async {
             for (name, value) in environment {
                 channel.set_env(false, name, value).await?;
@@ -90,8 +90,8 @@ impl SshConnection {
         Ok(channel::connection(channel, self.0.worth.clone(), self.alive()))
     }
 
-    async fn session(&self, patience: Duration) -> Result<Channel<Msg>, ChannelError> {
-        let until = Instant::now() + patience;
+    async fn session(&self, retry_for: Duration) -> Result<Channel<Msg>, ChannelError> {
+        let until = Instant::now() + retry_for;
         let mut pause = REOPEN_PAUSE;
         loop {
             match self.0.handle.channel_open_session().await {

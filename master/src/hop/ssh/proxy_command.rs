@@ -14,7 +14,7 @@ use crate::notice_relay::NoticeRelay;
 use crate::ssh_config::{Resolved, expand_proxy_command};
 use crate::stream::Diagnostics;
 
-use super::client::Opener;
+use super::client::AttemptCaller;
 use super::error::ConnectError;
 
 /// How long a command that has closed its output may take to end, so that its last words are in
@@ -40,7 +40,7 @@ pub(super) fn start(
     command: &str,
     resolved: &Resolved,
     caller: &Caller,
-    opener: Opener,
+    attempt_caller: AttemptCaller,
 ) -> Result<(CommandStream, ProxyCommand), ConnectError> {
     let command = expand_proxy_command(command, resolved, caller);
     let shell = caller.variable("SHELL").filter(|shell| !shell.is_empty());
@@ -66,14 +66,19 @@ pub(super) fn start(
     };
     let diagnostics = Diagnostics::default();
     let relay = NoticeRelay::new(format!("ProxyCommand of {}", resolved.host));
-    let stderr = tokio::spawn(listen(stderr, diagnostics.clone(), opener, relay));
+    let stderr = tokio::spawn(listen(stderr, diagnostics.clone(), attempt_caller, relay));
     let proxy = ProxyCommand { child, command, diagnostics, stderr };
     Ok((tokio::io::join(stdout, stdin), proxy))
 }
 
 /// Keeps what a command says, and shows it as long as the connection is being made: it may be
 /// what the person has to do for it.
-async fn listen(mut stderr: ChildStderr, kept: Diagnostics, opener: Opener, relay: NoticeRelay) {
+async fn listen(
+    mut stderr: ChildStderr,
+    kept: Diagnostics,
+    attempt_caller: AttemptCaller,
+    relay: NoticeRelay,
+) {
     let mut line = Vec::new();
     let mut buffer = [0; 1024];
     while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
@@ -87,7 +92,7 @@ async fn listen(mut stderr: ChildStderr, kept: Diagnostics, opener: Opener, rela
             }
             let text = String::from_utf8_lossy(&line).into_owned();
             line.clear();
-            if let Some(caller) = opener.get() {
+            if let Some(caller) = attempt_caller.get() {
                 relay.show(&text, &*caller.ask).await;
             }
         }

@@ -23,8 +23,8 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two rounds of tries (`ConnectionAttempts`), as in ssh.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 
-/// Bytes that are kept of what a server says first, to show what it is when it is no SSH server.
-const GREETING: usize = 1024;
+/// Most bytes that are kept of a banner: enough to show what answers if it is no SSH server.
+const MAX_BANNER: usize = 1024;
 
 /// Most characters of the first line that are shown: a row of a usual terminal.
 const MAX_FIRST_LINE: usize = 80;
@@ -47,16 +47,16 @@ pub struct Addresses {
 pub(super) struct Tcp {
     pub(super) stream: Socket,
     pub(super) addresses: Addresses,
-    pub(super) breaker: Breaker,
+    pub(super) shutdown: ShutdownOnDrop,
 }
 
-/// A second descriptor of a socket. Dropping it shuts the socket down both ways, also where
-/// whoever reads and writes it is stuck.
-pub(super) struct Breaker(OwnedFd);
+/// A second descriptor of a socket. Dropping it shuts the socket down both ways, even if the
+/// tasks that read and write it are stuck.
+pub(super) struct ShutdownOnDrop(OwnedFd);
 
-impl Drop for Breaker {
+impl Drop for ShutdownOnDrop {
     fn drop(&mut self) {
-        // It fails where the socket is down already, which is what is wanted.
+        // This fails only if the socket is down already.
         let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
     }
 }
@@ -125,9 +125,9 @@ async fn connect(
             rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
         }
         let addresses = Addresses { local: stream.local_addr()?, peer: stream.peer_addr()? };
-        let breaker = Breaker(rustix::io::fcntl_dupfd_cloexec(&stream, 0)?);
+        let shutdown = ShutdownOnDrop(rustix::io::fcntl_dupfd_cloexec(&stream, 0)?);
         let stream = Socket::new(stream);
-        Ok::<_, io::Error>(Tcp { stream, addresses, breaker })
+        Ok::<_, io::Error>(Tcp { stream, addresses, shutdown })
     };
     let timed_out = || ConnectError::TimedOut { host: address.to_string(), what: "answer", limit };
     match tokio::time::timeout(limit, connect).await {
@@ -144,17 +144,17 @@ async fn connect(
     }
 }
 
-/// What a server said first.
+/// The lines that a server sent first, up to its identification (RFC 4253 section 4.2).
 #[derive(Clone, Default)]
-pub(super) struct Greeting(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Banner(Arc<Mutex<Vec<u8>>>);
 
-impl Greeting {
+impl Banner {
     /// The line that begins with `SSH-`, if it came.
     pub(super) fn server_id(&self) -> Option<String> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines = seen.split(|byte| *byte == b'\n');
         let line = lines.find(|line| line.starts_with(b"SSH-"))?;
-        Some(printable::word(String::from_utf8_lossy(line).trim_end(), GREETING))
+        Some(printable::word(String::from_utf8_lossy(line).trim_end(), MAX_BANNER))
     }
 
     /// The first line that is not empty.
@@ -165,30 +165,30 @@ impl Greeting {
         Some(printable::word(line, MAX_FIRST_LINE))
     }
 
-    /// Keeps some more; `false` where nothing more is wanted.
+    /// Adds received bytes; `false` if the banner is complete.
     fn add(&self, bytes: &[u8]) -> bool {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = GREETING.saturating_sub(seen.len());
+        let room = MAX_BANNER.saturating_sub(seen.len());
         seen.extend_from_slice(&bytes[..bytes.len().min(room)]);
         let mut lines = seen.split_inclusive(|byte| *byte == b'\n');
         let complete = lines.any(|line| line.starts_with(b"SSH-") && line.ends_with(b"\n"));
-        !complete && seen.len() < GREETING
+        !complete && seen.len() < MAX_BANNER
     }
 }
 
-/// A stream that keeps the beginning of what comes.
-pub(super) struct Greeted {
+/// A stream that copies the server's first lines into a [`Banner`].
+pub(super) struct BannerCapture {
     stream: Box<dyn Duplex>,
-    greeting: Option<Greeting>,
+    banner: Option<Banner>,
 }
 
-impl Greeted {
-    pub(super) fn new(stream: Box<dyn Duplex>, greeting: Greeting) -> Greeted {
-        Greeted { stream, greeting: Some(greeting) }
+impl BannerCapture {
+    pub(super) fn new(stream: Box<dyn Duplex>, banner: Banner) -> BannerCapture {
+        BannerCapture { stream, banner: Some(banner) }
     }
 }
 
-impl AsyncRead for Greeted {
+impl AsyncRead for BannerCapture {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -196,16 +196,16 @@ impl AsyncRead for Greeted {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if let Some(greeting) = &self.greeting
-            && !greeting.add(&buf.filled()[before..])
+        if let Some(banner) = &self.banner
+            && !banner.add(&buf.filled()[before..])
         {
-            self.greeting = None;
+            self.banner = None;
         }
         polled
     }
 }
 
-impl AsyncWrite for Greeted {
+impl AsyncWrite for BannerCapture {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -229,12 +229,12 @@ mod tests {
 
     #[test]
     fn the_greeting_ends_at_the_servers_line() {
-        let greeting = Greeting::default();
-        assert!(greeting.add(b"hello\r\nSSH-2.0-x"));
-        assert!(!greeting.add(b"y\r\nbinary"));
-        assert_eq!(greeting.server_id().as_deref(), Some("SSH-2.0-xy"));
-        assert_eq!(greeting.first_line().as_deref(), Some("hello"));
-        let endless = Greeting::default();
+        let banner = Banner::default();
+        assert!(banner.add(b"hello\r\nSSH-2.0-x"));
+        assert!(!banner.add(b"y\r\nbinary"));
+        assert_eq!(banner.server_id().as_deref(), Some("SSH-2.0-xy"));
+        assert_eq!(banner.first_line().as_deref(), Some("hello"));
+        let endless = Banner::default();
         assert!(!endless.add(&[b'x'; 5000]));
         assert_eq!(endless.server_id(), None);
     }

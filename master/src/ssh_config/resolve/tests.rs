@@ -157,7 +157,10 @@ mod without_ssh {
     fn algorithms_are_those_of_ssh_or_refused() {
         let look_up = |option: &str| {
             let connection = ["-o", option].map(OsString::from).to_vec();
-            resolve_without_ssh(&Target { host: "h".into(), connection, ..Target::default() }, &caller())
+            resolve_without_ssh(
+                &Target { host: "h".into(), connection, ..Target::default() },
+                &caller(),
+            )
         };
         for option in ["Ciphers=none", "MACs=none", "KexAlgorithms=none", "Ciphers=aes128-ctr,x"] {
             let error = look_up(option).unwrap_err().to_string();
