@@ -14,8 +14,8 @@ use thiserror::Error;
 use fakessh::caller::{AskNobody, Caller};
 use fakessh::command::CommandError;
 use fakessh::context::{Context, ContextError, Registry};
-use fakessh::runtime_dir::{RuntimeDir, RuntimeDirError};
 use fakessh::run::{Hosts, Run, RunDestination};
+use fakessh::runtime_dir::{RuntimeDir, RuntimeDirError};
 use fakessh::ssh_config::Target;
 use fakessh::tool::{ServeError, ServedRun};
 
