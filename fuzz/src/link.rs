@@ -1,7 +1,8 @@
 //! What goes over a link, as each end takes it: frames, and the messages in them.
 
+use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::invocation::{Invocation, Request};
-use fakessh_protocol::message::{ProgramKind, Raise, SessionHandles, Spawn, ToMaster, ToSlave};
+use fakessh_protocol::message::{ProgramKind, Raise, Spawn, ToMaster, ToSlave};
 use fakessh_protocol::mux::{Event, Expecting, Mux, MuxError};
 use fakessh_protocol::wire::{self, Handle};
 use serde::de::DeserializeOwned;

@@ -4,12 +4,14 @@
 //! A **link** is the byte stream between the master and one slave. [`wire`] says how it is cut into
 //! frames, [`message`] what the control frames mean, and [`mux`] is the state machine that both
 //! ends drive: many **handles**, each with its own credit, control before bulk, fair turns.
+//! [`handles`] says which of them a session has.
 //! [`pace`] tells bulk from the rest. [`start`] is how a link begins behind whatever a login
 //! prints. [`invocation`] is one parsed `ssh` command line, and [`exit`] how a program ended. [`printable`]
 //! makes text from outside fit for a terminal. [`pattern`] is ssh_config(5)'s.
 
 pub mod counted;
 pub mod exit;
+pub mod handles;
 pub mod invocation;
 pub mod message;
 pub mod mux;

@@ -5,11 +5,12 @@
 use std::fmt::Debug;
 
 use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::invocation::{ControlCommand, Destination, Invocation, Request};
 use fakessh_protocol::message::{
     FromShim, Handoff, Hello, Helper, HelperTerminal, LinkSettings, Notice, ProgramKind, Question,
-    QuestionKind, RealWords, Refusal, RefusalReason, Secret, SessionHandles, Spawn, ToMaster,
-    ToShim, ToSlave, Tool,
+    QuestionKind, RealWords, Refusal, RefusalReason, Secret, Spawn, ToMaster, ToShim, ToSlave,
+    Tool,
 };
 use fakessh_protocol::mux::{Mux, Transmit};
 use fakessh_protocol::start;

@@ -2,19 +2,15 @@
 #![allow(clippy::unwrap_used)]
 
 use fakessh_protocol::counted::{MAX_VARIABLES, MAX_WORDS};
+use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::message::{
-    ProgramKind, Refusal, RefusalReason, SessionHandles, Spawn, ToMaster, ToSlave, Tool,
+    ProgramKind, Refusal, RefusalReason, Spawn, ToMaster, ToSlave, Tool,
 };
 use fakessh_protocol::mux::Mux;
 use fakessh_protocol::wire::{self, Handle, Header, Kind, MAX_MESSAGE, WireError};
 
 fn spawn(program: ProgramKind, environment: Vec<(Vec<u8>, Vec<u8>)>) -> ToSlave {
-    let handles = SessionHandles {
-        control: Handle(4),
-        stdin: Handle(5),
-        stdout: Handle(6),
-        stderr: Handle(7),
-    };
+    let handles = SessionHandles::of(Handle(4));
     ToSlave::Spawn(Spawn { handles, program, environment })
 }
 

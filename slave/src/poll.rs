@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use fakessh_protocol::handles::Stream;
 use fakessh_protocol::wire::Handle;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -36,6 +37,16 @@ pub(crate) enum Part {
     Door,
     /// A connection that came through that door; it has a number of its own.
     Caller,
+}
+
+impl From<Stream> for Part {
+    fn from(stream: Stream) -> Part {
+        match stream {
+            Stream::Stdin => Part::Stdin,
+            Stream::Stdout => Part::Stdout,
+            Stream::Stderr => Part::Stderr,
+        }
+    }
 }
 
 impl Part {

@@ -11,9 +11,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use fakessh_protocol::VERSION;
+use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::message::{
-    FIRST_RAISED, FromShim, Handoff, MAX_RAISED, PackedHandoff, Raise, SessionHandles, ToMaster,
-    ToShim,
+    FromShim, Handoff, MAX_RAISED, PackedHandoff, Raise, ToMaster, ToShim,
 };
 use fakessh_protocol::wire::Handle;
 use fakessh_unix::datagram;
@@ -22,7 +22,7 @@ use fakessh_unix::ready::has_hung_up;
 use crate::handed::{Stdio, take_shims_socket};
 use crate::poll::{Interest, Part, Poll, Ready, Token, Watched};
 use crate::porter::PorterEnd;
-use crate::run::{HANDLES, TURN};
+use crate::run::TURN;
 use crate::serve::Slave;
 use crate::session::{Sessions, Sink, Source};
 
@@ -54,19 +54,8 @@ pub(crate) struct Raised {
 
 /// The session of one of our handles, and what of it the handle is.
 fn place(handle: Handle) -> Option<(Handle, Part)> {
-    let number = handle.0.checked_sub(FIRST_RAISED)?;
-    let part = match number % HANDLES {
-        1 => Part::Stdin,
-        2 => Part::Stdout,
-        3 => Part::Stderr,
-        _ => return None,
-    };
-    Some((Handle(handle.0 - number % HANDLES), part))
-}
-
-fn handles(Handle(control): Handle) -> SessionHandles {
-    let [stdin, stdout, stderr] = [1, 2, 3].map(|number| Handle(control + number));
-    SessionHandles { control: Handle(control), stdin, stdout, stderr }
+    let stream = SessionHandles::stream_of(handle)?;
+    Some((SessionHandles::of(handle).control, stream.into()))
 }
 
 impl Raised {
@@ -173,7 +162,8 @@ impl Slave {
         let Ok(stdio) = <[OwnedFd; 3]>::try_from(descriptors) else {
             return refuse("standard input, output and error did not all arrive".to_owned());
         };
-        let control = self.pick();
+        let handles = self.pick();
+        let control = handles.control;
         let begun = self.take_stdio(control, stdio).and_then(|stdio| {
             let shim = shim.try_clone()?;
             let mut shim = Watched::new(shim, Token::Session(control, Part::Shim));
@@ -183,16 +173,16 @@ impl Slave {
         let begun = begun.map_err(|error| format!("can't start a session on this host: {error}"));
         let begun = begun.and_then(|begun| {
             let why = |error: &dyn std::fmt::Display| format!("can't raise a session: {error}");
-            self.announce(tool, control, handoff).map_err(|error| why(&*error)).map(|()| begun)
+            self.announce(tool, handles, handoff).map_err(|error| why(&*error)).map(|()| begun)
         });
         match begun {
             Ok((Stdio { source, sinks }, shim)) => {
                 if source.is_none() {
-                    self.mux.finish(handles(control).stdin);
+                    self.mux.finish(handles.stdin);
                 }
                 let raised = Raised {
                     tool,
-                    handles: handles(control),
+                    handles,
                     shim,
                     untold: VecDeque::new(),
                     source,
@@ -216,13 +206,12 @@ impl Slave {
     fn announce(
         &mut self,
         tool: Handle,
-        control: Handle,
+        handles: SessionHandles,
         handoff: Handoff,
     ) -> Result<(), Box<dyn std::error::Error>> {
-        let handles = handles(control);
         let handoff = PackedHandoff::pack(&handoff)?;
         let raise = ToMaster::Raise(Box::new(Raise { tool, handles, handoff }));
-        let SessionHandles { stdin, stdout, stderr, .. } = handles;
+        let SessionHandles { control, stdin, stdout, stderr } = handles;
         let opened = self
             .mux
             .open_sending(stdin)
@@ -240,7 +229,7 @@ impl Slave {
 
     /// Something of a raised session is ready.
     pub(crate) fn raised_ready(&mut self, control: Handle, part: Part, ready: Ready) {
-        let SessionHandles { stdout, stderr, .. } = handles(control);
+        let SessionHandles { stdout, stderr, .. } = SessionHandles::of(control);
         match part {
             Part::Shim => return self.shim_ready(control, ready),
             Part::Stdin => return self.source_ready(control, ready.ended),
@@ -481,21 +470,5 @@ impl Slave {
             }
             self.end_unused_run(raised.tool);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_handle_says_which_session_it_is_of() {
-        let control = Handle(FIRST_RAISED + 8);
-        let SessionHandles { stdin, stdout, stderr, .. } = handles(control);
-        assert_eq!(place(stdin), Some((control, Part::Stdin)));
-        assert_eq!(place(stdout), Some((control, Part::Stdout)));
-        assert_eq!(place(stderr), Some((control, Part::Stderr)));
-        assert_eq!(place(control), None);
-        assert_eq!(place(Handle(FIRST_RAISED - 1)), None);
     }
 }

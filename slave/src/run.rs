@@ -11,7 +11,8 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use fakessh_protocol::message::{FIRST_RAISED, Handoff, Refusal, RefusalReason, Tool};
+use fakessh_protocol::handles::{HandleAllocator, SessionHandles, Side};
+use fakessh_protocol::message::{Handoff, Refusal, RefusalReason, Tool};
 use fakessh_protocol::wire::Handle;
 use fakessh_unix::datagram::{self, MAX_DESCRIPTORS};
 use fakessh_unix::peer;
@@ -40,9 +41,6 @@ pub(crate) const BACKLOG: usize = 256 * 1024;
 /// connects keeps others out for as long, in the runs of this account alone.
 const MAX_CALLERS: usize = 1024;
 
-/// The numbers of a session's handles lie together: control, stdin, stdout, stderr.
-pub(crate) const HANDLES: u32 = 4;
-
 /// A run.
 #[derive(Debug)]
 struct Run {
@@ -68,7 +66,7 @@ struct Caller {
 pub(crate) struct Runs {
     by_tool: HashMap<Handle, Run>,
     callers: HashMap<Handle, Caller>,
-    next: u32,
+    handles: HandleAllocator,
     reserve: Reserve,
     /// Who is not listened to before the link has taken what there is.
     pub(crate) muted: Vec<Token>,
@@ -79,7 +77,7 @@ impl Default for Runs {
         Runs {
             by_tool: HashMap::new(),
             callers: HashMap::new(),
-            next: FIRST_RAISED,
+            handles: HandleAllocator::new(Side::Slave),
             reserve: Reserve::new(RESERVED),
             muted: Vec::new(),
         }
@@ -208,7 +206,7 @@ impl Slave {
             };
             match accepted {
                 Ok(socket) if peer::is_ours(&socket) => {
-                    let number = self.pick();
+                    let number = self.pick().control;
                     let mut socket = Watched::new(socket, Token::Session(number, Part::Caller));
                     if socket.watch(&self.poll, Interest::Read).is_ok() {
                         self.runs.callers.insert(number, Caller { tool, socket });
@@ -239,22 +237,20 @@ impl Slave {
         }
     }
 
-    /// A number that nothing here has, and nothing had for long, with those of a session's other
-    /// handles behind it.
-    pub(crate) fn pick(&mut self) -> Handle {
+    /// Handles that nothing here has, and nothing had for long.
+    pub(crate) fn pick(&mut self) -> SessionHandles {
         loop {
-            let first = self.runs.next;
-            self.runs.next = first.checked_add(HANDLES).unwrap_or(FIRST_RAISED);
-            let is_free = (first..=first + (HANDLES - 1))
-                .map(Handle)
-                .all(|handle| !self.mux.is_sending(handle) && !self.mux.is_receiving(handle));
-            let handle = Handle(first);
-            if is_free
-                && !self.sessions.raised.contains_key(&handle)
-                && !self.runs.callers.contains_key(&handle)
-                && !self.porters.serve(handle)
+            let handles = self.runs.handles.pick();
+            let SessionHandles { control, stdin, stdout, stderr } = handles;
+            let is_open = self.mux.is_sending(stdin)
+                || self.mux.is_receiving(stdout)
+                || self.mux.is_receiving(stderr);
+            if !is_open
+                && !self.sessions.raised.contains_key(&control)
+                && !self.runs.callers.contains_key(&control)
+                && !self.porters.serve(control)
             {
-                return handle;
+                return handles;
             }
         }
     }

@@ -4,9 +4,8 @@ use std::env;
 use std::io;
 use std::time::Instant;
 
-use fakessh_protocol::message::{
-    FIRST_RAISED, ProgramKind, Refusal, RefusalReason, SessionHandles, Spawn, ToMaster,
-};
+use fakessh_protocol::handles::{SessionHandles, Side};
+use fakessh_protocol::message::{ProgramKind, Refusal, RefusalReason, Spawn, ToMaster};
 use fakessh_protocol::mux::{Mux, MuxError};
 use fakessh_protocol::start;
 use fakessh_protocol::wire::{Handle, WireError};
@@ -182,7 +181,9 @@ impl Slave {
             Part::Run => return self.run_ready(control),
             Part::Door => return self.door_ready(control),
             Part::Caller => return self.caller_ready(control),
-            _ if control.0 >= FIRST_RAISED => return self.raised_ready(control, part, ready),
+            _ if Side::of(control) == Some(Side::Slave) => {
+                return self.raised_ready(control, part, ready);
+            }
             _ => {}
         }
         let sessions = self.sessions.len();
@@ -284,15 +285,11 @@ impl Slave {
 
     /// Opens a new session's handles.
     fn open(&mut self, control: Handle, handles: SessionHandles) -> Result<(), MuxError> {
-        let SessionHandles { stdin, stdout, stderr, .. } = handles;
-        let mut all = [control, stdin, stdout, stderr];
-        all.sort_unstable();
-        let is_twice = all.windows(2).any(|pair| pair[0] == pair[1]);
-        let is_known = all.iter().any(|handle| self.sessions.knows(*handle));
-        let is_ours = all.iter().any(|handle| handle.0 >= FIRST_RAISED);
-        if is_twice || is_known || is_ours || handles.control != control {
-            return Err(MuxError::OpenedTwice(handles.control));
+        handles.check(control, Side::Master)?;
+        if self.sessions.by_control.contains_key(&control) {
+            return Err(MuxError::OpenedTwice(control));
         }
+        let SessionHandles { stdin, stdout, stderr, .. } = handles;
         self.mux.open_receiving(stdin)?;
         self.mux.open_sending(stdout)?;
         self.mux.open_sending(stderr)

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 
 use fakessh_protocol::exit::ExitStatus;
-use fakessh_protocol::message::{FIRST_RAISED, SessionHandles};
+use fakessh_protocol::handles::{SessionHandles, Side};
 use fakessh_protocol::wire::Handle;
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -263,8 +263,6 @@ pub(crate) struct Sessions {
     pub(crate) by_control: HashMap<Handle, Session>,
     /// Those that we raise.
     pub(crate) raised: HashMap<Handle, Raised>,
-    /// Which session a handle of data belongs to, and as what.
-    routes: HashMap<Handle, (Handle, Part)>,
 }
 
 impl Sessions {
@@ -274,40 +272,26 @@ impl Sessions {
     }
 
     pub(crate) fn insert(&mut self, session: Session) {
-        let SessionHandles { control, stdin, stdout, stderr } = session.handles;
-        for (handle, part) in [(stdin, Part::Stdin), (stdout, Part::Stdout), (stderr, Part::Stderr)]
-        {
-            self.routes.insert(handle, (control, part));
-        }
-        self.by_control.insert(control, session);
+        self.by_control.insert(session.handles.control, session);
     }
 
     pub(crate) fn remove(&mut self, control: Handle) -> Option<Session> {
         let session = self.by_control.remove(&control)?;
-        for part in [Part::Stdin, Part::Stdout, Part::Stderr] {
-            self.routes.remove(&session.handle(part));
-        }
         if self.by_control.is_empty() && self.by_control.capacity() > KEPT_SESSIONS {
             self.by_control = HashMap::new();
-            self.routes = HashMap::new();
         }
         Some(session)
     }
 
-    /// Whether a handle belongs to a session that is here.
-    pub(crate) fn knows(&self, handle: Handle) -> bool {
-        self.routes.contains_key(&handle) || self.by_control.contains_key(&handle)
-    }
-
     /// The session of a handle of data, and what of it the handle is.
     pub(crate) fn of(&mut self, handle: Handle) -> Option<(&mut Session, Part)> {
-        let (control, part) = *self.routes.get(&handle)?;
-        Some((self.by_control.get_mut(&control)?, part))
+        let part = SessionHandles::stream_of(handle)?.into();
+        Some((self.by_control.get_mut(&SessionHandles::of(handle).control)?, part))
     }
 
     /// The open stdin that a handle goes to, or what takes its place in a raised session.
     pub(crate) fn sink(&mut self, handle: Handle) -> Option<&mut Sink> {
-        if handle.0 >= FIRST_RAISED {
+        if Side::of(handle) == Some(Side::Slave) {
             return self.raised_sink(handle)?.as_mut();
         }
         match self.of(handle)? {
@@ -319,7 +303,7 @@ impl Sessions {
     /// The open stdout or stderr that a handle comes from, or what takes its place in a raised
     /// session.
     pub(crate) fn source(&mut self, handle: Handle) -> Option<&mut Option<Source>> {
-        if handle.0 >= FIRST_RAISED {
+        if Side::of(handle) == Some(Side::Slave) {
             return self.raised_source(handle);
         }
         match self.of(handle)? {

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fakessh_protocol::exit::{ExitStatus, TRANSPORT_FAILURE};
-use fakessh_protocol::message::{ProgramKind, Refusal, RefusalReason, SessionHandles, ToSlave};
+use fakessh_protocol::handles::SessionHandles;
+use fakessh_protocol::message::{ProgramKind, Refusal, RefusalReason, ToSlave};
 use fakessh_protocol::wire::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -21,8 +22,7 @@ use super::{LinkLost, Session, handles};
 use crate::hop::ssh::{ChannelError, ProgramEnd, RemoteProgram, SshConnection};
 
 /// The handles of a session that is alone on its channel.
-const HANDLES: SessionHandles =
-    SessionHandles { control: Handle(1), stdin: Handle(2), stdout: Handle(3), stderr: Handle(4) };
+const HANDLES: SessionHandles = SessionHandles::of(Handle(4));
 
 /// Bytes of an output that may wait for their reader.
 const WINDOW: usize = 1024 * 1024;

@@ -4,7 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
-use fakessh_protocol::message::{Refusal, RefusalReason, SessionHandles, ToMaster, ToSlave};
+use fakessh_protocol::handles::SessionHandles;
+use fakessh_protocol::message::{Refusal, RefusalReason, ToMaster, ToSlave};
 use fakessh_protocol::mux::{Event, Expecting, Liveness, Mux, MuxError, Transmit};
 use fakessh_protocol::wire::{self, HEADER_LEN, Handle, MAX_DATA};
 use tokio::sync::{mpsc, oneshot};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use fakessh_protocol::message::{Secret, SessionHandles, ToSlave};
+use fakessh_protocol::handles::SessionHandles;
+use fakessh_protocol::message::{Secret, ToSlave};
 use fakessh_protocol::wire::Handle;
 use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot};

@@ -17,11 +17,10 @@ mod raises;
 mod share;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use fakessh_protocol::message::{Hello, LinkSettings, ProgramKind, SessionHandles, Spawn, Tool};
-use fakessh_protocol::wire::Handle;
+use fakessh_protocol::handles::{HandleAllocator, Side};
+use fakessh_protocol::message::{Hello, LinkSettings, ProgramKind, Spawn, Tool};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
@@ -52,9 +51,6 @@ pub const DEFAULT_SILENCE: Duration = Duration::from_secs(2 * 60);
 
 /// How long an answer to a probe may take.
 pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Numbers that one session takes: four handles.
-const HANDLES_PER_SESSION: u32 = 4;
 
 /// When a link counts as dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +93,7 @@ pub struct LinkLost(pub Arc<str>);
 pub struct Link {
     commands: mpsc::UnboundedSender<Command>,
     lost: watch::Receiver<Option<LinkLost>>,
-    next: Arc<AtomicU32>,
+    handles: Arc<HandleAllocator>,
     hello: Arc<Hello>,
 }
 
@@ -119,7 +115,12 @@ impl Link {
             tracing::debug!(%reason, "link ended");
             let _ = lost_sender.send(Some(reason));
         });
-        Link { commands, lost, next: Arc::new(AtomicU32::new(0)), hello: Arc::new(hello) }
+        Link {
+            commands,
+            lost,
+            handles: Arc::new(HandleAllocator::new(Side::Master)),
+            hello: Arc::new(hello),
+        }
     }
 
     /// What the slave said of itself.
@@ -154,16 +155,7 @@ impl Link {
         environment: Vec<(Vec<u8>, Vec<u8>)>,
         raised: Option<mpsc::UnboundedSender<Raised>>,
     ) -> Result<Session, LinkLost> {
-        // The upper half of the numbers is for sessions that the slave raises; 0 is the link.
-        let number = self.next.fetch_add(HANDLES_PER_SESSION, Ordering::Relaxed) & (u32::MAX >> 1);
-        let base = number.wrapping_add(HANDLES_PER_SESSION) & (u32::MAX >> 1);
-        let base = if base == 0 { HANDLES_PER_SESSION } else { base };
-        let handles = SessionHandles {
-            control: Handle(base),
-            stdin: Handle(base + 1),
-            stdout: Handle(base + 2),
-            stderr: Handle(base + 3),
-        };
+        let handles = self.handles.pick();
         let spawn = Spawn { handles, program, environment };
         let (session, mut ends) = handles::session(handles, self.commands.clone());
         ends.raised = raised;

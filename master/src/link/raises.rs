@@ -6,9 +6,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use fakessh_protocol::handles::{SessionHandles, Side};
 use fakessh_protocol::message::{
-    FIRST_RAISED, FromShim, Handoff, MAX_RAISED, PackedHandoff, Raise, SessionHandles, ToShim,
-    ToSlave,
+    FromShim, Handoff, MAX_RAISED, PackedHandoff, Raise, ToShim, ToSlave,
 };
 use fakessh_protocol::mux::MuxError;
 use fakessh_protocol::wire::{Handle, MAX_MESSAGE};
@@ -152,11 +152,8 @@ impl Driver {
     pub(super) fn raise(&mut self, control: Handle, raise: Raise) -> Result<(), LinkLost> {
         let Raise { tool, handles, handoff } = raise;
         let SessionHandles { stdin, stdout, stderr, .. } = handles;
-        let mut all = [handles.control, stdin, stdout, stderr];
-        all.sort_unstable();
-        let is_twice = all.windows(2).any(|pair| pair[0] == pair[1]);
-        let is_open = self.raises.open.contains_key(&control);
-        if is_twice || is_open || handles.control != control || all[0].0 < FIRST_RAISED {
+        handles.check(control, Side::Slave).map_err(broken)?;
+        if self.raises.open.contains_key(&control) {
             return Err(broken(MuxError::OpenedTwice(control)));
         }
         self.mux.open_receiving(stdin).map_err(broken)?;

@@ -129,10 +129,10 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
+    use fakessh_protocol::handles::SessionHandles;
     use fakessh_protocol::invocation::{Destination, Invocation, Request};
     use fakessh_protocol::message::{
-        FIRST_RAISED, FromShim, Handoff, Hello, PackedHandoff, Raise, SessionHandles, ToMaster,
-        ToShim, ToSlave, Tool,
+        FromShim, Handoff, Hello, PackedHandoff, Raise, ToMaster, ToShim, ToSlave, Tool,
     };
     use fakessh_protocol::mux::{Event, Expecting, Mux, Transmit};
     use fakessh_protocol::wire::{self, Handle};
@@ -204,9 +204,12 @@ mod tests {
         }
     }
 
-    fn handles(first: u32) -> SessionHandles {
-        let [control, stdin, stdout, stderr] = [0, 1, 2, 3].map(|number| Handle(first + number));
-        SessionHandles { control, stdin, stdout, stderr }
+    /// A number of the slave's.
+    const FIRST: u32 = 1 << 31;
+
+    /// The handles of the so-many-th reverse session.
+    fn handles(number: u32) -> SessionHandles {
+        SessionHandles::of(Handle(FIRST + 8 * number))
     }
 
     fn invocation(host: &str, request: Request) -> Invocation {
@@ -233,8 +236,8 @@ mod tests {
     async fn a_slave_raises_nothing_where_no_tool_was_started() {
         let (link, mut liar) = Liar::start();
         let plain = link.open(fakessh_protocol::message::ProgramKind::Login, Vec::new()).unwrap();
-        for (number, tool) in [Handle(4), Handle(0), Handle(FIRST_RAISED)].into_iter().enumerate() {
-            let handles = handles(FIRST_RAISED + 8 * number as u32);
+        for (tool, number) in [Handle(4), Handle(0), Handle(FIRST)].into_iter().zip(0..) {
+            let handles = handles(number);
             let lie = raise(tool, handles, invocation("db", Request::Login));
             liar.raise(handles.control, handles, &lie).await;
             let (handle, told) = guarded(liar.told()).await.unwrap();
@@ -247,12 +250,12 @@ mod tests {
 
     #[tokio::test]
     async fn handles_that_are_not_the_slaves_to_pick_end_the_link() {
-        let twice = SessionHandles { stderr: Handle(FIRST_RAISED + 1), ..handles(FIRST_RAISED) };
+        let twice = SessionHandles { stderr: Handle(FIRST + 1), ..handles(0) };
         for (control, handles) in [
-            (Handle(4), handles(4)),
-            (Handle(FIRST_RAISED), handles(FIRST_RAISED - 2)),
-            (Handle(FIRST_RAISED), twice),
-            (Handle(FIRST_RAISED + 9), handles(FIRST_RAISED)),
+            (Handle(4), SessionHandles::of(Handle(4))),
+            (Handle(FIRST), SessionHandles::of(Handle(FIRST - 4))),
+            (Handle(FIRST), twice),
+            (Handle(FIRST + 9), handles(0)),
         ] {
             let (link, mut liar) = Liar::start();
             let (_session, _raised) =
@@ -267,7 +270,7 @@ mod tests {
     #[tokio::test]
     async fn a_slave_that_takes_no_answer_ends_its_link() {
         let (link, mut liar) = Liar::start();
-        let handles = handles(FIRST_RAISED);
+        let handles = handles(0);
         let lie = raise(Handle(4), handles, invocation("db", Request::Login));
         let lies = async {
             while !link.is_lost() {
@@ -292,18 +295,18 @@ mod tests {
         };
         let mut held = Vec::new();
         for number in 0..4 {
-            let handles = handles(FIRST_RAISED + 8 * number);
+            let handles = handles(number);
             liar.raise(handles.control, handles, &lie(handles)).await;
             held.push(guarded(raised.recv()).await.unwrap());
         }
-        let last = handles(FIRST_RAISED + 8 * 4);
+        let last = handles(4);
         liar.raise(last.control, last, &lie(last)).await;
         let (handle, told) = guarded(liar.told()).await.unwrap();
         assert_eq!(handle, last.control);
         assert!(matches!(&told, ToShim::Failed(why) if why.contains("8 MiB")), "{told:?}");
         // The end of one makes room for another.
         held.pop();
-        let next = handles(FIRST_RAISED + 8 * 5);
+        let next = handles(5);
         liar.raise(next.control, next, &lie(next)).await;
         assert_eq!(guarded(raised.recv()).await.unwrap().handoff, held[0].handoff);
     }
@@ -339,7 +342,7 @@ mod tests {
             .into_iter()
             .enumerate()
             {
-                let handles = handles(FIRST_RAISED + 8 * number as u32);
+                let handles = handles(number as u32);
                 let lie = raise(Handle(4), handles, invocation);
                 liar.raise(handles.control, handles, &lie).await;
                 // Nobody has asked for an answer, and a thousand are no harm.
@@ -389,7 +392,7 @@ mod tests {
         let opener = Caller::current(person.clone()).unwrap();
         let run = Arc::new(Run::new(hosts, Registry::default(), &opener));
         let check = async |liar: &mut Liar, number: u32, host: &str, for_person: &str| {
-            let handles = handles(FIRST_RAISED + 8 * number);
+            let handles = handles(number);
             let raise = raise(Handle(4), handles, invocation(host, Request::Login));
             liar.raise(handles.control, handles, &raise).await;
             let (_, told) = guarded(liar.told()).await.unwrap();

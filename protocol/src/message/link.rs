@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::shim::{FromShim, Handoff, Secret, ToShim};
 use crate::counted;
 use crate::exit::ExitStatus;
+use crate::handles::SessionHandles;
 use crate::wire::{self, Handle, WireError};
 
 /// The first message on a link, from the slave, right behind its marker.
@@ -30,29 +31,9 @@ pub struct LinkSettings {
     pub silence_ms: u32,
 }
 
-/// The first number of the handles that a slave picks, for sessions that it raises. The master
-/// picks below.
-pub const FIRST_RAISED: u32 = 1 << 31;
-
 /// Most sessions at once that a slave raises: what tools start in parallel, many times over. Each
 /// takes some kilobytes of the master, and up to seven descriptors and three processes there.
 pub const MAX_RAISED: usize = 1024;
-
-/// The handles of one session. The master picks them, all different and not used for long, and
-/// sends at once. So a slave opens them whatever becomes of the program, and where there is none
-/// it stops `stdin` and resets `stdout` and `stderr`. For a session that the slave raises
-/// ([`Raise`]) it is the other way round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionHandles {
-    /// Messages of the session, both ways.
-    pub control: Handle,
-    /// To the program's standard input.
-    pub stdin: Handle,
-    /// From its standard output.
-    pub stdout: Handle,
-    /// From its standard error.
-    pub stderr: Handle,
-}
 
 /// What to start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,7 +133,7 @@ pub enum ToSlave {
 }
 
 /// A tool on the target has called `ssh`: the slave raises a session, whose invoker it is. On the
-/// new session's control handle, a number from [`FIRST_RAISED`].
+/// new session's control handle, which the slave picks ([`Side::Slave`](crate::handles::Side::Slave)).
 ///
 /// The slave sends on `stdin`, the master on `stdout` and `stderr`. Bytes may follow at once.
 ///
@@ -271,11 +252,10 @@ mod tests {
     fn each_kind_of_message_has_the_limit_that_is_meant_for_it() {
         let hello = Hello { user: String::new(), uid: 0, home: String::new(), pid: 0 };
         let refusal = Refusal { reason: RefusalReason::Other, message: String::new() };
-        let [control, stdin, stdout, stderr] = [0, 1, 2, 3].map(|n| Handle(FIRST_RAISED + n));
         let handoff = Handoff { version: String::new(), invocation: Default::default() };
         let raise = Raise {
             tool: Handle(4),
-            handles: SessionHandles { control, stdin, stdout, stderr },
+            handles: SessionHandles::of(Handle(u32::MAX)),
             handoff: PackedHandoff::pack(&handoff).unwrap(),
         };
         for (message, limit) in [

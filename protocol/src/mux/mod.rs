@@ -75,6 +75,9 @@ pub enum MuxError {
     /// A handle is opened that is open.
     #[error("handle {} is opened twice", .0.0)]
     OpenedTwice(Handle),
+    /// A session is started with handles that are not the sender's to pick.
+    #[error("session {} is started with handles that it can't have", .0.0)]
+    BadHandles(Handle),
     /// Too many handles at once.
     #[error("more than {MAX_HANDLES} handles")]
     TooManyHandles,

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
 use fakessh_protocol::exit::ExitStatus;
-use fakessh_protocol::message::{ProgramKind, SessionHandles, ToSlave};
+use fakessh_protocol::handles::SessionHandles;
+use fakessh_protocol::message::{ProgramKind, ToSlave};
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::hangup;

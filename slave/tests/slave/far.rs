@@ -7,7 +7,8 @@ use std::process::Command;
 use std::thread::JoinHandle;
 
 use fakessh_protocol::exit::ExitStatus;
-use fakessh_protocol::message::{Helper, HelperTerminal, ProgramKind, SessionHandles};
+use fakessh_protocol::handles::SessionHandles;
+use fakessh_protocol::message::{Helper, HelperTerminal, ProgramKind};
 use rustix::net::RecvFlags;
 
 use crate::master::{MARKER, Master};

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use fakessh_protocol::exit::ExitStatus;
-use fakessh_protocol::message::SessionHandles;
+use fakessh_protocol::handles::SessionHandles;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::master::{Master, state, until};

@@ -22,7 +22,7 @@ fn asking(then: &str) -> String {
 
 const SECRET: &str = " pass w\\ö:'rd ";
 
-fn type_in(master: &mut Master, handles: fakessh_protocol::message::SessionHandles, text: &str) {
+fn type_in(master: &mut Master, handles: fakessh_protocol::handles::SessionHandles, text: &str) {
     master.until("a prompt", |master| master.text(handles.stderr).ends_with("password? "));
     master.message(handles, &ToSlave::Type(Secret(text.to_owned())));
 }

@@ -3,8 +3,9 @@
 use std::process::Command;
 
 use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::message::HelperTerminal::{Controlling, Whole};
-use fakessh_protocol::message::{Secret, SessionHandles, ToSlave};
+use fakessh_protocol::message::{Secret, ToSlave};
 
 use crate::account::{Account, PASSWORD, Sudoers, directory};
 use crate::far::{Far, carrying, start};

@@ -1,6 +1,7 @@
 //! A master that breaks the protocol ends its link, and nothing else happens.
 
-use fakessh_protocol::message::{ProgramKind, SessionHandles, Spawn, ToSlave};
+use fakessh_protocol::handles::SessionHandles;
+use fakessh_protocol::message::{ProgramKind, Spawn, ToSlave};
 use fakessh_protocol::wire::{self, Handle, Header, Kind};
 
 use crate::master::Master;
@@ -38,7 +39,7 @@ fn data_beyond_credit_ends_the_link() {
     let mut bytes = Vec::new();
     // Nobody reads in there.
     for _ in 0..400 {
-        bytes.extend(frame(Kind::Data, 32_768, 2));
+        bytes.extend(frame(Kind::Data, 32_768, 5));
         bytes.extend(vec![0; 32_768]);
     }
     ends_the_link(&bytes);
@@ -46,25 +47,28 @@ fn data_beyond_credit_ends_the_link() {
 
 #[test]
 fn a_message_that_is_none_ends_the_link() {
-    let mut bytes = frame(Kind::Message, 3, 9);
+    let mut bytes = frame(Kind::Message, 3, 8);
     bytes.extend([0xff, 0xff, 0xff]);
     ends_the_link(&bytes);
 }
 
 #[test]
-fn a_session_whose_handles_are_taken_ends_the_link() {
-    let handles = SessionHandles {
-        control: Handle(50),
-        stdin: Handle(51),
-        stdout: Handle(3),
-        stderr: Handle(52),
-    };
-    let program = ProgramKind::Shell(b"true".to_vec());
-    let spawn = ToSlave::Spawn(Spawn { handles, program, environment: Vec::new() });
-    let payload = wire::encode(&spawn).unwrap();
-    let mut bytes = frame(Kind::Message, payload.len(), 50);
-    bytes.extend_from_slice(&payload);
-    ends_the_link(&bytes);
+fn a_session_with_handles_that_it_can_not_have_ends_the_link() {
+    let row = |handle| SessionHandles::of(Handle(handle));
+    for handles in [
+        // Those of a session that runs.
+        row(4),
+        SessionHandles { stdout: Handle(6), ..row(52) },
+        // The slave's to pick.
+        row(1 << 31),
+    ] {
+        let program = ProgramKind::Shell(b"true".to_vec());
+        let spawn = ToSlave::Spawn(Spawn { handles, program, environment: Vec::new() });
+        let payload = wire::encode(&spawn).unwrap();
+        let mut bytes = frame(Kind::Message, payload.len(), handles.control.0);
+        bytes.extend_from_slice(&payload);
+        ends_the_link(&bytes);
+    }
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fakessh_protocol::exit::ExitStatus;
-use fakessh_protocol::message::{SessionHandles, ToShim, ToSlave};
+use fakessh_protocol::handles::SessionHandles;
+use fakessh_protocol::message::{ToShim, ToSlave};
 use rustix::process::{Pid, Resource, Rlimit};
 
 use crate::master::{Fifo, HANG, Master, Witness, command, until};

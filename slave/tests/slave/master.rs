@@ -10,9 +10,9 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::handles::{HandleAllocator, SessionHandles, Side};
 use fakessh_protocol::message::{
-    FromShim, Hello, LinkSettings, ProgramKind, Raise, Refusal, SessionHandles, Spawn, ToMaster,
-    ToSlave,
+    FromShim, Hello, LinkSettings, ProgramKind, Raise, Refusal, Spawn, ToMaster, ToSlave,
 };
 use fakessh_protocol::mux::{Event, Expecting, Mux, Transmit};
 use fakessh_protocol::start::{Found, Scanner};
@@ -82,7 +82,7 @@ pub(crate) struct Master {
     pub(crate) closed: bool,
     /// Something else that ends a wait when it can be read.
     pub(crate) also: Option<OwnedFd>,
-    next: u32,
+    handles: HandleAllocator,
     _watchdog: Watchdog,
 }
 
@@ -143,7 +143,7 @@ impl Master {
             gone: Vec::new(),
             closed: false,
             also: None,
-            next: 1,
+            handles: HandleAllocator::new(Side::Master),
             _watchdog: Watchdog::new(),
         };
         let mut scanner = Scanner::new(MARKER);
@@ -174,9 +174,8 @@ impl Master {
         program: ProgramKind,
         variables: &[(&str, &str)],
     ) -> SessionHandles {
-        let [control, stdin, stdout, stderr] = [0, 1, 2, 3].map(|n| Handle(self.next + n));
-        self.next += 4;
-        let handles = SessionHandles { control, stdin, stdout, stderr };
+        let handles = self.handles.pick();
+        let SessionHandles { control, stdin, stdout, stderr } = handles;
         let environment = variables
             .iter()
             .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::invocation::Request;
 use fakessh_protocol::message::{
-    FromShim, Notice, ProgramKind, Question, Raise, SessionHandles, ToShim, ToSlave, Tool,
+    FromShim, Notice, ProgramKind, Question, Raise, ToShim, ToSlave, Tool,
 };
 use tempfile::TempDir;
 

@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use fakessh_protocol::exit::ExitStatus;
-use fakessh_protocol::message::{ProgramKind, SessionHandles, ToSlave};
+use fakessh_protocol::handles::SessionHandles;
+use fakessh_protocol::message::{ProgramKind, ToSlave};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags};
 

@@ -95,7 +95,7 @@ modes! {
     /// Raises a session in 3.9 MB, of which each two bytes become fifty.
     LongRaise "long-raise" End("its limit"),
     /// Raises a session with a handle of the master's.
-    ForeignHandles "foreign-handles" End("opened twice"),
+    ForeignHandles "foreign-handles" End("handles that it can't have"),
     /// A message that is none.
     Malformed "malformed" End("malformed message"),
     /// Sends more of a session's output than it was granted.

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread;
 
-use fakessh_protocol::message::{ProgramKind, SessionHandles, Spawn, ToMaster, ToSlave};
+use fakessh_protocol::handles::SessionHandles;
+use fakessh_protocol::message::{ProgramKind, Spawn, ToMaster, ToSlave};
 use fakessh_protocol::mux::{INITIAL_WINDOW, MAX_WINDOW};
 use fakessh_protocol::start::preamble;
 use fakessh_protocol::wire::{self, HEADER_LEN, Handle, Header, Kind, MAX_DATA};
@@ -177,9 +178,7 @@ fn flood(mode: Mode) -> Vec<u8> {
         }
         Mode::LongRaise => speech::long_raise(),
         Mode::ForeignHandles => {
-            let [control, stdin, stdout, stderr] = [4, 5, 6, 7].map(Handle);
-            let handles = SessionHandles { control, stdin, stdout, stderr };
-            speech::raise(Handle(4), handles, speech::invocation())
+            speech::raise(Handle(4), SessionHandles::of(Handle(4)), speech::invocation())
         }
         Mode::Malformed => frame(Kind::Message, Handle(4), &[5, 5, 5]),
         _ => unreachable!("{mode:?} is said elsewhere"),

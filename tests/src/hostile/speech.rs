@@ -1,10 +1,10 @@
 //! What hostile slaves say, frame by frame.
 
 use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::invocation::{Destination, Invocation, Request};
 use fakessh_protocol::message::{
-    FIRST_RAISED, FromShim, Handoff, Hello, PackedHandoff, Raise, Refusal, RefusalReason,
-    SessionHandles, ToMaster,
+    FromShim, Handoff, Hello, PackedHandoff, Raise, Refusal, RefusalReason, ToMaster,
 };
 use fakessh_protocol::wire::{self, HEADER_LEN, Handle, Header, Kind};
 
@@ -50,9 +50,7 @@ pub(super) fn said(signal: u8) -> ToMaster {
 
 /// The handles of the so-many-th session that is raised.
 pub(super) fn handles(number: u32) -> SessionHandles {
-    let first = FIRST_RAISED + 8 * (number % (1 << 28));
-    let [control, stdin, stdout, stderr] = [0, 1, 2, 3].map(|more| Handle(first + more));
-    SessionHandles { control, stdin, stdout, stderr }
+    SessionHandles::of(Handle((1 << 31) + 8 * (number % (1 << 28))))
 }
 
 /// A session that is raised, and the end of what it would send: so its handles may be used again.
