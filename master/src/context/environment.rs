@@ -21,8 +21,8 @@ pub(super) type Decided = Vec<(&'static str, OsString)>;
 
 /// What a helper of this kind gets of the caller's environment; nothing where nothing of it
 /// decides where that leads.
-pub(super) fn of(kind: &dyn Kind, caller: &Caller) -> Vec<(OsString, OsString)> {
-    if kind.decided_by().is_empty() {
+pub(super) fn of(kind: &Kind, caller: &Caller) -> Vec<(OsString, OsString)> {
+    if kind.variables().is_empty() {
         return Vec::new();
     }
     let all = caller.environment.iter().filter(|(name, _)| is_passed_on(name));
@@ -30,8 +30,8 @@ pub(super) fn of(kind: &dyn Kind, caller: &Caller) -> Vec<(OsString, OsString)> 
 }
 
 /// What this caller decides of where a helper of this kind leads.
-pub(super) fn decided(kind: &dyn Kind, caller: &Caller) -> Decided {
-    let names = kind.decided_by().iter();
+pub(super) fn decided(kind: &Kind, caller: &Caller) -> Decided {
+    let names = kind.variables().iter();
     let set = names.filter_map(|name| Some((*name, caller.variable(name)?)));
     set.map(|(name, value)| (name, shown(OsStr::new(name), value))).collect()
 }
@@ -76,9 +76,9 @@ mod tests {
         assert_eq!(decided(docker, &blue), decided(docker, &more));
         let passed = [("A".into(), "c".into()), ("DOCKER_HOST".into(), "blue".into())];
         assert_eq!(of(docker, &more), passed);
-        for kind in KINDS {
-            let all: Vec<_> = kind.decided_by().iter().map(|name| (*name, "x")).collect();
-            let passed = of(*kind, &caller(&all));
+        for kind in &KINDS {
+            let all: Vec<_> = kind.variables().iter().map(|name| (*name, "x")).collect();
+            let passed = of(kind, &caller(&all));
             assert_eq!(passed.len(), all.len(), "{kind:?} is decided by what it does not get");
         }
     }

@@ -21,7 +21,7 @@ pub(super) enum Part {
     /// An SSH connection.
     Host(Arc<Endpoint>),
     /// A helper, and what its caller decides of where it leads.
-    Helper(&'static dyn Kind, String, Decided),
+    Helper(&'static Kind, String, Decided),
 }
 
 /// What leads from one context to the next.
@@ -30,7 +30,7 @@ pub(super) enum Leg {
     /// SSH, through the hosts before the last; there is always one.
     Ssh(Vec<Host>),
     /// A helper, and what its caller decides of where it leads: nothing behind another place.
-    Helper(&'static dyn Kind, String, Decided),
+    Helper(&'static Kind, String, Decided),
 }
 
 impl Leg {
@@ -75,8 +75,8 @@ impl Walk {
                 }
                 Step::Hop { kind, argument } => {
                     let from_here = index == 0;
-                    let decided = from_here.then(|| environment::decided(*kind, caller));
-                    let leg = Leg::Helper(*kind, argument.clone(), decided.unwrap_or_default());
+                    let decided = from_here.then(|| environment::decided(kind, caller));
+                    let leg = Leg::Helper(kind, argument.clone(), decided.unwrap_or_default());
                     legs.push((leg, name(index + 1)));
                 }
             }
@@ -110,7 +110,7 @@ pub(super) fn key(legs: &[(Leg, String)]) -> Key {
         match leg {
             Leg::Ssh(way) => key.extend(parts(way)),
             Leg::Helper(kind, argument, decided) => {
-                key.push(Part::Helper(*kind, argument.clone(), decided.clone()));
+                key.push(Part::Helper(kind, argument.clone(), decided.clone()));
             }
         }
     }

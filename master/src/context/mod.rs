@@ -152,7 +152,7 @@ impl Context {
     /// The context that a helper leads to: from `base`, or from this host.
     async fn behind_helper(
         name: &str,
-        (kind, argument): (&'static dyn Kind, &str),
+        (kind, argument): (&'static Kind, &str),
         base: Option<Arc<Context>>,
         resolved: Option<&Resolved>,
         caller: &Caller,

@@ -1,40 +1,24 @@
 //! `machine`: inside a container of systemd-nspawn, or another one that systemd-machined knows.
 
 use super::argument::check_name;
-use super::{ArgumentError, Kind, PlaceName, Plan, Start};
+use super::{Kind, PlaceName};
 
 /// A shell that asks `machinectl` for the machine's first process, and has `nsenter -a -t PID`
 /// run the command in its namespaces. `machinectl shell` would make a terminal.
-#[derive(Debug)]
-pub(super) struct Machine;
+pub(super) const MACHINE: Kind = Kind {
+    place: |argument| PlaceName::Own(argument),
+    ..Kind::new(
+        "machine",
+        "machine:NAME",
+        |argument| check_name(argument, "the machine's name"),
+        |argument, start| start.after(&["/bin/sh", "-c", SCRIPT, "sh", argument]),
+    )
+};
 
-/// Its arguments are the machine's name and the command. What machinectl complains of is its own
-/// words.
+/// Its arguments are the machine's name and the command. Complaints of machinectl come through.
 const SCRIPT: &str = "p=$(machinectl show -p Leader --value \"$1\")||exit 1;\
                       case $p in \"\"|0|*[!0-9]*) echo \"machine $1 does not run\">&2;exit 1;;esac;\
                       shift;exec nsenter -a -t \"$p\" -- \"$@\"";
-
-impl Kind for Machine {
-    fn name(&self) -> &'static str {
-        "machine"
-    }
-
-    fn syntax(&self) -> &'static str {
-        "machine:NAME"
-    }
-
-    fn check(&self, argument: &str) -> Result<(), ArgumentError> {
-        check_name(argument, "the machine's name")
-    }
-
-    fn plan(&self, argument: &str, start: &Start) -> Plan {
-        Plan::of(start.words_behind(&["/bin/sh", "-c", SCRIPT, "sh", argument]))
-    }
-
-    fn place_name<'a>(&self, argument: &'a str) -> PlaceName<'a> {
-        PlaceName::Own(argument)
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -45,10 +29,10 @@ mod tests {
 
     #[test]
     fn a_machine_is_entered_by_its_leader() {
-        let words = argv(&Machine, "box");
+        let words = argv(&MACHINE, "box");
         assert_eq!(words[..2], ["/bin/sh", "-c"]);
         assert_eq!(words[3..], ["sh", "box", "/bin/sh", "-c", "cat"]);
-        assert_eq!(wrong_at(&Machine, "a b"), 1);
+        assert_eq!(wrong_at(&MACHINE, "a b"), 1);
     }
 
     /// Runs the plan with a machinectl that prints this, and an nsenter that prints its arguments.
@@ -63,7 +47,7 @@ mod tests {
             let mut sh = Command::new("sh");
             assert!(sh.args(["-c", write, "sh"]).arg(path).arg(script).status().unwrap().success());
         }
-        let argv = Machine.plan("box", &start()).argv;
+        let argv = MACHINE.plan("box", &start()).argv;
         let mut command = Command::new(&argv[0]);
         let output = command.args(&argv[1..]).env("PATH", directory.path()).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();

@@ -6,8 +6,7 @@ use std::path::Path;
 use fakessh_protocol::message::HelperTerminal;
 
 use super::argument::check_word;
-use super::{ArgumentError, Kind, PlaceName, Plan, Prompt, Start};
-use crate::route::place;
+use super::{ArgumentError, Kind, PlaceName, Plan, Prompt, Start, Variables};
 use crate::ssh_config::parse_destination;
 
 /// Where `ssh` is looked for first: the one on `PATH` may be ours.
@@ -36,55 +35,35 @@ const SECRET: &[&str] = &[":"];
 const LINE: &[&str] = &["?", "or the fingerprint:"];
 
 /// `ssh OPTIONS [-p PORT] [-l USER] -- HOST LINE`, with a terminal on which it asks for itself.
-#[derive(Debug)]
-pub(super) struct Openssh;
+pub(super) const OPENSSH: Kind = Kind {
+    // Who logs in, as far as the environment says it.
+    variables: Variables::These(&["SSH_AUTH_SOCK", "KRB5CCNAME", "HOME"]),
+    begins: true,
+    place: |argument| PlaceName::Own(host(argument)),
+    ..Kind::new("openssh", "openssh:[USER@]HOST[:PORT]", check, plan)
+};
 
-/// Who logs in, as far as the environment says it.
-const DECIDED_BY: &[&str] = &["SSH_AUTH_SOCK", "KRB5CCNAME", "HOME"];
+fn check(argument: &str) -> Result<(), ArgumentError> {
+    check_word(argument, "the host")?;
+    parse_destination(argument)
+        .map(drop)
+        .map_err(|error| ArgumentError::new(error.place_in(argument).start, error.to_string()))
+}
 
-impl Kind for Openssh {
-    fn name(&self) -> &'static str {
-        "openssh"
+fn plan(argument: &str, start: &Start) -> Plan {
+    let program = if Path::new(USUAL_SSH).is_file() { USUAL_SSH } else { "ssh" };
+    let mut argv: Vec<String> = vec![program.to_owned()];
+    argv.extend(OPTIONS.iter().map(|&word| word.to_owned()));
+    if let Ok(target) = parse_destination(argument) {
+        argv.extend(target.port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
+        argv.extend(target.user.into_iter().flat_map(|user| ["-l".to_owned(), user]));
+        argv.extend(["--".to_owned(), target.host]);
     }
-
-    fn syntax(&self) -> &'static str {
-        "openssh:[USER@]HOST[:PORT]"
-    }
-
-    fn check(&self, argument: &str) -> Result<(), ArgumentError> {
-        check_word(argument, "the host")?;
-        parse_destination(argument)
-            .map(drop)
-            .map_err(|error| ArgumentError::new(place(argument, &error).start, error.to_string()))
-    }
-
-    fn plan(&self, argument: &str, start: &Start) -> Plan {
-        let program = if Path::new(USUAL_SSH).is_file() { USUAL_SSH } else { "ssh" };
-        let mut argv: Vec<String> = vec![program.to_owned()];
-        argv.extend(OPTIONS.iter().map(|&word| word.to_owned()));
-        if let Ok(target) = parse_destination(argument) {
-            argv.extend(target.port.iter().flat_map(|port| ["-p".to_owned(), port.to_string()]));
-            argv.extend(target.user.into_iter().flat_map(|user| ["-l".to_owned(), user]));
-            argv.extend(["--".to_owned(), target.host]);
-        }
-        argv.push(start.line());
-        Plan {
-            terminal: HelperTerminal::Controlling,
-            prompt: Some(Prompt::Endings { secret: SECRET, line: LINE, of_account: false }),
-            ..Plan::of(argv.into_iter().map(Into::into).collect())
-        }
-    }
-
-    fn place_name<'a>(&self, argument: &'a str) -> PlaceName<'a> {
-        PlaceName::Own(host(argument))
-    }
-
-    fn is_first_only(&self) -> bool {
-        true
-    }
-
-    fn decided_by(&self) -> &'static [&'static str] {
-        DECIDED_BY
+    argv.push(start.line());
+    Plan {
+        terminal: HelperTerminal::Controlling,
+        prompt: Some(Prompt::Endings { secret: SECRET, line: LINE, of_account: false }),
+        ..Plan::of(argv.into_iter().map(Into::into))
     }
 }
 
@@ -109,27 +88,27 @@ mod tests {
 
     #[test]
     fn the_host_stands_behind_all_options() {
-        let words = argv(&Openssh, "alice@[fe80::1]:2222");
+        let words = argv(&OPENSSH, "alice@[fe80::1]:2222");
         assert!(words[0] == USUAL_SSH || words[0] == "ssh");
         let rest = words[1..].join(" ");
         let expected = "-T -a -x -e none -o ControlPath=none -o RemoteCommand=none -o \
                         ClearAllForwardings=yes -p 2222 -l alice -- fe80::1 exec /bin/sh -c 'cat'";
         assert_eq!(rest, expected);
-        let words = argv(&Openssh, "web1");
+        let words = argv(&OPENSSH, "web1");
         assert_eq!(words[words.len() - 3..], ["--", "web1", "exec /bin/sh -c 'cat'"]);
     }
 
     #[test]
     fn a_bad_destination_is_shown_where_it_is_bad() {
-        assert_eq!(wrong_at(&Openssh, ""), 0);
-        assert_eq!(wrong_at(&Openssh, "web1:x"), 5);
-        assert_eq!(wrong_at(&Openssh, "a@-web1"), 2);
-        assert_eq!(wrong_at(&Openssh, "-oProxyCommand=id"), 0);
+        assert_eq!(wrong_at(&OPENSSH, ""), 0);
+        assert_eq!(wrong_at(&OPENSSH, "web1:x"), 5);
+        assert_eq!(wrong_at(&OPENSSH, "a@-web1"), 2);
+        assert_eq!(wrong_at(&OPENSSH, "-oProxyCommand=id"), 0);
     }
 
     #[test]
     fn questions_of_ssh_are_known() {
-        let plan = Openssh.plan("web1", &start());
+        let plan = OPENSSH.plan("web1", &start());
         assert_eq!(plan.terminal, HelperTerminal::Controlling);
         let prompt = plan.prompt.unwrap();
         let kind = |printed: &str| prompt.asked(printed).map(|asked| asked.kind);

@@ -32,7 +32,7 @@ impl RouteError {
 
     /// For a text that was to be a destination and nothing else.
     pub(super) fn of_destination(text: &str, error: &DestinationError) -> RouteError {
-        RouteError::new(text, place(text, error), error.to_string())
+        RouteError::new(text, error.place_in(text), error.to_string())
     }
 
     /// One line more about what is expected.
@@ -82,23 +82,6 @@ impl fmt::Display for RouteError {
 }
 
 impl std::error::Error for RouteError {}
-
-/// The bytes of a destination that an error is about.
-pub(crate) fn place(text: &str, error: &DestinationError) -> Range<usize> {
-    let (DestinationError::BadHost(part)
-    | DestinationError::BadUser(part)
-    | DestinationError::BadPort(part)
-    | DestinationError::Path(part)) = error;
-    // A user of a URI may be written in another way than it is read.
-    let start = match error {
-        DestinationError::BadHost(host) if host.is_empty() => {
-            Some(text.rfind('@').map_or(0, |at| at + 1))
-        }
-        DestinationError::BadUser(_) => text.find(part.as_str()),
-        _ => text.rfind(part.as_str()),
-    };
-    start.map_or(0..text.len(), |start| start..start + part.len())
-}
 
 /// A line with carets under these bytes of it, both indented.
 pub(super) fn marked(line: &str, at: &Range<usize>) -> String {

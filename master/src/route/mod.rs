@@ -19,7 +19,6 @@ use std::str::FromStr;
 
 pub use config::{Names, NamesError};
 pub use error::RouteError;
-pub(crate) use error::place;
 pub use options::{Options, OptionsError};
 
 use crate::hop::{self, Kind};
@@ -37,7 +36,7 @@ pub enum Step {
     /// A helper, which is run in the place before it, or on this host where it is the first.
     Hop {
         /// Which helper.
-        kind: &'static dyn Kind,
+        kind: &'static Kind,
         /// What stands behind the colon; empty where its default is meant.
         argument: String,
     },

@@ -3,7 +3,6 @@
 use std::net::Ipv6Addr;
 use std::ops::Range;
 
-use super::error::place;
 use super::nearest::nearest;
 use super::{MAX_STEPS, Route, RouteError, Step, canonical};
 use crate::hop::{self, Kind};
@@ -171,11 +170,7 @@ fn check_edges(text: &str) -> Result<(), StepError> {
     Ok(())
 }
 
-fn helper(
-    kind: &'static dyn Kind,
-    name: usize,
-    argument: Option<&str>,
-) -> Result<ReadStep, StepError> {
+fn helper(kind: &'static Kind, name: usize, argument: Option<&str>) -> Result<ReadStep, StepError> {
     let expected = format!("expected {}", kind.syntax());
     if argument == Some("") {
         let what = "something is missing behind the colon";
@@ -202,7 +197,7 @@ fn verbatim_host(text: &str) -> Result<ReadStep, StepError> {
         return Err(StepError::new(SSH.len()..SSH.len(), "a host is missing here"));
     }
     let target = parse_destination(text).map_err(|error| {
-        let Range { start, end } = place(text, &error);
+        let Range { start, end } = error.place_in(text);
         StepError::new(start + SSH.len()..end + SSH.len(), error.to_string())
     })?;
     let step = Step::Ssh(target);
@@ -226,7 +221,7 @@ fn host(text: &str, word: &str, argument: Option<&str>) -> Result<ReadStep, Step
             }
             return Err(match argument {
                 Some(argument) if seems_hop => no_hop(text, word, argument),
-                _ => StepError::new(place(text, &error), error.to_string()),
+                _ => StepError::new(error.place_in(text), error.to_string()),
             });
         }
     };

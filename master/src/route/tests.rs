@@ -286,7 +286,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         "root"
     ];
     let hop = (0..KINDS.len(), argument)
-        .prop_map(|(kind, argument)| Step::Hop { kind: KINDS[kind], argument });
+        .prop_map(|(kind, argument)| Step::Hop { kind: &KINDS[kind], argument });
     prop_oneof![ssh, hop]
 }
 

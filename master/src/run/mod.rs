@@ -417,7 +417,7 @@ impl fmt::Debug for Origin {
 /// The values of the variables that decide, for the route's hops, too.
 fn deciding(route: &Route, caller: &Caller) -> Vec<Option<OsString>> {
     let hops = route.steps().iter().filter_map(|step| match step {
-        Step::Hop { kind, .. } => Some(kind.decided_by()),
+        Step::Hop { kind, .. } => Some(kind.variables()),
         Step::Ssh(_) => None,
     });
     let names = DECIDING.iter().chain(hops.flatten());

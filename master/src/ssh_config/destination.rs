@@ -1,5 +1,7 @@
 //! Destinations as people write them, and `ProxyJump` lists.
 
+use std::ops::Range;
+
 use thiserror::Error;
 
 use super::{Resolved, Target};
@@ -23,6 +25,25 @@ pub enum DestinationError {
     /// `ssh://` with a path behind the host.
     #[error("'{0}' has a path; expected ssh://[user@]host[:port]")]
     Path(String),
+}
+
+impl DestinationError {
+    /// The bytes of the destination's text that are wrong.
+    pub(crate) fn place_in(&self, text: &str) -> Range<usize> {
+        let (DestinationError::BadHost(part)
+        | DestinationError::BadUser(part)
+        | DestinationError::BadPort(part)
+        | DestinationError::Path(part)) = self;
+        let start = match self {
+            DestinationError::BadHost(host) if host.is_empty() => {
+                Some(text.rfind('@').map_or(0, |at| at + 1))
+            }
+            // The user of a URI may be written in another way than it is read.
+            DestinationError::BadUser(_) => text.find(part.as_str()),
+            _ => text.rfind(part.as_str()),
+        };
+        start.map_or(0..text.len(), |start| start..start + part.len())
+    }
 }
 
 /// Reads `[user@]host[:port]`, `[user@][v6]:port` or `ssh://[user@]host[:port]`.
