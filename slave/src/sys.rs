@@ -2,7 +2,7 @@
 //! between fork and exec.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_int, c_long, c_uint};
+use std::ffi::{CString, c_int, c_uint};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -12,24 +12,6 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Resource, Rlimit, Signal};
-
-const SIG_DFL: usize = 0;
-const SIG_IGN: usize = 1;
-
-unsafe extern "C" {
-    /// signal(2), of the C library that std is linked with.
-    fn signal(number: c_int, disposition: usize) -> usize;
-
-    /// fork(2), likewise.
-    #[link_name = "fork"]
-    fn c_fork() -> c_int;
-
-    /// syscall(2), likewise.
-    fn syscall(number: c_long, ...) -> c_long;
-}
-
-/// close_range(2), Linux 5.9, has this number everywhere.
-const CLOSE_RANGE: c_long = 436;
 
 /// More descriptors than the slave has open when it serves all the sessions that it may.
 const MAX_DESCRIPTORS: RawFd = 128 * 1024;
@@ -43,7 +25,7 @@ pub(crate) fn default_dispositions() {
     for number in 1..=LAST_SIGNAL {
         // SAFETY: no handler is installed; numbers that can't be set (KILL, STOP, those of the C
         // library itself) are refused with an error.
-        unsafe { signal(number, SIG_DFL) };
+        unsafe { libc::signal(number, libc::SIG_DFL) };
     }
     ignore(Signal::PIPE);
 }
@@ -51,7 +33,7 @@ pub(crate) fn default_dispositions() {
 /// Forks this process. Returns the child in the parent, and `None` in the child.
 pub(crate) fn fork() -> io::Result<Option<Pid>> {
     // SAFETY: this process has one thread, so the child may do whatever the parent may.
-    match unsafe { c_fork() } {
+    match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         pid => Ok(Pid::from_raw(pid)),
     }
@@ -67,14 +49,8 @@ const OWN_MEMORY: c_int = 64 * 1024;
 pub(crate) fn give_memory_back() {
     #[cfg(target_env = "gnu")]
     {
-        /// M_MMAP_THRESHOLD of malloc.h.
-        const THRESHOLD: c_int = -3;
-        unsafe extern "C" {
-            /// mallopt(3).
-            fn mallopt(parameter: c_int, value: c_int) -> c_int;
-        }
         // SAFETY: sets a number of the allocator; a value that it does not like is refused.
-        unsafe { mallopt(THRESHOLD, OWN_MEMORY) };
+        unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, OWN_MEMORY) };
     }
 }
 
@@ -88,7 +64,7 @@ pub(crate) fn report_children() -> io::Result<OwnedFd> {
     ENDED.store(writer.into_raw_fd(), Ordering::Relaxed);
     let handler: extern "C" fn(c_int) = child_ended;
     // SAFETY: the handler makes one system call, touches no errno, and is never removed.
-    unsafe { signal(Signal::CHILD.as_raw(), handler as usize) };
+    unsafe { libc::signal(libc::SIGCHLD, handler as libc::sighandler_t) };
     Ok(reports)
 }
 
@@ -105,7 +81,7 @@ extern "C" fn child_ended(_: c_int) {
 /// Ignores a signal in this process.
 pub(crate) fn ignore(number: Signal) {
     // SAFETY: ignoring a signal installs no handler.
-    unsafe { signal(number.as_raw(), SIG_IGN) };
+    unsafe { libc::signal(number.as_raw(), libc::SIG_IGN) };
 }
 
 /// The signal of this number, real-time signals included; `None` where Linux has none such.
@@ -124,7 +100,7 @@ pub(crate) fn signal_from_number(number: u8) -> Option<Signal> {
 pub(crate) fn close_from(first: RawFd) {
     let (from, to, flags) = (first as c_uint, c_uint::MAX, 0 as c_uint);
     // SAFETY: three numbers are what the call takes; the caller uses none of the descriptors.
-    if unsafe { syscall(CLOSE_RANGE, from, to, flags) } == 0 {
+    if unsafe { libc::syscall(libc::SYS_close_range, from, to, flags) } == 0 {
         return;
     }
     // An older kernel, or a sandbox.
@@ -172,7 +148,7 @@ pub(crate) fn prepare_child(command: &mut Command, birth: Birth) {
 /// Where a call fails that must not, or the parent is gone.
 pub(crate) fn be_born(parent: Pid, birth: &Birth) -> io::Result<()> {
     // SAFETY: signal(2) may be called between fork and exec, and sets no handler.
-    unsafe { signal(Signal::HUP.as_raw(), SIG_DFL) };
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
     rustix::process::setsid()?;
     rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
     if rustix::process::getppid() != Some(parent) {

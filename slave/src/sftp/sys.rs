@@ -1,36 +1,12 @@
 //! The C library's calls that the compiler can't check: local time, and closing with an error.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_char, c_int, c_long};
+use std::ffi::c_int;
 use std::fs::File;
+use std::mem::MaybeUninit;
 use std::os::fd::IntoRawFd;
 
 use rustix::io::Errno;
-
-/// `struct tm` of time.h, the same in the C libraries of Linux.
-#[repr(C)]
-struct Tm {
-    second: c_int,
-    minute: c_int,
-    hour: c_int,
-    day: c_int,
-    month: c_int,
-    year: c_int,
-    weekday: c_int,
-    yearday: c_int,
-    is_dst: c_int,
-    offset: c_long,
-    zone: *const c_char,
-}
-
-unsafe extern "C" {
-    /// localtime_r(3). `time_t` is a `long` under this name, also where there is a longer one.
-    fn localtime_r(time: *const c_long, result: *mut Tm) -> *mut Tm;
-
-    /// close(2).
-    #[link_name = "close"]
-    fn c_close(fd: c_int) -> c_int;
-}
 
 /// A time where we are, as far as `ls -l` shows it.
 #[derive(Debug)]
@@ -46,29 +22,19 @@ pub(crate) struct LocalTime {
 /// The local time of so many seconds since 1970 (`TZ`, else `/etc/localtime`). `None` where the C
 /// library can't tell.
 pub(crate) fn local_time(seconds: i64) -> Option<LocalTime> {
-    let time = c_long::try_from(seconds).ok()?;
-    let mut tm = Tm {
-        second: 0,
-        minute: 0,
-        hour: 0,
-        day: 0,
-        month: 0,
-        year: 0,
-        weekday: 0,
-        yearday: 0,
-        is_dst: 0,
-        offset: 0,
-        zone: std::ptr::null(),
-    };
+    // `time_t` has 32 bits on some targets.
+    #[allow(clippy::useless_conversion)]
+    let time = seconds.try_into().ok()?;
+    let mut tm = MaybeUninit::<libc::tm>::uninit();
     // SAFETY: both point to what the call expects, and this process has one thread that could
-    // change the environment.
-    let told = unsafe { localtime_r(&raw const time, &raw mut tm) };
-    (!told.is_null()).then(|| LocalTime {
-        year: i64::from(tm.year) + 1900,
-        month: usize::try_from(tm.month).unwrap_or(usize::MAX),
-        day: tm.day,
-        hour: tm.hour,
-        minute: tm.minute,
+    // change the environment. The call returns null, or a pointer to `tm`, which it has filled.
+    let tm = unsafe { libc::localtime_r(&raw const time, tm.as_mut_ptr()).as_ref() }?;
+    Some(LocalTime {
+        year: i64::from(tm.tm_year) + 1900,
+        month: usize::try_from(tm.tm_mon).unwrap_or(usize::MAX),
+        day: tm.tm_mday,
+        hour: tm.tm_hour,
+        minute: tm.tm_min,
     })
 }
 
@@ -76,7 +42,7 @@ pub(crate) fn local_time(seconds: i64) -> Option<LocalTime> {
 /// was written is lost (close(2)).
 pub(crate) fn close(file: File) -> Result<(), Errno> {
     // SAFETY: the descriptor was the file's alone, which has given it up.
-    match unsafe { c_close(file.into_raw_fd()) } {
+    match unsafe { libc::close(file.into_raw_fd()) } {
         0 => Ok(()),
         _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
     }
