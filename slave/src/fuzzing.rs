@@ -1,6 +1,6 @@
 //! Readers of this crate, as fuzz targets reach them. Not for anything else.
 
-use crate::account::Account;
+use crate::program::account::Account;
 use crate::sftp::{Server, kind};
 
 /// Requests that only look: what a fuzzer makes of them changes nothing on this machine. `OPEN` is

@@ -1,50 +1,31 @@
 //! The static program on the target that starts programs and pumps their stdio.
 //!
 //! One binary, several names. Called as `ssh`, `scp` or `sftp` it is the shim. Otherwise it is
-//! the slave: it removes the private file that it was started from (`arrival`), says hello over
+//! the slave: it removes the private file that it was started from (`startup`), says hello over
 //! its standard output, and serves the link until that ends (`serve`). One thread, one epoll
 //! descriptor, no async: `inbound` takes frames apart and fills programs' standard input,
 //! `outbound` sends what programs print, `session` knows what belongs together, `program`
 //! starts one as sshd does (a `helper`, which leads elsewhere, with a `terminal` where it needs
 //! one; a `connection` is a program without a file), and `end` sees to it that what a dead session
-//! started is gone. Should the slave itself be killed, its `guardian` does. Where the target has no
+//! started is gone. Should the slave itself be killed, its `watchdog` does. Where the target has no
 //! `sftp-server`, `sftp` is one.
 //!
 //! A `tool` has a `run` that its own `ssh` comes back to, with a `directory` for it. What such an
-//! `ssh` has `handed` over becomes a `raised` session; a `porter` carries bytes where the loop
+//! `ssh` has `handed` over becomes a `raised` session; a `copier` carries bytes where the loop
 //! can't.
 
-mod account;
-mod arrival;
-mod carried;
-mod clock;
-mod connection;
-mod directory;
-mod end;
+mod cleanup;
+mod event_loop;
 #[doc(hidden)]
 pub mod fuzzing;
-mod guardian;
-mod handed;
-mod helper;
-mod inbound;
 mod link;
-mod members;
-mod outbound;
 mod poll;
-mod porter;
 mod program;
-mod raised;
-mod relay;
-mod resolve;
-mod run;
-mod serve;
+mod reverse;
 mod session;
 mod sftp;
-mod subsystem;
-mod sweep;
+mod startup;
 mod sys;
-mod terminal;
-mod tool;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -53,8 +34,8 @@ use fakessh_protocol::exit::TRANSPORT_FAILURE;
 use fakessh_shim::Program;
 use rustix::process::DumpableBehavior;
 
-use crate::account::Account;
-use crate::arrival::Arrival;
+use crate::program::account::Account;
+use crate::startup::Startup;
 
 /// Status of a call with wrong arguments.
 const USAGE: u8 = 2;
@@ -76,11 +57,11 @@ pub fn run(args: Vec<OsString>) -> u8 {
     if args.len() == 2 && args[1] == "sftp" {
         return sftp::serve(Account::current());
     }
-    let Some(arrival) = Arrival::parse(&args) else {
+    let Some(startup) = Startup::parse(&args) else {
         complain("usage: fakessh-slave check | sftp | MARKER UMASK DIRECTORY|-");
         return USAGE;
     };
-    match serve::serve(arrival) {
+    match event_loop::serve(startup) {
         Ok(()) => 0,
         Err(end) => {
             complain(&end.to_string());

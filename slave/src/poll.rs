@@ -28,15 +28,15 @@ pub(crate) enum Part {
     /// Of a raised session: the socket of its shim.
     Shim,
     /// Of a raised session: what carries its standard input, output or error.
-    StdinPorter,
-    StdoutPorter,
-    StderrPorter,
+    StdinCopier,
+    StdoutCopier,
+    StderrCopier,
     /// Of a tool's session: the run's socket, which the tool inherits.
     Run,
     /// Of a tool's session: the socket in the run's directory.
-    Door,
-    /// A connection that came through that door; it has a number of its own.
-    Caller,
+    Listener,
+    /// A connection that came through that listener; it has a number of its own.
+    PendingShim,
 }
 
 impl From<Stream> for Part {
@@ -58,12 +58,12 @@ impl Part {
         Part::Exit,
         Part::Terminal,
         Part::Shim,
-        Part::StdinPorter,
-        Part::StdoutPorter,
-        Part::StderrPorter,
+        Part::StdinCopier,
+        Part::StdoutCopier,
+        Part::StderrCopier,
         Part::Run,
-        Part::Door,
-        Part::Caller,
+        Part::Listener,
+        Part::PendingShim,
     ];
 
     /// Bits that hold the number of a part.
@@ -77,8 +77,8 @@ pub(crate) enum Token {
     LinkOut,
     /// Some program has ended; only where there are no pidfds.
     Children,
-    /// The guardian has ended.
-    Guardian,
+    /// The watchdog has ended.
+    Watchdog,
     Session(Handle, Part),
 }
 
@@ -86,14 +86,14 @@ impl Token {
     const LINK_IN: u64 = u64::MAX;
     const LINK_OUT: u64 = u64::MAX - 1;
     const CHILDREN: u64 = u64::MAX - 2;
-    const GUARDIAN: u64 = u64::MAX - 3;
+    const WATCHDOG: u64 = u64::MAX - 3;
 
     fn encode(self) -> u64 {
         match self {
             Token::LinkIn => Token::LINK_IN,
             Token::LinkOut => Token::LINK_OUT,
             Token::Children => Token::CHILDREN,
-            Token::Guardian => Token::GUARDIAN,
+            Token::Watchdog => Token::WATCHDOG,
             Token::Session(Handle(number), part) => (u64::from(number) << Part::BITS) | part as u64,
         }
     }
@@ -103,7 +103,7 @@ impl Token {
             Token::LINK_IN => return Token::LinkIn,
             Token::LINK_OUT => return Token::LinkOut,
             Token::CHILDREN => return Token::Children,
-            Token::GUARDIAN => return Token::Guardian,
+            Token::WATCHDOG => return Token::Watchdog,
             _ => {
                 let number = data & ((1 << Part::BITS) - 1);
                 Part::ALL.into_iter().find(|part| *part as u64 == number).unwrap_or(Part::Exit)
@@ -243,7 +243,7 @@ mod tests {
             Token::Session(Handle(u32::MAX), Part::Exit),
             Token::Session(Handle(7), Part::Stdout),
             Token::Session(Handle(7), Part::Stderr),
-            Token::Session(Handle(u32::MAX), Part::Caller),
+            Token::Session(Handle(u32::MAX), Part::PendingShim),
         ] {
             assert_eq!(Token::decode(token.encode()), token);
         }

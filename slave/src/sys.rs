@@ -127,7 +127,7 @@ fn close_if_open(fd: RawFd) {
 
 /// What a program finds when it starts.
 #[derive(Clone, Debug)]
-pub(crate) struct Birth {
+pub(crate) struct ChildSetup {
     /// Where it starts; the root directory where this can't be entered.
     pub(crate) directory: CString,
     /// Its limit of open descriptors: what we were started with.
@@ -136,17 +136,17 @@ pub(crate) struct Birth {
 
 /// Makes the program that `command` starts a leader of its own session, with default signal
 /// dispositions, in its directory and with its limits. It gets SIGHUP when we die first.
-pub(crate) fn prepare_child(command: &mut Command, birth: Birth) {
+pub(crate) fn prepare_child(command: &mut Command, child_setup: ChildSetup) {
     let parent = rustix::process::getpid();
     // SAFETY: the closure makes system calls alone; it neither allocates nor takes a lock.
-    unsafe { command.pre_exec(move || be_born(parent, &birth)) };
+    unsafe { command.pre_exec(move || set_up_child(parent, &child_setup)) };
 }
 
 /// What a child of `parent` does first. Makes system calls alone.
 ///
 /// # Errors
 /// Where a call fails that must not, or the parent is gone.
-pub(crate) fn be_born(parent: Pid, birth: &Birth) -> io::Result<()> {
+pub(crate) fn set_up_child(parent: Pid, child_setup: &ChildSetup) -> io::Result<()> {
     // SAFETY: signal(2) may be called between fork and exec, and sets no handler.
     unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
     rustix::process::setsid()?;
@@ -154,10 +154,10 @@ pub(crate) fn be_born(parent: Pid, birth: &Birth) -> io::Result<()> {
     if rustix::process::getppid() != Some(parent) {
         return Err(io::Error::from(rustix::io::Errno::SRCH));
     }
-    if rustix::process::chdir(birth.directory.as_c_str()).is_err() {
+    if rustix::process::chdir(child_setup.directory.as_c_str()).is_err() {
         rustix::process::chdir(c"/")?;
     }
-    rustix::process::setrlimit(Resource::Nofile, birth.descriptors)?;
+    rustix::process::setrlimit(Resource::Nofile, child_setup.descriptors)?;
     Ok(())
 }
 

@@ -29,7 +29,7 @@ mod wire;
 
 use std::io;
 
-use crate::account::Account;
+use crate::program::account::Account;
 
 pub(crate) use packet::kind;
 pub(crate) use process::start;

@@ -14,8 +14,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 
-use crate::account::Account;
-use crate::sys::{self, Birth};
+use crate::program::account::Account;
+use crate::sys::{self, ChildSetup};
 
 /// What it is called in lists of processes.
 const NAME: &CStr = c"fakessh-sftp";
@@ -30,7 +30,7 @@ const FAILED: i32 = 255;
 /// Where there is no descriptor, process or memory left.
 pub(crate) fn start(
     account: &Account,
-    birth: &Birth,
+    child_setup: &ChildSetup,
     variables: &[(&OsStr, &OsStr)],
     input: OwnedFd,
     output: OwnedFd,
@@ -45,7 +45,7 @@ pub(crate) fn start(
     }
     // Nothing may unwind from here into the slave that this process is a copy of.
     let served = catch_unwind(AssertUnwindSafe(|| {
-        sys::be_born(parent, birth)?;
+        sys::set_up_child(parent, child_setup)?;
         take_stdio(&input, &output)?;
         sys::close_from(3);
         super::sys::set_variables(variables);

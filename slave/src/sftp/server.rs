@@ -6,7 +6,7 @@ use super::names::Names;
 use super::packet::{VERSION, kind};
 use super::status::{Answer, Fault, Status};
 use super::wire::{Fields, Malformed, Replies};
-use crate::account::Account;
+use crate::program::account::Account;
 
 /// One client's server.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::packet::MAX_PACKET;
 use super::server::Server;
 use super::wire::{LENGTH, Malformed};
-use crate::account::Account;
+use crate::program::account::Account;
 
 /// Bytes of packets that are taken in at once: one of the longest fits behind the beginning of
 /// another.

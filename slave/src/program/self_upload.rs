@@ -13,18 +13,18 @@ const PIECE: usize = 64 * 1024;
 
 /// Our own program on its way into a pipe. No more than a piece of it is ever in memory.
 #[derive(Debug)]
-pub(crate) struct Carried {
+pub(crate) struct SelfUpload {
     file: File,
     given: u64,
 }
 
-impl Carried {
+impl SelfUpload {
     /// From the first byte of this program.
     ///
     /// # Errors
     /// Where there are no more descriptors.
-    pub(crate) fn new(program: &File) -> io::Result<Carried> {
-        Ok(Carried { file: program.try_clone()?, given: 0 })
+    pub(crate) fn new(program: &File) -> io::Result<SelfUpload> {
+        Ok(SelfUpload { file: program.try_clone()?, given: 0 })
     }
 
     /// Gives a non-blocking pipe what it takes. All of it is there when this returns.

@@ -16,14 +16,14 @@ use fakessh_protocol::wire::Handle;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::carried::Carried;
+use crate::event_loop::Slave;
 use crate::poll::{Part, Poll};
-use crate::program::{self, Launcher, Program};
-use crate::serve::Slave;
+use crate::program::launcher::{self, Launcher, Program};
+use crate::program::self_upload::SelfUpload;
+use crate::program::subsystem::is_executable;
+use crate::program::terminal::{Ends, Pty};
 use crate::session::{Session, Source};
-use crate::subsystem::is_executable;
 use crate::sys;
-use crate::terminal::{Ends, Pty};
 
 /// Where a helper is looked for when it is not on the account's `PATH`: accounts other than root's
 /// often lack what administrators use, and logins without a shell what snaps install.
@@ -31,11 +31,11 @@ const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/b
 
 /// What a helper has that other programs have not.
 #[derive(Debug, Default)]
-pub(crate) struct Equipment {
+pub(crate) struct HelperStdio {
     /// Its terminal. What is written on it comes on standard error.
     pub(crate) terminal: Option<Ends>,
     /// What goes to its standard input first.
-    pub(crate) carried: Option<Carried>,
+    pub(crate) upload: Option<SelfUpload>,
 }
 
 /// How a helper is connected, in the making.
@@ -69,10 +69,10 @@ impl Launcher {
         let home = variables.iter().rev().find(|(name, _)| name == b"HOME");
         command.envs(home.map(|(name, value)| (OsStr::from_bytes(name), OsStr::from_bytes(value))));
         let len = helper.argv.iter().map(|argument| argument.len() + 1).sum();
-        let failed = |error: &io::Error| program::refusal(error, &name.to_string_lossy(), len);
+        let failed = |error: &io::Error| launcher::refusal(error, &name.to_string_lossy(), len);
 
-        let carry = || Carried::new(self.program()?);
-        let carried = helper.carries.then(carry).transpose().map_err(|error| Refusal {
+        let carry = || SelfUpload::new(self.program()?);
+        let upload = helper.carries.then(carry).transpose().map_err(|error| Refusal {
             reason: RefusalReason::Other,
             message: format!(
                 "the slave on the target can't read its own program, which {} is to carry: {error}",
@@ -96,18 +96,18 @@ impl Launcher {
         let is_whole = helper.terminal == HelperTerminal::Whole;
         let wiring = wire_up(&mut command, pty, is_whole).map_err(|error| failed(&error))?;
         let pid = Pid::from_child(&command.spawn().map_err(|error| failed(&error))?);
-        let pidfd = program::watch_for_end(pid).map_err(|error| failed(&error))?;
+        let pidfd = launcher::watch_for_end(pid).map_err(|error| failed(&error))?;
         let Wiring { stdin, stdout, stderr, terminal } = wiring;
-        let equipment = Some(Equipment { terminal, carried });
-        Ok(Program { pid, pidfd, stdin, stdout, stderr: Some(stderr), equipment })
+        let helper_stdio = Some(HelperStdio { terminal, upload });
+        Ok(Program { pid, pidfd, stdin, stdout, stderr: Some(stderr), helper_stdio })
     }
 }
 
 /// Makes pipes and terminal the helper's. Its own ends are closed with the command.
 fn wire_up(command: &mut Command, pty: Option<Pty>, is_whole: bool) -> io::Result<Wiring> {
-    let (child_stdin, stdin) = program::pipe_to_program()?;
-    let (stdout, child_stdout) = program::pipe_from_program()?;
-    let (stderr, said) = program::pipe_from_program()?;
+    let (child_stdin, stdin) = launcher::pipe_to_program()?;
+    let (stdout, child_stdout) = launcher::pipe_from_program()?;
+    let (stderr, said) = launcher::pipe_from_program()?;
     let Some(Pty { master, side }) = pty else {
         command.stdin(child_stdin).stdout(child_stdout).stderr(said);
         return Ok(Wiring { stdin, stdout, stderr, terminal: None });

@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
-use crate::link::enlarge;
+use crate::link::direction::enlarge;
 
 /// Most bytes that are moved by one call.
 const PIECE: usize = 256 * 1024;

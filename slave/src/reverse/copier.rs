@@ -1,8 +1,8 @@
-//! Porters: processes that carry bytes between a pipe of ours and a descriptor that is not ours.
+//! Copiers: processes that carry bytes between a pipe of ours and a descriptor that is not ours.
 //!
 //! What a shim hands over is shared with the tool, and may not be made non-blocking; a file or a
 //! device can't be waited for at all. So a child of ours does that with calls that block, and the
-//! loop sees nothing but its pipe. A porter is forked and not executed anew, holds two
+//! loop sees nothing but its pipe. A copier is forked and not executed anew, holds two
 //! descriptors, and ends with the stream, with the session, and with the slave.
 
 use std::collections::HashMap;
@@ -19,42 +19,42 @@ use rustix::net::{AddressFamily, sockopt::socket_domain};
 use rustix::pipe::SpliceFlags;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 
-use crate::connection;
 use crate::poll::{Interest, Part, Poll, Token, Watched};
-use crate::program;
+use crate::program::launcher;
+use crate::program::tcp::connection;
 use crate::sys;
 
 /// Bytes that are carried by one call: what a pipe holds (pipe(7)).
 const PIECE: usize = 64 * 1024;
 
-/// Status of a porter whose failure has no number, or that was killed.
+/// Status of a copier whose failure has no number, or that was killed.
 const UNKNOWN: u8 = 255;
 
-/// A porter that runs.
+/// A copier that runs.
 #[derive(Debug)]
-struct Porter {
+struct Copier {
     pid: Pid,
     /// `None` where the kernel has no such thing.
     _pidfd: Option<Watched>,
 }
 
-/// How a porter ended.
+/// How a copier ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PorterEnd {
+pub(crate) enum CopierEnd {
     /// All bytes are where they belong, or the reader wanted no more.
     Whole,
     /// Bytes are missing, for this reason.
     Failed(Errno),
 }
 
-/// All porters, by their session and what of it they carry. One stays here until it is reaped,
+/// All copiers, by their session and what of it they carry. One stays here until it is reaped,
 /// also where its session is gone.
 #[derive(Debug, Default)]
-pub(crate) struct Porters {
-    running: HashMap<(Handle, Part), Porter>,
+pub(crate) struct Copiers {
+    running: HashMap<(Handle, Part), Copier>,
 }
 
-impl Porters {
+impl Copiers {
     /// Starts one that carries from one descriptor to the other. Both are closed here.
     ///
     /// # Errors
@@ -70,13 +70,13 @@ impl Porters {
         let Some(pid) = sys::fork()? else {
             std::process::exit(i32::from(serve(parent, from, to)));
         };
-        let pidfd = program::watch_for_end(pid)?.map(|pidfd| {
+        let pidfd = launcher::watch_for_end(pid)?.map(|pidfd| {
             let mut watched = Watched::new(pidfd, Token::Session(control, part));
             let is_watched = watched.watch(poll, Interest::Read);
-            is_watched.map(|()| watched).inspect_err(|_| program::destroy(pid))
+            is_watched.map(|()| watched).inspect_err(|_| launcher::destroy(pid))
         });
         let pidfd = pidfd.transpose()?;
-        self.running.insert((control, part), Porter { pid, _pidfd: pidfd });
+        self.running.insert((control, part), Copier { pid, _pidfd: pidfd });
         Ok(())
     }
 
@@ -87,28 +87,28 @@ impl Porters {
 
     /// Ends one, whatever it holds.
     pub(crate) fn kill(&self, control: Handle, part: Part) {
-        if let Some(porter) = self.running.get(&(control, part)) {
-            let _ = kill_process(porter.pid, Signal::KILL);
+        if let Some(copier) = self.running.get(&(control, part)) {
+            let _ = kill_process(copier.pid, Signal::KILL);
         }
     }
 
     /// Ends all of a session.
     pub(crate) fn kill_session(&self, control: Handle) {
-        for part in [Part::StdinPorter, Part::StdoutPorter, Part::StderrPorter] {
+        for part in [Part::StdinCopier, Part::StdoutCopier, Part::StderrCopier] {
             self.kill(control, part);
         }
     }
 
     /// Ends all that there are, and forgets them: so do we.
     pub(crate) fn abandon(&mut self) {
-        for (_, porter) in self.running.drain() {
-            let _ = kill_process(porter.pid, Signal::KILL);
+        for (_, copier) in self.running.drain() {
+            let _ = kill_process(copier.pid, Signal::KILL);
         }
     }
 
     /// Whether any is left of a session.
     pub(crate) fn serve(&self, control: Handle) -> bool {
-        let parts = [Part::StdinPorter, Part::StdoutPorter, Part::StderrPorter];
+        let parts = [Part::StdinCopier, Part::StdoutCopier, Part::StderrCopier];
         parts.into_iter().any(|part| self.carries(control, part))
     }
 
@@ -118,26 +118,26 @@ impl Porters {
     }
 
     /// Looks whether one has ended, and how. It is gone then.
-    pub(crate) fn look(&mut self, control: Handle, part: Part) -> Option<PorterEnd> {
+    pub(crate) fn look(&mut self, control: Handle, part: Part) -> Option<CopierEnd> {
         let pid = self.running.get(&(control, part))?.pid;
-        let exit = program::look_for_end(pid)?;
-        program::reap(pid);
+        let exit = launcher::look_for_end(pid)?;
+        launcher::reap(pid);
         self.running.remove(&(control, part));
         Some(match exit {
-            ExitStatus::Code(0) => PorterEnd::Whole,
-            ExitStatus::Code(UNKNOWN) | ExitStatus::Signal(_) => PorterEnd::Failed(Errno::IO),
+            ExitStatus::Code(0) => CopierEnd::Whole,
+            ExitStatus::Code(UNKNOWN) | ExitStatus::Signal(_) => CopierEnd::Failed(Errno::IO),
             ExitStatus::Code(number) => {
                 match Errno::from_raw_os_error(i32::from(number)) {
                     // As at the end of any pipeline.
-                    Errno::PIPE | Errno::CONNRESET => PorterEnd::Whole,
-                    error => PorterEnd::Failed(error),
+                    Errno::PIPE | Errno::CONNRESET => CopierEnd::Whole,
+                    error => CopierEnd::Failed(error),
                 }
             }
         })
     }
 }
 
-/// A porter's whole life. Returns its exit status: 0, or the number of an error.
+/// A copier's whole life. Returns its exit status: 0, or the number of an error.
 fn serve(parent: Pid, from: OwnedFd, to: OwnedFd) -> u8 {
     let settled = || -> io::Result<()> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;

@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 use fakessh_protocol::wire::Handle;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::guardian::Entry;
-use crate::members::{self, Whom};
+use crate::cleanup::process_tree::{self, Whom};
+use crate::cleanup::watchdog::Entry;
+use crate::event_loop::Slave;
 use crate::poll::{Interest, Part, Token};
-use crate::program;
-use crate::serve::Slave;
+use crate::program::launcher;
 use crate::session::Sink;
 
 /// How long a program that was hung up may take to end by itself: enough to remove its temporary
@@ -25,14 +25,14 @@ pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
 /// Programs in their grace, in the order in which it ends.
 #[derive(Debug, Default)]
-pub(crate) struct Doomed {
-    queue: VecDeque<Sentence>,
+pub(crate) struct KillQueue {
+    queue: VecDeque<PendingKill>,
     /// How many at the end of the queue have not been told.
     untold: usize,
 }
 
 #[derive(Debug)]
-struct Sentence {
+struct PendingKill {
     pid: Pid,
     control: Handle,
     entry: Entry,
@@ -41,15 +41,15 @@ struct Sentence {
     _stdin: Option<Sink>,
 }
 
-impl Doomed {
+impl KillQueue {
     /// When the next grace ends.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.queue.front().map(|sentence| sentence.due)
+        self.queue.front().map(|pending| pending.due)
     }
 
     fn add(&mut self, pid: Pid, control: Handle, entry: Entry, stdin: Option<Sink>) {
         let due = Instant::now() + GRACE;
-        self.queue.push_back(Sentence { pid, control, entry, due, _stdin: stdin });
+        self.queue.push_back(PendingKill { pid, control, entry, due, _stdin: stdin });
         self.untold += 1;
     }
 }
@@ -80,37 +80,37 @@ impl Slave {
             *session.output(part) = None;
             self.mux.reset(session.handle(part));
         }
-        self.doomed.add(session.pid, control, entry, stdin);
+        self.kill_queue.add(session.pid, control, entry, stdin);
     }
 
     /// Tells those that were hung up since the last call, all at once: looking through the
     /// target's processes costs the same for one and for a thousand.
     pub(crate) fn tell_doomed(&mut self) {
-        if self.doomed.untold == 0 {
+        if self.kill_queue.untold == 0 {
             return;
         }
-        let from = self.doomed.queue.len() - self.doomed.untold;
-        self.doomed.untold = 0;
+        let from = self.kill_queue.queue.len() - self.kill_queue.untold;
+        self.kill_queue.untold = 0;
         // A stopped process takes no SIGHUP before it goes on.
-        let pids = self.doomed.queue.range(from..).map(|sentence| sentence.pid).collect();
+        let pids = self.kill_queue.queue.range(from..).map(|pending| pending.pid).collect();
         signal(&pids, &[Signal::HUP, Signal::CONT]);
     }
 
     /// Kills those whose grace is over.
     pub(crate) fn kill_overdue(&mut self, now: Instant) {
-        let overdue = self.doomed.queue.partition_point(|sentence| sentence.due <= now);
+        let overdue = self.kill_queue.queue.partition_point(|pending| pending.due <= now);
         if overdue == 0 {
             return;
         }
-        let sentences: Vec<Sentence> = self.doomed.queue.drain(..overdue).collect();
-        signal(&sentences.iter().map(|sentence| sentence.pid).collect(), &[Signal::KILL]);
-        for Sentence { pid, control, entry, .. } in sentences {
+        let pending_kills: Vec<PendingKill> = self.kill_queue.queue.drain(..overdue).collect();
+        signal(&pending_kills.iter().map(|pending| pending.pid).collect(), &[Signal::KILL]);
+        for PendingKill { pid, control, entry, .. } in pending_kills {
             match self.sessions.by_control.get_mut(&control) {
                 // Its end is about to be seen, and it is reaped with its session.
                 Some(session) if session.pid == pid => session.entry = Some(entry),
                 _ => {
-                    program::reap(pid);
-                    self.guardian.remove(entry);
+                    launcher::reap(pid);
+                    self.watchdog.remove(entry);
                 }
             }
         }
@@ -126,10 +126,10 @@ impl Slave {
         let controls: Vec<Handle> = self.sessions.by_control.keys().copied().collect();
         controls.into_iter().for_each(|control| self.doom(control));
         self.tell_doomed();
-        while let Some(last) = self.doomed.queue.back().map(|sentence| sentence.due) {
+        while let Some(last) = self.kill_queue.queue.back().map(|pending| pending.due) {
             let now = Instant::now();
             let leaders_run = self.sessions.by_control.values().any(|s| s.exit.is_none());
-            if last <= now || (!leaders_run && !members::any_runs(&self.doomed_pids())) {
+            if last <= now || (!leaders_run && !process_tree::any_runs(&self.doomed_pids())) {
                 // Those that are late are killed, and nobody is left to wait for the others.
                 return self.kill_overdue(last);
             }
@@ -140,7 +140,7 @@ impl Slave {
                 match ready.token {
                     Token::Session(control, Part::Exit) => self.note_exit(control),
                     Token::Children => self.note_children(),
-                    Token::Guardian => self.guardian.note_end(),
+                    Token::Watchdog => self.watchdog.note_end(),
                     _ => {}
                 }
             }
@@ -148,7 +148,7 @@ impl Slave {
     }
 
     fn doomed_pids(&self) -> HashSet<Pid> {
-        self.doomed.queue.iter().map(|sentence| sentence.pid).collect()
+        self.kill_queue.queue.iter().map(|pending| pending.pid).collect()
     }
 }
 
@@ -159,5 +159,5 @@ fn signal(leaders: &HashSet<Pid>, signals: &[Signal]) {
             let _ = kill_process_group(*leader, *signal);
         }
     }
-    members::signal(leaders, Whom::Strays, signals);
+    process_tree::signal(leaders, Whom::Strays, signals);
 }

@@ -10,9 +10,9 @@ use fakessh_unix::reopen::{self, reopen};
 use rustix::fs::{FileType, OFlags};
 use rustix::net::{SocketType, sockopt::socket_type};
 
+use crate::event_loop::Slave;
 use crate::poll::{Interest, Part, Token, Watched};
-use crate::program;
-use crate::serve::Slave;
+use crate::program::launcher;
 use crate::session::{Sink, Source};
 
 /// The device number of `/dev/null`.
@@ -26,7 +26,7 @@ pub(crate) struct Stdio {
 }
 
 impl Slave {
-    /// Makes our ends of what a shim handed over. Porters that were started before something
+    /// Makes our ends of what a shim handed over. Copiers that were started before something
     /// failed still run then.
     ///
     /// # Errors
@@ -51,10 +51,10 @@ impl Slave {
         if mode == OFlags::WRONLY || kind(&fd) == Kind::Null {
             return Ok(None);
         }
-        let (ours, theirs) = program::pipe_from_program()?;
+        let (ours, theirs) = launcher::pipe_from_program()?;
         let mut pipe = Watched::new(ours, Token::Session(control, Part::Stdin));
         pipe.watch(&self.poll, Interest::Read)?;
-        self.porters.start((control, Part::StdinPorter), fd, theirs, &self.poll)?;
+        self.copiers.start((control, Part::StdinCopier), fd, theirs, &self.poll)?;
         Ok(Some(Source::new(pipe)))
     }
 
@@ -73,17 +73,17 @@ impl Slave {
             pipe.watch(&self.poll, Interest::End)?;
             return Ok(Some(Sink::new(pipe)));
         }
-        let (theirs, ours) = program::pipe_to_program()?;
+        let (theirs, ours) = launcher::pipe_to_program()?;
         let mut pipe = Watched::new(ours, token);
         pipe.watch(&self.poll, Interest::End)?;
-        self.porters.start((control, porter_of(part)), theirs, fd, &self.poll)?;
+        self.copiers.start((control, copier_of(part)), theirs, fd, &self.poll)?;
         Ok(Some(Sink::new(pipe)))
     }
 }
 
 /// What carries this part's bytes.
-fn porter_of(part: Part) -> Part {
-    if part == Part::Stderr { Part::StderrPorter } else { Part::StdoutPorter }
+fn copier_of(part: Part) -> Part {
+    if part == Part::Stderr { Part::StderrCopier } else { Part::StdoutCopier }
 }
 
 /// The shim's own socket, which comes first.

@@ -31,7 +31,7 @@ pub(crate) struct Settled {
 
 /// How the slave was called.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Arrival {
+pub(crate) struct Startup {
     /// What the master looks for behind the noise of a login.
     pub(crate) marker: String,
     /// The mask of file modes that the login had before it made our private file.
@@ -40,15 +40,15 @@ pub(crate) struct Arrival {
     directory: Option<PathBuf>,
 }
 
-impl Arrival {
+impl Startup {
     /// Reads `MARKER UMASK DIR`, where `-` is no directory. `None` where it is anything else.
-    pub(crate) fn parse(args: &[OsString]) -> Option<Arrival> {
+    pub(crate) fn parse(args: &[OsString]) -> Option<Startup> {
         let [_, marker, umask, directory] = args else { return None };
         let marker = marker.to_str()?;
         let is_marker = marker.len() == MARKER_LEN && marker.bytes().all(|b| b.is_ascii_hexdigit());
         let umask = u32::from_str_radix(umask.to_str()?, 8).ok().filter(|mask| *mask <= 0o777)?;
         let directory = (directory != OsStr::new("-")).then(|| PathBuf::from(directory));
-        is_marker.then(|| Arrival { marker: marker.to_owned(), umask, directory })
+        is_marker.then(|| Startup { marker: marker.to_owned(), umask, directory })
     }
 
     /// Where starts put their private directories; others may have left theirs there.
@@ -127,17 +127,17 @@ fn leave_session() {
 mod tests {
     use super::*;
 
-    fn parse(words: &[&str]) -> Option<Arrival> {
+    fn parse(words: &[&str]) -> Option<Startup> {
         let args: Vec<OsString> = words.iter().map(OsString::from).collect();
-        Arrival::parse(&args)
+        Startup::parse(&args)
     }
 
     #[test]
     fn only_a_marker_a_mask_and_a_directory_are_taken() {
         let marker = "0123456789abcdef0123456789abcdef";
-        let arrival = parse(&["slave", marker, "0022", "/tmp/x"]).unwrap();
-        assert_eq!(arrival.umask, 0o22);
-        assert_eq!(arrival.directory, Some(PathBuf::from("/tmp/x")));
+        let startup = parse(&["slave", marker, "0022", "/tmp/x"]).unwrap();
+        assert_eq!(startup.umask, 0o22);
+        assert_eq!(startup.directory, Some(PathBuf::from("/tmp/x")));
         assert_eq!(parse(&["slave", marker, "77", "-"]).unwrap().directory, None);
         for wrong in [
             &["slave"][..],

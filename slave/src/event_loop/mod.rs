@@ -13,19 +13,19 @@ use rustix::io::Errno;
 use rustix::process::kill_process_group;
 use thiserror::Error;
 
-use crate::account::Account;
-use crate::arrival::{Arrival, Settled};
-use crate::clock::Clock;
-use crate::end::Doomed;
-use crate::guardian::Guardian;
-use crate::inbound::Inbound;
-use crate::link::Direction;
-use crate::outbound::Outbound;
+use crate::cleanup::kill_queue::KillQueue;
+use crate::cleanup::watchdog::Watchdog;
+use crate::link::clock::Clock;
+use crate::link::direction::Direction;
+use crate::link::inbound::Inbound;
+use crate::link::outbound::Outbound;
 use crate::poll::{Interest, Part, Poll, Ready, Token, Watched};
-use crate::porter::Porters;
-use crate::program::{self, Launcher};
-use crate::run::Runs;
+use crate::program::account::Account;
+use crate::program::launcher::{self, Launcher};
+use crate::reverse::copier::Copiers;
+use crate::reverse::runs::Runs;
 use crate::session::{Session, Sessions};
+use crate::startup::{Settled, Startup};
 use crate::sys;
 
 /// Most sessions at once. The mux has handles for so many, and one in reserve for each that is
@@ -65,12 +65,12 @@ impl From<WireError> for LinkEnd {
 ///
 /// # Errors
 /// How the link ended, where the master has not just closed it.
-pub(crate) fn serve(arrival: Arrival) -> Result<(), LinkEnd> {
-    let Settled { descriptors, program } = arrival.settle(env::args_os().next().as_deref());
+pub(crate) fn serve(startup: Startup) -> Result<(), LinkEnd> {
+    let Settled { descriptors, program } = startup.settle(env::args_os().next().as_deref());
     sys::give_memory_back();
-    let guardian = Guardian::start(arrival.place());
+    let watchdog = Watchdog::start(startup.place());
     let launcher = Launcher::new(Account::current(), descriptors, program);
-    let mut slave = Slave::new(&arrival, launcher, guardian)?;
+    let mut slave = Slave::new(&startup, launcher, watchdog)?;
     let end = loop {
         if let Err(end) = slave.turn() {
             break end;
@@ -94,18 +94,18 @@ pub(crate) struct Slave {
     /// Says that some program has ended, where there are no pidfds.
     children: Option<Watched>,
     pub(crate) sessions: Sessions,
-    pub(crate) doomed: Doomed,
+    pub(crate) kill_queue: KillQueue,
     pub(crate) clock: Clock,
     /// What tools' own `ssh` comes back to, and what carries bytes for it.
     pub(crate) runs: Runs,
-    pub(crate) porters: Porters,
+    pub(crate) copiers: Copiers,
     pub(crate) launcher: Launcher,
-    pub(crate) guardian: Guardian,
+    pub(crate) watchdog: Watchdog,
     pub(crate) scratch: Box<[u8]>,
 }
 
 impl Slave {
-    fn new(arrival: &Arrival, launcher: Launcher, guardian: Guardian) -> Result<Slave, LinkEnd> {
+    fn new(startup: &Startup, launcher: Launcher, watchdog: Watchdog) -> Result<Slave, LinkEnd> {
         let mut slave = Slave {
             poll: Poll::new()?,
             mux: Mux::new().limit_sent(ToMaster::limit),
@@ -115,22 +115,22 @@ impl Slave {
             outbound: Outbound::default(),
             children: None,
             sessions: Sessions::default(),
-            doomed: Doomed::default(),
+            kill_queue: KillQueue::default(),
             clock: Clock::default(),
             runs: Runs::default(),
-            porters: Porters::default(),
+            copiers: Copiers::default(),
             launcher,
-            guardian,
+            watchdog,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
         };
         slave.link_in.watched.watch(&slave.poll, Interest::Read)?;
-        slave.guardian.watch(&slave.poll);
-        if !program::has_pidfds() {
+        slave.watchdog.watch(&slave.poll);
+        if !launcher::has_pidfds() {
             let mut reports = Watched::new(sys::report_children()?, Token::Children);
             reports.watch(&slave.poll, Interest::Read)?;
             slave.children = Some(reports);
         }
-        slave.outbound.begin(&start::preamble(&arrival.marker));
+        slave.outbound.begin(&start::preamble(&startup.marker));
         slave.mux.message(Handle::LINK, &ToMaster::Hello(slave.launcher.hello()))?;
         slave.send_out()?;
         Ok(slave)
@@ -140,7 +140,7 @@ impl Slave {
     fn turn(&mut self) -> Result<(), LinkEnd> {
         let mut take_in = self.inbound.is_pending();
         let deadlines =
-            [self.clock.next(), self.doomed.next(), self.outbound.next(), self.guardian.next()];
+            [self.clock.next(), self.kill_queue.next(), self.outbound.next(), self.watchdog.next()];
         let deadline = deadlines.into_iter().flatten().min();
         let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let timeout = if take_in { Some(std::time::Duration::ZERO) } else { timeout };
@@ -151,7 +151,7 @@ impl Slave {
                 Token::LinkOut if one.ended => return Err(LinkEnd::Closed),
                 Token::LinkOut => {}
                 Token::Children => self.note_children(),
-                Token::Guardian => self.guardian.note_end(),
+                Token::Watchdog => self.watchdog.note_end(),
                 Token::Session(control, part) => self.session_ready(control, part, *one),
             }
         }
@@ -163,14 +163,14 @@ impl Slave {
             self.check_time(Instant::now())?;
         }
         self.send_out()?;
-        self.unmute();
-        self.mute_unsent(&ready)
+        self.resume();
+        self.pause_unsent(&ready)
     }
 
     fn check_time(&mut self, now: Instant) -> Result<(), LinkEnd> {
         self.kill_overdue(now);
-        self.guardian.replace(now, &self.poll);
-        if self.clock.look_is_due(now) {
+        self.watchdog.replace(now, &self.poll);
+        if self.clock.tick_is_due(now) {
             self.mux.look();
         }
         if self.clock.is_silent(now) { Err(LinkEnd::Silent) } else { Ok(()) }
@@ -179,8 +179,8 @@ impl Slave {
     fn session_ready(&mut self, control: Handle, part: Part, ready: Ready) {
         match part {
             Part::Run => return self.run_ready(control),
-            Part::Door => return self.door_ready(control),
-            Part::Caller => return self.caller_ready(control),
+            Part::Listener => return self.listener_ready(control),
+            Part::PendingShim => return self.pending_shim_ready(control),
             _ if Side::of(control) == Some(Side::Slave) => {
                 return self.raised_ready(control, part, ready);
             }
@@ -198,8 +198,8 @@ impl Slave {
             Part::Stdin if ready.writable => self.drain_sink(handle),
             Part::Stdin => {}
             Part::Terminal => session.serve_terminal(&self.poll),
-            Part::Shim | Part::StdinPorter | Part::StdoutPorter | Part::StderrPorter => {}
-            Part::Run | Part::Door | Part::Caller => {}
+            Part::Shim | Part::StdinCopier | Part::StdoutCopier | Part::StderrCopier => {}
+            Part::Run | Part::Listener | Part::PendingShim => {}
             Part::Stdout | Part::Stderr => {
                 let slot = session.output(part);
                 let Some(output) = slot else { return };
@@ -224,7 +224,7 @@ impl Slave {
 
     /// Outputs that are ready and could not be sent (no credit, or the link is full) must not
     /// wake us again before they can.
-    fn mute_unsent(&mut self, ready: &[Ready]) -> Result<(), LinkEnd> {
+    fn pause_unsent(&mut self, ready: &[Ready]) -> Result<(), LinkEnd> {
         for one in ready {
             if let Token::Session(control, part @ (Part::Stdout | Part::Stderr)) = one.token
                 && let Some(session) = self.sessions.by_control.get_mut(&control)
@@ -236,7 +236,7 @@ impl Slave {
             if let Token::Session(control, Part::Stdin) = one.token
                 && let Some(raised) = self.sessions.raised.get_mut(&control)
             {
-                raised.mute_unsent(&self.poll)?;
+                raised.pause_unsent(&self.poll)?;
             }
         }
         Ok(())
@@ -254,7 +254,7 @@ impl Slave {
             started.and_then(|program| {
                 let pid = program.pid;
                 Session::new(handles, program, &self.poll).map_err(|error| {
-                    program::destroy(pid);
+                    launcher::destroy(pid);
                     Refusal { reason: RefusalReason::Limit, message: error.to_string() }
                 })
             })
@@ -267,7 +267,7 @@ impl Slave {
                 if session.output(Part::Stderr).is_none() {
                     self.mux.finish(handles.stderr);
                 }
-                session.entry = Some(self.guardian.add(session.pid));
+                session.entry = Some(self.watchdog.add(session.pid));
                 self.sessions.insert(session);
             }
             Err(refusal) => {
@@ -308,14 +308,14 @@ impl Slave {
         if let Some(reports) = &self.children {
             while rustix::io::read(reports, &mut self.scratch[..]).is_ok() {}
         }
-        self.guardian.note_end();
+        self.watchdog.note_end();
         let controls: Vec<Handle> = self.sessions.by_control.keys().copied().collect();
         for control in controls {
             self.note_exit(control);
             self.settle(control);
         }
-        for (control, part) in self.porters.running() {
-            self.porter_ready(control, part);
+        for (control, part) in self.copiers.running() {
+            self.copier_ready(control, part);
         }
     }
 
@@ -323,7 +323,7 @@ impl Slave {
     pub(crate) fn note_exit(&mut self, control: Handle) {
         if let Some(session) = self.sessions.by_control.get_mut(&control)
             && session.exit.is_none()
-            && let Some(exit) = program::look_for_end(session.pid)
+            && let Some(exit) = launcher::look_for_end(session.pid)
         {
             session.exit = Some(exit);
             session.pidfd = None;
@@ -348,8 +348,8 @@ impl Slave {
         if let Some(session) = self.sessions.remove(control)
             && let Some(entry) = session.entry
         {
-            program::reap(session.pid);
-            self.guardian.remove(entry);
+            launcher::reap(session.pid);
+            self.watchdog.remove(entry);
         }
         self.leave_run(control);
     }

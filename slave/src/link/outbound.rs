@@ -12,8 +12,8 @@ use fakessh_protocol::wire::{HEADER_LEN, Handle, Header, Kind};
 use rustix::io::Errno;
 use zeroize::Zeroize;
 
+use crate::event_loop::{LinkEnd, Slave};
 use crate::poll::Interest;
-use crate::serve::{LinkEnd, Slave};
 
 /// Payload up to this is copied: a copy of a page costs less than a call of its own.
 const COPIED: usize = 4096;

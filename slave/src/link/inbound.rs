@@ -13,8 +13,8 @@ use fakessh_protocol::wire::{self, Handle};
 use rustix::io::{Errno, ioctl_fionread};
 use zeroize::Zeroize;
 
+use crate::event_loop::{LinkEnd, SCRATCH, Slave};
 use crate::poll::Part;
-use crate::serve::{LinkEnd, SCRATCH, Slave};
 
 /// What is read at once where no bulk is expected: the frames of some dozen short commands.
 const READ_AHEAD: usize = 4096;

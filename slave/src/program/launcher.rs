@@ -17,11 +17,11 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Rlimit, Signal, WaitId, WaitIdOptions};
 
-use crate::account::Account;
-use crate::helper::Equipment;
+use crate::program::account::Account;
+use crate::program::helper::HelperStdio;
+use crate::program::subsystem;
 use crate::sftp;
-use crate::subsystem;
-use crate::sys::{self, Birth};
+use crate::sys::{self, ChildSetup};
 
 /// Variables that a shell sets for itself, and that are those of another process here.
 const NOT_INHERITED: [&str; 4] = ["OLDPWD", "PWD", "SHLVL", "_"];
@@ -46,7 +46,7 @@ pub(crate) struct Program {
     /// `None` where standard error is dropped.
     pub(crate) stderr: Option<OwnedFd>,
     /// What a helper has beyond that.
-    pub(crate) equipment: Option<Equipment>,
+    pub(crate) helper_stdio: Option<HelperStdio>,
 }
 
 /// What every program of this slave gets.
@@ -54,7 +54,7 @@ pub(crate) struct Program {
 pub(crate) struct Launcher {
     account: Account,
     environment: Vec<(OsString, OsString)>,
-    birth: Birth,
+    child_setup: ChildSetup,
     /// The file that this process runs, or why it could not be opened.
     program: Result<File, Errno>,
 }
@@ -69,7 +69,12 @@ impl Launcher {
     ) -> Launcher {
         let directory = CString::new(account.home.clone()).unwrap_or_else(|_| c"/".to_owned());
         let environment = login_environment(&account);
-        Launcher { account, environment, birth: Birth { directory, descriptors }, program }
+        Launcher {
+            account,
+            environment,
+            child_setup: ChildSetup { directory, descriptors },
+            program,
+        }
     }
 
     /// Who we are, for the master.
@@ -113,7 +118,7 @@ impl Launcher {
         for (name, value) in variables.iter().filter(|(name, value)| may_set(name, value)) {
             command.env(OsStr::from_bytes(name), OsStr::from_bytes(value));
         }
-        sys::prepare_child(command, self.birth.clone());
+        sys::prepare_child(command, self.child_setup.clone());
     }
 
     /// The value of a variable in the login's environment.
@@ -136,8 +141,8 @@ impl Launcher {
     }
 
     /// What every program finds when it starts.
-    pub(crate) fn birth(&self) -> &Birth {
-        &self.birth
+    pub(crate) fn child_setup(&self) -> &ChildSetup {
+        &self.child_setup
     }
 
     /// The login shell with the arguments for this program, and how long its command line is.
@@ -191,9 +196,10 @@ impl Launcher {
             .filter(|(name, value)| may_set(name, value))
             .map(|(name, value)| (OsStr::from_bytes(name), OsStr::from_bytes(value)))
             .collect();
-        let pid = sftp::start(&self.account, &self.birth, &variables, child_stdin, child_stdout)?;
+        let pid =
+            sftp::start(&self.account, &self.child_setup, &variables, child_stdin, child_stdout)?;
         let pidfd = watch_for_end(pid)?;
-        Ok(Program { pid, pidfd, stdin, stdout, stderr: None, equipment: None })
+        Ok(Program { pid, pidfd, stdin, stdout, stderr: None, helper_stdio: None })
     }
 }
 
@@ -230,7 +236,7 @@ pub(crate) fn launch(mut command: Command, drop_stderr: bool) -> io::Result<Prog
     command.stdin(child_stdin).stdout(child_stdout).stderr(child_stderr);
     let pid = Pid::from_child(&command.spawn()?);
     let pidfd = watch_for_end(pid)?;
-    Ok(Program { pid, pidfd, stdin, stdout, stderr, equipment: None })
+    Ok(Program { pid, pidfd, stdin, stdout, stderr, helper_stdio: None })
 }
 
 /// A pipe for a program's input: its end, and ours. Only ours is non-blocking: each end is a

@@ -21,11 +21,11 @@ use fakessh_unix::reserve::Reserve;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, socketpair};
 
-use crate::directory::{RunDirectory, Shim};
-use crate::guardian::Left;
+use crate::cleanup::watchdog::Left;
+use crate::event_loop::Slave;
 use crate::poll::{Interest, Part, Poll, Token, Watched};
-use crate::program::Program;
-use crate::serve::Slave;
+use crate::program::launcher::Program;
+use crate::reverse::run_directory::{RunDirectory, Shim};
 
 /// Descriptors in reserve: for all that one datagram may bring, and the memory file of a large one.
 const RESERVED: usize = MAX_DESCRIPTORS + 1;
@@ -39,24 +39,24 @@ pub(crate) const BACKLOG: usize = 256 * 1024;
 
 /// Connections at once that have not yet handed over. A shim does so at once; whoever only
 /// connects keeps others out for as long, in the runs of this account alone.
-const MAX_CALLERS: usize = 1024;
+const MAX_PENDING: usize = 1024;
 
 /// A run.
 #[derive(Debug)]
 struct Run {
     directory: RunDirectory,
-    /// Its place on the guardian's list.
+    /// Its place on the watchdog's list.
     left: Left,
     /// Our end of what the tool inherited. `None` when nobody holds the other one.
     socket: Option<Watched>,
-    door: Watched,
+    listener: Watched,
     /// Whether the tool's session is over.
     is_left: bool,
 }
 
 /// A connection from which no handoff has come.
 #[derive(Debug)]
-struct Caller {
+struct PendingShim {
     tool: Handle,
     socket: Watched,
 }
@@ -65,21 +65,21 @@ struct Caller {
 #[derive(Debug)]
 pub(crate) struct Runs {
     by_tool: HashMap<Handle, Run>,
-    callers: HashMap<Handle, Caller>,
+    pending_shims: HashMap<Handle, PendingShim>,
     handles: HandleAllocator,
     reserve: Reserve,
     /// Who is not listened to before the link has taken what there is.
-    pub(crate) muted: Vec<Token>,
+    pub(crate) paused: Vec<Token>,
 }
 
 impl Default for Runs {
     fn default() -> Runs {
         Runs {
             by_tool: HashMap::new(),
-            callers: HashMap::new(),
+            pending_shims: HashMap::new(),
             handles: HandleAllocator::new(Side::Slave),
             reserve: Reserve::new(RESERVED),
-            muted: Vec::new(),
+            paused: Vec::new(),
         }
     }
 }
@@ -87,7 +87,7 @@ impl Default for Runs {
 impl Run {
     fn watch(
         tool: Handle,
-        (directory, left, door): (RunDirectory, Left, OwnedFd),
+        (directory, left, listener): (RunDirectory, Left, OwnedFd),
         socket: OwnedFd,
         poll: &Poll,
     ) -> io::Result<Run> {
@@ -96,7 +96,13 @@ impl Run {
             watched.watch(poll, Interest::Read).map(|()| watched)
         };
         let socket = Some(watched(socket, Part::Run)?);
-        Ok(Run { directory, left, socket, door: watched(door, Part::Door)?, is_left: false })
+        Ok(Run {
+            directory,
+            left,
+            socket,
+            listener: watched(listener, Part::Listener)?,
+            is_left: false,
+        })
     }
 }
 
@@ -122,7 +128,7 @@ impl Slave {
         let program = self.launcher.program().map_err(limit)?;
         let sibling = self.runs.by_tool.values().next().map(|run| run.directory.path());
         let shim = Shim { program, sibling };
-        let made = RunDirectory::create(&self.launcher.places(), shim, &mut self.guardian)?;
+        let made = RunDirectory::create(&self.launcher.places(), shim, &mut self.watchdog)?;
         let run = Run::watch(control, made, ours, &self.poll).map_err(limit)?;
         let path = run.directory.path().to_owned();
         self.runs.by_tool.insert(control, run);
@@ -149,9 +155,9 @@ impl Slave {
     /// is removed.
     pub(crate) fn end_run(&mut self, tool: Handle, reason: &str) {
         let Some(run) = self.runs.by_tool.remove(&tool) else { return };
-        self.runs.callers.retain(|_, caller| caller.tool != tool);
+        self.runs.pending_shims.retain(|_, pending_shim| pending_shim.tool != tool);
         drop(run.directory);
-        self.guardian.remove_directory(run.left);
+        self.watchdog.remove_directory(run.left);
         for control in self.sessions.raised_by(tool) {
             self.give_up(control, reason);
         }
@@ -163,14 +169,14 @@ impl Slave {
         for tool in tools {
             self.end_run(tool, "the connection to this host was closed or lost");
         }
-        self.porters.abandon();
+        self.copiers.abandon();
     }
 
     /// Something came over a run's inherited socket, or nobody holds it any more.
     pub(crate) fn run_ready(&mut self, tool: Handle) {
         for _ in 0..TURN {
             if self.is_backlogged() {
-                return self.mute(Token::Session(tool, Part::Run));
+                return self.pause(Token::Session(tool, Part::Run));
             }
             let Runs { by_tool, reserve, .. } = &mut self.runs;
             let Some(run) = by_tool.get_mut(&tool) else { return };
@@ -190,15 +196,16 @@ impl Slave {
     }
 
     /// Somebody connected to the socket in a run's directory.
-    pub(crate) fn door_ready(&mut self, tool: Handle) {
+    pub(crate) fn listener_ready(&mut self, tool: Handle) {
         for _ in 0..TURN {
-            let Runs { by_tool, callers, reserve, .. } = &mut self.runs;
+            let Runs { by_tool, pending_shims, reserve, .. } = &mut self.runs;
             let Some(run) = by_tool.get(&tool) else { return };
             // One more than the reserve leaves would be one that can't hand over.
-            if callers.len() >= MAX_CALLERS || reserve.fill().is_err() {
-                return self.mute(Token::Session(tool, Part::Door));
+            if pending_shims.len() >= MAX_PENDING || reserve.fill().is_err() {
+                return self.pause(Token::Session(tool, Part::Listener));
             }
-            let accept = || accept_with(&run.door, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+            let accept =
+                || accept_with(&run.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
             let accepted = match accept() {
                 // One comes in by the reserve, and is told why it is the last.
                 Err(Errno::MFILE) => reserve.lend(RESERVED, accept).0,
@@ -207,31 +214,32 @@ impl Slave {
             match accepted {
                 Ok(socket) if peer::is_ours(&socket) => {
                     let number = self.pick().control;
-                    let mut socket = Watched::new(socket, Token::Session(number, Part::Caller));
+                    let mut socket =
+                        Watched::new(socket, Token::Session(number, Part::PendingShim));
                     if socket.watch(&self.poll, Interest::Read).is_ok() {
-                        self.runs.callers.insert(number, Caller { tool, socket });
+                        self.runs.pending_shims.insert(number, PendingShim { tool, socket });
                     }
                 }
                 Ok(_) | Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::AGAIN) => return,
-                Err(_) => return self.mute(Token::Session(tool, Part::Door)),
+                Err(_) => return self.pause(Token::Session(tool, Part::Listener)),
             }
         }
     }
 
     /// A connection hands over, or has gone. It serves one session.
-    pub(crate) fn caller_ready(&mut self, number: Handle) {
+    pub(crate) fn pending_shim_ready(&mut self, number: Handle) {
         if self.is_backlogged() {
-            return self.mute(Token::Session(number, Part::Caller));
+            return self.pause(Token::Session(number, Part::PendingShim));
         }
-        let Runs { callers, reserve, .. } = &mut self.runs;
-        let Some(caller) = callers.get(&number) else { return };
-        let tool = caller.tool;
-        match receive(&caller.socket, reserve) {
+        let Runs { pending_shims, reserve, .. } = &mut self.runs;
+        let Some(pending_shim) = pending_shims.get(&number) else { return };
+        let tool = pending_shim.tool;
+        match receive(&pending_shim.socket, reserve) {
             Received::Nothing => {}
-            Received::Other | Received::End => drop(callers.remove(&number)),
+            Received::Other | Received::End => drop(pending_shims.remove(&number)),
             Received::Handoff(handoff, descriptors, may_begin) => {
-                callers.remove(&number);
+                pending_shims.remove(&number);
                 self.raise(tool, *handoff, descriptors, may_begin);
             }
         }
@@ -247,8 +255,8 @@ impl Slave {
                 || self.mux.is_receiving(stderr);
             if !is_open
                 && !self.sessions.raised.contains_key(&control)
-                && !self.runs.callers.contains_key(&control)
-                && !self.porters.serve(control)
+                && !self.runs.pending_shims.contains_key(&control)
+                && !self.copiers.serve(control)
             {
                 return handles;
             }
@@ -260,22 +268,23 @@ impl Slave {
         self.mux.queued() >= BACKLOG
     }
 
-    /// Listens to somebody no more, before [`Slave::unmute`].
-    pub(crate) fn mute(&mut self, token: Token) {
+    /// Listens to somebody no more, before [`Slave::resume`].
+    pub(crate) fn pause(&mut self, token: Token) {
         if self.listen(token, Interest::Nothing) {
-            self.runs.muted.push(token);
+            self.runs.paused.push(token);
         }
     }
 
-    /// Listens again to those who were muted, where that is of use.
-    pub(crate) fn unmute(&mut self) {
-        if self.runs.muted.is_empty() || self.is_backlogged() {
+    /// Listens again to those who were paused, where that is of use.
+    pub(crate) fn resume(&mut self) {
+        if self.runs.paused.is_empty() || self.is_backlogged() {
             return;
         }
-        let is_open = self.runs.callers.len() < MAX_CALLERS && self.runs.reserve.fill().is_ok();
-        for token in std::mem::take(&mut self.runs.muted) {
-            if !is_open && matches!(token, Token::Session(_, Part::Door)) {
-                self.runs.muted.push(token);
+        let is_open =
+            self.runs.pending_shims.len() < MAX_PENDING && self.runs.reserve.fill().is_ok();
+        for token in std::mem::take(&mut self.runs.paused) {
+            if !is_open && matches!(token, Token::Session(_, Part::Listener)) {
+                self.runs.paused.push(token);
             } else {
                 self.listen(token, Interest::Read);
             }
@@ -287,8 +296,12 @@ impl Slave {
         let Token::Session(handle, part) = token else { return false };
         let watched = match part {
             Part::Run => self.runs.by_tool.get_mut(&handle).and_then(|run| run.socket.as_mut()),
-            Part::Door => self.runs.by_tool.get_mut(&handle).map(|run| &mut run.door),
-            Part::Caller => self.runs.callers.get_mut(&handle).map(|caller| &mut caller.socket),
+            Part::Listener => self.runs.by_tool.get_mut(&handle).map(|run| &mut run.listener),
+            Part::PendingShim => self
+                .runs
+                .pending_shims
+                .get_mut(&handle)
+                .map(|pending_shim| &mut pending_shim.socket),
             _ => return self.sessions.listen_to_shim(handle, interest, &self.poll),
         };
         watched.is_some_and(|watched| watched.watch(&self.poll, interest).is_ok())

@@ -16,7 +16,7 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::guardian::{Guardian, Left};
+use crate::cleanup::watchdog::{Left, Watchdog};
 
 /// How a run directory's name begins. Our process number and a counter follow.
 const PREFIX: &str = "fakessh-run-";
@@ -58,19 +58,19 @@ impl Drop for RunDirectory {
 
 impl RunDirectory {
     /// Makes one in the first of `places` where that can be done, listens in it, and lets the
-    /// guardian know of it.
+    /// watchdog know of it.
     ///
     /// # Errors
     /// What the master is to be told.
     pub(crate) fn create(
         places: &[PathBuf],
         shim: Shim<'_>,
-        guardian: &mut Guardian,
+        watchdog: &mut Watchdog,
     ) -> Result<(RunDirectory, Left, OwnedFd), Refusal> {
         let mut tried = Vec::new();
         for place in places {
             let made =
-                trusted(place).and_then(|place| RunDirectory::within(&place, shim, guardian));
+                trusted(place).and_then(|place| RunDirectory::within(&place, shim, watchdog));
             match made {
                 Ok(made) => return Ok(made),
                 Err(error) => tried.push(format!("{}: {error}", place.display())),
@@ -86,7 +86,7 @@ impl RunDirectory {
     fn within(
         place: &Path,
         shim: Shim<'_>,
-        guardian: &mut Guardian,
+        watchdog: &mut Watchdog,
     ) -> io::Result<(RunDirectory, Left, OwnedFd)> {
         let pid = rustix::process::getpid();
         let ours = rustix::process::geteuid().as_raw();
@@ -98,13 +98,13 @@ impl RunDirectory {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
             }
-            let left = guardian.add_directory(&path);
+            let left = watchdog.add_directory(&path);
             let directory = RunDirectory { path };
             match directory.furnish(shim, ours) {
                 Ok(listener) => return Ok((directory, left, listener)),
                 Err(error) => {
                     drop(directory);
-                    guardian.remove_directory(left);
+                    watchdog.remove_directory(left);
                     return Err(error);
                 }
             }

@@ -29,7 +29,7 @@ impl Clock {
     }
 
     /// Whether it is time to look at the link. Says so once an interval.
-    pub(crate) fn look_is_due(&mut self, now: Instant) -> bool {
+    pub(crate) fn tick_is_due(&mut self, now: Instant) -> bool {
         match &mut self.look {
             Some((every, next)) if *next <= now => {
                 *next = now + *every;
@@ -86,17 +86,17 @@ mod tests {
         let begun = Instant::now();
         let every = Duration::from_secs(5);
         let mut clock = clock(every, begun);
-        assert!(!clock.look_is_due(begun));
+        assert!(!clock.tick_is_due(begun));
         assert_eq!(clock.next(), Some(begun + every));
-        assert!(clock.look_is_due(begun + every));
-        assert!(!clock.look_is_due(begun + every));
-        assert!(clock.look_is_due(begun + 2 * every));
+        assert!(clock.tick_is_due(begun + every));
+        assert!(!clock.tick_is_due(begun + every));
+        assert!(clock.tick_is_due(begun + 2 * every));
     }
 
     #[test]
     fn without_settings_nothing_is_due() {
         let mut clock = Clock::default();
         let late = Instant::now() + LIMIT;
-        assert!(clock.next().is_none() && !clock.is_silent(late) && !clock.look_is_due(late));
+        assert!(clock.next().is_none() && !clock.is_silent(late) && !clock.tick_is_due(late));
     }
 }

@@ -18,11 +18,11 @@ use rustix::fs::MemfdFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal};
 
-use crate::end::GRACE;
-use crate::members::{self, Whom};
+use crate::cleanup::kill_queue::GRACE;
+use crate::cleanup::process_tree::{self, Whom};
+use crate::cleanup::sweep::sweep;
 use crate::poll::{Interest, Poll, Token, Watched};
-use crate::program;
-use crate::sweep::sweep;
+use crate::program::launcher;
 use crate::sys;
 
 /// Bytes of an entry of the list of sessions: a process number, 0 where there is none.
@@ -35,7 +35,7 @@ const DIRECTORY: usize = 108;
 /// How often to look whether all are gone, once the slave is.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How long a guardian has to live before another takes its place at once. So one that can't live
+/// How long a watchdog has to live before another takes its place at once. So one that can't live
 /// here costs a fork a second.
 const RESTART: Duration = Duration::from_secs(1);
 
@@ -47,9 +47,9 @@ pub(crate) struct Entry(u32);
 #[derive(Debug)]
 pub(crate) struct Left(u32);
 
-/// The slave's side. Where no guardian could be started, it does nothing.
+/// The slave's side. Where no watchdog could be started, it does nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Guardian {
+pub(crate) struct Watchdog {
     sessions: List<SESSION>,
     directories: List<DIRECTORY>,
     process: Option<Process>,
@@ -118,17 +118,17 @@ fn entries<const LEN: usize>(file: BorrowedFd<'_>) -> Vec<[u8; LEN]> {
     all
 }
 
-impl Guardian {
-    /// Starts the guardian, which looks for remains of other starts in `place`. Programs run
+impl Watchdog {
+    /// Starts the watchdog, which looks for remains of other starts in `place`. Programs run
     /// without one where that fails: they still get a hangup of their own from the kernel when the
     /// slave dies.
-    pub(crate) fn start(place: Option<&Path>) -> Guardian {
+    pub(crate) fn start(place: Option<&Path>) -> Watchdog {
         let lists =
             List::new("sessions").and_then(|sessions| Ok((sessions, List::new("directories")?)));
-        let Ok((sessions, directories)) = lists else { return Guardian::default() };
-        let mut guardian = Guardian { sessions, directories, process: None, due: None };
-        guardian.launch(place);
-        guardian
+        let Ok((sessions, directories)) = lists else { return Watchdog::default() };
+        let mut watchdog = Watchdog { sessions, directories, process: None, due: None };
+        watchdog.launch(place);
+        watchdog
     }
 
     /// Forks the process, or tries again later.
@@ -160,8 +160,8 @@ impl Guardian {
     /// Is told from here on when the process ends.
     pub(crate) fn watch(&mut self, poll: &Poll) {
         let Some(process) = &mut self.process else { return };
-        if let Ok(Some(end)) = program::watch_for_end(process.pid) {
-            let mut end = Watched::new(end, Token::Guardian);
+        if let Ok(Some(end)) = launcher::watch_for_end(process.pid) {
+            let mut end = Watched::new(end, Token::Watchdog);
             process.end = end.watch(poll, Interest::Read).is_ok().then_some(end);
         }
     }
@@ -174,9 +174,9 @@ impl Guardian {
     /// Looks whether the process has ended.
     pub(crate) fn note_end(&mut self) {
         if let Some(Process { pid, started, .. }) = self.process
-            && program::look_for_end(pid).is_some()
+            && launcher::look_for_end(pid).is_some()
         {
-            program::reap(pid);
+            launcher::reap(pid);
             self.process = None;
             self.due = Some(started + RESTART);
         }
@@ -237,11 +237,11 @@ fn guard() {
     }
     // The leaders may be reaped by now. Their numbers are nobody else's while their sessions have
     // members, and only members are told.
-    members::signal(&leaders, Whom::All, &[Signal::HUP, Signal::CONT]);
+    process_tree::signal(&leaders, Whom::All, &[Signal::HUP, Signal::CONT]);
     let due = Instant::now() + GRACE;
-    while members::any_runs(&leaders) {
+    while process_tree::any_runs(&leaders) {
         if Instant::now() >= due {
-            return members::signal(&leaders, Whom::All, &[Signal::KILL]);
+            return process_tree::signal(&leaders, Whom::All, &[Signal::KILL]);
         }
         std::thread::sleep(LOOK);
     }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use fakessh_protocol::message::Refusal;
 use rustix::process::getpid;
 
-use crate::program::{self, Launcher, Program};
-use crate::relay::relay;
-use crate::resolve;
+use crate::program::launcher::{self, Launcher, Program};
+use crate::program::tcp::relay::relay;
+use crate::program::tcp::resolve;
 use crate::sys;
 
 /// How long an address may take to answer where there is another to try: one family of addresses
@@ -30,27 +30,27 @@ impl Launcher {
         let name =
             if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let start = || -> io::Result<Program> {
-            let (child_stdin, stdin) = program::pipe_to_program()?;
-            let (stdout, child_stdout) = program::pipe_from_program()?;
-            let (stderr, child_stderr) = program::pipe_from_program()?;
+            let (child_stdin, stdin) = launcher::pipe_to_program()?;
+            let (stdout, child_stdout) = launcher::pipe_from_program()?;
+            let (stderr, child_stderr) = launcher::pipe_from_program()?;
             let parent = getpid();
             let Some(pid) = sys::fork()? else {
                 let stdio = [child_stdin, child_stdout, child_stderr];
-                let born = || {
+                let set_up = || {
                     sys::default_dispositions();
-                    sys::be_born(parent, self.birth())?;
+                    sys::set_up_child(parent, self.child_setup())?;
                     settle(&stdio)
                 };
-                let status = match born() {
+                let status = match set_up() {
                     Ok(()) => serve(host, port, &name),
                     Err(_) => FAILED,
                 };
                 std::process::exit(status);
             };
-            let pidfd = program::watch_for_end(pid)?;
-            Ok(Program { pid, pidfd, stdin, stdout, stderr: Some(stderr), equipment: None })
+            let pidfd = launcher::watch_for_end(pid)?;
+            Ok(Program { pid, pidfd, stdin, stdout, stderr: Some(stderr), helper_stdio: None })
         };
-        start().map_err(|error| program::refusal(&error, &format!("a connection to {name}"), 0))
+        start().map_err(|error| launcher::refusal(&error, &format!("a connection to {name}"), 0))
     }
 }
 

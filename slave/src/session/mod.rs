@@ -9,14 +9,14 @@ use fakessh_protocol::wire::Handle;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::carried::Carried;
-use crate::guardian::Entry;
-use crate::helper::Equipment;
-use crate::link::enlarge;
+use crate::cleanup::watchdog::Entry;
+use crate::link::direction::enlarge;
 use crate::poll::{Interest, Part, Poll, Token, Watched};
-use crate::program::Program;
-use crate::raised::Raised;
-use crate::terminal::Terminal;
+use crate::program::helper::HelperStdio;
+use crate::program::launcher::Program;
+use crate::program::self_upload::SelfUpload;
+use crate::program::terminal::Terminal;
+use crate::reverse::session::ReverseSession;
 
 /// What a program's pipe is made to hold once it has been full. More would let fewer programs have
 /// it: an unprivileged user's pipes hold 64 MiB together before the kernel makes them small.
@@ -24,7 +24,7 @@ const BULK_PIPE: usize = 256 * 1024;
 
 /// The same for output where there are few sessions: more than the link takes in a [`REST`].
 ///
-/// [`REST`]: crate::link::REST
+/// [`REST`]: crate::link::direction::REST
 const WIDE_PIPE: usize = 1024 * 1024;
 
 /// With so many, their outputs take no more than a quarter of what an unprivileged user's pipes may
@@ -57,8 +57,8 @@ pub(crate) struct Session {
     pub(crate) is_helper: bool,
     /// What a helper asks on. It is closed, and hung up by that, with the session.
     pub(crate) terminal: Option<Terminal>,
-    /// Its place on the guardian's list. `None` while it was hung up and what it started is in
-    /// its grace: then its sentence has the place, and the reaping.
+    /// Its place on the watchdog's list. `None` while it was hung up and what it started is in
+    /// its grace: then its pending has the place, and the reaping.
     pub(crate) entry: Option<Entry>,
 }
 
@@ -77,12 +77,12 @@ impl Session {
             watched.watch(poll, interest).map(|()| watched)
         };
         let output = |fd, part| watched(fd, part, Interest::Read).map(Source::new);
-        let is_helper = program.equipment.is_some();
-        let Equipment { terminal, carried } = program.equipment.unwrap_or_default();
-        let interest = if carried.is_some() { Interest::Write } else { Interest::End };
+        let is_helper = program.helper_stdio.is_some();
+        let HelperStdio { terminal, upload } = program.helper_stdio.unwrap_or_default();
+        let interest = if upload.is_some() { Interest::Write } else { Interest::End };
         let stdin = Sink {
             pipe: watched(program.stdin, Part::Stdin, interest)?,
-            carried,
+            upload,
             buffer: VecDeque::new(),
             ending: false,
             enlarged: false,
@@ -129,7 +129,7 @@ impl Session {
 pub(crate) struct Sink {
     pub(crate) pipe: Watched,
     /// What goes there before anything that comes. Nobody has given credit for it.
-    carried: Option<Carried>,
+    upload: Option<SelfUpload>,
     /// What came while the pipe was full. Bounded by the credit of the handle.
     pub(crate) buffer: VecDeque<u8>,
     /// Whether the end follows what is in the buffer.
@@ -141,12 +141,12 @@ impl Sink {
     /// For what is written to a descriptor that is not the slave's own pipe: it stays as large as
     /// it is.
     pub(crate) fn new(pipe: Watched) -> Sink {
-        Sink { pipe, carried: None, buffer: VecDeque::new(), ending: false, enlarged: true }
+        Sink { pipe, upload: None, buffer: VecDeque::new(), ending: false, enlarged: true }
     }
 
     /// Whether all that there is for the program is in its pipe.
     pub(crate) fn is_drained(&self) -> bool {
-        self.buffer.is_empty() && self.carried.is_none()
+        self.buffer.is_empty() && self.upload.is_none()
     }
 
     /// Gives the program what the pipe takes of `bytes`, and keeps the rest. Returns how much the
@@ -183,9 +183,9 @@ impl Sink {
     /// # Errors
     /// As [`Sink::give`].
     pub(crate) fn drain(&mut self, poll: &Poll) -> Result<usize, Errno> {
-        if let Some(carried) = &mut self.carried {
-            match carried.give(&self.pipe) {
-                Ok(()) => self.carried = None,
+        if let Some(upload) = &mut self.upload {
+            match upload.give(&self.pipe) {
+                Ok(()) => self.upload = None,
                 Err(Errno::AGAIN) => return Ok(0),
                 Err(error) => return Err(error),
             }
@@ -262,7 +262,7 @@ impl Source {
 pub(crate) struct Sessions {
     pub(crate) by_control: HashMap<Handle, Session>,
     /// Those that we raise.
-    pub(crate) raised: HashMap<Handle, Raised>,
+    pub(crate) raised: HashMap<Handle, ReverseSession>,
 }
 
 impl Sessions {

@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 use fakessh_protocol::message::{Refusal, Tool};
 use fakessh_unix::tool_environment;
 
-use crate::directory;
-use crate::program::{self, Launcher, Program};
+use crate::program::launcher::{self, Launcher, Program};
+use crate::reverse::run_directory;
 use crate::sys;
 
 impl Launcher {
     /// Where a run directory may lie, in order.
     pub(crate) fn places(&self) -> Vec<PathBuf> {
         let runtime = self.variable("XDG_RUNTIME_DIR").map(Path::new);
-        directory::places(runtime, self.home())
+        run_directory::places(runtime, self.home())
     }
 
     /// Starts a tool, with this run directory and its end of the run's socket.
@@ -34,7 +34,7 @@ impl Launcher {
         directory: &Path,
         socket: &OwnedFd,
     ) -> Result<Program, Refusal> {
-        let (mut command, name) = program::direct_command(&tool.argv, "tool")?;
+        let (mut command, name) = launcher::direct_command(&tool.argv, "tool")?;
         let start = || -> io::Result<Program> {
             self.prepare(&mut command, variables);
             let inherited = tool_environment::descriptor_for_tool(socket.as_fd())?;
@@ -43,9 +43,9 @@ impl Launcher {
             })?;
             command.envs(ours);
             sys::inherit(&mut command, inherited);
-            program::launch(command, false)
+            launcher::launch(command, false)
         };
-        start().map_err(|error| program::refusal(&error, &name, program::length(&tool.argv)))
+        start().map_err(|error| launcher::refusal(&error, &name, launcher::length(&tool.argv)))
     }
 
     /// What a variable is for a program that gets `variables`.

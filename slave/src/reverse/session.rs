@@ -3,7 +3,7 @@
 //! They are the others turned round. The shim's standard input is read and sent; what comes for
 //! its standard output and error is written to them. The same code moves the bytes: towards the
 //! link always out of a pipe of our own, from the link into the shim's pipe, opened anew, or into
-//! one of our own that a porter empties. The shim hears of the session's end when the last byte is
+//! one of our own that a copier empties. The shim hears of the session's end when the last byte is
 //! where it belongs.
 
 use std::collections::VecDeque;
@@ -19,11 +19,11 @@ use fakessh_protocol::wire::Handle;
 use fakessh_unix::datagram;
 use fakessh_unix::ready::has_hung_up;
 
-use crate::handed::{Stdio, take_shims_socket};
+use crate::event_loop::Slave;
 use crate::poll::{Interest, Part, Poll, Ready, Token, Watched};
-use crate::porter::PorterEnd;
-use crate::run::TURN;
-use crate::serve::Slave;
+use crate::reverse::copier::CopierEnd;
+use crate::reverse::runs::TURN;
+use crate::reverse::shim_stdio::{Stdio, take_shims_socket};
 use crate::session::{Sessions, Sink, Source};
 
 /// Most messages that wait for a shim that does not take any. It is stopped, and has forgotten us.
@@ -31,7 +31,7 @@ const MAX_UNTOLD: usize = 64;
 
 /// A session that was raised, by the number of its control handle in [`Sessions`].
 #[derive(Debug)]
-pub(crate) struct Raised {
+pub(crate) struct ReverseSession {
     /// The control handle of the tool's session.
     tool: Handle,
     handles: SessionHandles,
@@ -58,9 +58,9 @@ fn place(handle: Handle) -> Option<(Handle, Part)> {
     Some((SessionHandles::of(handle).control, stream.into()))
 }
 
-impl Raised {
+impl ReverseSession {
     /// What could not be sent must not wake us again before it can.
-    pub(crate) fn mute_unsent(&mut self, poll: &Poll) -> io::Result<()> {
+    pub(crate) fn pause_unsent(&mut self, poll: &Poll) -> io::Result<()> {
         match &mut self.source {
             Some(source) if source.offered > 0 => source.pipe.watch(poll, Interest::Nothing),
             _ => Ok(()),
@@ -180,7 +180,7 @@ impl Slave {
                 if source.is_none() {
                     self.mux.finish(handles.stdin);
                 }
-                let raised = Raised {
+                let raised = ReverseSession {
                     tool,
                     handles,
                     shim,
@@ -195,7 +195,7 @@ impl Slave {
                 self.sessions.raised.insert(control, raised);
             }
             Err(why) => {
-                self.porters.kill_session(control);
+                self.copiers.kill_session(control);
                 refuse(why);
             }
         }
@@ -241,12 +241,12 @@ impl Slave {
                     self.drain_sink(handle);
                 }
             }
-            _ => return self.porter_ready(control, part),
+            _ => return self.copier_ready(control, part),
         }
         self.settle_raised(control);
     }
 
-    /// There is something in the pipe from a shim's standard input, or its porter has closed it.
+    /// There is something in the pipe from a shim's standard input, or its copier has closed it.
     fn source_ready(&mut self, control: Handle, ended: bool) {
         let sessions = self.sessions.len();
         let Some(raised) = self.sessions.raised.get_mut(&control) else { return };
@@ -262,28 +262,28 @@ impl Slave {
         }
     }
 
-    /// The porter of a shim's standard input ends with a status, after its pipe: only then it is
+    /// The copier of a shim's standard input ends with a status, after its pipe: only then it is
     /// known whether what came was all.
     fn end_source(&mut self, control: Handle) {
         let Some(raised) = self.sessions.raised.get(&control) else { return };
         let ended = raised.source.as_ref().is_none_or(|source| source.ended);
-        if ended && !self.porters.carries(control, Part::StdinPorter) {
+        if ended && !self.copiers.carries(control, Part::StdinCopier) {
             self.mux.finish(raised.handles.stdin);
         }
     }
 
-    /// A porter has ended.
-    pub(crate) fn porter_ready(&mut self, control: Handle, part: Part) {
-        let Some(end) = self.porters.look(control, part) else { return };
+    /// A copier has ended.
+    pub(crate) fn copier_ready(&mut self, control: Handle, part: Part) {
+        let Some(end) = self.copiers.look(control, part) else { return };
         let Some(raised) = self.sessions.raised.get_mut(&control) else { return };
         let SessionHandles { stdin, stdout, stderr, .. } = raised.handles;
         let (handle, what) = match part {
-            Part::StdinPorter => (stdin, "reading standard input"),
-            Part::StdoutPorter => (stdout, "writing standard output"),
+            Part::StdinCopier => (stdin, "reading standard input"),
+            Part::StdoutCopier => (stdout, "writing standard output"),
             _ => (stderr, "writing standard error"),
         };
         let is_source = handle == stdin;
-        if let PorterEnd::Failed(error) = end {
+        if let CopierEnd::Failed(error) = end {
             // One that was ended because nobody wants more has not failed.
             if !is_source || self.mux.is_sending(stdin) {
                 raised.failure.get_or_insert_with(|| format!("{what}: {error}"));
@@ -310,7 +310,7 @@ impl Slave {
             && !raised.waits_for_shim
         {
             raised.source = None;
-            self.porters.kill(control, Part::StdinPorter);
+            self.copiers.kill(control, Part::StdinCopier);
         }
     }
 
@@ -343,7 +343,7 @@ impl Slave {
         }
         raised.verdict = Some(verdict);
         raised.source = None;
-        self.porters.kill(control, Part::StdinPorter);
+        self.copiers.kill(control, Part::StdinCopier);
         for handle in [stdout, stderr] {
             self.mux.stop(handle);
             if let Some(Some(sink)) = self.sessions.raised_sink(handle) {
@@ -360,8 +360,8 @@ impl Slave {
     fn settle_raised(&mut self, control: Handle) {
         let Some(raised) = self.sessions.raised.get_mut(&control) else { return };
         let is_written = raised.sinks.iter().all(Option::is_none)
-            && !self.porters.carries(control, Part::StdoutPorter)
-            && !self.porters.carries(control, Part::StderrPorter);
+            && !self.copiers.carries(control, Part::StdoutCopier)
+            && !self.copiers.carries(control, Part::StderrCopier);
         match &raised.verdict {
             None => return,
             // What failed is not improved by waiting for a reader that may never read.
@@ -421,7 +421,7 @@ impl Slave {
         }
         for _ in 0..TURN {
             if self.is_backlogged() {
-                return self.mute(Token::Session(control, Part::Shim));
+                return self.pause(Token::Session(control, Part::Shim));
             }
             let Some(raised) = self.sessions.raised.get(&control) else { return };
             match datagram::try_receive_message::<FromShim>(raised.shim.as_fd()) {
@@ -449,7 +449,7 @@ impl Slave {
         self.mux.reset(stdin);
         self.mux.stop(stdout);
         self.mux.stop(stderr);
-        self.porters.kill_session(control);
+        self.copiers.kill_session(control);
         self.forget_raised(control);
     }
 

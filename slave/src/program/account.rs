@@ -11,7 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::subsystem::is_executable;
+use crate::program::subsystem::is_executable;
 
 /// Most bytes of one line of `/etc/passwd` that are looked at. The C library takes 1 KiB to begin
 /// with; a longer line is no account's.

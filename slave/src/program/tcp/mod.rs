@@ -1,0 +1,5 @@
+//! TCP connections.
+
+pub(crate) mod connection;
+pub(crate) mod relay;
+pub(crate) mod resolve;
