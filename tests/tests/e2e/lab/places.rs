@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use fakessh_tests::account::PASSWORD;
 use fakessh_tests::privilege::{containers_for, root_for};
 use fakessh_tests::{
-    Client, Container, Docker, Finished, Lab, Lxc, Network, Terminal, leftovers, root, stand_ins,
+    Client, Container, Docker, Finished, Lab, Lxc, Network, Terminal, process, root, stand_ins,
 };
 
 /// `ssh NAME COMMAND` with the real ssh.
@@ -92,7 +92,7 @@ fn docker_runs_containers() {
     let docker = lab.docker();
     docker.import(&busybox(&lab), "busybox");
     let pid = docker.run(&lab, "app", "busybox", &["sleep", "1000000"]);
-    assert!(leftovers::mount_namespace(pid).is_some());
+    assert!(process::mount_namespace(pid).is_some());
     let done = lab.tool(Client::Ssh, ["ssh", "remote", "docker exec -i app sh -c 'cat; id -un'"]);
     done.input("in\n").run().expect_status(0).expect_out("in\nroot\n");
     assert!(docker.read("app", "/etc/passwd").is_some());

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use fakessh_tests::lab::write_script;
-use fakessh_tests::leftovers::Process;
 use fakessh_tests::privilege::root_for;
+use fakessh_tests::process::Process;
 use fakessh_tests::{Client, Finished, Lab, Relay, Running, Terminal, both_clients};
 
 /// How long what a lost session had started may live on.

@@ -203,7 +203,7 @@ fn an_interrupted_start_leaves_nothing_with_fakessh() {
     let lab = Lab::start();
     let relay = Relay::start(lab.port(), Duration::ZERO);
     lab.host_through("far", relay.port(), &[]);
-    let files = || lab.account().temporary_files();
+    let files = || lab.temporary_files();
     for _ in 0..10 {
         let words = ["connect", "-F", lab.config_path().to_str().unwrap(), "far"];
         let running = lab.fakessh(words).start();

@@ -4,8 +4,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use fakessh_tests::account::PASSWORD;
-use fakessh_tests::leftovers;
 use fakessh_tests::privilege::root_for;
+use fakessh_tests::process;
 use fakessh_tests::{Askpass, Client, Container, Lab, Relay, root};
 
 #[test]
@@ -32,7 +32,7 @@ fn everything_is_gone_when_a_lab_is_dropped_in_mid_session() {
     for process in processes {
         assert!(process.wait(Duration::from_secs(60)), "still there: {process:?}");
     }
-    let left = leftovers::processes(&mark, &[], &[]);
+    let left = process::find(&mark, &[], &[]);
     assert!(left.is_empty(), "{left:?}");
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
     assert!(!fakessh_tests::privilege::is_root() || !passwd.contains(&account.name));
@@ -85,7 +85,7 @@ fn passwords_and_private_mounts_work() {
 }
 
 #[test]
-fn what_is_left_in_roots_and_runtime_directories_is_found() {
+fn what_is_left_in_temporary_places_roots_and_runtime_directories_is_found() {
     if !root_for("a container") {
         return;
     }
@@ -95,9 +95,10 @@ fn what_is_left_in_roots_and_runtime_directories_is_found() {
     root::make(&deep);
     let container = Container::start(&lab, &deep);
     let inside = format!("/proc/{}/root/srv", container.pid()).into();
-    for place in [jail.join("tmp"), inside, lab.runtime_dir()] {
-        let left = place.join(".fakessh-left");
+    for place in [jail.join("tmp"), inside, lab.runtime_dir(), "/tmp".into(), "/dev/shm".into()] {
+        let left = place.join(format!(".fakessh-left-{}", lab.mark()));
         std::fs::create_dir(&left).unwrap();
+        lab.account().give(&left);
         let found = std::panic::catch_unwind(|| lab.expect_nothing_left());
         assert!(found.is_err(), "not found: {}", left.display());
         std::fs::remove_dir(left).unwrap();

@@ -127,7 +127,7 @@ fn a_hop_that_is_killed_ends_its_sessions_and_comes_again() {
 }
 
 /// The slaves of root.
-fn root_slaves(lab: &Lab) -> Vec<fakessh_tests::leftovers::Process> {
+fn root_slaves(lab: &Lab) -> Vec<fakessh_tests::process::Process> {
     use std::os::unix::fs::MetadataExt;
     let owner = |pid: u32| std::fs::metadata(format!("/proc/{pid}")).map(|it| it.uid());
     lab.slaves()
