@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::guardian::Guardian;
-use crate::{leftovers, privilege};
+use crate::privilege;
 
 /// The password of every account that a lab creates.
 pub const PASSWORD: &str = "correct horse lab";
@@ -37,8 +37,6 @@ pub struct Account {
     pub gid: u32,
     /// Its home directory.
     pub home: PathBuf,
-    /// Temporary files of this user id that were there before: of an earlier owner of the number.
-    found: Vec<PathBuf>,
 }
 
 impl Account {
@@ -86,15 +84,7 @@ impl Account {
         let fields: Vec<&str> = line.expect("the account's line").split(':').collect();
         let number = |field: &str| field.parse().expect("a number in /etc/passwd");
         let (uid, gid) = (number(fields[2]), number(fields[3]));
-        let found = leftovers::temporary_files(uid);
-        Account { name: name.to_owned(), uid, gid, home, found }
-    }
-
-    /// Its files in the places where temporary files are put.
-    pub fn temporary_files(&self) -> Vec<PathBuf> {
-        let mut files = leftovers::temporary_files(self.uid);
-        files.retain(|file| !self.found.contains(file));
-        files
+        Account { name: name.to_owned(), uid, gid, home }
     }
 
     /// Gives it another password than [`PASSWORD`].

@@ -224,11 +224,13 @@ impl LabBuilder {
             server_host: self.server_host,
             client_host: self.client_host,
             containers: Mutex::new(Vec::new()),
+            files_before: OnceLock::new(),
             docker: OnceLock::new(),
             kept: Mutex::new(Vec::new()),
             client_config,
             guardian,
         }));
+        lab.note_files_before();
         lab.write_wrappers();
         lab.start_server(None);
         lab.trust_host_key();

@@ -137,7 +137,7 @@ impl Drop for Docker {
             words.extend(ids);
             _ = self.command(&words).stdin(Stdio::null()).output();
         }
-        if let Some(daemon) = crate::leftovers::Process::open(self.daemon.id()) {
+        if let Some(daemon) = crate::process::Process::open(self.daemon.id()) {
             daemon.signal(rustix::process::Signal::TERM);
             if !daemon.wait(std::time::Duration::from_secs(60)) {
                 daemon.kill();

@@ -11,7 +11,7 @@ pub const SUDO_WITHOUT_PASSWORD: &str = "Defaults requiretty\n$ACCOUNT ALL=(ALL)
 
 /// Places that are empty and private where a lab has an `/etc` of its own. What is left in them
 /// was left behind.
-pub(crate) const PRIVATE_PLACES: [&str; 3] = ["/dev/shm", "/var/tmp", "/run/user"];
+const PRIVATE_PLACES: [&str; 3] = ["/dev/shm", "/var/tmp", "/run/user"];
 
 /// Where sudo and doas keep what they know of former runs: private as well, and not to be looked
 /// at.

@@ -63,9 +63,10 @@ done
 if [ -n "$users" ]; then
     exec 9</etc
     flock 9
-    # Whoever gets the number next is not to inherit what was left by programs that were killed.
+    # The next account with this number must not inherit the files of programs that were killed.
+    # Older files are those of an earlier account.
     for uid in $uids; do
-        find /tmp /var/tmp /dev/shm -maxdepth 1 -name '.fakessh-*' -uid "$uid" \
+        find /tmp /var/tmp /dev/shm -mindepth 1 -maxdepth 1 -uid "$uid" -cnewer "$dir/home" \
             -exec rm -rf {} +
     done
     for user in $users; do

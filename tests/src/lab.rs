@@ -15,11 +15,11 @@ use crate::builder::{LabBuilder, keygen};
 use crate::client_config::ClientConfig;
 use crate::docker::Docker;
 use crate::guardian::Guardian;
-use crate::leftovers::Process;
 use crate::log::ServerLog;
 use crate::namespaces::Namespaces;
 use crate::network::Network;
 use crate::port::ClosedPort;
+use crate::process::Process;
 use crate::server::{Server, ServerSetup};
 
 /// The variable by which a lab's processes are known. Its value is in all of them that the lab
@@ -53,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) docker: OnceLock<Docker>,
     /// The first processes of the lab's containers: its own, not left behind.
     pub(crate) containers: Mutex<Vec<Process>>,
+    /// The temporary files on the target when the lab started.
+    pub(crate) files_before: OnceLock<Vec<PathBuf>>,
     /// What lives as long as the lab.
     pub(crate) kept: Mutex<Vec<Box<dyn Any + Send>>>,
     pub(crate) client_config: ClientConfig,

@@ -42,7 +42,7 @@ impl Namespaces {
         let inner = match kinds.contains(&"--fork") {
             false => holder.id(),
             true => {
-                let below = crate::leftovers::descendants(holder.id());
+                let below = crate::process::descendants(holder.id());
                 below.first().expect("the holder in its process namespace").pid
             }
         };
@@ -71,7 +71,7 @@ impl Drop for Namespaces {
         drop(self.holder.stdin.take());
         if self.inner != self.holder.id() {
             // The end of the first process of a process namespace is the end of all in it.
-            if let Some(inner) = crate::leftovers::Process::open(self.inner) {
+            if let Some(inner) = crate::process::Process::open(self.inner) {
                 inner.kill();
             }
         }

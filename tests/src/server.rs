@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use crate::guardian::Guardian;
 use crate::log::ServerLog;
-use crate::{leftovers, privilege};
+use crate::{privilege, process};
 
 /// How often another port is tried when somebody took the free one that was found.
 const ATTEMPTS: usize = 10;
@@ -71,7 +71,7 @@ impl Server {
 
     /// Ends it, its sessions and all that they started and that did not leave them.
     pub(crate) fn stop(mut self, guardian: &Guardian) {
-        let below = leftovers::descendants(self.pid());
+        let below = process::descendants(self.pid());
         let _ = self.listener.kill();
         let _ = self.listener.wait();
         guardian.listener(0);

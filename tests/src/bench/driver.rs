@@ -134,7 +134,7 @@ fn rate(program: &Program, count: usize, at_once: usize) -> io::Result<Duration>
 
 /// Waits for a child's end; kills it where it does not come.
 pub(super) fn end(child: &mut Child, limit: Duration) {
-    let process = crate::leftovers::Process::open(child.id());
+    let process = crate::process::Process::open(child.id());
     if process.is_some_and(|process| !process.wait(limit)) {
         _ = child.kill();
     }

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use super::driver::{command, end};
 use super::order::{Direction, Program};
 use super::stream;
-use crate::leftovers::Process;
+use crate::process::Process;
 
 /// How long a client may take to end when it is told to.
 const ENDING: Duration = Duration::from_secs(60);

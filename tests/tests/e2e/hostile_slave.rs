@@ -4,7 +4,7 @@
 use std::fs;
 
 use fakessh_tests::hostile::{Effect, HostileHost, Mode};
-use fakessh_tests::leftovers::Process;
+use fakessh_tests::process::Process;
 use fakessh_tests::{Client, Lab, Running};
 
 /// Most KiB that the master may grow by for one hostile target.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fakessh_tests::leftovers::Process;
+use fakessh_tests::process::Process;
 use fakessh_tests::{Client, Gate, Lab, SharedLab, Shell, binary, both_clients};
 use rustix::process::Signal;
 

@@ -1,6 +1,6 @@
 //! What a client and a slave may take of a machine's memory. The benchmarks have the figures.
 
-use fakessh_tests::leftovers::Process;
+use fakessh_tests::process::Process;
 use fakessh_tests::{Client, Lab};
 
 /// Most KiB that a client may have in memory while it waits.

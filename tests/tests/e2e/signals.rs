@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fakessh_tests::leftovers::Process;
+use fakessh_tests::process::Process;
 use fakessh_tests::{Client, Gate, Lab, Running, SharedLab, both_clients};
 use rustix::process::Signal;
 

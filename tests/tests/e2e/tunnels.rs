@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fakessh_tests::lab::write_script;
-use fakessh_tests::leftovers::Process;
+use fakessh_tests::process::Process;
 use fakessh_tests::{Client, Lab, both_clients};
 
 /// How long a program may live that nobody needs any more.

@@ -1,5 +1,7 @@
-//! What is there of a lab's processes and files while it runs, and what must not be left.
+//! What must not be left of a lab's processes and files.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -8,76 +10,26 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use crate::lab::{ENDING, listing};
-use crate::leftovers::{self, Process};
-use crate::namespaces::Namespaces;
-use crate::server::Server;
 use crate::{Lab, privilege};
+
+/// Where programs put temporary files.
+const TEMPORARY: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/run/user"];
 
 /// Where slaves put their directories in a root: the usual places, and the homes of the accounts
 /// of [`crate::root`].
 const PLACES_IN_ROOTS: [&str; 5] = ["tmp", "dev/shm", "var/tmp", "root", "srv"];
 
 impl Lab {
-    /// The server's processes that serve connections, and all that they started.
-    pub fn server_processes(&self) -> Vec<Process> {
-        let server = self.0.server.lock().unwrap_or_else(PoisonError::into_inner);
-        server.as_ref().map_or_else(Vec::new, |server| leftovers::descendants(server.pid()))
-    }
-
-    /// Kills the server's processes that serve connections, but not the one that listens: what a
-    /// crash or an administrator does to sessions.
-    pub fn kill_connections(&self) {
-        for process in self.server_processes() {
-            if process.command.starts_with("sshd") {
-                process.kill();
-            }
-        }
-    }
-
-    /// The accounts' processes, those with the lab's mark, and those in its containers and its
-    /// mount namespace; not the server, the engines and what the lab started in containers.
-    pub fn processes(&self) -> Vec<Process> {
-        let mut uids: Vec<u32> = self.0.others.iter().map(|account| account.uid).collect();
-        if privilege::is_root() {
-            uids.push(self.account().uid);
-        }
-        let containers = self.0.containers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut own: Vec<u32> = containers.iter().map(|process| process.pid).collect();
-        let holder = self.0.mounts.as_ref().map(Namespaces::pid);
-        let inside = own.iter().chain(&holder).filter_map(|&pid| leftovers::mount_namespace(pid));
-        let inside: Vec<u64> = inside.collect();
-        own.extend(holder);
-        let server = self.0.server.lock().unwrap_or_else(PoisonError::into_inner);
-        own.extend(server.as_ref().map(Server::pid));
-        let engines = ["docker", "lxc", "container"].map(|name| self.dir().join(name));
-        let is_engine = |process: &Process| {
-            engines.iter().any(|dir| process.command.contains(&*dir.to_string_lossy()))
-        };
-        let mut found = leftovers::processes(self.mark(), &uids, &inside);
-        found.retain(|process| !own.contains(&process.pid) && !is_engine(process));
-        found
-    }
-
     /// Ends the master, and then holds that no process and no file is left on either side but the
     /// lab's own: what a user expects after `fakessh stop`.
     ///
     /// # Panics
-    /// Where something is left.
+    /// If something is left.
     #[track_caller]
     pub fn expect_nothing_left(&self) {
         self.fakessh(["stop"]).run();
         self.expect_no_processes();
-        let mut on_target = Vec::new();
-        if privilege::is_root() {
-            for account in std::iter::once(self.account()).chain(&self.0.others) {
-                on_target.extend(account.temporary_files());
-            }
-        }
-        let own_etc = self.dir().join("etc").exists();
-        for place in crate::etc::PRIVATE_PLACES.iter().filter(|_| own_etc) {
-            let names = listing(&self.seen_by_target(place));
-            on_target.extend(names.iter().map(|name| Path::new(place).join(name)));
-        }
+        let mut on_target = self.temporary_files();
         on_target.extend(self.left_in_roots());
         assert!(on_target.is_empty(), "left on the target: {on_target:?}");
         let mut on_client = listing(&self.dir().join("tmp"));
@@ -85,6 +37,39 @@ impl Lab {
         on_client.extend(self.run_directories());
         on_client.extend(listing(&self.fakessh_dir()).into_iter().filter(|it| it == "control"));
         assert!(on_client.is_empty(), "left on the client's side: {on_client:?}");
+    }
+
+    /// What has come into the target's places for temporary files since the lab's start. In places
+    /// that the lab shares with the machine, only its accounts' files count. User ids are given
+    /// again: files of an earlier account with the same number were there before.
+    pub fn temporary_files(&self) -> Vec<PathBuf> {
+        let mut files = self.all_temporary_files();
+        let before = self.0.files_before.get().map_or(&[][..], |files| files);
+        files.retain(|file| !before.contains(file));
+        files
+    }
+
+    /// Notes what is there at the lab's start.
+    pub(crate) fn note_files_before(&self) {
+        _ = self.0.files_before.set(self.all_temporary_files());
+    }
+
+    fn all_temporary_files(&self) -> Vec<PathBuf> {
+        let accounts = std::iter::once(self.account()).chain(&self.0.others);
+        // Otherwise the account is that of the tests, and has files of its own.
+        let uids: Vec<u32> =
+            accounts.filter(|_| privilege::is_root()).map(|account| account.uid).collect();
+        let mut files = Vec::new();
+        for place in TEMPORARY {
+            let seen = self.seen_by_target(place);
+            let is_private = device(&seen) != device(Path::new(place));
+            let paths = listing(&seen).into_iter().map(|name| seen.join(name));
+            files.extend(paths.filter(|path| {
+                is_private
+                    || fs::symlink_metadata(path).is_ok_and(|file| uids.contains(&file.uid()))
+            }));
+        }
+        files
     }
 
     /// Directories of ours in the roots of the lab: of containers that run, and those that were
@@ -116,7 +101,7 @@ impl Lab {
     /// that held its run has ended.
     ///
     /// # Panics
-    /// Where one stays.
+    /// If one stays.
     #[track_caller]
     pub fn expect_no_run_directories(&self) {
         let changes = inotify::init(CreateFlags::CLOEXEC).expect("inotify");
@@ -131,32 +116,10 @@ impl Lab {
         }
     }
 
-    /// The master's process.
-    ///
-    /// # Panics
-    /// Where there is none, or more than one.
-    #[track_caller]
-    pub fn master(&self) -> Process {
-        let mut masters = self.processes();
-        masters.retain(|process| process.command.contains("/fakessh master"));
-        assert_eq!(masters.len(), 1, "not one master: {masters:?}");
-        masters.remove(0)
-    }
-
-    /// The slaves on the target, and the processes that watch over them.
-    pub fn slaves(&self) -> Vec<Process> {
-        let mut slaves = self.processes();
-        slaves.retain(|process| {
-            let program = process.command.split(' ').next().unwrap_or_default();
-            program.contains("/.fakessh-")
-        });
-        slaves
-    }
-
     /// Waits for the end of the server's connections and of all that they started.
     ///
     /// # Panics
-    /// Where one does not end.
+    /// If one does not end.
     #[track_caller]
     pub fn expect_no_sessions(&self) {
         for process in self.server_processes() {
@@ -168,7 +131,7 @@ impl Lab {
     /// Waits for the end of all processes of the lab but its server.
     ///
     /// # Panics
-    /// Where one does not end.
+    /// If one does not end.
     #[track_caller]
     pub fn expect_no_processes(&self) {
         for process in self.processes() {
@@ -176,4 +139,10 @@ impl Lab {
             assert!(ended, "still there: {} {}", process.pid, process.command);
         }
     }
+}
+
+/// The file system that holds a directory: another one for the target than for us, if the lab has
+/// mounted its own there.
+fn device(directory: &Path) -> Option<u64> {
+    fs::metadata(directory).ok().map(|metadata| metadata.dev())
 }

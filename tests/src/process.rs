@@ -1,9 +1,8 @@
-//! What a lab's programs leave behind: processes found through `/proc`, and files.
+//! Processes, found through `/proc` and held by a descriptor.
 
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -97,7 +96,7 @@ pub fn descendants(pid: u32) -> Vec<Process> {
 
 /// The processes whose environment or command line, as they were started with, holds this mark,
 /// those of these users, and those in these mount namespaces. Zombies and this process are left out.
-pub fn processes(mark: &str, uids: &[u32], mounts: &[u64]) -> Vec<Process> {
+pub fn find(mark: &str, uids: &[u32], mounts: &[u64]) -> Vec<Process> {
     let entries = fs::read_dir("/proc").expect("reading /proc");
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|&pid| pid != std::process::id())
@@ -126,14 +125,4 @@ fn is_marked(pid: u32, mark: &str) -> bool {
 
 fn is_of_user(pid: u32, uid: u32) -> bool {
     fs::metadata(format!("/proc/{pid}")).is_ok_and(|metadata| metadata.uid() == uid)
-}
-
-/// Files of this user in the places where temporary files are put.
-pub(crate) fn temporary_files(uid: u32) -> Vec<PathBuf> {
-    let places = ["/tmp", "/var/tmp", "/dev/shm", "/run/user"].map(Path::new);
-    let entries = places.into_iter().filter_map(|place| fs::read_dir(place).ok()).flatten();
-    let paths = entries.flatten().map(|entry| entry.path());
-    paths
-        .filter(|path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.uid() == uid))
-        .collect()
 }
