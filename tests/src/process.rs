@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+/// A guard against hangs only.
+const GUARD: Duration = Duration::from_secs(60);
+
 /// A process, held so that its number can't come to mean another one.
 #[derive(Debug)]
 pub struct Process {
@@ -44,6 +47,35 @@ impl Process {
     pub fn state(&self) -> char {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next()).unwrap_or('X')
+    }
+
+    /// Waits until all its threads sleep at one moment: it has dealt with all that came to it.
+    ///
+    /// # Panics
+    /// After a minute.
+    #[track_caller]
+    pub fn wait_until_idle(&self) {
+        let deadline = Instant::now() + GUARD;
+        let mut before = None;
+        loop {
+            // Threads are looked at one after another. Threads that slept in two rounds, and did
+            // not run in between, slept all at the same time.
+            let now = self.sleeping_threads();
+            if now.is_some() && now == before {
+                return;
+            }
+            assert!(Instant::now() < deadline, "it is busy: {self:?}");
+            before = now;
+            std::thread::yield_now();
+        }
+    }
+
+    /// What is known of each thread, with the number of times that it ran; `None` if one is awake.
+    fn sleeping_threads(&self) -> Option<Vec<String>> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).ok()?.flatten();
+        let texts = tasks.map(|task| fs::read_to_string(task.path().join("status")).ok());
+        let texts: Vec<String> = texts.collect::<Option<_>>()?;
+        texts.iter().all(|text| text.contains("\nState:\tS")).then_some(texts)
     }
 
     /// Kills it with SIGKILL, if it is still there.

@@ -6,7 +6,9 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::tcgetpgrp;
 
+use crate::process::Process;
 use crate::{Lab, Running, terminal};
 
 /// How long something may take to be shown. A guard against hangs only.
@@ -39,6 +41,16 @@ impl Shell {
     /// Types this.
     pub fn types(&mut self, text: &str) {
         self.master.write_all(text.as_bytes()).expect("typing on a terminal");
+    }
+
+    /// The job in the foreground: the leader of its process group.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn job(&self) -> Process {
+        let group = tcgetpgrp(&self.master).expect("the terminal's process group");
+        let leader = u32::try_from(group.as_raw_nonzero().get()).expect("a positive number");
+        Process::open(leader).expect("the leader of a job")
     }
 
     /// Waits until this is shown; gives what was shown up to it and with it.

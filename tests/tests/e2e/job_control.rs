@@ -42,10 +42,15 @@ both_clients! {
         };
         terminal.types(&format!("{sftp}\n"));
         terminal.shows("sftp> ");
+        let job = terminal.job();
         for round in 0..10 {
+            // No person stops a job milliseconds after it was continued. `fakessh run` could take
+            // the new stop for the old one, and pass the SIGCONT on that it has just got.
+            job.wait_until_idle();
             terminal.types("\x1a");
             terminal.shows("Stopped");
             terminal.shows("$ ");
+            assert_eq!(job.state(), 'T');
             terminal.types("fg\n");
             // So bash shows what it continues.
             terminal.shows("sftp -q remote");
