@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::measure;
+use crate::measure;
 
 /// What `--help` prints, with the names of the measures in the place of `@MEASURES@`.
 const USAGE: &str = "\
@@ -20,7 +20,7 @@ L2, R1, T1, T2, T3 and K1 measure both in turns.
 ";
 
 /// How the program is used.
-pub fn usage() -> String {
+pub(crate) fn usage() -> String {
     let names: Vec<&str> = measure::ALL.iter().map(|measure| measure.id).collect();
     USAGE.replace("@MEASURES@", &names.join(" "))
 }

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use fakessh_protocol::mux::{INITIAL_WINDOW, MAX_WIDENED};
 
-use super::Bench;
-use super::memory::resident;
-use super::order::{Direction, Order};
-use super::row::{Against, Row};
-use super::site::{Contender, Site, program_on_target};
-use crate::Lab;
+use crate::Bench;
+use crate::memory::resident;
+use crate::order::{Direction, Order};
+use crate::row::{Against, Row};
+use crate::site::{Contender, Site, program_on_target};
+use fakessh_lab::Lab;
 
 /// Sessions whose consumer has stopped.
 const SESSIONS: usize = 100;

@@ -1,12 +1,12 @@
 //! T1, T2: bulk through pipes, as `tar | ssh h tar x` has it.
 
-use super::Bench;
-use super::order::{Answer, Direction, Order, Program};
-use super::rounds::{Rounds, median};
-use super::row::{Against, Row};
-use super::site::{Contender, Site, program_on_target, rivals_of, tell};
-use crate::Lab;
-use crate::etc::SUDO_WITHOUT_PASSWORD;
+use crate::Bench;
+use crate::order::{Answer, Direction, Order, Program};
+use crate::rounds::{Rounds, median};
+use crate::row::{Against, Row};
+use crate::site::{Contender, Site, program_on_target, rivals_of, tell};
+use fakessh_lab::Lab;
+use fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
 
 /// Bytes of one transfer.
 const FULL: u64 = 1 << 30;

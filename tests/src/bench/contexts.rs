@@ -3,11 +3,11 @@
 use std::fs;
 use std::time::Duration;
 
-use super::Bench;
-use super::memory::resident;
-use super::row::{Against, Row};
-use super::site::{Contender, Site};
-use crate::{Lab, Running};
+use crate::Bench;
+use crate::memory::resident;
+use crate::row::{Against, Row};
+use crate::site::{Contender, Site};
+use fakessh_lab::{Lab, Running};
 
 /// Contexts that are there before the count begins: what the master needs once is not theirs.
 const BEFORE: usize = 8;

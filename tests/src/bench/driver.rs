@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::held::Held;
-use super::order::{Answer, Order, Program};
-use super::stream;
+use crate::held::Held;
+use crate::order::{Answer, Order, Program};
+use crate::stream;
 
 /// How long an order may take before the driver gives up and ends. A guard against hangs only.
 const GUARD: Duration = Duration::from_secs(180);
@@ -134,7 +134,7 @@ fn rate(program: &Program, count: usize, at_once: usize) -> io::Result<Duration>
 
 /// Waits for a child's end; kills it where it does not come.
 pub(super) fn end(child: &mut Child, limit: Duration) {
-    let process = crate::process::Process::open(child.id());
+    let process = fakessh_lab::process::Process::open(child.id());
     if process.is_some_and(|process| !process.wait(limit)) {
         _ = child.kill();
     }

@@ -5,13 +5,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::Bench;
-use super::bulk::lab_with_sudo;
-use super::order::Program;
-use super::rounds::{Rounds, median};
-use super::row::{Against, Row};
-use super::site::{Contender, Site};
-use crate::tree;
+use crate::Bench;
+use crate::bulk::lab_with_sudo;
+use crate::order::Program;
+use crate::rounds::{Rounds, median};
+use crate::row::{Against, Row};
+use crate::site::{Contender, Site};
+use fakessh_lab::tree;
 
 /// Files that a commit of the repository adds.
 const FILES_PER_COMMIT: usize = 50;

@@ -10,10 +10,10 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
-use super::driver::{command, end};
-use super::order::{Direction, Program};
-use super::stream;
-use crate::process::Process;
+use crate::driver::{command, end};
+use crate::order::{Direction, Program};
+use crate::stream;
+use fakessh_lab::process::Process;
 
 /// How long a client may take to end when it is told to.
 const ENDING: Duration = Duration::from_secs(60);

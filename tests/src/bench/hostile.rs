@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Bench;
-use super::memory::resident;
-use super::rounds::median;
-use super::row::{Against, Row};
-use super::site::{Contender, Site, own_program};
-use crate::hostile::{Effect, HostileHost, Mode};
-use crate::{Lab, Running};
+use crate::Bench;
+use crate::memory::resident;
+use crate::rounds::median;
+use crate::row::{Against, Row};
+use crate::site::{Contender, Site, own_program};
+use fakessh_lab::hostile::{Effect, HostileHost, Mode};
+use fakessh_lab::{Lab, Running};
 
 /// The name under which the hostile host is known.
 const NAME: &str = "hostile";

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::Bench;
-use super::order::{Direction, Order};
-use super::rounds::Rounds;
-use super::row::{Against, Row};
-use super::site::{Contender, Site};
-use crate::Relay;
+use crate::Bench;
+use crate::order::{Direction, Order};
+use crate::rounds::Rounds;
+use crate::row::{Against, Row};
+use crate::site::{Contender, Site};
+use fakessh_lab::Relay;
 
 /// How late the relay of L2 is in each direction.
 const DELAY: Duration = Duration::from_millis(25);
@@ -56,7 +56,7 @@ fn slowdown(bench: &Bench, site: &Site, direction: Direction, name: &str, comman
     let commands = |contender| {
         let times: Vec<f64> =
             (0..each).map(|_| site.time(contender, site.ssh(contender, "true"))).collect();
-        super::rounds::median(&times).expect("at least one command")
+        crate::rounds::median(&times).expect("at least one command")
     };
     let idle = Rounds::take(rounds, &turns, commands);
     // The bulk of one contender must not be in the way of the other.

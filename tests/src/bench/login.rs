@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 
-use super::Bench;
-use super::order::{Answer, Order, Program};
-use super::rounds::Rounds;
-use super::row::{Against, Row};
-use super::site::{Contender, FASTEST_EXCHANGE, rivals_of, tell};
-use crate::binary;
+use crate::Bench;
+use crate::order::{Answer, Order, Program};
+use crate::rounds::Rounds;
+use crate::row::{Against, Row};
+use crate::site::{Contender, FASTEST_EXCHANGE, rivals_of, tell};
+use fakessh_lab::binary;
 
 /// Login with a slave, and the first command, against `ssh h true` as it comes: with no master at
 /// all, and with one that runs already. Then against rivals that were told to use the cheapest key

@@ -1,7 +1,7 @@
 //! The measures, by the names under which plans and reports know them.
 
-use super::row::Row;
-use super::{Bench, backlog, bulk, contexts, files, hostile, latency, login, memory, sessions};
+use crate::row::Row;
+use crate::{Bench, backlog, bulk, contexts, files, hostile, latency, login, memory, sessions};
 
 /// One measure: it may give several rows of the table.
 pub(super) struct Measure {

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use super::Bench;
-use super::order::Order;
-use super::rounds::median;
-use super::row::{Against, Row};
-use super::site::{Contender, Site};
+use crate::Bench;
+use crate::order::Order;
+use crate::rounds::median;
+use crate::row::{Against, Row};
+use crate::site::{Contender, Site};
 
 /// M2: a shim that waits, a slave that has nothing to do.
 pub(super) fn idle(bench: &Bench) -> Vec<Row> {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::row::{Against, Better, Row};
+use crate::row::{Against, Better, Row};
 
 /// All that was measured.
 #[derive(Default)]

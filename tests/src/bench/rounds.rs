@@ -1,6 +1,6 @@
 //! Contenders that take turns, and the medians of what they reached.
 
-use super::site::Contender;
+use crate::site::Contender;
 
 /// What each contender reached, round by round.
 #[derive(Debug, Default)]

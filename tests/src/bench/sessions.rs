@@ -1,11 +1,11 @@
 //! R1, C1: many sessions, one after another and at the same time.
 
-use super::Bench;
-use super::order::Order;
-use super::rounds::Rounds;
-use super::row::{Against, Row};
-use super::site::{Contender, Site};
-use crate::Lab;
+use crate::Bench;
+use crate::order::Order;
+use crate::rounds::Rounds;
+use crate::row::{Against, Row};
+use crate::site::{Contender, Site};
+use fakessh_lab::Lab;
 
 /// Commands under way at a time.
 const AT_ONCE: usize = 32;

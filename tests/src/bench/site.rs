@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::Bench;
-use super::order::{Answer, Direction, Order, Program};
-use crate::lab::copy_program;
-use crate::{Lab, Running, binary};
+use crate::Bench;
+use crate::order::{Answer, Direction, Order, Program};
+use fakessh_lab::lab::copy_program;
+use fakessh_lab::{Lab, Running, binary};
 
 /// How long a driver lives at most. A guard against hangs only.
 const GUARD: Duration = Duration::from_secs(1800);

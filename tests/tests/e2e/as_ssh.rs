@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use fakessh_tests::{Lab, Terminal, Tool, binary};
+use fakessh_lab::{Lab, Terminal, Tool, binary};
 
 /// A script of a user who has linked the program as `ssh`. `$F` is the configuration.
 fn script(lab: &Lab, text: &str) -> Tool {
@@ -11,7 +11,7 @@ fn script(lab: &Lab, text: &str) -> Tool {
     if !link.exists() {
         symlink(binary::fakessh(), link).unwrap();
     }
-    let path = format!("{}:{}", links.display(), fakessh_tests::tool::PATH);
+    let path = format!("{}:{}", links.display(), fakessh_lab::tool::PATH);
     lab.program(["sh", "-c", text]).env("PATH", path).env("F", lab.config_path())
 }
 

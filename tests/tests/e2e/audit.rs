@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use fakessh_tests::{Client, Lab};
+use fakessh_lab::{Client, Lab};
 use serde_json::{Value, json};
 
 /// The SHA-256 of `cat; echo ab >&2; exit 3`.

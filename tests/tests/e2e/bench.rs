@@ -9,7 +9,7 @@ fn the_short_form_takes_measures_and_prints_and_writes_them() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("result.json");
     let measured = Command::new(env!("CARGO_BIN_EXE_bench"))
-        .env("FAKESSH_BIN", fakessh_tests::binary::fakessh())
+        .env("FAKESSH_BIN", fakessh_lab::binary::fakessh())
         .args(["--short", "L1", "C1", "M2", "--json"])
         .arg(&file)
         .output()

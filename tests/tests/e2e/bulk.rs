@@ -4,7 +4,7 @@ use std::io::PipeWriter;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use fakessh_tests::{Client, Lab, both_clients, pattern};
+use fakessh_lab::{Client, Lab, both_clients, pattern};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;

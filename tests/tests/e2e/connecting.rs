@@ -4,10 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use fakessh_tests::account::PASSWORD;
-use fakessh_tests::lab::write_script;
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Askpass, Client, Lab, Tool, both_clients};
+use fakessh_lab::account::PASSWORD;
+use fakessh_lab::lab::write_script;
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Askpass, Client, Lab, Tool, both_clients};
 
 /// `ssh NAME 'echo in'`, with a login of its own: ours would use a connection that it has.
 fn get_in(lab: &Lab, client: Client, name: &str) -> Tool {
@@ -69,7 +69,7 @@ both_clients! {
         let (run, config) = match client {
             Client::Ssh => ("ssh".to_owned(), String::new()),
             Client::Fakessh => (
-                format!("{} run", fakessh_tests::binary::fakessh().display()),
+                format!("{} run", fakessh_lab::binary::fakessh().display()),
                 format!("-F {} {name} -- ssh", lab.config_path().display()),
             ),
         };
@@ -91,7 +91,7 @@ both_clients! {
         let run = match client {
             Client::Ssh => String::new(),
             Client::Fakessh => {
-                let (program, config) = (fakessh_tests::binary::fakessh(), lab.config_path());
+                let (program, config) = (fakessh_lab::binary::fakessh(), lab.config_path());
                 format!("{} run -F {} -- ", program.display(), config.display())
             }
         };

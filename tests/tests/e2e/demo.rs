@@ -3,8 +3,8 @@
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use fakessh_tests::lab::{listing, write_script};
-use fakessh_tests::{Lab, tool};
+use fakessh_lab::lab::{listing, write_script};
+use fakessh_lab::{Lab, tool};
 use rustix::process::Signal;
 
 /// What the demo needs of the system, and what starts it here.

@@ -5,9 +5,9 @@ use std::io::{PipeReader, PipeWriter, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use fakessh_tests::lab::copy_program;
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Gate, Lab, SharedLab, binary, both_clients, pattern};
+use fakessh_lab::lab::copy_program;
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Gate, Lab, SharedLab, binary, both_clients, pattern};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
@@ -25,7 +25,7 @@ fn set_nonblocking(fd: impl AsFd) {
 
 /// A terminal without echo: what is on the screen is what a program wrote.
 fn terminal() -> (File, File) {
-    let (screen, terminal) = fakessh_tests::terminal::pair();
+    let (screen, terminal) = fakessh_lab::terminal::pair();
     let mut modes = tcgetattr(&terminal).unwrap();
     modes.make_raw();
     tcsetattr(&terminal, OptionalActions::Now, &modes).unwrap();
@@ -57,7 +57,7 @@ both_clients! {
         running.finish().expect_status(0);
         assert_eq!([flags(&input), flags(&output), flags(&error)], before);
         // OpenSSH sets O_NONBLOCK for as long as it runs. Ours never does.
-        if client == fakessh_tests::Client::Fakessh {
+        if client == fakessh_lab::Client::Fakessh {
             assert_eq!(during, before);
         }
         drop((output, error));
@@ -145,7 +145,7 @@ fn a_socket_pair_stays_blocking_with_fakessh() {
     let before = flags(&far);
     let give = || OwnedFd::from(far.try_clone().unwrap());
     let running = lab
-        .tool(fakessh_tests::Client::Fakessh, ["ssh", "remote", "cat"])
+        .tool(fakessh_lab::Client::Fakessh, ["ssh", "remote", "cat"])
         .stdin(give())
         .stdout(give())
         .start();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fakessh_tests::{Client, Finished, Gate, Lab, SharedLab};
+use fakessh_lab::{Client, Finished, Gate, Lab, SharedLab};
 
 static LAB: SharedLab = SharedLab::new(Lab::start);
 

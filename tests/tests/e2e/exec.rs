@@ -3,9 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use fakessh_tests::etc::SUDO_WITHOUT_PASSWORD;
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Client, Lab, SharedLab, Tool};
+use fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Client, Lab, SharedLab, Tool};
 use rustix::process::Signal;
 
 static LAB: SharedLab = SharedLab::new(Lab::start);
@@ -103,7 +103,7 @@ fn its_input_output_and_status_are_the_programs() {
 #[test]
 fn a_signal_to_it_is_one_to_the_program() {
     let lab = Lab::start();
-    let gate = fakessh_tests::Gate::new(&lab);
+    let gate = fakessh_lab::Gate::new(&lab);
     let script = format!("trap 'echo told; exit 5' INT; echo up; cat {}; exit 6", gate.path());
     let mut running = exec(&lab, &["sh", "-c", &script]).start();
     assert_eq!(running.read_line().as_deref(), Some("up"));
@@ -168,7 +168,7 @@ fn a_tool_that_did_not_use_ssh_is_told_from_one_that_did() {
 #[test]
 fn nothing_is_said_while_something_of_the_tool_may_still_use_ssh() {
     let lab = Lab::start();
-    let gate = fakessh_tests::Gate::new(&lab);
+    let gate = fakessh_lab::Gate::new(&lab);
     let script = format!("(cat {} >/dev/null; ssh remote true) </dev/null >&- 2>&- &", gate.path());
     lab.run(["remote"], ["sh", "-c", &script]).run().expect_status(0).expect_err("");
     gate.open("");

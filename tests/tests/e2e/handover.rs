@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Finished, Lab, SharedLab, Tool};
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Finished, Lab, SharedLab, Tool};
 
 static LAB: SharedLab = SharedLab::new(Lab::start);
 
@@ -153,7 +153,7 @@ fn a_route_has_no_configuration() {
     if !root_for("rules of sudo") {
         return;
     }
-    let rules = fakessh_tests::etc::SUDO_WITHOUT_PASSWORD;
+    let rules = fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
     let lab = Lab::builder().etc("sudoers.d/lab", rules).start();
     let done = lab.run(["remote+sudo"], ["ssh", "-G", "remote"]).run();
     done.expect_fault(255, &["remote+sudo", "-G"]).expect_out("");

@@ -5,10 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use fakessh_tests::account::PASSWORD;
-use fakessh_tests::etc::SUDO_WITHOUT_PASSWORD;
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Askpass, Client, Gate, Lab, Running, lab};
+use fakessh_lab::account::PASSWORD;
+use fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Askpass, Client, Gate, Lab, Running, lab};
 use serde_json::Value;
 
 /// Seconds for which a login is held where nobody says anything.
@@ -221,7 +221,7 @@ fn each_use_is_confirmed_by_who_opened_the_run_and_not_by_its_tool() {
 fn a_tool_that_ends_while_somebody_is_asked_ends_the_run() {
     let lab = Lab::start();
     lab.configure("[route.prod]\nvia = \"remote\"\nconfirm = true\n");
-    let terminal = fakessh_tests::Terminal::new();
+    let terminal = fakessh_lab::Terminal::new();
     let gate = Gate::new(&lab);
     let script = format!("ssh remote true & cat {}; kill -9 $!", gate.path());
     let running = lab.run(["prod"], ["sh", "-c", &script]).on_terminal(&terminal).start();
@@ -237,7 +237,7 @@ fn a_tool_that_ends_while_somebody_is_asked_ends_the_run() {
 fn certify(lab: &Lab, seconds: u32) {
     let ca = lab.dir().join("user/ca");
     if !ca.exists() {
-        fakessh_tests::builder::keygen(&ca);
+        fakessh_lab::builder::keygen(&ca);
         let public = fs::read_to_string(ca.with_extension("pub")).unwrap();
         let file = lab.dir().join("server/authorized_keys");
         fs::write(&file, format!("cert-authority {public}")).unwrap();

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fakessh_tests::hostile_sshd::{Face, SERVED, Signs};
-use fakessh_tests::{Client, Finished, HostileSshd, Lab, both_clients};
+use fakessh_lab::hostile_sshd::{Face, SERVED, Signs};
+use fakessh_lab::{Client, Finished, HostileSshd, Lab, both_clients};
 use russh::keys::HashAlg;
 
 const SHA256: Option<HashAlg> = Some(HashAlg::Sha256);

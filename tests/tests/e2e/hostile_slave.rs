@@ -3,9 +3,9 @@
 
 use std::fs;
 
-use fakessh_tests::hostile::{Effect, HostileHost, Mode};
-use fakessh_tests::process::Process;
-use fakessh_tests::{Client, Lab, Running};
+use fakessh_lab::hostile::{Effect, HostileHost, Mode};
+use fakessh_lab::process::Process;
+use fakessh_lab::{Client, Lab, Running};
 
 /// Most KiB that the master may grow by for one hostile target.
 const GROWTH: u64 = 32 * 1024;

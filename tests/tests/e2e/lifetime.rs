@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fakessh_tests::{Client, Gate, Lab, Relay, Running};
+use fakessh_lab::{Client, Gate, Lab, Relay, Running};
 use rustix::process::Signal;
 
 /// How long a master may take to end.

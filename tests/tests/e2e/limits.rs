@@ -1,7 +1,7 @@
 //! The master at its limit of open descriptors: what is begun there is refused in words, what runs
 //! goes on, and later there is room again.
 
-use fakessh_tests::{Client, Lab, binary};
+use fakessh_lab::{Client, Lab, binary};
 
 /// What the master of these tests may open: enough for some dozen sessions.
 const LIMIT: u32 = 100;

@@ -1,7 +1,7 @@
 //! What a client and a slave may take of a machine's memory. The benchmarks have the figures.
 
-use fakessh_tests::process::Process;
-use fakessh_tests::{Client, Lab};
+use fakessh_lab::process::Process;
+use fakessh_lab::{Client, Lab};
 
 /// Most KiB that a client may have in memory while it waits.
 const CLIENT: u64 = 2 * 1024;

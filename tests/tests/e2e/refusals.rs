@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Client, Finished, Lab, SharedLab, Tool, both_clients};
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Client, Finished, Lab, SharedLab, Tool, both_clients};
 
 static LAB: SharedLab = SharedLab::new(Lab::start);
 

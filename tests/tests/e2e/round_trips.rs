@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fakessh_tests::{Client, Gate, Lab, Relay};
+use fakessh_lab::{Client, Gate, Lab, Relay};
 
 #[test]
 fn nothing_waits_for_an_answer_and_nothing_is_asked_back_with_fakessh() {

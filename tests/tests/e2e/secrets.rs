@@ -5,8 +5,8 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Askpass, Lab};
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Askpass, Lab};
 
 /// A password that is nowhere else: not in a file that the master reads, and not in a test's name.
 const SECRET: &str = "kTq4-Zw9x-Vb2p";

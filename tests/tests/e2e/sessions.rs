@@ -3,7 +3,7 @@
 //! Every test that can be is held against OpenSSH's client first and against ours in the same
 //! words.
 
-use fakessh_tests::{Client, Gate, Lab, SharedLab, both_clients, pattern};
+use fakessh_lab::{Client, Gate, Lab, SharedLab, both_clients, pattern};
 
 static LAB: SharedLab = SharedLab::new(Lab::start);
 

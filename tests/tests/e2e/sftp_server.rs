@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::{Duration, UNIX_EPOCH};
 
-use fakessh_tests::tree;
-use fakessh_tests::{Client, Lab};
+use fakessh_lab::tree;
+use fakessh_lab::{Client, Lab};
 
 #[test]
 fn sftp_works_where_the_target_has_no_server_of_its_own() {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use fakessh_tests::process::Process;
-use fakessh_tests::{Client, Gate, Lab, Running, SharedLab, both_clients};
+use fakessh_lab::process::Process;
+use fakessh_lab::{Client, Gate, Lab, Running, SharedLab, both_clients};
 use rustix::process::Signal;
 
 static LAB: SharedLab = SharedLab::new(Lab::start);

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use fakessh_tests::{Client, Gate, Lab, SharedLab, both_clients};
+use fakessh_lab::{Client, Gate, Lab, SharedLab, both_clients};
 use rustix::net::sockopt::set_socket_linger;
 
 static LAB: SharedLab = SharedLab::new(Lab::start);

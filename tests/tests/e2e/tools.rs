@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fakessh_tests::{Client, Lab, SharedLab, both_clients, tree};
+use fakessh_lab::{Client, Lab, SharedLab, both_clients, tree};
 
 static LAB: SharedLab = SharedLab::new(Lab::start);
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use fakessh_tests::lab::write_script;
-use fakessh_tests::process::Process;
-use fakessh_tests::{Client, Lab, both_clients};
+use fakessh_lab::lab::write_script;
+use fakessh_lab::process::Process;
+use fakessh_lab::{Client, Lab, both_clients};
 
 /// How long a program may live that nobody needs any more.
 const ENDING: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ up.join()
 ";
 
 /// A tool whose hosts come from its own command lines.
-fn tool(lab: &Lab, client: Client, script: &str) -> fakessh_tests::Tool {
+fn tool(lab: &Lab, client: Client, script: &str) -> fakessh_lab::Tool {
     let words = ["bash", "-c", script];
     let tool = match client {
         Client::Ssh => lab.program(words),

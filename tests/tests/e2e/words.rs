@@ -4,9 +4,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use fakessh_lab::lab::write_script;
+use fakessh_lab::{Askpass, Lab, LabBuilder, Terminal};
 use fakessh_protocol::printable;
-use fakessh_tests::lab::write_script;
-use fakessh_tests::{Askpass, Lab, LabBuilder, Terminal};
 
 /// Where programs of these tests lie on the target, before those of the system.
 const PATH: &str = "$LAB/hostile:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

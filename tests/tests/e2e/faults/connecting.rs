@@ -3,9 +3,9 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 
-use fakessh_tests::builder::keygen;
-use fakessh_tests::port::ClosedPort;
-use fakessh_tests::{Client, Finished, Lab, both_clients};
+use fakessh_lab::builder::keygen;
+use fakessh_lab::port::ClosedPort;
+use fakessh_lab::{Client, Finished, Lab, both_clients};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};
 
 /// Runs `ssh NAME true`, which must fail to connect. Ours says these words.

@@ -6,10 +6,10 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use fakessh_tests::lab::write_script;
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::process::Process;
-use fakessh_tests::{Client, Finished, Lab, Relay, Running, Terminal, both_clients};
+use fakessh_lab::lab::write_script;
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::process::Process;
+use fakessh_lab::{Client, Finished, Lab, Relay, Running, Terminal, both_clients};
 
 /// How long what a lost session had started may live on.
 const GRACE: Duration = Duration::from_secs(60);

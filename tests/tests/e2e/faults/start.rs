@@ -3,9 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use fakessh_tests::lab::write_script;
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Client, Finished, Lab};
+use fakessh_lab::lab::write_script;
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Client, Finished, Lab};
 
 /// A target that does this with the first starts of a slave, as many as there are numbers.
 fn first_starts(numbers: &str, what: &str) -> Lab {

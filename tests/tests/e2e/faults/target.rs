@@ -4,9 +4,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use fakessh_tests::lab::write_script;
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Client, Finished, Lab, LabBuilder, Relay, both_clients};
+use fakessh_lab::lab::write_script;
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Client, Finished, Lab, LabBuilder, Relay, both_clients};
 use rustix::process::Signal;
 
 /// How long something may take that has to come. A guard against hangs only.
@@ -94,7 +94,7 @@ both_clients! {
         lab.tool(client, ["ssh", "remote", "echo in"]).run().expect_status(0).expect_out("in\n");
         if client == Client::Fakessh {
             lab.expect_nothing_left();
-            assert_eq!(fakessh_tests::lab::listing(&lab.account().home), [""; 0]);
+            assert_eq!(fakessh_lab::lab::listing(&lab.account().home), [""; 0]);
         }
     }
 

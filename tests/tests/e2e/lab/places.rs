@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use fakessh_tests::account::PASSWORD;
-use fakessh_tests::privilege::{containers_for, root_for};
-use fakessh_tests::{
+use fakessh_lab::account::PASSWORD;
+use fakessh_lab::privilege::{containers_for, root_for};
+use fakessh_lab::{
     Client, Container, Docker, Finished, Lab, Lxc, Network, Terminal, process, root, stand_ins,
 };
 

@@ -3,10 +3,10 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use fakessh_tests::account::PASSWORD;
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::process;
-use fakessh_tests::{Askpass, Client, Container, Lab, Relay, root};
+use fakessh_lab::account::PASSWORD;
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::process;
+use fakessh_lab::{Askpass, Client, Container, Lab, Relay, root};
 
 #[test]
 fn a_command_runs_as_the_account_and_the_login_is_counted() {
@@ -35,7 +35,7 @@ fn everything_is_gone_when_a_lab_is_dropped_in_mid_session() {
     let left = process::find(&mark, &[], &[]);
     assert!(left.is_empty(), "{left:?}");
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
-    assert!(!fakessh_tests::privilege::is_root() || !passwd.contains(&account.name));
+    assert!(!fakessh_lab::privilege::is_root() || !passwd.contains(&account.name));
     drop(running);
 }
 

@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use fakessh_tests::privilege::{containers_for, root_for};
-use fakessh_tests::{Container, Docker, Lab, Lxc, SharedLab, root, stand_ins, tree};
+use fakessh_lab::privilege::{containers_for, root_for};
+use fakessh_lab::{Container, Docker, Lab, Lxc, SharedLab, root, stand_ins, tree};
 
 /// What containers run that do nothing.
 const NOTHING: [&str; 2] = ["sleep", "1000000"];
@@ -63,7 +63,7 @@ fn try_tools(lab: &Lab, name: &str, route: &str) {
 }
 
 /// Runs a command at a route.
-fn at(lab: &Lab, route: &str, command: &str) -> fakessh_tests::Finished {
+fn at(lab: &Lab, route: &str, command: &str) -> fakessh_lab::Finished {
     lab.run([route], ["ssh", "remote", command]).run()
 }
 

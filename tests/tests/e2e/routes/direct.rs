@@ -4,8 +4,8 @@
 use std::fs;
 use std::time::Duration;
 
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Client, Finished, Lab, LabBuilder, Relay, both_clients};
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Client, Finished, Lab, LabBuilder, Relay, both_clients};
 
 /// A server that runs one command, whatever is asked for, as those for backups have it: what it
 /// does not know it refuses.
@@ -143,7 +143,7 @@ both_clients! {
     fn bytes_pass_through_a_forced_command(client) {
         let lab = forced().start();
         let mut bytes = Vec::new();
-        fakessh_tests::pattern::write(&mut bytes, 20 << 20).unwrap();
+        fakessh_lab::pattern::write(&mut bytes, 20 << 20).unwrap();
         let done = lab.tool(client, ["ssh", "remote", "backup"]).input(bytes.clone()).run();
         let came = done.expect_status(7).stdout;
         assert!(came.strip_prefix(b"asked: backup\n") == Some(&bytes), "bytes differ");

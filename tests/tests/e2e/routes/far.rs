@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use fakessh_tests::account::PASSWORD;
-use fakessh_tests::privilege::{containers_for, root_for};
-use fakessh_tests::{Askpass, Docker, Lab, Network, Terminal, both_clients, root, tree};
+use fakessh_lab::account::PASSWORD;
+use fakessh_lab::privilege::{containers_for, root_for};
+use fakessh_lab::{Askpass, Docker, Lab, Network, Terminal, both_clients, root, tree};
 
 /// `remote`, and `db` that is reached only from there.
 fn bastion_and_db() -> (Lab, Lab) {
@@ -134,7 +134,7 @@ fn a_container_on_a_host_behind_a_host() {
     docker.run(&db, "app", "app", &["sleep", "1000000"]);
     let local = bastion.local_dir("container");
     let mut big = Vec::new();
-    fakessh_tests::pattern::write(&mut big, 2_000_000).unwrap();
+    fakessh_lab::pattern::write(&mut big, 2_000_000).unwrap();
     fs::write(local.join("big"), &big).unwrap();
     let script = "set -e; scp -q big remote:/srv/big; echo 'get /srv/big got' | sftp -q -b - remote >listed
         cmp big got; tar -cf - big | ssh remote tar -xf - -C /tmp; ssh remote cat /tmp/big | cmp - big

@@ -1,8 +1,8 @@
 //! Routes that are wrong, and routes that break.
 
-use fakessh_tests::etc::SUDO_WITHOUT_PASSWORD;
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Finished, Lab, SharedLab};
+use fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Finished, Lab, SharedLab};
 use rustix::process::Signal;
 
 static LAB: SharedLab = SharedLab::new(Lab::start);
@@ -127,7 +127,7 @@ fn a_hop_that_is_killed_ends_its_sessions_and_comes_again() {
 }
 
 /// The slaves of root.
-fn root_slaves(lab: &Lab) -> Vec<fakessh_tests::process::Process> {
+fn root_slaves(lab: &Lab) -> Vec<fakessh_lab::process::Process> {
     use std::os::unix::fs::MetadataExt;
     let owner = |pid: u32| std::fs::metadata(format!("/proc/{pid}")).map(|it| it.uid());
     lab.slaves()

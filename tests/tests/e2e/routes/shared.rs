@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use fakessh_tests::account::PASSWORD;
-use fakessh_tests::etc::SUDO_WITHOUT_PASSWORD;
-use fakessh_tests::lab::write_script;
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Container, Finished, Gate, Lab, Terminal, root, tool};
+use fakessh_lab::account::PASSWORD;
+use fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
+use fakessh_lab::lab::write_script;
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Container, Finished, Gate, Lab, Terminal, root, tool};
 use serde_json::Value;
 
 /// A lab with sudo that asks nothing, and the route to a root of busybox in it.
@@ -165,7 +165,7 @@ fn exec_and_openssh_are_ways_as_well() {
     }
     let lab = Lab::builder().etc("ssh/ssh_config", "").start();
     lab.change_etc("ssh/ssh_config", |_| fs::read_to_string(lab.config_path()).unwrap());
-    let fakessh = fakessh_tests::binary::fakessh().display().to_string();
+    let fakessh = fakessh_lab::binary::fakessh().display().to_string();
     let run = |route: &str, command: &str| {
         let words = [&fakessh, "run", route, "--", "ssh", "remote", command];
         lab.program_at_server(words).run()
@@ -223,7 +223,7 @@ fn openssh_asks_its_caller() {
         .etc("ssh/ssh_config", "")
         .start();
     lab.change_etc("ssh/ssh_config", |_| fs::read_to_string(lab.config_path()).unwrap());
-    let fakessh = fakessh_tests::binary::fakessh().display().to_string();
+    let fakessh = fakessh_lab::binary::fakessh().display().to_string();
     let run = |options: &[&str]| {
         let words = [&[&*fakessh, "run"], options, &["openssh:remote", "--"]].concat();
         lab.program_at_server([&words[..], &["ssh", "remote", "id -un"]].concat())

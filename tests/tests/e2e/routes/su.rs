@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use fakessh_tests::account::PASSWORD;
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Askpass, Lab, Terminal, Tool};
+use fakessh_lab::account::PASSWORD;
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Askpass, Lab, Terminal, Tool};
 
 /// A lab with another account and these rules of doas.
 fn with_rules(rules: &str) -> Lab {

@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use fakessh_tests::account::PASSWORD;
-use fakessh_tests::etc::SUDO_WITHOUT_PASSWORD;
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Askpass, Finished, Lab, LabBuilder, SharedLab, Terminal, tree};
+use fakessh_lab::account::PASSWORD;
+use fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Askpass, Finished, Lab, LabBuilder, SharedLab, Terminal, tree};
 
 /// The account may do everything, with its password and on a terminal.
 const STRICT: &str = "Defaults requiretty\n$ACCOUNT ALL=(ALL) ALL\n";
@@ -221,7 +221,7 @@ fn a_banner_and_a_shell_that_say_password_are_not_answered() {
 }
 
 /// `ssh remote 'id -un'` with these words before and nobody to ask.
-fn alone(lab: &Lab, before: &[&str]) -> fakessh_tests::Tool {
+fn alone(lab: &Lab, before: &[&str]) -> fakessh_lab::Tool {
     lab.run(before, ["ssh", "remote", "id -un"])
 }
 
@@ -244,7 +244,7 @@ fn a_password_file_answers() {
     tool.input(input).run().expect_status(0).expect_out("root\nfor the tool\n").expect_err("");
     lab.close_all();
     let config = lab.config_path().display().to_string();
-    let fakessh = fakessh_tests::binary::fakessh().display().to_string();
+    let fakessh = fakessh_lab::binary::fakessh().display().to_string();
     let script = format!(
         "exec 3<{path}; {fakessh} run -F {config} --password-file /dev/fd/3 remote+sudo -- \
          ssh remote 'id -un'"

@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use fakessh_tests::etc::SUDO_WITHOUT_PASSWORD;
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Lab, Network, Tool, pattern, tree};
+use fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Lab, Network, Tool, pattern, tree};
 use rustix::process::Signal;
 
 /// `remote` and `other`, which can't reach each other: both are reached from here alone.

@@ -7,9 +7,9 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fakessh_tests::lab::write_script;
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Lab, Tool, tool};
+use fakessh_lab::lab::write_script;
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Lab, Tool, tool};
 
 /// What the tool's library does as soon as it is loaded.
 const CONSTRUCTOR: &str = r#"

@@ -6,10 +6,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use fakessh_tests::etc::SUDO_WITHOUT_PASSWORD;
-use fakessh_tests::lab::write_script;
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Lab, Tool, binary, tool};
+use fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
+use fakessh_lab::lab::write_script;
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Lab, Tool, binary, tool};
 
 /// The hosts and URLs, each with what it tries.
 const CORPUS: &str = include_str!("hostile_hosts.txt");

@@ -3,10 +3,10 @@
 
 use std::fs;
 
-use fakessh_tests::account::PASSWORD;
-use fakessh_tests::lab::{copy_program, write_script};
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Askpass, Client, Lab, binary};
+use fakessh_lab::account::PASSWORD;
+use fakessh_lab::lab::{copy_program, write_script};
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Askpass, Client, Lab, binary};
 
 /// Tries every door into the processes whose command line holds a word, and says which are open:
 /// descriptors, memory, environment, a debugger. The second line says how many were tried.

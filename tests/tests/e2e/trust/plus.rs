@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::symlink;
 
-use fakessh_tests::etc::SUDO_WITHOUT_PASSWORD;
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Lab, binary, tool};
+use fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Lab, binary, tool};
 
 /// A lab that knows the target by names with a plus, one of which would be a route.
 fn lab() -> Lab {

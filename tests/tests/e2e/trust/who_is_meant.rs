@@ -1,7 +1,7 @@
 //! Which names mean the DEST of a run: a tool that names another host must not write to this one.
 
-use fakessh_tests::privilege::root_for;
-use fakessh_tests::{Finished, Lab};
+use fakessh_lab::privilege::root_for;
+use fakessh_lab::{Finished, Lab};
 
 /// A lab in which `web1` is the target as well, and `prod-db` another host.
 fn lab() -> Lab {
@@ -73,8 +73,7 @@ fn another_account_has_the_names_of_its_host_and_a_jail_has_none() {
     if !root_for("rules of sudo") {
         return;
     }
-    let lab =
-        Lab::builder().etc("sudoers.d/lab", fakessh_tests::etc::SUDO_WITHOUT_PASSWORD).start();
+    let lab = Lab::builder().etc("sudoers.d/lab", fakessh_lab::etc::SUDO_WITHOUT_PASSWORD).start();
     for host in ["remote", "127.0.0.1", "_"] {
         let done = lab.run(["remote+sudo"], ["ssh", host, "id -un"]).run();
         done.expect_status(0).expect_out("root\n");

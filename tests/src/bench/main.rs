@@ -9,7 +9,13 @@
 //! A `site` is one server with the three contenders. Each has a `driver`, a process that
 //! starts and times clients when it is told to; ours runs under `fakessh run`, as any tool does.
 
-pub mod arguments;
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a measure that can't be taken panics, and the next one is taken"
+)]
+
+mod arguments;
 mod backlog;
 mod bulk;
 mod contexts;
@@ -34,9 +40,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use crate::Lab;
-use arguments::{Arguments, Parsed};
-use report::Report;
+use crate::arguments::{Arguments, Parsed};
+use crate::report::Report;
+use fakessh_lab::Lab;
 
 /// What all measures of one run share.
 struct Bench {
@@ -65,7 +71,7 @@ impl Bench {
 
 /// The program `bench`: see [`arguments::usage`]. Fails where a measure could not be taken, and
 /// never for what it measured.
-pub fn main() -> ExitCode {
+fn main() -> ExitCode {
     match arguments::parse(std::env::args().skip(1)) {
         Ok(Parsed::Measure(arguments)) => measure(&arguments),
         Ok(Parsed::Driver) => driver::main(),

@@ -19,7 +19,6 @@
 
 pub mod account;
 pub mod askpass;
-pub mod bench;
 pub mod binary;
 pub mod builder;
 mod capture;

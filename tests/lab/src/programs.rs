@@ -88,7 +88,7 @@ impl Lab {
     }
 
     /// As [`Lab::run`] by an older `fakessh`, which has a master of its own.
-    pub(crate) fn run_before(
+    pub fn run_before(
         &self,
         program: &Path,
         before: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -98,7 +98,7 @@ impl Lab {
     }
 
     /// An older `fakessh` with these arguments.
-    pub(crate) fn fakessh_before(
+    pub fn fakessh_before(
         &self,
         program: &Path,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -109,7 +109,7 @@ impl Lab {
     }
 
     /// The `FAKESSH_DIR` of an older `fakessh` that is measured beside this one.
-    pub(crate) fn before_dir(&self) -> PathBuf {
+    pub fn before_dir(&self) -> PathBuf {
         self.dir().join("run-before")
     }
 
