@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::lab::write_script;
+use crate::files::write_script;
 use crate::{Lab, Tool};
 
 /// Gives its answers one a call, and the last one from then on.

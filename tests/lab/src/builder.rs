@@ -4,14 +4,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::account::Account;
+use crate::adopted::Adopted;
 use crate::client_config::ClientConfig;
 use crate::etc::EtcFiles;
+use crate::files::keygen;
 use crate::guardian::Guardian;
-use crate::lab::{Inner, Lab, MARK_VARIABLE};
+use crate::guardian::MARK_VARIABLE;
+use crate::lab::{Inner, Lab};
 use crate::log::ServerLog;
 use crate::namespaces::Namespaces;
 use crate::network::Network;
@@ -57,6 +59,18 @@ impl Default for LabBuilder {
             server_host: None,
             client_host: None,
         }
+    }
+}
+
+impl Lab {
+    /// A lab to be described, as a plain Debian server to begin with.
+    pub fn builder() -> LabBuilder {
+        LabBuilder::default()
+    }
+
+    /// Starts a lab without anything special.
+    pub fn start() -> Lab {
+        Lab::builder().start()
     }
 }
 
@@ -223,7 +237,7 @@ impl LabBuilder {
             network: self.network,
             server_host: self.server_host,
             client_host: self.client_host,
-            containers: Mutex::new(Vec::new()),
+            containers: Adopted::default(),
             files_before: OnceLock::new(),
             docker: OnceLock::new(),
             kept: Mutex::new(Vec::new()),
@@ -318,14 +332,4 @@ fn client_defaults(dir: &Path) -> String {
         "ControlMaster no\n".into(),
     ]
     .join("\n    ")
-}
-
-/// Makes a key without a passphrase.
-pub fn keygen(path: &Path) {
-    let made = Command::new("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-N", "", "-C", "fakessh-lab", "-f"])
-        .arg(path)
-        .stdin(Stdio::null())
-        .status();
-    assert!(made.is_ok_and(|status| status.success()), "ssh-keygen can't make a key");
 }

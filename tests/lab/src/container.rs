@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::lab::MARK_VARIABLE;
+use crate::guardian::MARK_VARIABLE;
 use crate::namespaces::Namespaces;
 use crate::{Lab, root};
 
@@ -36,8 +36,8 @@ impl Container {
         );
         let kinds = ["--mount", "--propagation", "private", "--pid", "--fork", "--uts", "--ipc"];
         let namespaces = Namespaces::new(&kinds, &script, lab.mark());
-        lab.adopt(namespaces.pid());
-        lab.adopt(namespaces.holder());
+        lab.0.containers.add(namespaces.pid());
+        lab.0.containers.add(namespaces.holder());
         Container { namespaces }
     }
 
@@ -90,7 +90,7 @@ impl Lxc {
         let said = String::from_utf8_lossy(&started.stderr);
         assert!(started.status.success(), "lxc-start {name}: {said}");
         let lxc = Lxc { path, name: name.to_owned() };
-        lab.adopt(lxc.pid());
+        lab.0.containers.add(lxc.pid());
         lxc
     }
 

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use crate::Lab;
-use crate::lab::MARK_VARIABLE;
+use crate::adopted::Adopted;
+use crate::guardian::MARK_VARIABLE;
 use crate::log::ServerLog;
 
 /// How many lines of the daemon's log are shown where it does not start.
@@ -17,6 +17,7 @@ pub struct Docker {
     daemon: Child,
     dir: PathBuf,
     mark: String,
+    containers: Adopted,
 }
 
 impl Docker {
@@ -27,9 +28,8 @@ impl Docker {
     ///
     /// # Panics
     /// Where it does not; the message has what it said.
-    pub(crate) fn start(lab: &Lab) -> Docker {
-        let dir = lab.dir().join("docker");
-        fs::create_dir_all(&dir).expect("creating a directory of the lab");
+    pub(crate) fn start(dir: &Path, mark: &str, group: u32, containers: &Adopted) -> Docker {
+        fs::create_dir_all(dir).expect("creating a directory of the lab");
         let word = |name: &str| dir.join(name).display().to_string();
         // Its mounts are in a namespace of its own, and go with it.
         let mut daemon = Command::new("unshare")
@@ -38,11 +38,11 @@ impl Docker {
             .args(["--storage-driver", "vfs", "--log-driver", "none"])
             .args(["--data-root", &word("data"), "--exec-root", &word("exec")])
             .args(["--pidfile", &word("pid"), "-H", &format!("unix://{}", word("socket"))])
-            .args(["--group", &lab.account().gid.to_string()])
-            .args(["--cgroup-parent", &format!("/{}", lab.mark())])
+            .args(["--group", &group.to_string()])
+            .args(["--cgroup-parent", &format!("/{mark}")])
             .env_clear()
             .env("PATH", crate::tool::PATH)
-            .env(MARK_VARIABLE, lab.mark())
+            .env(MARK_VARIABLE, mark)
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -55,7 +55,12 @@ impl Docker {
             _ = daemon.wait();
             panic!("dockerd did not start:\n{}", log.last(SHOWN));
         }
-        Docker { daemon, dir, mark: lab.mark().to_owned() }
+        Docker {
+            daemon,
+            dir: dir.to_owned(),
+            mark: mark.to_owned(),
+            containers: containers.clone(),
+        }
     }
 
     /// Makes an image of this root.
@@ -81,7 +86,7 @@ impl Docker {
     ///
     /// # Panics
     /// Where Docker can't.
-    pub fn run(&self, lab: &Lab, name: &str, image: &str, words: &[&str]) -> u32 {
+    pub fn run(&self, name: &str, image: &str, words: &[&str]) -> u32 {
         let variable = format!("{MARK_VARIABLE}={}", self.mark);
         let mut command = self.command(&["run", "-d", "--network", "none", "--name", name]);
         command.args(["-e", &variable, image]).args(words).stdin(Stdio::null());
@@ -89,7 +94,7 @@ impl Docker {
         let format = "{{.State.Pid}}";
         let done = succeed(&mut self.command(&["inspect", "--format", format, name]));
         let pid = String::from_utf8_lossy(&done.stdout).trim().parse().expect("a process id");
-        lab.adopt(pid);
+        self.containers.add(pid);
         pid
     }
 

@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use crate::Lab;
-use crate::lab::ENDING;
+use crate::wait::GUARD;
 
 impl Lab {
     /// The master's log.
@@ -54,7 +54,7 @@ fn wait_for_line(file: &Path, is_it: impl Fn(&str) -> bool) -> String {
     // Before the look, so that no line is missed.
     let what = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO;
     inotify::add_watch(&changes, directory, what).expect("watching a log");
-    let limit = Timespec::try_from(ENDING).expect("a duration that poll can take");
+    let limit = Timespec::try_from(GUARD).expect("a duration that poll can take");
     loop {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);

@@ -3,13 +3,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
-use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
-use crate::lab::{ENDING, listing};
+use crate::files::listing;
+use crate::wait::GUARD;
 use crate::{Lab, privilege};
 
 /// Where programs put temporary files.
@@ -75,11 +74,9 @@ impl Lab {
     /// Directories of ours in the roots of the lab: of containers that run, and those that were
     /// made in the lab's directory.
     fn left_in_roots(&self) -> Vec<PathBuf> {
-        let containers = self.0.containers.lock().unwrap_or_else(PoisonError::into_inner);
-        // The number of one that has ended may be another's by now.
-        let running = containers.iter().filter(|process| !process.wait(Duration::ZERO));
+        let running = self.0.containers.running().into_iter();
         let mut roots: Vec<PathBuf> =
-            running.map(|process| format!("/proc/{}/root", process.pid).into()).collect();
+            running.map(|pid| format!("/proc/{pid}/root").into()).collect();
         let made = listing(self.dir()).into_iter().map(|name| self.dir().join(name));
         roots.extend(made.map(|root| self.seen_by_target(&root.to_string_lossy())));
         let places = roots.iter().flat_map(|root| PLACES_IN_ROOTS.map(|place| root.join(place)));
@@ -108,7 +105,7 @@ impl Lab {
         // Before the look, so that no removal is missed.
         let watched = inotify::add_watch(&changes, self.fakessh_dir(), WatchFlags::DELETE);
         watched.expect("watching the directory of fakessh");
-        let limit = Timespec::try_from(ENDING).expect("a duration that poll can take");
+        let limit = Timespec::try_from(GUARD).expect("a duration that poll can take");
         while !self.run_directories().is_empty() {
             let ready = poll(&mut [PollFd::new(&changes, PollFlags::IN)], Some(&limit));
             assert!(ready.unwrap_or(0) > 0, "still there: {:?}", self.run_directories());
@@ -123,7 +120,7 @@ impl Lab {
     #[track_caller]
     pub fn expect_no_sessions(&self) {
         for process in self.server_processes() {
-            let ended = process.wait(ENDING);
+            let ended = process.wait(GUARD);
             assert!(ended, "still there: {} {}", process.pid, process.command);
         }
     }
@@ -135,7 +132,7 @@ impl Lab {
     #[track_caller]
     pub fn expect_no_processes(&self) {
         for process in self.processes() {
-            let ended = process.wait(ENDING);
+            let ended = process.wait(GUARD);
             assert!(ended, "still there: {} {}", process.pid, process.command);
         }
     }

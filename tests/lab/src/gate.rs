@@ -5,14 +5,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
-use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::Lab;
-
-/// How long [`Gate::read`] waits before the test fails.
-const GUARD: Duration = Duration::from_secs(60);
+use crate::wait::GUARD;
 
 /// A FIFO on the target. A program that reads it blocks until the gate is opened, reads what came
 /// through, and then the end.

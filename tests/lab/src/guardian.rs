@@ -11,6 +11,10 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 
+/// The variable by which a lab's processes are known. Its value is in all of them that the lab
+/// started, and in all sessions of its server.
+pub const MARK_VARIABLE: &str = "FAKESSH_LAB";
+
 /// The guardian's program. Reads lines of `word value` until its input ends.
 ///
 /// Processes are found in four ways, because each misses some: as descendants of the server, by

@@ -2,18 +2,17 @@
 
 use std::any::Any;
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
 
 use crate::account::Account;
+use crate::adopted::Adopted;
 use crate::binary;
-use crate::builder::{LabBuilder, keygen};
 use crate::client_config::ClientConfig;
 use crate::docker::Docker;
+use crate::files::keygen;
 use crate::guardian::Guardian;
 use crate::log::ServerLog;
 use crate::namespaces::Namespaces;
@@ -21,13 +20,7 @@ use crate::network::Network;
 use crate::port::ClosedPort;
 use crate::process::Process;
 use crate::server::{Server, ServerSetup};
-
-/// The variable by which a lab's processes are known. Its value is in all of them that the lab
-/// started, and in all sessions of its server.
-pub const MARK_VARIABLE: &str = "FAKESSH_LAB";
-
-/// How long a process may take to end after it was told to.
-pub(crate) const ENDING: Duration = Duration::from_secs(60);
+use crate::wait::GUARD;
 
 /// How many lines of the server's log a failing test shows.
 const SHOWN: usize = 60;
@@ -52,7 +45,7 @@ pub(crate) struct Inner {
     pub(crate) client_host: Option<String>,
     pub(crate) docker: OnceLock<Docker>,
     /// The first processes of the lab's containers: its own, not left behind.
-    pub(crate) containers: Mutex<Vec<Process>>,
+    pub(crate) containers: Adopted,
     /// The temporary files on the target when the lab started.
     pub(crate) files_before: OnceLock<Vec<PathBuf>>,
     /// What lives as long as the lab.
@@ -65,16 +58,6 @@ pub(crate) struct Inner {
 }
 
 impl Lab {
-    /// A lab to be described, as a plain Debian server to begin with.
-    pub fn builder() -> LabBuilder {
-        LabBuilder::default()
-    }
-
-    /// Starts a lab without anything special.
-    pub fn start() -> Lab {
-        Lab::builder().start()
-    }
-
     /// The lab's directory. Everybody may read it.
     pub fn dir(&self) -> &Path {
         &self.0.dir
@@ -101,7 +84,8 @@ impl Lab {
     /// # Panics
     /// Where it does not start.
     pub fn docker(&self) -> &Docker {
-        self.0.docker.get_or_init(|| Docker::start(self))
+        let Inner { dir, mark, account, containers, docker, .. } = &*self.0;
+        docker.get_or_init(|| Docker::start(&dir.join("docker"), mark, account.gid, containers))
     }
 
     /// A directory that belongs to the account, for what tests put on the target. The tests can
@@ -292,12 +276,6 @@ impl Lab {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(value));
     }
 
-    /// Takes the first process of a container, and all that run in it, for the lab's own.
-    pub(crate) fn adopt(&self, pid: u32) {
-        let process = Process::open(pid).expect("the first process of a container");
-        self.0.containers.lock().unwrap_or_else(PoisonError::into_inner).push(process);
-    }
-
     /// Stops the server with all its sessions, as a machine that goes down, and gives the port,
     /// which refuses.
     pub fn stop_server(&self) -> ClosedPort {
@@ -332,44 +310,6 @@ impl Lab {
     }
 }
 
-/// The names in a directory; none where there is no directory.
-pub fn listing(dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
-
-/// Writes a script that everybody may run.
-///
-/// # Panics
-/// Where it can't be written.
-pub fn write_script(path: &Path, text: &str) {
-    // By a process of its own: what this one has open for writing when another thread forks can't
-    // be executed (ETXTBSY) until that child executes something itself.
-    let mut writer = Command::new("sh")
-        .args(["-c", "cat >\"$0\" && chmod 755 \"$0\""])
-        .arg(path)
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("starting sh");
-    let mut input = writer.stdin.take().expect("standard input is a pipe");
-    input.write_all(text.as_bytes()).expect("writing a script of the lab");
-    drop(input);
-    let status = writer.wait().expect("waiting for sh");
-    assert!(status.success(), "writing {}: {status}", path.display());
-}
-
-/// Copies a program, with its permissions; by a process of its own, as [`write_script`].
-///
-/// # Panics
-/// Where it can't be copied.
-pub fn copy_program(from: &Path, to: &Path) {
-    let status = Command::new("cp").arg(from).arg(to).status().expect("starting cp");
-    assert!(status.success(), "copying {} to {}: {status}", from.display(), to.display());
-}
-
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -390,7 +330,7 @@ impl Drop for Inner {
                 .stderr(Stdio::null())
                 .spawn();
             if let Ok(mut stopping) = asked {
-                let ended = Process::open(stopping.id()).is_none_or(|it| it.wait(ENDING));
+                let ended = Process::open(stopping.id()).is_none_or(|it| it.wait(GUARD));
                 if !ended {
                     _ = stopping.kill();
                 }

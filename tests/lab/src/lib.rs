@@ -18,6 +18,7 @@
 )]
 
 pub mod account;
+mod adopted;
 pub mod askpass;
 pub mod binary;
 pub mod builder;
@@ -29,6 +30,7 @@ pub mod docker;
 pub mod etc;
 mod events;
 mod expect_nothing_left;
+pub mod files;
 pub mod gate;
 pub mod guardian;
 pub mod hostile;
@@ -52,6 +54,7 @@ pub mod stand_ins;
 pub mod terminal;
 pub mod tool;
 pub mod tree;
+pub mod wait;
 
 pub use askpass::Askpass;
 pub use builder::LabBuilder;
@@ -68,3 +71,4 @@ pub use running::{Finished, Running};
 pub use shell::Shell;
 pub use terminal::Terminal;
 pub use tool::Tool;
+pub use wait::{GUARD, KillOnDrop, Watchdog, wait_until};

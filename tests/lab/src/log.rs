@@ -4,13 +4,12 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-/// How long [`ServerLog::wait_for`] waits before the test fails.
-const GUARD: Duration = Duration::from_secs(60);
+use crate::wait::GUARD;
 
 /// A growing log that can be waited on. Whoever asks sees all that was written before: a line that
 /// the server wrote is never late. Clones share it.

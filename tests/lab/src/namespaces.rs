@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use crate::lab::MARK_VARIABLE;
+use crate::guardian::MARK_VARIABLE;
 
 /// A process that does nothing but hold namespaces open. It ends when this is dropped, and when
 /// the test process ends in whatever way.

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// A guard against hangs only.
-const GUARD: Duration = Duration::from_secs(60);
+use crate::wait::wait_until;
 
 /// A process, held so that its number can't come to mean another one.
 #[derive(Debug)]
@@ -55,19 +54,16 @@ impl Process {
     /// After a minute.
     #[track_caller]
     pub fn wait_until_idle(&self) {
-        let deadline = Instant::now() + GUARD;
         let mut before = None;
-        loop {
+        let sleeps = || {
             // Threads are looked at one after another. Threads that slept in two rounds, and did
             // not run in between, slept all at the same time.
             let now = self.sleeping_threads();
-            if now.is_some() && now == before {
-                return;
-            }
-            assert!(Instant::now() < deadline, "it is busy: {self:?}");
+            let same = now.is_some() && now == before;
             before = now;
-            std::thread::yield_now();
-        }
+            same
+        };
+        wait_until(sleeps, "a process that should wait is busy");
     }
 
     /// What is known of each thread, with the number of times that it ran; `None` if one is awake.
@@ -78,6 +74,20 @@ impl Process {
         texts.iter().all(|text| text.contains("\nState:\tS")).then_some(texts)
     }
 
+    /// A size in its `/proc/PID/status`, such as `VmRSS`, in KiB.
+    ///
+    /// # Panics
+    /// If there is no such size, or no process any more.
+    #[track_caller]
+    pub fn memory(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid));
+        let status = status.expect("a process to look at");
+        let size = |line: &str| {
+            line.strip_prefix(name)?.strip_prefix(':')?.strip_suffix(" kB")?.trim().parse().ok()
+        };
+        status.lines().find_map(size).expect("a size of a process")
+    }
+
     /// Kills it with SIGKILL, if it is still there.
     pub fn kill(&self) {
         self.signal(Signal::KILL);
@@ -86,6 +96,11 @@ impl Process {
     /// Sends it a signal, if it is still there.
     pub fn signal(&self, signal: Signal) {
         let _ = pidfd_send_signal(&self.fd, signal);
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.wait(Duration::ZERO)
     }
 
     /// Waits until it has ended; false where it still runs after this time.

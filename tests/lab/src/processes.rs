@@ -31,8 +31,7 @@ impl Lab {
         if privilege::is_root() {
             uids.push(self.account().uid);
         }
-        let containers = self.0.containers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut own: Vec<u32> = containers.iter().map(|process| process.pid).collect();
+        let mut own = self.0.containers.running();
         let holder = self.0.mounts.as_ref().map(Namespaces::pid);
         let inside = own.iter().chain(&holder).filter_map(|&pid| process::mount_namespace(pid));
         let inside: Vec<u64> = inside.collect();

@@ -3,7 +3,9 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::lab::{MARK_VARIABLE, write_script};
+use crate::files::write_script;
+use crate::guardian::MARK_VARIABLE;
+use crate::wait::wait_until;
 use crate::{Client, Lab, Tool, binary};
 
 impl Lab {
@@ -128,6 +130,26 @@ impl Lab {
     pub fn list(&self) -> Vec<serde_json::Value> {
         let listed = self.fakessh(["ls", "--json"]).run().expect_status(0).expect_err("");
         serde_json::from_slice(&listed.stdout).expect("a list as JSON")
+    }
+
+    /// Why `remote` is a direct context, if it is one.
+    ///
+    /// # Panics
+    /// If there is no such context.
+    #[track_caller]
+    pub fn direct(&self) -> Option<String> {
+        let list = self.list();
+        let entry = list.iter().find(|entry| entry["name"] == "remote").expect("a context");
+        entry["direct"].as_str().map(str::to_owned)
+    }
+
+    /// Waits until the master has noticed that its connections are lost.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[track_caller]
+    pub fn expect_no_connections(&self) {
+        wait_until(|| self.list().is_empty(), "the master holds lost connections");
     }
 
     /// The names of the contexts that are held, in order.

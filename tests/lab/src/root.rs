@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::lab::copy_program;
+use crate::files::copy_program;
 
 /// The account in a root that is not root: its name, and its user and group id.
 pub const USER: (&str, u32) = ("app", 1234);

@@ -12,10 +12,7 @@ use rustix::process::{
 };
 
 use crate::capture::Capture;
-use crate::tool::Input;
-
-/// How long the streams of a tool that has ended may be held open by others.
-const STREAM_GUARD: Duration = Duration::from_secs(60);
+use crate::wait::GUARD;
 
 /// Most bytes of a stream that a failure shows.
 const SHOWN: usize = 8192;
@@ -32,6 +29,19 @@ pub struct Running {
     read: usize,
     watch: Arc<Watch>,
     guard: Duration,
+}
+
+/// What a tool reads.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Nothing: `/dev/null`.
+    Null,
+    /// These bytes, then the end.
+    Bytes(Vec<u8>),
+    /// What [`Running::write`] gives.
+    Open,
+    /// What was set on the command.
+    Given,
 }
 
 /// Tells the thread that guards against hangs that there is no need for it any more.
@@ -179,7 +189,7 @@ impl Running {
         let status = self.wait();
         let streams = [("output", &self.stdout), ("error", &self.stderr)];
         for (name, stream) in streams {
-            if stream.wait(STREAM_GUARD, |_, open| (!open).then_some(())).is_none() {
+            if stream.wait(GUARD, |_, open| (!open).then_some(())).is_none() {
                 self.give_up(&format!("the end of its standard {name}"));
             }
         }

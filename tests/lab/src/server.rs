@@ -96,7 +96,7 @@ fn spawn(setup: &ServerSetup<'_>, file: &Path) -> Child {
         .arg(file)
         .env_clear()
         .env("PATH", crate::tool::PATH)
-        .env(crate::lab::MARK_VARIABLE, setup.mark)
+        .env(crate::guardian::MARK_VARIABLE, setup.mark)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -3,16 +3,14 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::tcgetpgrp;
 
 use crate::process::Process;
+use crate::wait::GUARD;
 use crate::{Lab, Running, terminal};
-
-/// How long something may take to be shown. A guard against hangs only.
-const GUARD: Duration = Duration::from_secs(60);
 
 /// A terminal and the shell that leads its session, with job control.
 #[derive(Debug)]

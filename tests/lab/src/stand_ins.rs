@@ -148,7 +148,7 @@ pub fn install(lab: &Lab, pid: u32) {
         .replace("@USER@", user)
         .replace("@ID@", &id.to_string());
     for name in ["podman", "kubectl", "incus", "machinectl"] {
-        crate::lab::write_script(&dir.join(name), &text);
+        crate::files::write_script(&dir.join(name), &text);
     }
 }
 

@@ -3,16 +3,13 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::capture::Capture;
-
-/// How long [`Terminal::wait_for`] waits before the test fails.
-const GUARD: Duration = Duration::from_secs(60);
+use crate::wait::GUARD;
 
 /// A pseudo-terminal with echo, as a shell leaves it. See [`crate::Tool::on_terminal`].
 #[derive(Debug)]

@@ -7,14 +7,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::Terminal;
-use crate::running::{Finished, Running};
+use crate::running::{Finished, Input, Running};
+use crate::wait::GUARD;
 
 /// The `PATH` that everything in a lab starts with. No directory of the caller's home is in it:
 /// the lab's account could not use it.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// How long a tool may run before it is killed and its test fails. A guard against hangs only.
-pub const GUARD: Duration = Duration::from_secs(60);
 
 /// A program to be started, with its standard streams. Standard output and error are captured
 /// unless they are given away.
@@ -29,19 +27,6 @@ pub struct Tool {
     output_taken: bool,
     error_taken: bool,
     guard: Duration,
-}
-
-/// What a tool reads.
-#[derive(Debug)]
-pub(crate) enum Input {
-    /// Nothing: `/dev/null`.
-    Null,
-    /// These bytes, then the end.
-    Bytes(Vec<u8>),
-    /// What [`Running::write`] gives.
-    Open,
-    /// What was set on the command.
-    Given,
 }
 
 impl Tool {

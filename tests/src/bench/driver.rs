@@ -2,7 +2,7 @@
 //! `fakessh run`, so that all three do the same with what a tool has: a `PATH` and descriptors.
 
 use std::io::{self, BufRead, Write};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::client::command;
 use crate::held::Held;
 use crate::order::{Answer, Order, Program};
 use crate::stream;
@@ -75,18 +76,6 @@ fn guarded<T>(what: &str, act: impl FnOnce() -> T) -> T {
     result
 }
 
-/// A client that is to be started, with a pipe as standard output.
-pub(super) fn command(program: &Program) -> io::Result<Command> {
-    let (name, arguments) = program.words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut command = Command::new(name);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
-    command.envs(program.environment.iter().map(|(name, value)| (name, value)));
-    if let Some(directory) = &program.directory {
-        command.current_dir(directory);
-    }
-    Ok(command)
-}
-
 /// Runs a client to its end, and says how long it took and how many bytes it wrote.
 fn time(program: &Program, input: u64) -> io::Result<(Duration, u64)> {
     let mut command = command(program)?;
@@ -130,15 +119,6 @@ fn rate(program: &Program, count: usize, at_once: usize) -> io::Result<Duration>
         workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(panicked))
     })?;
     Ok(begun.elapsed())
-}
-
-/// Waits for a child's end; kills it where it does not come.
-pub(super) fn end(child: &mut Child, limit: Duration) {
-    let process = fakessh_lab::process::Process::open(child.id());
-    if process.is_some_and(|process| !process.wait(limit)) {
-        _ = child.kill();
-    }
-    _ = child.wait();
 }
 
 /// A thousand clients with two pipes each are more than the usual limit.

@@ -5,18 +5,15 @@ use std::os::fd::AsFd;
 use std::process::{Child, ChildStdout, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Signal;
 
-use crate::driver::{command, end};
+use crate::client::{command, end};
 use crate::order::{Direction, Program};
 use crate::stream;
+use fakessh_lab::GUARD;
 use fakessh_lab::process::Process;
-
-/// How long a client may take to end when it is told to.
-const ENDING: Duration = Duration::from_secs(60);
 
 /// What flows before bulk counts as flowing: more than all buffers on the way hold.
 const FLOWING: u64 = 32 << 20;
@@ -59,7 +56,7 @@ impl Held {
                     pids.push(child.id());
                     self.waiting.push((child, stdout));
                 } else {
-                    end(&mut child, ENDING);
+                    end(&mut child, GUARD);
                 }
             }
             starting = still;
@@ -151,10 +148,10 @@ impl Held {
             drop(child.stdin.take());
         }
         for (mut child, _stdout) in self.waiting.drain(..) {
-            end(&mut child, ENDING);
+            end(&mut child, GUARD);
         }
         for mut child in self.busy.drain(..) {
-            end(&mut child, ENDING);
+            end(&mut child, GUARD);
         }
         for pump in self.pumps.drain(..) {
             _ = pump.join();

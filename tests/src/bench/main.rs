@@ -18,6 +18,7 @@
 mod arguments;
 mod backlog;
 mod bulk;
+mod client;
 mod contexts;
 mod driver;
 mod files;

@@ -1,6 +1,6 @@
 //! M2: the memory of what waits. Also what all measures of memory look at.
 
-use std::fs;
+use fakessh_lab::process::Process;
 
 use crate::Bench;
 use crate::order::Order;
@@ -42,8 +42,6 @@ pub(super) fn idle(bench: &Bench) -> Vec<Row> {
 /// # Panics
 /// Where there is no such process.
 pub(super) fn resident(pid: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process to look at");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
-    kib.expect("the resident memory of a process") * 1.024 / 1000.0
+    let process = Process::open(pid).expect("a process to look at");
+    process.memory("VmRSS") as f64 * 1.024 / 1000.0
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::Bench;
 use crate::order::{Answer, Direction, Order, Program};
-use fakessh_lab::lab::copy_program;
+use fakessh_lab::files::copy_program;
 use fakessh_lab::{Lab, Running, binary};
 
 /// How long a driver lives at most. A guard against hangs only.

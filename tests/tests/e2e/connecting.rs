@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use fakessh_lab::account::PASSWORD;
-use fakessh_lab::lab::write_script;
+use fakessh_lab::files::write_script;
 use fakessh_lab::privilege::root_for;
 use fakessh_lab::{Askpass, Client, Lab, Tool, both_clients};
 

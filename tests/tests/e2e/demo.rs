@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use fakessh_lab::lab::{listing, write_script};
+use fakessh_lab::files::{listing, write_script};
 use fakessh_lab::{Lab, tool};
 use rustix::process::Signal;
 

@@ -5,7 +5,7 @@ use std::io::{PipeReader, PipeWriter, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use fakessh_lab::lab::copy_program;
+use fakessh_lab::files::copy_program;
 use fakessh_lab::privilege::root_for;
 use fakessh_lab::{Gate, Lab, SharedLab, binary, both_clients, pattern};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};

@@ -8,7 +8,7 @@ use std::process::Command;
 use fakessh_lab::account::PASSWORD;
 use fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
 use fakessh_lab::privilege::root_for;
-use fakessh_lab::{Askpass, Client, Gate, Lab, Running, lab};
+use fakessh_lab::{Askpass, Client, Gate, Lab, Running, files};
 use serde_json::Value;
 
 /// Seconds for which a login is held where nobody says anything.
@@ -185,7 +185,7 @@ fn each_use_is_confirmed_by_who_opened_the_run_and_not_by_its_tool() {
     let lab = Lab::start();
     lab.configure("[route.prod]\nvia = \"remote\"\nconfirm = true\n");
     let yes = lab.dir().join("user/yes");
-    lab::write_script(&yes, "#!/bin/sh\necho yes\n");
+    files::write_script(&yes, "#!/bin/sh\necho yes\n");
     // The tool would answer itself.
     let script = format!(
         "SSH_ASKPASS='{}' SSH_ASKPASS_REQUIRE=force ssh remote 'echo used; exit 3'",
@@ -237,7 +237,7 @@ fn a_tool_that_ends_while_somebody_is_asked_ends_the_run() {
 fn certify(lab: &Lab, seconds: u32) {
     let ca = lab.dir().join("user/ca");
     if !ca.exists() {
-        fakessh_lab::builder::keygen(&ca);
+        fakessh_lab::files::keygen(&ca);
         let public = fs::read_to_string(ca.with_extension("pub")).unwrap();
         let file = lab.dir().join("server/authorized_keys");
         fs::write(&file, format!("cert-authority {public}")).unwrap();

@@ -16,14 +16,7 @@ const LONGEST_NOTICE: usize = 8192;
 /// Commands on the other host while the hostile one does its worst.
 const COMMANDS: usize = 5;
 
-/// KiB that a process has had in memory at most since this was cleared: proc_pid_status(5), VmHWM.
-fn peak(process: &Process) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-/// Lets [`peak`] begin anew.
+/// Lets the largest size so far (`VmHWM`) begin anew.
 fn clear_peak(process: &Process) {
     fs::write(format!("/proc/{}/clear_refs", process.pid), "5").unwrap();
 }
@@ -71,12 +64,12 @@ fn a_flood_costs_the_master_little_and_other_hosts_are_served() {
         }
         let master = lab.master();
         clear_peak(&master);
-        let before = peak(&master);
+        let before = master.memory("VmHWM");
         hostile.behave(mode);
         lab.fakessh(["connect", "-F", &config(&lab), "hostile"]).run().expect_status(0);
         let provoked = provoke(&lab, effect);
         expect_service(&lab);
-        let grown = peak(&master).saturating_sub(before);
+        let grown = master.memory("VmHWM").saturating_sub(before);
         assert!(grown < GROWTH, "{}: the master has grown by {grown} KiB", mode.name());
         // It may have ended by itself.
         lab.fakessh(["close", "hostile"]).run();
@@ -94,7 +87,7 @@ fn a_lie_ends_its_link_with_a_clear_line_and_no_other() {
     let (lab, hostile) = labs();
     let master = lab.master();
     clear_peak(&master);
-    let before = peak(&master);
+    let before = master.memory("VmHWM");
     for &mode in Mode::ALL {
         let Effect::End(words) = mode.effect() else { continue };
         hostile.behave(mode);
@@ -106,7 +99,7 @@ fn a_lie_ends_its_link_with_a_clear_line_and_no_other() {
         lab.fakessh(["close", "hostile"]).run();
         expect_service(&lab);
     }
-    let grown = peak(&master).saturating_sub(before);
+    let grown = master.memory("VmHWM").saturating_sub(before);
     assert!(grown < GROWTH, "the master has grown by {grown} KiB");
     assert_eq!(lab.logins(), 1);
     lab.expect_nothing_left();

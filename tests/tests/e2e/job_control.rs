@@ -1,15 +1,10 @@
 //! A person at a terminal stops, continues and interrupts what runs there.
 
-use std::time::{Duration, Instant};
-
 use fakessh_lab::process::Process;
-use fakessh_lab::{Client, Gate, Lab, SharedLab, Shell, binary, both_clients};
+use fakessh_lab::{Client, Gate, Lab, SharedLab, Shell, binary, both_clients, wait_until};
 use rustix::process::Signal;
 
 static LAB: SharedLab = SharedLab::new(Lab::start);
-
-/// How long something may take. A guard against hangs only.
-const GUARD: Duration = Duration::from_secs(60);
 
 /// `fakessh run` with this tool, as it is typed.
 fn run(lab: &Lab, tool: &str) -> String {
@@ -140,11 +135,7 @@ fn an_interrupt_of_fakessh_run_alone_is_the_tools() {
         let mut running = lab.tool(Client::Fakessh, ["sh", "-c", script]).start();
         let tool = running.read_line().unwrap().parse().unwrap();
         let tool = Process::open(tool).unwrap();
-        let begin = Instant::now();
-        while !tool.command_now().starts_with("sleep") {
-            assert!(begin.elapsed() < GUARD, "{}", tool.command_now());
-            std::thread::yield_now();
-        }
+        wait_until(|| tool.command_now().starts_with("sleep"), "the tool is not there");
         tool.parent().unwrap().signal(signal);
         running.finish().expect_status(code);
     }

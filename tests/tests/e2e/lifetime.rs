@@ -3,11 +3,8 @@
 
 use std::time::Duration;
 
-use fakessh_lab::{Client, Gate, Lab, Relay, Running};
+use fakessh_lab::{Client, GUARD, Gate, Lab, Relay, Running};
 use rustix::process::Signal;
-
-/// How long a master may take to end.
-const ENDING: Duration = Duration::from_secs(60);
 
 /// How often a connection is closed while sessions come.
 const CLOSED: u32 = 10;
@@ -318,7 +315,7 @@ fn an_idle_master_ends_when_nothing_is_open() {
     tool.run().expect_status(0);
     let master = lab.master();
     lab.close_all();
-    assert!(master.wait(ENDING), "the master is still there");
+    assert!(master.wait(GUARD), "the master is still there");
     lab.expect_nothing_left();
 }
 

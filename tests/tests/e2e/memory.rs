@@ -9,13 +9,6 @@ const CLIENT: u64 = 2 * 1024;
 /// Most KiB of an idle slave.
 const SLAVE: u64 = 2560;
 
-/// KiB of a process in memory: proc_pid_status(5), VmRSS.
-fn resident(process: &Process) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 #[test]
 fn a_client_that_waits_and_an_idle_slave_are_small_with_fakessh() {
     let lab = Lab::start();
@@ -24,12 +17,12 @@ fn a_client_that_waits_and_an_idle_slave_are_small_with_fakessh() {
     let client = Process::open(running.read_line().unwrap().parse().unwrap()).unwrap();
     assert_eq!(running.read_line().as_deref(), Some("up"));
     assert!(client.command_now().starts_with("ssh remote"), "{client:?}");
-    let size = resident(&client);
+    let size = client.memory("VmRSS");
     assert!(size <= CLIENT, "the client has {size} KiB");
     let slaves = lab.slaves();
     assert!(!slaves.is_empty());
     for slave in slaves {
-        let size = resident(&slave);
+        let size = slave.memory("VmRSS");
         assert!(size <= SLAVE, "{} has {size} KiB", slave.command);
     }
     running.finish().expect_status(0);

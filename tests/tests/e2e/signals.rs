@@ -1,15 +1,10 @@
 //! Signals to `ssh`, and what becomes of the remote program.
 
-use std::time::Duration;
-
 use fakessh_lab::process::Process;
-use fakessh_lab::{Client, Gate, Lab, Running, SharedLab, both_clients};
+use fakessh_lab::{Client, GUARD, Gate, Lab, Running, SharedLab, both_clients};
 use rustix::process::Signal;
 
 static LAB: SharedLab = SharedLab::new(Lab::start);
-
-/// How long a program may live after its session.
-const GRACE: Duration = Duration::from_secs(60);
 
 /// Starts `ssh remote COMMAND` below a shell, and gives its process. The command has no `'` in it.
 fn start_below_shell(lab: &Lab, client: Client, before: &str, command: &str) -> (Running, Process) {
@@ -40,7 +35,7 @@ both_clients! {
             running.finish().expect_status(client.status_of_signal(number));
             // OpenSSH's leaves it running.
             if client == Client::Fakessh {
-                assert!(program.wait(GRACE), "the program lives on after signal {number}");
+                assert!(program.wait(GUARD), "the program lives on after signal {number}");
             }
             program.kill();
         }
@@ -90,7 +85,7 @@ fn a_killed_shim_takes_the_program_and_its_children_along_with_fakessh() {
     let (mut running, shim) = start_below_shell(&lab, Client::Fakessh, "", command);
     let (program, child) = (process(&mut running), process(&mut running));
     shim.kill();
-    assert!(program.wait(GRACE) && child.wait(GRACE), "they live on");
+    assert!(program.wait(GUARD) && child.wait(GUARD), "they live on");
     running.finish().expect_status(137);
 }
 

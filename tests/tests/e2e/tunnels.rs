@@ -1,13 +1,8 @@
 //! Tools that start a tunnel for their `ssh`, and wait until it has ended.
 
-use std::time::Duration;
-
-use fakessh_lab::lab::write_script;
+use fakessh_lab::files::write_script;
 use fakessh_lab::process::Process;
-use fakessh_lab::{Client, Lab, both_clients};
-
-/// How long a program may live that nobody needs any more.
-const ENDING: Duration = Duration::from_secs(60);
+use fakessh_lab::{Client, GUARD, Lab, both_clients};
 
 /// Forwards one connection from a port of its own, which it prints, to the port of its first
 /// argument, and ends with that connection.
@@ -104,7 +99,7 @@ fn a_proxy_command_of_a_tool_ends_with_the_run() {
     let pids = noted("pids");
     let [pid] = pids.lines().collect::<Vec<_>>()[..] else { panic!("one for both: {pids}") };
     if let Some(program) = Process::open(pid.parse().unwrap()) {
-        assert!(program.wait(ENDING), "it lives on");
+        assert!(program.wait(GUARD), "it lives on");
     }
     lab.expect_nothing_left();
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use fakessh_lab::lab::write_script;
+use fakessh_lab::files::write_script;
 use fakessh_lab::{Askpass, Lab, LabBuilder, Terminal};
 use fakessh_protocol::printable;
 

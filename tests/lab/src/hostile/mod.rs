@@ -9,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::Lab;
-use crate::lab::copy_program;
+use crate::files::copy_program;
 
 pub use mode::{Effect, Mode};
 

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 
-use fakessh_lab::builder::keygen;
+use fakessh_lab::files::keygen;
 use fakessh_lab::port::ClosedPort;
 use fakessh_lab::{Client, Finished, Lab, both_clients};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with};

@@ -6,13 +6,10 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use fakessh_lab::lab::write_script;
+use fakessh_lab::files::write_script;
 use fakessh_lab::privilege::root_for;
 use fakessh_lab::process::Process;
-use fakessh_lab::{Client, Finished, Lab, Relay, Running, Terminal, both_clients};
-
-/// How long what a lost session had started may live on.
-const GRACE: Duration = Duration::from_secs(60);
+use fakessh_lab::{Client, Finished, GUARD, Lab, Relay, Running, Terminal, both_clients};
 
 /// Starts a program that says its process id and then waits for input, and gives it.
 fn start(lab: &Lab, client: Client, name: &str) -> (Running, Process) {
@@ -90,7 +87,7 @@ both_clients! {
         let (running, program) = start(&lab, client, "remote");
         lab.kill_connections();
         cut(client, running.finish(), &["remote", "lost"]);
-        assert!(program.wait(GRACE), "the program lives on");
+        assert!(program.wait(GUARD), "the program lives on");
         works_again(&lab, client, "remote");
     }
 
@@ -110,7 +107,7 @@ both_clients! {
         let (running, program) = start(&lab, client, "far");
         relay.cut();
         cut(client, running.finish(), &["far", "lost"]);
-        assert!(program.wait(GRACE), "the program lives on");
+        assert!(program.wait(GUARD), "the program lives on");
         works_again(&lab, client, "far");
     }
 
@@ -178,7 +175,7 @@ fn a_killed_slave_with_fakessh() {
     assert!(lab.slaves().iter().any(|it| it.pid == slave.pid), "no slave: {slave:?}");
     slave.kill();
     running.finish().expect_fault(255, &["remote"]);
-    assert!(program.wait(GRACE), "the program lives on");
+    assert!(program.wait(GUARD), "the program lives on");
     works_again(&lab, Client::Fakessh, "remote");
 }
 
@@ -200,7 +197,7 @@ fn a_killed_master_with_fakessh() {
     let (running, program) = start(&lab, Client::Fakessh, "remote");
     lab.master().kill();
     running.finish().expect_fault(255, &["master"]);
-    assert!(program.wait(GRACE), "the program lives on");
+    assert!(program.wait(GUARD), "the program lives on");
     works_again(&lab, Client::Fakessh, "remote");
 }
 
@@ -251,8 +248,8 @@ fn the_slave_is_gone_from_the_target_when_the_network_was_silent_with_fakessh() 
     relay.set_silent(true);
     running.finish().expect_fault(255, &["far"]);
     assert!(!slaves.is_empty());
-    assert!(slaves.iter().all(|slave| slave.wait(GRACE)), "the slave lives on");
-    assert!(program.wait(GRACE), "the program lives on");
+    assert!(slaves.iter().all(|slave| slave.wait(GUARD)), "the slave lives on");
+    assert!(program.wait(GUARD), "the program lives on");
 }
 
 #[test]
@@ -266,7 +263,7 @@ fn a_network_that_loses_one_direction_alone_with_fakessh() {
         // What is still heard from the far side is no answer.
         relay.hold(up, down);
         running.finish().expect_fault(255, &["far", "no answer"]);
-        assert!(program.wait(GRACE), "the program lives on");
+        assert!(program.wait(GUARD), "the program lives on");
     }
 }
 
@@ -289,7 +286,7 @@ fn a_session_beside_a_killed_one_goes_on_with_fakessh() {
     let (mut first, _) = start(&lab, Client::Fakessh, "remote");
     let (second, program) = start(&lab, Client::Fakessh, "remote");
     second.signal_group(rustix::process::Signal::KILL);
-    assert!(program.wait(GRACE), "the program lives on");
+    assert!(program.wait(GUARD), "the program lives on");
     first.write(b"still here\n").unwrap();
     assert_eq!(first.read_line().as_deref(), Some("still here"));
     first.finish().expect_status(0);

@@ -1,11 +1,10 @@
 //! What goes wrong once while a slave is being started, and must not count for ever.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
-use fakessh_lab::lab::write_script;
+use fakessh_lab::files::write_script;
 use fakessh_lab::privilege::root_for;
-use fakessh_lab::{Client, Finished, Lab};
+use fakessh_lab::{Client, Finished, Lab, wait_until};
 
 /// A target that does this with the first starts of a slave, as many as there are numbers.
 fn first_starts(numbers: &str, what: &str) -> Lab {
@@ -27,19 +26,12 @@ fn ours(lab: &Lab) -> Finished {
         .expect_out("in\n")
 }
 
-/// Why `remote` is a direct context, if it is one.
-fn direct(lab: &Lab) -> Option<String> {
-    let list = lab.list();
-    let entry = list.iter().find(|entry| entry["name"] == "remote").expect("a context");
-    entry["direct"].as_str().map(str::to_owned)
-}
-
 /// Holds that what needs a slave is done, on the connection that is there.
 #[track_caller]
 fn expect_a_slave_where_one_is_needed(lab: &Lab) {
     let logins = lab.logins();
     lab.run(["--on", "remote"], ["sh", "-c", "echo on"]).run().expect_status(0).expect_out("on\n");
-    assert_eq!(direct(lab), None);
+    assert_eq!(lab.direct(), None);
     assert_eq!(lab.logins(), logins);
 }
 
@@ -55,7 +47,7 @@ fn a_connection_that_is_cut_once_before_a_slave_starts_with_fakessh() {
     // And nothing is remembered of it.
     lab.close_all();
     ours(&lab).expect_err("");
-    assert_eq!(direct(&lab), None);
+    assert_eq!(lab.direct(), None);
     lab.expect_nothing_left();
 }
 
@@ -73,12 +65,10 @@ fn a_server_that_ends_its_connection_with_the_first_session_with_fakessh() {
         let before = lab.logins();
         ours(&lab);
         assert_eq!(lab.logins() - before, logins, "{why}");
-        let said = direct(&lab).expect("no slave");
+        let said = lab.direct().expect("no slave");
         assert!(said.contains(why), "{said}");
         lab.kill_connections();
-        while !lab.list().is_empty() {
-            std::thread::yield_now();
-        }
+        lab.expect_no_connections();
     }
     let run = lab.run(["--on", "remote"], ["true"]).run();
     run.expect_fault(255, &["remote", "slave"]);
@@ -93,11 +83,9 @@ fn a_network_that_has_cut_twice_takes_no_slave_from_who_needs_one_with_fakessh()
     let lab = first_starts("1 2", CUT);
     ours(&lab);
     lab.kill_connections();
-    while !lab.list().is_empty() {
-        std::thread::yield_now();
-    }
+    lab.expect_no_connections();
     ours(&lab);
-    assert!(direct(&lab).is_some());
+    assert!(lab.direct().is_some());
     expect_a_slave_where_one_is_needed(&lab);
     lab.expect_nothing_left();
 }
@@ -129,14 +117,10 @@ fn a_connection_that_is_cut_under_a_start_is_said_to_be_lost_with_fakessh() {
     write_script(&home.join("bin/head"), &head);
     fs::write(home.join(".bashrc"), "PATH=$HOME/bin:$PATH\n").unwrap();
     let running = lab.tool(Client::Fakessh, ["ssh", "remote", "true"]).start();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !home.join("begun").exists() {
-        assert!(Instant::now() < deadline, "no start begins");
-        std::thread::yield_now();
-    }
+    wait_until(|| home.join("begun").exists(), "no start begins");
     lab.kill_connections();
     running.finish().expect_fault(255, &["remote", "lost", "a slave was just", "try again"]);
     ours(&lab).expect_err("");
-    assert_eq!(direct(&lab), None);
+    assert_eq!(lab.direct(), None);
     lab.expect_nothing_left();
 }

@@ -2,15 +2,12 @@
 //! a program, another architecture, full disks.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use fakessh_lab::lab::write_script;
+use fakessh_lab::files::write_script;
 use fakessh_lab::privilege::root_for;
-use fakessh_lab::{Client, Finished, Lab, LabBuilder, Relay, both_clients};
+use fakessh_lab::{Client, Finished, Lab, LabBuilder, Relay, both_clients, wait_until};
 use rustix::process::Signal;
-
-/// How long something may take that has to come. A guard against hangs only.
-const GUARD: Duration = Duration::from_secs(60);
 
 /// Shell commands that put a file system over every place that holds temporary files, and over
 /// the home directory, with these mount options; the lab's own directory stays as it is.
@@ -94,7 +91,7 @@ both_clients! {
         lab.tool(client, ["ssh", "remote", "echo in"]).run().expect_status(0).expect_out("in\n");
         if client == Client::Fakessh {
             lab.expect_nothing_left();
-            assert_eq!(fakessh_lab::lab::listing(&lab.account().home), [""; 0]);
+            assert_eq!(fakessh_lab::files::listing(&lab.account().home), [""; 0]);
         }
     }
 
@@ -216,16 +213,6 @@ fn an_interrupted_start_leaves_nothing_with_fakessh() {
         wait_until(|| files().is_empty(), "it stays");
     }
     lab.expect_nothing_left();
-}
-
-/// Waits for something that is seen on the disk alone.
-#[track_caller]
-fn wait_until(done: impl Fn() -> bool, otherwise: &str) {
-    let deadline = Instant::now() + GUARD;
-    while !done() {
-        assert!(Instant::now() < deadline, "{otherwise}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn docker_runs_containers() {
     let lab = Lab::builder().environment("DOCKER_HOST", Docker::HOST).start();
     let docker = lab.docker();
     docker.import(&busybox(&lab), "busybox");
-    let pid = docker.run(&lab, "app", "busybox", &["sleep", "1000000"]);
+    let pid = docker.run("app", "busybox", &["sleep", "1000000"]);
     assert!(process::mount_namespace(pid).is_some());
     let done = lab.tool(Client::Ssh, ["ssh", "remote", "docker exec -i app sh -c 'cat; id -un'"]);
     done.input("in\n").run().expect_status(0).expect_out("in\nroot\n");

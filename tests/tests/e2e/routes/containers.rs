@@ -29,7 +29,7 @@ fn start_container(lab: &Lab, name: &str, prepare: impl FnOnce(&std::path::Path)
     prepare(&root);
     let docker = lab.docker();
     docker.import(&root, name);
-    docker.run(lab, name, name, &NOTHING);
+    docker.run(name, name, &NOTHING);
 }
 
 /// Copies a tree to `remote` with the tools that need nothing there, and back: by scp (SFTP, which
@@ -109,7 +109,7 @@ fn docker_containers_that_can_not_be_entered() {
     let root = lab.dir().join("root-bare");
     root::make_without_shell(&root);
     docker.import(&root, "bare");
-    docker.run(&lab, "bare", "bare", &["/bin/sleep", "1000000"]);
+    docker.run("bare", "bare", &["/bin/sleep", "1000000"]);
     at(&lab, "remote+docker:bare", "true").expect_fault(255, &["docker", "/bin/sh"]);
     at(&lab, "remote+docker:nobody@bare", "true").expect_fault(255, &["nobody"]);
     assert_eq!(at(&lab, "remote", "echo in").out(), "in\n", "the host is not touched by it");

@@ -39,7 +39,7 @@ fn expect_direct(lab: &Lab, client: Client, words: &[&str]) {
     if client == Client::Ssh {
         return;
     }
-    let why = direct(lab).expect("a direct context");
+    let why = lab.direct().expect("a direct context");
     for word in words {
         assert!(why.contains(word), "no {word:?} in {why:?}");
     }
@@ -49,23 +49,16 @@ fn expect_direct(lab: &Lab, client: Client, words: &[&str]) {
     for (lose, expected) in [(true, 1), (false, 2)] {
         if lose {
             lab.kill_connections();
-            wait_until_lost(lab);
+            lab.expect_no_connections();
         } else {
             lab.close_all();
         }
         let before = sessions(lab);
         lab.tool(client, ["ssh", "remote", "true"]).run();
         assert_eq!(sessions(lab) - before, expected, "lost: {lose}");
-        assert_eq!(direct(lab).as_ref(), Some(&why));
+        assert_eq!(lab.direct().as_ref(), Some(&why));
     }
     lab.expect_nothing_left();
-}
-
-/// Waits until the master has noticed that its connections are lost.
-fn wait_until_lost(lab: &Lab) {
-    while !lab.list().is_empty() {
-        std::thread::yield_now();
-    }
 }
 
 /// What stands on standard error beside the line that says why no slave runs there.
@@ -74,14 +67,6 @@ fn errors(done: &Finished) -> String {
     let said = done.err();
     assert!(said.lines().filter(is_it).count() <= 1, "it is said twice: {said}");
     said.lines().filter(|line| !is_it(line)).collect::<Vec<_>>().join("\n")
-}
-
-/// Why `remote` is a direct context, if it is one.
-#[track_caller]
-fn direct(lab: &Lab) -> Option<String> {
-    let list = lab.list();
-    let entry = list.iter().find(|entry| entry["name"] == "remote").expect("a context");
-    entry["direct"].as_str().map(str::to_owned)
 }
 
 /// How long something may take that once took the minute in which a slave may start.
@@ -220,12 +205,12 @@ fn a_start_that_fails_for_a_moment_is_tried_again_with_fakessh() {
     let run = || lab.tool(Client::Fakessh, ["ssh", "remote", "echo in"]).run();
     let done = run().expect_status(0).expect_out("in\n");
     assert!(done.err().contains("no slave runs there"), "{}", done.shown());
-    assert!(direct(&lab).is_some_and(|why| why.contains("killed by signal 9")));
+    assert!(lab.direct().is_some_and(|why| why.contains("killed by signal 9")));
     run().expect_status(0).expect_err("");
     lab.kill_connections();
-    wait_until_lost(&lab);
+    lab.expect_no_connections();
     run().expect_status(0).expect_out("in\n").expect_err("");
-    assert_eq!(direct(&lab), None);
+    assert_eq!(lab.direct(), None);
 }
 
 #[test]

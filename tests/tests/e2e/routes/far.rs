@@ -131,7 +131,7 @@ fn a_container_on_a_host_behind_a_host() {
     let image = db.dir().join("root");
     root::make(&image);
     docker.import(&image, "app");
-    docker.run(&db, "app", "app", &["sleep", "1000000"]);
+    docker.run("app", "app", &["sleep", "1000000"]);
     let local = bastion.local_dir("container");
     let mut big = Vec::new();
     fakessh_lab::pattern::write(&mut big, 2_000_000).unwrap();

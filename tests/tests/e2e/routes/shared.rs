@@ -4,7 +4,7 @@ use std::fs;
 
 use fakessh_lab::account::PASSWORD;
 use fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
-use fakessh_lab::lab::write_script;
+use fakessh_lab::files::write_script;
 use fakessh_lab::privilege::root_for;
 use fakessh_lab::{Container, Finished, Gate, Lab, Terminal, root, tool};
 use serde_json::Value;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
-use fakessh_lab::lab::write_script;
+use fakessh_lab::files::write_script;
 use fakessh_lab::privilege::root_for;
 use fakessh_lab::{Lab, Tool, binary, tool};
 

@@ -4,7 +4,7 @@
 use std::fs;
 
 use fakessh_lab::account::PASSWORD;
-use fakessh_lab::lab::{copy_program, write_script};
+use fakessh_lab::files::{copy_program, write_script};
 use fakessh_lab::privilege::root_for;
 use fakessh_lab::{Askpass, Client, Lab, binary};
 
