@@ -70,7 +70,7 @@ fn input_that_the_program_closed_breaks_the_writers_pipe() {
     session.stdin = None;
     let mut writer = child.stdin.take().unwrap();
     // Another test that is about to start a program holds a copy of everything for a moment.
-    let guard = Timespec::try_from(lab::GUARD).unwrap();
+    let guard = Timespec::try_from(fakessh_lab::GUARD).unwrap();
     assert_eq!(poll(&mut [PollFd::new(&writer, PollFlags::empty())], Some(&guard)), Ok(1));
     assert_eq!(writer.write_all(b"x").unwrap_err().kind(), ErrorKind::BrokenPipe);
     session.exit(3);

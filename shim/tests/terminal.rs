@@ -4,72 +4,54 @@
 mod lab;
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
+use fakessh_lab::process::state;
+use fakessh_lab::{GUARD, KillOnDrop, Screen, terminal, wait_until};
 use fakessh_protocol::message::{FromShim, Question, QuestionKind, RealWords, ToShim};
 use fakessh_unix::tool_environment::{SOCKET_NAME, SOCKET_VARIABLE};
 use lab::{Lab, Session, kill};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use rustix::process::Signal;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
 /// A terminal and the shim that has it as its controlling terminal.
 struct Terminal {
-    master: File,
-    slave: OwnedFd,
-    child: Child,
-    /// What was read and not yet looked for.
-    unseen: String,
+    screen: Screen,
+    slave: File,
+    child: KillOnDrop,
 }
 
 impl Terminal {
     /// Runs a shell script as the leader of the terminal's session; `$SSH` is the shim.
     fn run(lab: &Lab, script: &str) -> Terminal {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let master = openpt(flags).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let slave = rustix::fs::open(&name, flags, Mode::empty()).unwrap();
+        let (master, slave) = terminal::pair();
         let mut command = Command::new("setsid");
         command.args(["-c", "/bin/sh", "-c", script]).env_clear().env("PATH", "/usr/bin:/bin");
         command.env(SOCKET_VARIABLE, lab.directory.join(SOCKET_NAME));
         command.env("SSH", lab.directory.join("ssh"));
         command.stdin(slave.try_clone().unwrap());
         command.stdout(Stdio::null()).stderr(slave.try_clone().unwrap());
-        let child = command.spawn().unwrap();
-        Terminal { master: File::from(master), slave, child, unseen: String::new() }
-    }
-
-    fn type_in(&mut self, text: &str) {
-        self.master.write_all(text.as_bytes()).unwrap();
-    }
-
-    /// Reads what is shown, up to a text and with it.
-    fn shows(&mut self, text: &str) -> String {
-        let patience = Timespec::try_from(lab::GUARD).unwrap();
-        loop {
-            if let Some(at) = self.unseen.find(text) {
-                let rest = self.unseen.split_off(at + text.len());
-                return std::mem::replace(&mut self.unseen, rest);
-            }
-            let mut fds = [PollFd::new(&self.master, PollFlags::IN)];
-            let ready = poll(&mut fds, Some(&patience)).unwrap();
-            assert_eq!(ready, 1, "{text:?} is not in {:?}", self.unseen);
-            let mut buffer = [0; 1024];
-            let read = self.master.read(&mut buffer).unwrap();
-            self.unseen.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
-        }
+        let child = KillOnDrop(command.spawn().unwrap());
+        Terminal { screen: Screen::new(master), slave, child }
     }
 
     fn echoes(&self) -> bool {
-        tcgetattr(&self.slave).unwrap().local_modes.contains(LocalModes::ECHO)
+        terminal::echoes(&self.slave)
+    }
+
+    /// Answers a question for a secret that is on the screen, and ends the session.
+    fn answers(mut self, session: Session, keys: &str) {
+        self.screen.shows("Password: ");
+        assert!(!self.echoes());
+        self.screen.types(keys);
+        assert_eq!(answer(&session).as_deref(), Some("hidden"));
+        session.exit(0);
+        assert!(self.child.wait().unwrap().success());
+        assert!(self.echoes());
     }
 }
 
@@ -92,12 +74,12 @@ fn input_of_a_terminal_is_relayed_up_to_its_end() {
     let mut input = session.stdin.take().unwrap();
     assert!(!rustix::termios::isatty(&input));
     for line in ["one\n", "two\n"] {
-        terminal.type_in(line);
+        terminal.screen.types(line);
         let mut buffer = [0; 4];
         input.read_exact(&mut buffer).unwrap();
         assert_eq!(buffer, line.as_bytes());
     }
-    terminal.type_in("\x04");
+    terminal.screen.types("\x04");
     assert_eq!(input.read(&mut [0; 8]).unwrap(), 0);
     // The end of input is not the end of the session, nor of the terminal.
     let flags = rustix::fs::fcntl_getfl(&terminal.slave).unwrap();
@@ -113,13 +95,13 @@ fn what_is_typed_before_the_real_ssh_runs_is_the_real_ones() {
     let script = format!("PATH={}:$PATH; export PATH; exec $SSH h", bin.display());
     let mut terminal = Terminal::run(&lab, &script);
     let mut session = lab.accept();
-    terminal.type_in("early\n");
+    terminal.screen.types("early\n");
     // It is there, wherever the shim has put it.
-    let patience = Timespec::try_from(lab::GUARD).unwrap();
+    let patience = Timespec::try_from(GUARD).unwrap();
     let input = session.stdin.as_ref().unwrap();
     assert_eq!(poll(&mut [PollFd::new(input, PollFlags::IN)], Some(&patience)), Ok(1));
     session.leave_to_real_ssh(RealWords::With(Vec::new()));
-    terminal.shows("got early");
+    terminal.screen.shows("got early");
     assert!(terminal.child.wait().unwrap().success());
 }
 
@@ -129,12 +111,12 @@ fn a_program_that_reads_nothing_stops_nothing() {
     let mut terminal = Terminal::run(&lab, "exec $SSH h x");
     let mut session = lab.accept();
     session.stdin = None;
-    terminal.type_in("lost\n");
-    terminal.shows("lost");
+    terminal.screen.types("lost\n");
+    terminal.screen.shows("lost");
     let mut question = || {
         ask(&session, QuestionKind::Line, "name: ");
-        terminal.shows("name: ");
-        terminal.type_in("me\n");
+        terminal.screen.shows("name: ");
+        terminal.screen.types("me\n");
         answer(&session)
     };
     let mut answered = question();
@@ -153,20 +135,20 @@ fn a_secret_is_not_shown_and_the_echo_comes_back() {
     let mut terminal = Terminal::run(&lab, "exec $SSH -n h x");
     let session = lab.accept();
     ask(&session, QuestionKind::Secret, "Password: ");
-    let mut shown = terminal.shows("Password: ");
+    let mut shown = terminal.screen.shows("Password: ");
     assert!(!terminal.echoes());
-    terminal.type_in("hidden\n");
+    terminal.screen.types("hidden\n");
     assert_eq!(answer(&session).as_deref(), Some("hidden"));
     assert!(terminal.echoes());
     ask(&session, QuestionKind::Confirm, "Sure? ");
-    shown += &terminal.shows("Sure? ");
-    terminal.type_in("yes\n");
+    shown += &terminal.screen.shows("Sure? ");
+    terminal.screen.types("yes\n");
     assert_eq!(answer(&session).as_deref(), Some("yes"));
-    shown += &terminal.shows("yes");
+    shown += &terminal.screen.shows("yes");
     assert!(!shown.contains("hidden"), "{shown:?}");
     ask(&session, QuestionKind::Secret, "Password: ");
-    terminal.shows("Password: ");
-    terminal.type_in("\x04");
+    terminal.screen.shows("Password: ");
+    terminal.screen.types("\x04");
     assert_eq!(answer(&session), None);
     session.exit(0);
     assert!(terminal.child.wait().unwrap().success());
@@ -178,10 +160,10 @@ fn a_question_can_be_asked_before_input_is_relayed() {
     let mut terminal = Terminal::run(&lab, "exec $SSH h x");
     let mut session = lab.accept();
     ask(&session, QuestionKind::Secret, "Password: ");
-    terminal.shows("Password: ");
-    terminal.type_in("hidden\n");
+    terminal.screen.shows("Password: ");
+    terminal.screen.types("hidden\n");
     assert_eq!(answer(&session).as_deref(), Some("hidden"));
-    terminal.type_in("input\n");
+    terminal.screen.types("input\n");
     let mut buffer = [0; 6];
     session.stdin.as_mut().unwrap().read_exact(&mut buffer).unwrap();
     assert_eq!(&buffer, b"input\n");
@@ -196,7 +178,7 @@ fn a_signal_during_a_question_brings_the_echo_back() {
         let mut terminal = Terminal::run(&lab, "exec $SSH h x");
         let session = lab.accept();
         ask(&session, QuestionKind::Secret, "Password: ");
-        terminal.shows("Password: ");
+        terminal.screen.shows("Password: ");
         assert!(!terminal.echoes());
         kill(&terminal.child, signal);
         assert_eq!(session.hear(), Some(FromShim::Signal(signal.as_raw() as u8)));
@@ -213,18 +195,12 @@ fn a_stop_during_a_question_brings_the_echo_back_until_it_is_continued() {
     let mut terminal = Terminal::run(&lab, script);
     let session = lab.accept();
     ask(&session, QuestionKind::Secret, "Password: ");
-    terminal.shows("Password: ");
+    terminal.screen.shows("Password: ");
     assert!(!terminal.echoes());
-    terminal.type_in("\x1a");
-    terminal.shows("stopped");
+    terminal.screen.types("\x1a");
+    terminal.screen.shows("stopped");
     // Continued by the shell's fg: asked again, without echo again.
-    terminal.shows("Password: ");
-    assert!(!terminal.echoes());
-    terminal.type_in("hidden\n");
-    assert_eq!(answer(&session).as_deref(), Some("hidden"));
-    session.exit(0);
-    assert!(terminal.child.wait().unwrap().success());
-    assert!(terminal.echoes());
+    terminal.answers(session, "hidden\n");
 }
 
 #[test]
@@ -237,14 +213,8 @@ fn a_question_in_the_background_waits_for_the_foreground_and_its_modes() {
     let mut terminal = Terminal::run(&lab, script);
     let session = lab.accept();
     ask(&session, QuestionKind::Secret, "Password: ");
-    terminal.shows("stopped");
-    terminal.shows("Password: ");
-    assert!(!terminal.echoes());
-    terminal.type_in("hidden\r");
-    assert_eq!(answer(&session).as_deref(), Some("hidden"));
-    session.exit(0);
-    assert!(terminal.child.wait().unwrap().success());
-    assert!(terminal.echoes());
+    terminal.screen.shows("stopped");
+    terminal.answers(session, "hidden\r");
 }
 
 #[test]
@@ -256,28 +226,18 @@ fn a_question_that_is_continued_in_the_background_leaves_the_modes_alone() {
     let session = lab.accept();
     let shim = rustix::net::sockopt::socket_peercred(&session.socket).unwrap().pid;
     ask(&session, QuestionKind::Secret, "Password: ");
-    terminal.shows("Password: ");
-    terminal.type_in("\x1a");
-    terminal.shows("stopped");
-    terminal.type_in("on\n");
-    terminal.shows("continued");
+    terminal.screen.shows("Password: ");
+    terminal.screen.types("\x1a");
+    terminal.screen.shows("stopped");
+    terminal.screen.types("on\n");
+    terminal.screen.shows("continued");
     // It wants to read, and is stopped for it.
-    let stat = format!("/proc/{}/stat", shim.as_raw_nonzero());
-    let begin = std::time::Instant::now();
-    while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
-        assert!(begin.elapsed() < lab::GUARD, "it goes on in the background");
-        std::thread::yield_now();
-    }
+    let shim = shim.as_raw_nonzero().get() as u32;
+    wait_until(|| state(shim) == Some('T'), "it goes on in the background");
     let modes = tcgetattr(&terminal.slave).unwrap().local_modes;
     assert!(modes.contains(LocalModes::ECHO) && !modes.contains(LocalModes::ICANON), "{modes:?}");
-    terminal.type_in("on\n");
-    terminal.shows("Password: ");
-    assert!(!terminal.echoes());
-    terminal.type_in("hidden\n");
-    assert_eq!(answer(&session).as_deref(), Some("hidden"));
-    session.exit(0);
-    assert!(terminal.child.wait().unwrap().success());
-    assert!(terminal.echoes());
+    terminal.screen.types("on\n");
+    terminal.answers(session, "hidden\n");
 }
 
 #[test]
@@ -288,8 +248,8 @@ fn a_shim_in_the_background_that_gets_input_is_stopped_as_ssh_is() {
                   echo stopped >&2; fg >&2; exit 0";
     let mut terminal = Terminal::run(&lab, script);
     let mut session = lab.accept();
-    terminal.type_in("line\n");
-    terminal.shows("stopped");
+    terminal.screen.types("line\n");
+    terminal.screen.shows("stopped");
     let mut buffer = [0; 5];
     session.stdin.as_mut().unwrap().read_exact(&mut buffer).unwrap();
     assert_eq!(&buffer, b"line\n");

@@ -2,14 +2,14 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs::{self, File};
-use std::io::{Read, Write as _};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::time::Duration;
 
+use fakessh_lab::files::write_script;
+use fakessh_lab::{GUARD, Watchdog};
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::{FromShim, Handoff, RealWords, ToShim};
 use fakessh_unix::datagram::{receive_message, send_message};
@@ -21,15 +21,12 @@ use rustix::net::{
 };
 use tempfile::TempDir;
 
-/// Nothing takes this long; a test that waits longer fails instead of hanging.
-pub(crate) const GUARD: Duration = Duration::from_secs(60);
-
 /// A run directory, removed at the end of the test.
 pub(crate) struct Lab {
     pub(crate) directory: PathBuf,
     listener: OwnedFd,
     _place: TempDir,
-    _watched: Sender<()>,
+    _watchdog: Watchdog,
 }
 
 impl Lab {
@@ -44,7 +41,7 @@ impl Lab {
         bind(&listener, &SocketAddrUnix::new(directory.join(SOCKET_NAME)).unwrap()).unwrap();
         listen(&listener, 64).unwrap();
         guard(&listener);
-        Lab { directory, listener, _place: place, _watched: watch() }
+        Lab { directory, listener, _place: place, _watchdog: Watchdog::new() }
     }
 
     /// A shim of this run that knows its socket, and nothing else of the environment.
@@ -74,14 +71,7 @@ impl Lab {
     pub(crate) fn script(&self, name: &str, text: &str) -> PathBuf {
         let directory = self.directory.join("bin");
         fs::create_dir_all(&directory).unwrap();
-        // Written by another process, so that no fork of this one holds it open for writing.
-        let path = directory.join(name);
-        let script = "printf '%s' \"$2\" >\"$1\" && chmod 755 \"$1\"";
-        let text = format!("#!/bin/sh\n{text}\n");
-        let mut writer = Command::new("/bin/sh");
-        writer.args(["-c", script, "sh"]).arg(&path).arg(text);
-        assert!(writer.status().unwrap().success());
-        assert!(fs::metadata(&path).unwrap().permissions().mode() & 0o100 != 0);
+        write_script(&directory.join(name), &format!("#!/bin/sh\n{text}\n"));
         directory
     }
 
@@ -90,21 +80,6 @@ impl Lab {
         let connection = accept_with(&self.listener, SocketFlags::CLOEXEC).unwrap();
         Session::receive(connection)
     }
-}
-
-/// Ends the whole process, and says which test it was, when what is returned lives for longer than
-/// any test: then something is waited for that does not come, and that has no guard of its own.
-fn watch() -> Sender<()> {
-    let (alive, is_alive) = channel();
-    let thread = std::thread::current();
-    std::thread::spawn(move || {
-        if is_alive.recv_timeout(10 * GUARD) == Err(RecvTimeoutError::Timeout) {
-            let test = thread.name().unwrap_or("a test");
-            let _ = writeln!(std::io::stderr(), "{test} hangs");
-            std::process::exit(1);
-        }
-    });
-    alive
 }
 
 fn guard(socket: &OwnedFd) {

@@ -1,13 +1,13 @@
 //! Accounts, rules for sudo and directories that a test makes and removes.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, Permissions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use rustix::fs::{FlockOperation, flock};
+use fakessh_lab::account::change_accounts;
 use tempfile::TempDir;
 
 /// The password of every account: with what a shell or a terminal might take for its own.
@@ -16,17 +16,6 @@ pub(crate) const PASSWORD: &str = "correct \"hörse'  $lab\\ \u{20ac}";
 /// A name that nobody has: not even a test that was killed long ago, in a process of this number.
 fn unique(name: &str) -> String {
     format!("fakessh-{name}-{:016x}", RandomState::new().hash_one(name))
-}
-
-/// useradd and its kin give up when another one holds the files.
-fn change_accounts(command: &mut Command, input: &str) {
-    let lock = File::open("/etc").unwrap();
-    flock(&lock, FlockOperation::LockExclusive).unwrap();
-    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
 }
 
 /// An account with a home and [`PASSWORD`].

@@ -4,13 +4,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
+use fakessh_lab::{GUARD, process::state, wait_until};
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::message::{ProgramKind, ToSlave};
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::hangup;
-use crate::master::{HANG, Master, state, until};
+use crate::master::Master;
 
 /// A server for one connection, and its port.
 fn server<T: Send + 'static>(
@@ -20,8 +21,8 @@ fn server<T: Send + 'static>(
     let port = listener.local_addr().unwrap().port();
     let serve = move || {
         let socket = listener.accept().unwrap().0;
-        socket.set_read_timeout(Some(HANG)).unwrap();
-        socket.set_write_timeout(Some(HANG)).unwrap();
+        socket.set_read_timeout(Some(GUARD)).unwrap();
+        socket.set_write_timeout(Some(GUARD)).unwrap();
         serve(socket)
     };
     (port, std::thread::spawn(serve))
@@ -194,7 +195,7 @@ fn an_idle_connection_keeps_nobody_awake() {
     let handles = connect(&mut master, "127.0.0.1", port);
     master.until("the peer's end", |master| master.of(handles.stdout).ended);
     for child in master.children() {
-        until(|| state(child) == Some('S'), "it does not sleep");
+        wait_until(|| state(child) == Some('S'), "it does not sleep");
     }
     master.until_the_slave_sleeps();
     master.mux.finish(handles.stdin);

@@ -1,11 +1,12 @@
 //! How sessions and links end before their time, and what is left then: nothing.
 
+use fakessh_lab::wait_until;
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::ToSlave;
 use fakessh_protocol::wire::{Header, Kind};
 
 use crate::hangup;
-use crate::master::{Fifo, Master, Witness, until};
+use crate::master::{Fifo, Master, Witness};
 use crate::raised::Scratch;
 
 #[test]
@@ -186,7 +187,7 @@ fn a_guardian_that_is_killed_is_replaced() {
         let guardian = *before.iter().find(is_slave).expect("a guardian");
         let pid = rustix::process::Pid::from_raw(guardian.try_into().unwrap()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-        until(
+        wait_until(
             || master.children().iter().any(|child| is_slave(&child) && *child != guardian),
             "no other guardian comes",
         );
@@ -213,7 +214,7 @@ fn a_start_removes_what_a_killed_one_has_left() {
     let mut command = std::process::Command::new(&copy);
     command.args([crate::master::MARKER, "077"]).arg(&own);
     let _master = Master::start_with(command);
-    until(|| !left.exists(), "it stays");
+    wait_until(|| !left.exists(), "it stays");
 }
 
 #[test]

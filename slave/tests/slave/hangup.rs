@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use fakessh_lab::{process::state, wait_until};
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::handles::SessionHandles;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::master::{Master, state, until};
+use crate::master::Master;
 
 /// The slave's. It begins after the hangup was sent.
 const GRACE: Duration = Duration::from_secs(2);
@@ -36,12 +37,15 @@ impl Master {
         self.until("a closed output", |master| master.of(handles.stdout).reset);
         let slave = Pid::from_child(&self.child);
         kill_process(slave, Signal::STOP).unwrap();
-        until(|| state(self.child.id()) == Some('T'), "the slave does not stop");
+        wait_until(|| state(self.child.id()) == Some('T'), "the slave does not stop");
         let is_in_time = begun.elapsed() < GRACE;
         if is_in_time {
             // The guardian is the other child.
             let runs = |pid: &u32| state(*pid).is_some_and(|state| state != 'Z');
-            until(|| self.children().iter().filter(|pid| runs(pid)).count() == 1, "it goes on");
+            wait_until(
+                || self.children().iter().filter(|pid| runs(pid)).count() == 1,
+                "it goes on",
+            );
         }
         kill_process(slave, Signal::CONT).unwrap();
         let status = self.exit(handles);

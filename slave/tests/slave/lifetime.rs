@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use fakessh_lab::{GUARD, wait_until};
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::message::{ToShim, ToSlave};
 use rustix::process::{Pid, Resource, Rlimit};
 
-use crate::master::{Fifo, HANG, Master, Witness, command, until};
+use crate::master::{Fifo, Master, Witness, command};
 use crate::raised::Scratch;
 
 impl Master {
@@ -37,7 +38,7 @@ impl Master {
     fn until_children(&mut self, most: usize) {
         let begun = Instant::now();
         while self.children().len() > most {
-            assert!(begun.elapsed() < HANG, "{:?}", self.children());
+            assert!(begun.elapsed() < GUARD, "{:?}", self.children());
             assert_eq!(self.run("true", b"").0, ExitStatus::Code(0));
         }
     }
@@ -53,11 +54,14 @@ fn run_directories(pid: u32) -> Vec<String> {
 
 /// Waits until a directory is empty.
 pub(crate) fn until_nothing_is_in(directory: &Path) {
-    until(|| std::fs::read_dir(directory).unwrap().next().is_none(), "something is left in it");
+    wait_until(
+        || std::fs::read_dir(directory).unwrap().next().is_none(),
+        "something is left in it",
+    );
 }
 
 fn until_none(pid: u32) {
-    until(|| run_directories(pid).is_empty(), "a run directory is left");
+    wait_until(|| run_directories(pid).is_empty(), "a run directory is left");
 }
 
 #[test]
@@ -178,7 +182,7 @@ fn a_slave_with_waiting_sessions_is_idle() {
         std::thread::sleep(Duration::from_millis(300));
         switches() == before
     };
-    until(is_idle, "it wakes and nothing has come");
+    wait_until(is_idle, "it wakes and nothing has come");
 }
 
 #[test]
@@ -326,7 +330,7 @@ fn at_the_limit_of_descriptors_a_shim_is_told_so() {
     // Others have room again, as soon as what the last ones had is closed.
     let begun = Instant::now();
     while master.is_refused("true") {
-        assert!(begun.elapsed() < HANG, "nothing has been closed");
+        assert!(begun.elapsed() < GUARD, "nothing has been closed");
     }
 }
 

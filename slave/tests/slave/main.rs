@@ -24,4 +24,3 @@ mod sftp_session;
 mod sftp_tools;
 mod stdio;
 mod tool;
-mod watchdog;

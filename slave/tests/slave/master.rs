@@ -7,8 +7,10 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use fakessh_lab::process::{Process, state};
+use fakessh_lab::{GUARD, KillOnDrop, Watchdog, files, wait_until};
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::handles::{HandleAllocator, SessionHandles, Side};
 use fakessh_protocol::message::{
@@ -21,12 +23,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tempfile::TempDir;
 
 use crate::account::directory;
-use crate::watchdog::Watchdog;
 
 pub(crate) const MARKER: &str = "0123456789abcdef0123456789abcdef";
-
-/// A test that takes longer hangs. It is no measure of speed.
-pub(crate) const HANG: Duration = Duration::from_secs(120);
 
 /// What came for one handle.
 #[derive(Debug, Default)]
@@ -60,7 +58,7 @@ pub(crate) fn sum(sum: u64, bytes: &[u8]) -> u64 {
 }
 
 pub(crate) struct Master {
-    pub(crate) child: Child,
+    pub(crate) child: KillOnDrop,
     pub(crate) hello: Option<Hello>,
     pub(crate) mux: Mux,
     pub(crate) to_slave: Option<OwnedFd>,
@@ -86,13 +84,6 @@ pub(crate) struct Master {
     _watchdog: Watchdog,
 }
 
-impl Drop for Master {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// The command that starts a slave with this environment.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fakessh-slave"));
@@ -100,12 +91,9 @@ pub(crate) fn command() -> Command {
     command
 }
 
-/// Copies the slave's program, to be run from there. Another process does it: a file that is open
-/// for writing here is so in whatever other tests fork meanwhile, and can't be run (ETXTBSY).
+/// Copies the slave's program, to be run from there.
 pub(crate) fn copy_slave(to: &std::path::Path) {
-    let mut cp = Command::new("cp");
-    let status = cp.arg(env!("CARGO_BIN_EXE_fakessh-slave")).arg(to).status().unwrap();
-    assert!(status.success());
+    files::copy_program(env!("CARGO_BIN_EXE_fakessh-slave").as_ref(), to);
 }
 
 impl Master {
@@ -126,7 +114,7 @@ impl Master {
             rustix::io::ioctl_fionbio(fd, true).unwrap();
         }
         let mut master = Master {
-            child,
+            child: KillOnDrop(child),
             hello: None,
             mux: Mux::new(),
             to_slave: Some(to_slave),
@@ -147,7 +135,7 @@ impl Master {
             _watchdog: Watchdog::new(),
         };
         let mut scanner = Scanner::new(MARKER);
-        let deadline = Instant::now() + HANG;
+        let deadline = Instant::now() + GUARD;
         let rest = loop {
             master.wait_for(deadline, false);
             let mut bytes = [0; 4096];
@@ -246,7 +234,7 @@ impl Master {
 
     /// Drives the link until something is the case.
     pub(crate) fn until(&mut self, what: &str, mut done: impl FnMut(&mut Master) -> bool) {
-        let deadline = Instant::now() + HANG;
+        let deadline = Instant::now() + GUARD;
         while !done(self) {
             assert!(!self.closed, "the link ended while waiting for {what}");
             self.step(deadline);
@@ -255,7 +243,7 @@ impl Master {
 
     /// Drives the link until the slave has closed it, and waits for its exit status.
     pub(crate) fn until_closed(&mut self) -> std::process::ExitStatus {
-        let deadline = Instant::now() + HANG;
+        let deadline = Instant::now() + GUARD;
         while !self.closed {
             self.step(deadline);
         }
@@ -264,7 +252,7 @@ impl Master {
 
     /// Drives only what comes, never what goes, until the slave has closed the link.
     pub(crate) fn until_silent(&mut self) -> std::process::ExitStatus {
-        let deadline = Instant::now() + HANG;
+        let deadline = Instant::now() + GUARD;
         while !self.closed {
             self.wait_for(deadline, false);
             let mut bytes = vec![0; 4096];
@@ -285,7 +273,7 @@ impl Master {
 
     /// Drives the link by one event.
     pub(crate) fn step_on(&mut self) {
-        self.step(Instant::now() + HANG);
+        self.step(Instant::now() + GUARD);
     }
 
     fn step(&mut self, deadline: Instant) {
@@ -394,14 +382,10 @@ impl Master {
         }
     }
 
-    /// Waits until the slave waits. One that only looks and looks again is never seen to.
+    /// Waits until the slave waits. A slave that looks again and again is never seen to.
     pub(crate) fn until_the_slave_sleeps(&self) {
-        let deadline = Instant::now() + HANG;
-        let path = format!("/proc/{}/status", self.child.id());
-        while !fs::read_to_string(&path).unwrap().contains("S (sleeping)") {
-            assert!(Instant::now() < deadline, "the slave is busy while nothing moves");
-            std::thread::yield_now();
-        }
+        let sleeps = || state(self.child.id()) == Some('S');
+        wait_until(sleeps, "the slave is busy while nothing moves");
     }
 
     /// The slave's children, its guardian included, and those that it has not yet reaped.
@@ -416,30 +400,14 @@ impl Master {
     pub(crate) fn until_stopped(&mut self, handles: SessionHandles) {
         self.until("a number", |master| master.text(handles.stderr).ends_with('\n'));
         let pid = self.text(handles.stderr).trim().parse().unwrap();
-        until(|| state(pid) == Some('T'), "it does not stop");
+        wait_until(|| state(pid) == Some('T'), "it does not stop");
     }
 
-    /// A figure of the slave's `/proc/PID/status`, in bytes.
+    /// A size in the slave's `/proc/PID/status`, in bytes.
     pub(crate) fn memory(&self, name: &str) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+        let slave = Process::open(self.child.id()).unwrap();
+        slave.memory(name) as usize * 1024
     }
-}
-
-/// Waits until something is so, of which there is no event.
-pub(crate) fn until(done: impl Fn() -> bool, otherwise: &str) {
-    let deadline = Instant::now() + HANG;
-    while !done() {
-        assert!(Instant::now() < deadline, "{otherwise}");
-        std::thread::yield_now();
-    }
-}
-
-/// The letter of a process's state; `None` once it is gone.
-pub(crate) fn state(pid: u32) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// A named pipe of the test's own, to wait for what programs do.
@@ -488,6 +456,6 @@ impl Witness {
 
     /// Waits until nobody holds it.
     pub(crate) fn wait(&self) {
-        assert!(self.gone.recv_timeout(HANG).is_ok(), "somebody is left");
+        assert!(self.gone.recv_timeout(GUARD).is_ok(), "somebody is left");
     }
 }

@@ -4,13 +4,13 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
+use fakessh_lab::{KillOnDrop, Watchdog};
 use tempfile::TempDir;
 
 use crate::account::directory;
 use crate::place::skipped;
-use crate::watchdog::Watchdog;
 
 /// Types of packets.
 pub(crate) mod kind {
@@ -130,18 +130,11 @@ pub(crate) fn packet(kind: u8, id: u32, body: &Body) -> Vec<u8> {
 
 /// A client with its server.
 pub(crate) struct Client {
-    pub(crate) child: Child,
+    pub(crate) child: KillOnDrop,
     pub(crate) stdin: Option<ChildStdin>,
     pub(crate) stdout: ChildStdout,
     id: u32,
     _watchdog: Watchdog,
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Client {
@@ -157,7 +150,7 @@ impl Client {
         let mut child = command.spawn().unwrap();
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().unwrap();
-        Client { child, stdin, stdout, id: 0, _watchdog: Watchdog::new() }
+        Client { child: KillOnDrop(child), stdin, stdout, id: 0, _watchdog: Watchdog::new() }
     }
 
     /// Says that we speak this version. Returns the answer.

@@ -4,13 +4,14 @@ use std::fs;
 use std::process::Command;
 use std::time::SystemTime;
 
+use fakessh_lab::GUARD;
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::message::{ProgramKind, ToSlave};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags};
 
-use crate::master::{HANG, MARKER, Master};
+use crate::master::{MARKER, Master};
 use crate::place::mounts_for;
 use crate::sftp_client::{Body, Scratch, kind, packet, text};
 
@@ -118,7 +119,7 @@ fn a_malformed_packet_is_its_own_end_alone() {
 fn until_gone(pid: u32) {
     let pid = Pid::from_raw(pid as i32).unwrap();
     if let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-        let guard = Timespec::try_from(HANG).unwrap();
+        let guard = Timespec::try_from(GUARD).unwrap();
         let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&guard)).unwrap();
         assert_eq!(ended, 1, "it goes on");
     }

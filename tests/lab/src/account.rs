@@ -18,12 +18,23 @@ pub const PASSWORD: &str = "correct horse lab";
 /// [`PASSWORD`] as `crypt(3)` stores it.
 const PASSWORD_HASH: &str = "$6$fakesshlab$7KS2aZZ5qMbSOk/Wylu8/9U1xKoA57b2uBPrHw6Y//zb14vTjhccMP8611gqmiCnNFPOoWf37eWvYAkOgU7vH1";
 
-/// Keeps other labs from changing accounts. `useradd` gives up when another one holds the files;
-/// labs wait for each other instead.
-fn lock_accounts() -> File {
+/// Runs `useradd` or one of its kin, with this input. They give up if another one holds the files,
+/// so labs wait for each other.
+///
+/// # Panics
+/// If the program fails; the message has what it said.
+pub fn change_accounts(command: &mut Command, input: &str) {
     let lock = File::open("/etc").expect("opening /etc");
     flock(&lock, FlockOperation::LockExclusive).expect("locking /etc against other labs");
-    lock
+    let child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("starting a program that changes accounts");
+    let mut pipe = child.stdin.take().expect("standard input is a pipe");
+    // A program that asks for nothing may have ended.
+    _ = pipe.write_all(input.as_bytes());
+    drop(pipe);
+    let done = child.wait_with_output().expect("waiting for a program that changes accounts");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{command:?}: {said}");
 }
 
 /// An account on the lab's target.
@@ -50,17 +61,10 @@ impl Account {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("fakessh-lab-{}-{number}", std::process::id());
         let home = homes.join(&name);
-        let lock = lock_accounts();
-        let created = Command::new("useradd")
-            .args(["--no-create-home", "--user-group", "--shell", shell, "--home-dir"])
-            .arg(&home)
-            .args(["--password", PASSWORD_HASH, &name])
-            .stdin(Stdio::null())
-            .output()
-            .expect("running useradd");
-        drop(lock);
-        let said = String::from_utf8_lossy(&created.stderr);
-        assert!(created.status.success(), "useradd {name}: {said}");
+        let mut useradd = Command::new("useradd");
+        useradd.args(["--no-create-home", "--user-group", "--shell", shell, "--home-dir"]);
+        useradd.arg(&home).args(["--password", PASSWORD_HASH, &name]);
+        change_accounts(&mut useradd, "");
         let account = Account::look_up(&name, home);
         guardian.account(&account.name, account.uid);
         std::fs::create_dir(&account.home).expect("creating the account's home");
@@ -92,16 +96,9 @@ impl Account {
     /// # Panics
     /// Without root.
     pub(crate) fn set_password(&self, password: &str) {
-        let lock = lock_accounts();
-        let mut command = Command::new("chpasswd");
-        let child = command.args(["--crypt-method", "SHA512"]).stdin(Stdio::piped()).spawn();
-        let mut child = child.expect("starting chpasswd");
-        let mut pipe = child.stdin.take().expect("chpasswd reads a pipe");
-        writeln!(pipe, "{}:{password}", self.name).expect("telling chpasswd");
-        drop(pipe);
-        let status = child.wait().expect("waiting for chpasswd");
-        drop(lock);
-        assert!(status.success(), "chpasswd for {}: {status}", self.name);
+        let mut chpasswd = Command::new("chpasswd");
+        chpasswd.args(["--crypt-method", "SHA512"]);
+        change_accounts(&mut chpasswd, &format!("{}:{password}\n", self.name));
     }
 
     /// Makes this account the owner of a file or directory, where we may.

@@ -44,8 +44,7 @@ impl Process {
 
     /// Its state as ps(1) shows it: `R`, `S`, `T`; `X` where it is gone.
     pub fn state(&self) -> char {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next()).unwrap_or('X')
+        state(self.pid).unwrap_or('X')
     }
 
     /// Waits until all its threads sleep at one moment: it has dealt with all that came to it.
@@ -119,6 +118,13 @@ impl Process {
             }
         }
     }
+}
+
+/// The state of the process of this id, as ps(1) shows it; `None` if there is none.
+pub fn state(pid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything.
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 fn command(pid: u32) -> Option<String> {

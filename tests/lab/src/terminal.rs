@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -102,7 +102,15 @@ impl Terminal {
 
     /// Whether what is typed shows.
     pub fn echoes(&self) -> bool {
-        let modes = tcgetattr(&self.terminal).expect("the modes of a terminal");
-        modes.local_modes.contains(LocalModes::ECHO)
+        echoes(&self.terminal)
     }
+}
+
+/// Whether a terminal shows what is typed.
+///
+/// # Panics
+/// If this is no terminal.
+pub fn echoes(terminal: impl AsFd) -> bool {
+    let modes = tcgetattr(terminal).expect("the modes of a terminal");
+    modes.local_modes.contains(LocalModes::ECHO)
 }
