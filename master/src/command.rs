@@ -5,7 +5,7 @@ use fakessh_protocol::message::{ProgramKind, Refusal};
 use thiserror::Error;
 
 use crate::context::{Context, SessionCount};
-use crate::link::{Chunk, LinkLost, Outcome, Receiver, Session};
+use crate::link::{Chunk, LinkLost, Outcome, Receiver, SessionIo};
 
 /// Why a program's end is not known, or its output not whole.
 #[derive(Clone, Debug, Error)]
@@ -79,7 +79,7 @@ impl Command<'_> {
     ///
     /// # Errors
     /// Where the connection is lost.
-    pub fn spawn(self) -> Result<(Session, SessionCount), LinkLost> {
+    pub fn spawn(self) -> Result<(SessionIo, SessionCount), LinkLost> {
         self.context.open(self.program, self.environment)
     }
 
@@ -92,7 +92,7 @@ impl Command<'_> {
     /// [`CommandError`]. A status other than 0 is none.
     pub async fn output(self) -> Result<Output, CommandError> {
         let (session, _running) = self.spawn()?;
-        let Session { stdin, stdout, stderr, mut control } = session;
+        let SessionIo { stdin, stdout, stderr, mut control } = session;
         stdin.finish();
         let (stdout, stderr, outcome) =
             tokio::join!(collect(stdout), collect(stderr), control.outcome());

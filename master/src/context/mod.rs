@@ -27,11 +27,11 @@ use crate::auth::{IdleTimeout, earlier};
 use crate::caller::{AskForNow, Caller};
 use crate::hop::helper::{Helper, Talk};
 use crate::hop::process::Process;
-use crate::hop::ssh::SshConnection;
+use crate::hop::ssh::{Deferred, Fallbacks, SshConnection};
 use crate::hop::{Kind, Start};
 use crate::lifetime::alarm::Alarm;
 use crate::lifetime::{InUse, PRIVILEGED, Use, Uses};
-use crate::link::{Keepalive, Link, LinkLost, PROBE_TIMEOUT, Raised, Session, direct};
+use crate::link::{Keepalive, Link, LinkLost, PROBE_TIMEOUT, ReverseSession, SessionIo};
 use crate::notice_relay::NoticeRelay;
 use crate::ssh_config::Resolved;
 use crate::start::{self, StartError, Upload};
@@ -266,7 +266,7 @@ impl Context {
         program: ProgramKind,
         environment: Vec<(Vec<u8>, Vec<u8>)>,
         needs: &str,
-    ) -> Result<Session, ContextError> {
+    ) -> Result<SessionIo, ContextError> {
         let link = self.slave().await.map_err(|why| ContextError::Slaveless {
             name: self.name.clone(),
             needs: needs.to_owned(),
@@ -354,7 +354,7 @@ impl Context {
         &self,
         program: ProgramKind,
         environment: Vec<(Vec<u8>, Vec<u8>)>,
-    ) -> Result<(Session, SessionCount), LinkLost> {
+    ) -> Result<(SessionIo, SessionCount), LinkLost> {
         self.open_with(program, environment, None)
     }
 
@@ -364,24 +364,24 @@ impl Context {
         &self,
         program: ProgramKind,
         environment: Vec<(Vec<u8>, Vec<u8>)>,
-        another: Option<direct::Help<Option<SshConnection>>>,
-    ) -> Result<(Session, SessionCount), LinkLost> {
+        another: Option<Deferred<Option<SshConnection>>>,
+    ) -> Result<(SessionIo, SessionCount), LinkLost> {
         let running = self.count()?;
         let session = match &self.serving {
             Serving::Slave(link) => link.open(program, environment)?,
             Serving::Direct(connection, starting) => match starting.slave() {
                 Some(link) => link.open(program, environment)?,
                 None => {
-                    let make_room: direct::Help<()> = Box::pin(starting.clone().give_up());
-                    let helps = direct::Helps { make_room: Some(make_room), another };
-                    direct::open(connection.clone(), helps, program, environment)
+                    let make_room: Deferred<()> = Box::pin(starting.clone().give_up());
+                    let fallbacks = Fallbacks { make_room: Some(make_room), another };
+                    connection.open_session(fallbacks, program, environment)
                 }
             },
         };
         Ok((session, running))
     }
 
-    /// Starts a tool whose own `ssh` comes back as [`Raised`], until the tool's session is over. A
+    /// Starts a tool whose own `ssh` comes back as a [`ReverseSession`], until the tool's session is over. A
     /// slave that is being started is waited for.
     ///
     /// # Errors
@@ -390,15 +390,15 @@ impl Context {
         &self,
         tool: Tool,
         environment: Vec<(Vec<u8>, Vec<u8>)>,
-    ) -> Result<(Session, mpsc::UnboundedReceiver<Raised>, SessionCount), String> {
+    ) -> Result<(SessionIo, mpsc::UnboundedReceiver<ReverseSession>, SessionCount), String> {
         let link = self
             .slave()
             .await
             .map_err(|why| format!("a tool can't be run where there is no slave: {why}"))?;
         let running = self.count().map_err(|lost| lost.to_string())?;
         let opened = link.open_tool(tool, environment);
-        let (session, raised) = opened.map_err(|lost| lost.to_string())?;
-        Ok((session, raised, running))
+        let (session, reverse) = opened.map_err(|lost| lost.to_string())?;
+        Ok((session, reverse, running))
     }
 
     fn count(&self) -> Result<SessionCount, LinkLost> {

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::{Asked, Prompt};
 use crate::caller::Ask;
-use crate::link::{Chunk, Control, Outcome, Receiver, Sender, Session};
+use crate::link::{Chunk, Control, Outcome, Receiver, Sender, SessionIo};
 use crate::notice_relay::NoticeRelay;
 use crate::stream::{ByteStream, Diagnostics, INCOMING_CHUNKS, OUTGOING_CHUNKS};
 
@@ -70,7 +70,7 @@ pub(crate) struct Helper {
 impl Helper {
     /// Makes a stream of a session whose program is a helper. When both ends of the stream are
     /// dropped, so is the session.
-    pub(crate) fn start(session: Session, talk: Talk) -> (Helper, ByteStream) {
+    pub(crate) fn start(session: SessionIo, talk: Talk) -> (Helper, ByteStream) {
         let (incoming_sender, incoming) = mpsc::channel(INCOMING_CHUNKS);
         let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING_CHUNKS);
         let diagnostics = Diagnostics::default();
@@ -104,12 +104,12 @@ impl Helper {
 }
 
 async fn run(
-    session: Session,
+    session: SessionIo,
     outgoing: mpsc::Receiver<Bytes>,
     incoming: mpsc::Sender<Bytes>,
     mut conversation: Conversation,
 ) {
-    let Session { stdin, stdout, stderr, mut control } = session;
+    let SessionIo { stdin, stdout, stderr, mut control } = session;
     let diagnostics = conversation.diagnostics.clone();
     let heard = {
         let (write, read) = (write(outgoing, stdin), read(stdout, &incoming));

@@ -1,4 +1,4 @@
-//! What came on a handle and was not read yet.
+//! What came on a stream and was not read yet.
 //!
 //! Credit counts bytes, and a piece of one byte takes a hundred: so small pieces are put together.
 //! Whatever a slave cuts its output into, it takes no more memory than the handle's window.
@@ -9,7 +9,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 
-use super::Chunk;
+/// What comes on a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chunk {
+    /// Bytes, in order.
+    Data(Bytes),
+    /// All bytes have come.
+    End,
+    /// The stream was cut: bytes are missing.
+    Cut,
+}
 
 /// Bytes from which a piece is kept as it is. Smaller ones are copied behind each other.
 pub(super) const WORTH_A_PIECE: usize = 4096;
@@ -79,12 +88,12 @@ impl Waiting {
 
 /// Where the link's task puts what comes. Dropped without an end, it cuts the stream.
 #[derive(Debug)]
-pub(super) struct Inbox(Arc<Shared>);
+pub(crate) struct Inbox(Arc<Shared>);
 
 impl Inbox {
     /// Adds bytes; false if nobody reads them.
     #[must_use]
-    pub(super) fn put(&self, piece: Bytes) -> bool {
+    pub(crate) fn put(&self, piece: Bytes) -> bool {
         let mut waiting = self.0.lock();
         if waiting.is_unread {
             return false;
@@ -96,7 +105,7 @@ impl Inbox {
     }
 
     /// Says how the stream ended; the first word counts.
-    pub(super) fn end(&self, end: Chunk) {
+    pub(crate) fn end(&self, end: Chunk) {
         self.0.lock().end.get_or_insert(end);
         self.0.arrival.notify_one();
     }

@@ -1,40 +1,37 @@
-//! Drives the mux over any byte stream: one task owns the state, sessions talk to it in messages.
+//! Links: drive the mux over any byte stream. One task owns the state; sessions send it requests.
 //!
 //! A session is four handles of the link, seen from here as a [`Sender`] for the program's
 //! standard input, two [`Receiver`]s for its output and a [`Control`]. Each is dropped
 //! independently, and dropping one says what ssh would say: a dropped sender cuts the stream, a
 //! dropped receiver wants no more, a dropped control hangs up.
 
-mod command;
-pub(crate) mod direct;
 mod driver;
+pub(crate) mod ends;
 mod excess;
-mod handles;
 mod inbox;
 mod piece;
-mod raised;
-mod raises;
+mod request;
+mod reverse;
+mod reverse_table;
 mod share;
+mod streams;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fakessh_protocol::handles::{HandleAllocator, Side};
 use fakessh_protocol::message::{Hello, LinkSettings, ProgramKind, Spawn, Tool};
-use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use crate::stream::ByteStream;
 
-pub use command::{Chunk, Outcome};
-pub(crate) use handles::Traffic;
-pub use handles::{Control, Receiver, SendError, Sender, Session, Signaller};
-
-pub use raised::{Raised, RaisedShim};
-
+pub(crate) use ends::Traffic;
+pub use ends::{Control, LinkLost, Outcome, Receiver, SendError, Sender, SessionIo, Signaller};
+pub use inbox::Chunk;
 pub(crate) use piece::Piece;
+pub use reverse::{ReverseSession, ReverseShim};
 
-use command::{Command, Open};
+use request::{LinkCarrier, LinkRequest, Open};
 
 /// Time between two looks at a link where the user's configuration names none. Below the shortest
 /// idle timeout of common firewalls and of sshd's `ChannelTimeout` in the field.
@@ -83,15 +80,10 @@ impl Keepalive {
     }
 }
 
-/// A link is of no use any more.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("{0}")]
-pub struct LinkLost(pub Arc<str>);
-
 /// A link to one slave. Clones are the same link; it ends when it is closed or lost.
 #[derive(Clone, Debug)]
 pub struct Link {
-    commands: mpsc::UnboundedSender<Command>,
+    requests: mpsc::UnboundedSender<LinkRequest>,
     lost: watch::Receiver<Option<LinkLost>>,
     handles: Arc<HandleAllocator>,
     hello: Arc<Hello>,
@@ -107,16 +99,16 @@ impl Link {
         hello: Hello,
         keepalive: Keepalive,
     ) -> Link {
-        let (commands, receiver) = mpsc::unbounded_channel();
+        let (requests, receiver) = mpsc::unbounded_channel();
         let (lost_sender, lost) = watch::channel(None);
-        let driver = driver::Driver::new(stream, mux, commands.downgrade(), receiver, keepalive);
+        let driver = driver::Driver::new(stream, mux, requests.downgrade(), receiver, keepalive);
         tokio::spawn(async move {
             let reason = driver.run(early).await;
             tracing::debug!(%reason, "link ended");
             let _ = lost_sender.send(Some(reason));
         });
         Link {
-            commands,
+            requests,
             lost,
             handles: Arc::new(HandleAllocator::new(Side::Master)),
             hello: Arc::new(hello),
@@ -134,40 +126,39 @@ impl Link {
         &self,
         program: ProgramKind,
         environment: Vec<(Vec<u8>, Vec<u8>)>,
-    ) -> Result<Session, LinkLost> {
+    ) -> Result<SessionIo, LinkLost> {
         self.open_with(program, environment, None)
     }
 
-    /// Starts a tool whose own `ssh` comes back as [`Raised`], until the tool's session is over.
+    /// Starts a tool whose own `ssh` comes back as a [`ReverseSession`], until the tool's session is
+    /// over.
     pub fn open_tool(
         &self,
         tool: Tool,
         environment: Vec<(Vec<u8>, Vec<u8>)>,
-    ) -> Result<(Session, mpsc::UnboundedReceiver<Raised>), LinkLost> {
-        let (sender, raised) = mpsc::unbounded_channel();
+    ) -> Result<(SessionIo, mpsc::UnboundedReceiver<ReverseSession>), LinkLost> {
+        let (sender, reverse) = mpsc::unbounded_channel();
         let session = self.open_with(ProgramKind::Tool(tool), environment, Some(sender))?;
-        Ok((session, raised))
+        Ok((session, reverse))
     }
 
     fn open_with(
         &self,
         program: ProgramKind,
         environment: Vec<(Vec<u8>, Vec<u8>)>,
-        raised: Option<mpsc::UnboundedSender<Raised>>,
-    ) -> Result<Session, LinkLost> {
+        reverse: Option<mpsc::UnboundedSender<ReverseSession>>,
+    ) -> Result<SessionIo, LinkLost> {
         let handles = self.handles.pick();
         let spawn = Spawn { handles, program, environment };
-        let (session, mut ends) = handles::session(handles, self.commands.clone());
-        ends.raised = raised;
-        self.commands
-            .send(Command::Open(Box::new(Open { spawn, ends })))
-            .map_err(|_| self.why_lost())?;
+        let (session, io) = ends::session(LinkCarrier::new(handles, self.requests.clone()));
+        let open = LinkRequest::Open(Box::new(Open { spawn, io, reverse }));
+        self.requests.send(open).map_err(|_| self.why_lost())?;
         Ok(session)
     }
 
     /// Whether the link is gone.
     pub fn is_lost(&self) -> bool {
-        self.lost.borrow().is_some() || self.commands.is_closed()
+        self.lost.borrow().is_some() || self.requests.is_closed()
     }
 
     /// Waits until the link is gone, and says why. Cancel safe.
@@ -179,15 +170,15 @@ impl Link {
         }
     }
 
-    /// Asks the slave for a sign of life; where none comes in ten seconds the link is dead. For
+    /// Asks the slave for a sign of life; if none comes in ten seconds, the link is dead. For use
     /// when there is a reason to doubt it: the machine has slept.
     pub fn probe(&self) {
-        let _ = self.commands.send(Command::Probe);
+        let _ = self.requests.send(LinkRequest::Probe);
     }
 
     /// Ends the link and every session on it.
     pub fn close(&self) {
-        let _ = self.commands.send(Command::Close);
+        let _ = self.requests.send(LinkRequest::Close);
     }
 
     fn why_lost(&self) -> LinkLost {

@@ -1,8 +1,8 @@
 //! Sessions: joins a shim's descriptors to a program at the end of a link.
 
 mod ask;
-mod raised;
 mod record;
+mod reverse;
 mod serve;
 mod stdio;
 
@@ -19,16 +19,17 @@ use tokio::sync::mpsc;
 
 use crate::caller::{Ask, AskNobodyFor};
 use crate::context::{Context, Reached};
+use crate::hop::ssh::Deferred;
 use crate::lifetime::Use;
-use crate::link::{Outcome, RaisedShim, Session, Signaller, Traffic, direct};
+use crate::link::{Outcome, ReverseShim, SessionIo, Signaller, Traffic};
 use crate::pump::{self, Received, Sent};
 use crate::run::{Choice, Run};
 use crate::socket::Socket;
 
 pub(crate) use ask::Answers;
 use ask::ShimAsk;
-use raised::serve_raised;
 use record::Record;
+use reverse::serve_reverse;
 use serve::Admitted;
 pub(crate) use serve::serve;
 use stdio::{Stdio, Streams};
@@ -38,7 +39,7 @@ enum Invoker {
     /// A shim on this host.
     Local(Arc<Socket>),
     /// One on a target.
-    Raised(RaisedShim),
+    Reverse(ReverseShim),
 }
 
 impl Invoker {
@@ -48,7 +49,7 @@ impl Invoker {
             Invoker::Local(socket) => {
                 let _ = socket.send_message(&message, &[]).await;
             }
-            Invoker::Raised(shim) => shim.tell(message),
+            Invoker::Reverse(shim) => shim.send(message),
         }
     }
 
@@ -74,20 +75,20 @@ impl Invoker {
                     tracing::debug!(%error, "a shim was not told how its session ended");
                 }
             }
-            Invoker::Raised(shim) => {
+            Invoker::Reverse(shim) => {
                 let message = match verdict {
                     Verdict::Failed { why, for_target } => {
-                        raised::failed(host, why, for_target, ask).await
+                        reverse::failed(host, why, for_target, ask).await
                     }
                     Verdict::Told(ToShim::Failed(why)) => {
-                        raised::failed(host, why, None, ask).await
+                        reverse::failed(host, why, None, ask).await
                     }
                     Verdict::RealSsh { .. } => ToShim::Failed(not_from_a_target(host)),
                     Verdict::Told(message) => message,
                 };
                 // Its outputs have to be closed first. The slave keeps the tool's ends open.
                 stdio.cut_handles();
-                shim.tell(message);
+                shim.send(message);
             }
         }
     }
@@ -130,20 +131,20 @@ impl Verdict {
 }
 
 /// What the invoker of a session says while it runs.
-enum Said {
+enum Messages {
     Local(Arc<Socket>),
-    Raised(mpsc::Receiver<FromShim>),
+    Reverse(mpsc::Receiver<FromShim>),
 }
 
-impl Said {
+impl Messages {
     /// The next message; `None` when the invoker is gone. Cancel safe.
     async fn next(&mut self) -> Option<FromShim> {
         match self {
-            Said::Local(socket) => {
+            Messages::Local(socket) => {
                 let received = socket.receive_message::<FromShim>().await;
                 received.ok().flatten().map(|(message, _)| message)
             }
-            Said::Raised(said) => said.recv().await,
+            Messages::Reverse(said) => said.recv().await,
         }
     }
 }
@@ -158,7 +159,7 @@ async fn handoff(run: Arc<Run>, admitted: Admitted) {
     let (ask, answers) = ShimAsk::new(socket.clone());
     let ask: Arc<dyn Ask> =
         if handoff.invocation.batch { Arc::new(AskNobodyFor(ask.who())) } else { Arc::new(ask) };
-    let ends = (Invoker::Local(socket.clone()), Said::Local(socket));
+    let ends = (Invoker::Local(socket.clone()), Messages::Local(socket));
     let stdio = Stdio::descriptors(stdio);
     serve_one(run, of_our_version(handoff), stdio, ends, ask, Some(answers)).await;
 }
@@ -185,14 +186,14 @@ async fn serve_one(
     run: Arc<Run>,
     wanted: Result<Invocation, String>,
     mut stdio: Stdio,
-    (invoker, mut said): (Invoker, Said),
+    (invoker, mut messages): (Invoker, Messages),
     ask: Arc<dyn Ask>,
     answers: Option<mpsc::Sender<Option<fakessh_protocol::message::Secret>>>,
 ) {
     let signaller = OnceLock::new();
     let host = wanted.as_ref().map(|it| it.destination.host.clone()).unwrap_or_default();
     let listen = async {
-        while let Some(message) = said.next().await {
+        while let Some(message) = messages.next().await {
             match message {
                 FromShim::Signal(number) => {
                     signaller.get().inspect(|signaller: &&Signaller| signaller.signal(number));
@@ -294,7 +295,7 @@ async fn verdict(
         Err(why) => return Verdict::failed(why),
     };
     let variables = options.variables(&invocation);
-    let another = context.why_direct().map(|_| -> direct::Help<_> {
+    let another = context.why_direct().map(|_| -> Deferred<_> {
         let caller = run.quiet_caller(&invocation);
         let (run, route) = (run.clone(), route.clone());
         Box::pin(async move { run.another(&route, &caller).await })
@@ -308,9 +309,9 @@ async fn verdict(
             Err(lost) => ToShim::Failed(format!("{}: {lost}", context.name())),
         },
         Program::Tool(tool) => match context.open_tool(tool, variables).await {
-            Ok((session, raised, _running)) => tokio::select! {
+            Ok((session, reverse, _running)) => tokio::select! {
                 told = join(&context, session, &invocation, streams, shim) => told,
-                never = serve_raised(run.clone(), raised, ask, context.name()) => match never {},
+                never = serve_reverse(run.clone(), reverse, ask, context.name()) => match never {},
             },
             Err(why) => ToShim::Failed(format!("{}: {why}", context.name())),
         },
@@ -349,7 +350,7 @@ async fn control(
         ControlCommand::Check => {
             let text = match shim.invoker {
                 Invoker::Local(_) => format!("master running (pid={})", std::process::id()),
-                Invoker::Raised(_) => "master running".to_owned(),
+                Invoker::Reverse(_) => "master running".to_owned(),
             };
             shim.invoker.tell(ToShim::Notice(Notice::ours(text))).await;
         }
@@ -386,7 +387,7 @@ async fn keep(
 /// Joins a program to its invoker, until it has ended.
 async fn join(
     context: &Context,
-    session: Session,
+    session: SessionIo,
     invocation: &Invocation,
     Streams { stdin, outputs: [stdout, stderr] }: &mut Streams,
     shim: Shim<'_>,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use fakessh::command::CommandError;
 use fakessh::context::{ContextError, Registry};
 use fakessh::hop::ssh::ConnectError;
-use fakessh::link::{Chunk, Outcome, Session};
+use fakessh::link::{Chunk, Outcome, SessionIo};
 use fakessh_protocol::exit::ExitStatus;
 
 use crate::lab::{GUARD, Lab};
@@ -52,7 +52,7 @@ async fn a_program_is_fed_read_and_asked_for_its_end() {
 
     let (session, _running) =
         context.command("read a; echo got $a $MINE; exec sort").env("MINE", "x y").spawn().unwrap();
-    let Session { stdin, mut stdout, stderr: _stderr, mut control } = session;
+    let SessionIo { stdin, mut stdout, stderr: _stderr, mut control } = session;
     stdin.send(Bytes::from_static(b"first\nb\na\n")).await.unwrap();
     stdin.finish();
     let mut printed = Vec::new();

@@ -9,6 +9,7 @@ mod open;
 mod proof;
 mod proxy_command;
 mod quote;
+mod session;
 mod socket;
 mod stream;
 mod transport;
@@ -16,6 +17,7 @@ mod worth;
 
 pub use channel::{ProgramEnd, RemoteProgram};
 pub use error::{ChannelError, ConnectError, ConnectionLost};
+pub(crate) use session::{Deferred, Fallbacks};
 pub use transport::Addresses;
 
 use std::fmt;

@@ -11,10 +11,10 @@ use fakessh_protocol::message::{Notice, Question, Secret, ToShim};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Invoker, Said, Stdio, Streams, of_our_version, serve_one};
+use super::{Invoker, Messages, Stdio, Streams, of_our_version, serve_one};
 use crate::audit::Who;
 use crate::caller::{Ask, AskFrom};
-use crate::link::Raised;
+use crate::link::ReverseSession;
 use crate::pump::{Input, Output};
 use crate::run::Run;
 
@@ -26,9 +26,9 @@ const MOST_NOTICES: usize = 24;
 
 /// Serves what a tool raises that runs in the context of this name. Questions go to who started the
 /// tool. Dropped, it ends them all.
-pub(super) async fn serve_raised(
+pub(super) async fn serve_reverse(
     run: Arc<Run>,
-    mut raised: mpsc::UnboundedReceiver<Raised>,
+    mut incoming: mpsc::UnboundedReceiver<ReverseSession>,
     ask: Arc<dyn Ask>,
     at: &str,
 ) -> Infallible {
@@ -37,7 +37,7 @@ pub(super) async fn serve_raised(
     let mut sessions = JoinSet::new();
     loop {
         tokio::select! {
-            Some(one) = raised.recv() => {
+            Some(one) = incoming.recv() => {
                 sessions.spawn(serve_it(run.clone(), one, ask.clone()));
             }
             Some(_) = sessions.join_next() => {}
@@ -49,15 +49,15 @@ pub(super) async fn serve_raised(
 /// In a box, since a session's type must not hold itself; a raised one raises none.
 fn serve_it(
     run: Arc<Run>,
-    raised: Raised,
+    session: ReverseSession,
     ask: Arc<dyn Ask>,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    let Raised { handoff, stdin, stdout, stderr, said, shim } = raised;
+    let ReverseSession { handoff, stdin, stdout, stderr, messages, shim } = session;
     let wanted = of_our_version(handoff);
     let stdin = Input::Handle(stdin);
     let outputs = [Output::Handle(stdout), Output::Handle(stderr)];
     let stdio = Stdio::handles(Streams { stdin, outputs });
-    let ends = (Invoker::Raised(shim), Said::Raised(said));
+    let ends = (Invoker::Reverse(shim), Messages::Reverse(messages));
     Box::pin(serve_one(run, wanted, stdio, ends, ask, None))
 }
 
@@ -357,7 +357,7 @@ mod tests {
         };
         tokio::select! {
             () = guarded(lie) => {}
-            never = serve_raised(run, raised, opener.ask, "here") => match never {},
+            never = serve_reverse(run, raised, opener.ask, "here") => match never {},
         }
         assert!(!link.is_lost());
     }
@@ -418,7 +418,7 @@ mod tests {
         };
         tokio::select! {
             () = work => {}
-            never = serve_raised(run, raised, opener.ask, "here") => match never {},
+            never = serve_reverse(run, raised, opener.ask, "here") => match never {},
         }
     }
 }

@@ -1,8 +1,8 @@
-//! A session without a slave: an SSH channel of its own, with the same ends as any other.
+//! A session without a slave: an SSH channel of its own, with the same ends as any other session.
 //!
-//! For accounts where no slave can run: a forced command, SFTP alone, another architecture. SSH
-//! has one window for a channel and none for who reads it here, so what is received and not yet
-//! consumed is bounded by making the whole connection wait.
+//! For accounts in which no slave can run: a forced command, SFTP alone, another architecture. SSH
+//! has a window for the whole channel and none for its reader here. So if too much waits for the
+//! reader, the whole connection waits.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,19 +10,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fakessh_protocol::exit::{ExitStatus, TRANSPORT_FAILURE};
-use fakessh_protocol::handles::SessionHandles;
-use fakessh_protocol::message::{ProgramKind, Refusal, RefusalReason, ToSlave};
-use fakessh_protocol::wire::Handle;
+use fakessh_protocol::handles::Stream;
+use fakessh_protocol::message::{ProgramKind, Refusal, RefusalReason};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::command::{Chunk, Command, Ends, Outcome};
-use super::handles::Underway;
-use super::inbox::Inbox;
-use super::{LinkLost, Session, handles};
-use crate::hop::ssh::{ChannelError, ProgramEnd, RemoteProgram, SshConnection};
-
-/// The handles of a session that is alone on its channel.
-const HANDLES: SessionHandles = SessionHandles::of(Handle(4));
+use super::{ChannelError, ProgramEnd, RemoteProgram, SshConnection};
+use crate::link::ends::{self, Carrier, CarrierIo, ControlRequest, Inbox, StreamRequest, Underway};
+use crate::link::{Chunk, LinkLost, Outcome, SessionIo};
 
 /// Bytes of an output that may wait for their reader.
 const WINDOW: usize = 1024 * 1024;
@@ -31,8 +25,8 @@ const WINDOW: usize = 1024 * 1024;
 /// next (`MaxSessions 1`).
 const REOPEN: Duration = Duration::from_millis(300);
 
-/// The same where a program has to end first whose input was just closed.
-const REOPEN_BEHIND: Duration = Duration::from_secs(3);
+/// The same if a program whose input was just closed has to end first.
+const REOPEN_AFTER_END: Duration = Duration::from_secs(3);
 
 /// How long a program may go on whose output nobody reads. What most print ends in this time, and
 /// then their status counts; then the channel is closed, and what writes on gets SIGPIPE.
@@ -44,19 +38,18 @@ const BROKEN_PIPE: ExitStatus = ExitStatus::Signal(13);
 /// SIGHUP, for a program whose invoker is gone.
 const HANGUP: u8 = 1;
 
-/// Something that is done when it is needed.
-pub(crate) type Help<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// Work that is done only if it is needed.
+pub(crate) type Deferred<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What is tried where the shared connection does not serve a session. Nothing happens before.
-#[derive(Default)]
-pub(crate) struct Helps {
+/// What is tried if the shared connection does not serve a session.
+pub(crate) struct Fallbacks {
     /// Ends what is not needed there.
-    pub(crate) make_room: Option<Help<()>>,
+    pub(crate) make_room: Option<Deferred<()>>,
     /// Makes a connection for this session alone.
-    pub(crate) another: Option<Help<Option<SshConnection>>>,
+    pub(crate) another: Option<Deferred<Option<SshConnection>>>,
 }
 
-impl Helps {
+impl Fallbacks {
     async fn another(&mut self) -> Option<SshConnection> {
         self.another.take()?.await
     }
@@ -65,25 +58,25 @@ impl Helps {
 /// Starts a program on the shared connection, or on one of its own.
 async fn begin(
     shared: SshConnection,
-    mut helps: Helps,
+    mut fallbacks: Fallbacks,
     program: &ProgramKind,
     environment: &[(String, String)],
 ) -> Result<(SshConnection, RemoteProgram), ChannelError> {
     if shared.is_held_up()
-        && let Some(own) = helps.another().await
+        && let Some(own) = fallbacks.another().await
     {
         let program = own.start(program, environment).await?;
         return Ok((own, program));
     }
     let mut started = shared.start_within(program, environment, REOPEN).await;
     if let Err(ChannelError::Refused { .. }) = started
-        && let Some(make_room) = helps.make_room.take()
+        && let Some(make_room) = fallbacks.make_room.take()
     {
         make_room.await;
-        started = shared.start_within(program, environment, REOPEN_BEHIND).await;
+        started = shared.start_within(program, environment, REOPEN_AFTER_END).await;
     }
     if let Err(ChannelError::Refused { .. }) = started
-        && let Some(own) = helps.another().await
+        && let Some(own) = fallbacks.another().await
     {
         let program = own.start(program, environment).await?;
         return Ok((own, program));
@@ -91,40 +84,87 @@ async fn begin(
     started.map(|program| (shared, program))
 }
 
-/// Starts a program on a channel of its own. Nothing is waited for.
-pub(crate) fn open(
-    shared: SshConnection,
-    helps: Helps,
-    program: ProgramKind,
-    environment: Vec<(Vec<u8>, Vec<u8>)>,
-) -> Session {
-    let (commands, receiver) = mpsc::unbounded_channel();
-    let (session, ends) = handles::session(HANDLES, commands);
-    // What is no text can't be sent to every server.
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
-    let pairs = environment.into_iter();
-    let environment: Vec<_> =
-        pairs.filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect();
-    tokio::spawn(async move {
-        match begin(shared.clone(), helps, &program, &environment).await {
-            Ok((connection, running)) => {
-                let is_subsystem = matches!(program, ProgramKind::Subsystem(_));
-                tokio::select! {
-                    () = run(&connection, running, is_subsystem, receiver, ends) => {}
-                    // Also for a connection of its own: who closes the shared one means all.
-                    () = shared.ended_here() => {}
+impl SshConnection {
+    /// Starts a program on a channel of its own. Nothing is waited for.
+    pub(crate) fn open_session(
+        &self,
+        fallbacks: Fallbacks,
+        program: ProgramKind,
+        environment: Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> SessionIo {
+        let shared = self.clone();
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let (session, io) = ends::session(Arc::new(ChannelCarrier(requests)));
+        // Not every server takes what is no text.
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
+        let pairs = environment.into_iter();
+        let environment: Vec<_> =
+            pairs.filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect();
+        tokio::spawn(async move {
+            match begin(shared.clone(), fallbacks, &program, &environment).await {
+                Ok((connection, running)) => {
+                    let is_subsystem = matches!(program, ProgramKind::Subsystem(_));
+                    tokio::select! {
+                        () = run(&connection, running, is_subsystem, receiver, io) => {}
+                        // Also for a connection of its own: who closes the shared one means all.
+                        () = shared.ended_here() => {}
+                    }
                 }
+                Err(error) => refuse(io, error),
             }
-            Err(error) => refuse(ends, error),
-        }
-    });
-    session
+        });
+        session
+    }
 }
 
-fn refuse(ends: Ends, error: ChannelError) {
-    ends.stdin.end();
+fn refuse(io: CarrierIo, error: ChannelError) {
+    io.stdin.end();
     let refusal = Refusal { reason: RefusalReason::Other, message: error.to_string() };
-    let _ = ends.outcome.send(Outcome::Refused(refusal));
+    let _ = io.outcome.send(Outcome::Refused(refusal));
+}
+
+/// What the ends of the session ask of the channel.
+enum Request {
+    /// To send these bytes to the program's standard input.
+    Data(Bytes),
+    /// To end the standard input.
+    Finish,
+    /// To let an output's reader get so many bytes more.
+    Consumed(Stream, usize),
+    /// To read an output no more.
+    Stop(Stream),
+    /// To signal the program.
+    Signal(u8),
+    /// To hang the program up.
+    Hangup,
+}
+
+/// Carries the session over its channel.
+#[derive(Debug)]
+struct ChannelCarrier(mpsc::UnboundedSender<Request>);
+
+impl Carrier for ChannelCarrier {
+    fn stream(&self, stream: Stream, request: StreamRequest) -> bool {
+        let request = match request {
+            StreamRequest::Data(piece) => Request::Data(piece.into_bytes()),
+            StreamRequest::Finish => Request::Finish,
+            // A cut input must not look complete.
+            StreamRequest::Reset => Request::Hangup,
+            StreamRequest::Consumed(len) => Request::Consumed(stream, len),
+            StreamRequest::Stop => Request::Stop(stream),
+        };
+        self.0.send(request).is_ok()
+    }
+
+    fn control(&self, request: ControlRequest) {
+        let request = match request {
+            ControlRequest::Signal(number) => Request::Signal(number),
+            ControlRequest::Hangup => Request::Hangup,
+            // Helpers and reverse sessions need a slave.
+            ControlRequest::Type(_) | ControlRequest::Message(_) => return,
+        };
+        let _ = self.0.send(request);
+    }
 }
 
 /// One output of the program, on its way to its reader.
@@ -193,11 +233,11 @@ async fn run(
     connection: &SshConnection,
     program: RemoteProgram,
     is_subsystem: bool,
-    commands: mpsc::UnboundedReceiver<Command>,
-    ends: Ends,
+    requests: mpsc::UnboundedReceiver<Request>,
+    io: CarrierIo,
 ) {
     let RemoteProgram { stdin, stdout, stderr, mut end, signals } = program;
-    let Ends { stdin: underway, stdout: to_stdout, stderr: to_stderr, outcome, .. } = ends;
+    let CarrierIo { stdin: underway, stdout: to_stdout, stderr: to_stderr, outcome } = io;
     let (unread_sender, unread) = oneshot::channel();
     let (mut out, out_reader) = Out::new(stdout, to_stdout);
     out.unread = Some(unread_sender);
@@ -205,7 +245,7 @@ async fn run(
     let hangup = signals.clone();
     let (pieces_sender, pieces) = mpsc::unbounded_channel();
     let invoker =
-        Invoker { commands, pieces: Some(pieces_sender), signals, out_reader, err_reader };
+        Invoker { requests, pieces: Some(pieces_sender), signals, out_reader, err_reader };
     let output = async {
         let passed = async { tokio::join!(out.pass(connection), err.pass(connection)) };
         let ended = tokio::select! {
@@ -284,9 +324,9 @@ async fn write_all(
     }
 }
 
-/// What the invoker's side asks for.
+/// The invoker's side of the session.
 struct Invoker {
-    commands: mpsc::UnboundedReceiver<Command>,
+    requests: mpsc::UnboundedReceiver<Request>,
     /// `None` when the standard input has ended.
     pieces: Option<mpsc::UnboundedSender<Bytes>>,
     signals: mpsc::Sender<u8>,
@@ -295,29 +335,25 @@ struct Invoker {
 }
 
 impl Invoker {
-    /// Does it, until the session is to be given up.
+    /// Serves the requests of the session's ends, until the session is to be given up.
     async fn listen(mut self) {
-        while let Some(command) = self.commands.recv().await {
-            match command {
-                Command::Data(_, piece) => {
+        while let Some(request) = self.requests.recv().await {
+            match request {
+                Request::Data(bytes) => {
                     if let Some(pieces) = &self.pieces {
-                        let _ = pieces.send(piece.into_bytes());
+                        let _ = pieces.send(bytes);
                     }
                 }
-                Command::Finish(_) => self.pieces = None,
-                Command::Consumed(handle, len) => self.reader(handle).window.add_permits(len),
-                Command::Stop(handle) => drop(self.reader(handle).stop.take()),
-                Command::Message(_, ToSlave::Signal(number)) => {
-                    let _ = self.signals.try_send(number);
-                }
-                // A cut input must not look complete.
-                Command::Message(_, ToSlave::Hangup) | Command::Reset(_) => return,
-                _ => {}
+                Request::Finish => self.pieces = None,
+                Request::Consumed(stream, len) => self.reader(stream).window.add_permits(len),
+                Request::Stop(stream) => drop(self.reader(stream).stop.take()),
+                Request::Signal(number) => drop(self.signals.try_send(number)),
+                Request::Hangup => return,
             }
         }
     }
 
-    fn reader(&mut self, handle: Handle) -> &mut Reader {
-        if handle == HANDLES.stderr { &mut self.err_reader } else { &mut self.out_reader }
+    fn reader(&mut self, stream: Stream) -> &mut Reader {
+        if stream == Stream::Stderr { &mut self.err_reader } else { &mut self.out_reader }
     }
 }

@@ -1,0 +1,250 @@
+//! The reverse sessions of a link.
+//!
+//! A slave may start one for a tool that the master has started there, and for nothing else. What
+//! the slave claims is checked against that; if it breaks the protocol, the link ends.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fakessh_protocol::handles::{SessionHandles, Side, Stream};
+use fakessh_protocol::message::{
+    FromShim, Handoff, MAX_RAISED, PackedHandoff, Raise, ToShim, ToSlave,
+};
+use fakessh_protocol::mux::MuxError;
+use fakessh_protocol::wire::{Handle, MAX_MESSAGE};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::ends::{LinkLost, receiver, sender};
+use super::excess::{excess, items, weight};
+use super::inbox::Chunk;
+use super::request::{LinkCarrier, LinkRequest};
+use super::reverse::{ReverseSession, ReverseShim, WAITING, ends_session};
+use super::share;
+use super::streams::{Streams, broken};
+use crate::allowance::Allowance;
+
+/// Bytes of control frames that may wait when an answer to a reverse session is added to them: two
+/// of the longest messages, and far more than the answers of a slave that reads. Nothing else
+/// bounds what a slave that reads nothing can make us say.
+const UNTAKEN: usize = 2 * MAX_MESSAGE;
+
+/// Bytes in memory for the handoffs of all reverse sessions of a link: four of the longest, and
+/// more usual ones than there may be sessions.
+const HANDOFFS: usize = 8 * 1024 * 1024;
+
+/// The reverse sessions of a link, and who may start them.
+pub(super) struct ReverseTable {
+    /// How the link's task is reached.
+    requests: mpsc::WeakUnboundedSender<LinkRequest>,
+    /// The tools that may start reverse sessions, by their control handle.
+    tools: HashMap<Handle, mpsc::UnboundedSender<ReverseSession>>,
+    open: HashMap<Handle, Reverse>,
+    /// Open sessions whose last message waits for the ends of their outputs.
+    concluded: Vec<Handle>,
+    /// Bytes of handoffs for which there is room.
+    room: Arc<Semaphore>,
+}
+
+/// An open reverse session.
+enum Reverse {
+    Running(mpsc::Sender<FromShim>),
+    /// The last message for the shim, which waits for the ends of both outputs.
+    Concluded(ToShim),
+}
+
+/// A session that is admitted.
+struct Admitted {
+    handoff: Handoff,
+    /// Who serves it.
+    to: mpsc::UnboundedSender<ReverseSession>,
+    /// How the link's task is reached.
+    requests: mpsc::UnboundedSender<LinkRequest>,
+    /// What the handoff takes of the link's bound.
+    room: OwnedSemaphorePermit,
+}
+
+/// Why a session is not admitted.
+enum Unadmitted {
+    /// The shim is told.
+    Refused(String),
+    /// The slave has broken the protocol.
+    Broken(MuxError),
+}
+
+impl ReverseTable {
+    pub(super) fn new(requests: mpsc::WeakUnboundedSender<LinkRequest>) -> ReverseTable {
+        ReverseTable {
+            requests,
+            tools: HashMap::new(),
+            open: HashMap::new(),
+            concluded: Vec::new(),
+            room: Arc::new(Semaphore::new(HANDOFFS)),
+        }
+    }
+
+    /// Lets a tool start reverse sessions, which go to this receiver.
+    pub(super) fn allow(&mut self, tool: Handle, to: mpsc::UnboundedSender<ReverseSession>) {
+        self.tools.insert(tool, to);
+    }
+
+    /// Lets a tool start none any more: its session is over.
+    pub(super) fn forbid(&mut self, tool: Handle) {
+        self.tools.remove(&tool);
+    }
+
+    /// The slave starts a session.
+    pub(super) fn start(
+        &mut self,
+        control: Handle,
+        raise: Raise,
+        streams: &mut Streams,
+        share: &mut Allowance,
+    ) -> Result<(), LinkLost> {
+        let Raise { tool, handles, handoff } = raise;
+        handles.check(control, Side::Slave).map_err(broken)?;
+        if self.open.contains_key(&control) {
+            return Err(broken(MuxError::OpenedTwice(control)));
+        }
+        let SessionHandles { stdin, stdout, stderr, .. } = handles;
+        match self.admit(tool, &handoff, share) {
+            Ok(Admitted { handoff, to, requests, room }) => {
+                let carrier = LinkCarrier::new(handles, requests);
+                let (stdin_end, inbox) = receiver(Stream::Stdin, carrier.clone());
+                let (stdout_end, stdout_underway) = sender(Stream::Stdout, carrier.clone());
+                let (stderr_end, stderr_underway) = sender(Stream::Stderr, carrier.clone());
+                streams.open_receiving(stdin, inbox)?;
+                streams.open_sending(stdout, stdout_underway)?;
+                streams.open_sending(stderr, stderr_underway)?;
+                let (message_sender, messages) = mpsc::channel(WAITING);
+                self.open.insert(control, Reverse::Running(message_sender));
+                let shim = ReverseShim::new(carrier, room);
+                let (stdin, stdout, stderr) = (stdin_end, stdout_end, stderr_end);
+                // If nobody takes the session, its drop tells the shim.
+                let _ = to.send(ReverseSession { handoff, stdin, stdout, stderr, messages, shim });
+                Ok(())
+            }
+            Err(Unadmitted::Broken(error)) => Err(broken(error)),
+            Err(Unadmitted::Refused(refusal)) => {
+                let mux = &mut streams.mux;
+                mux.open_receiving(stdin).map_err(broken)?;
+                mux.open_sending(stdout).map_err(broken)?;
+                mux.open_sending(stderr).map_err(broken)?;
+                // First of all: the ends must not come before the reason.
+                let _ = mux.message(control, &ToSlave::Tell(ToShim::Failed(refusal)));
+                mux.stop(stdin);
+                mux.reset(stdout);
+                mux.reset(stderr);
+                answers_are_taken(streams)
+            }
+        }
+    }
+
+    /// Admits a session of this tool. Its handoff is decoded only if there is somebody to serve it.
+    fn admit(
+        &self,
+        tool: Handle,
+        packed: &PackedHandoff,
+        share: &mut Allowance,
+    ) -> Result<Admitted, Unadmitted> {
+        let refused = |why: String| Err(Unadmitted::Refused(why));
+        share.take(share::RAISE);
+        if self.open.len() >= MAX_RAISED {
+            return refused(format!("{MAX_RAISED} sessions of tools run in this context already"));
+        }
+        let (Some(to), Some(requests)) = (self.tools.get(&tool), self.requests.upgrade()) else {
+            return refused(
+                "the run that this ssh belongs to is over; start the tool again with `fakessh run`"
+                    .to_owned(),
+            );
+        };
+        if packed.size() > self.room.available_permits() {
+            return refused(no_room());
+        }
+        let mut handoff = packed.unpack().map_err(|error| Unadmitted::Broken(error.into()))?;
+        share.take(items(&handoff.invocation) as u64);
+        // These name files of the target, and would be read on this host.
+        handoff.invocation.connection = Vec::new();
+        if let Some(why) = excess(&handoff.invocation) {
+            return refused(why);
+        }
+        let weight = weight(&handoff.invocation, packed.size());
+        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        match self.room.clone().try_acquire_many_owned(weight) {
+            Ok(room) => Ok(Admitted { handoff, to: to.clone(), requests, room }),
+            Err(_) => refused(no_room()),
+        }
+    }
+
+    /// Takes a message of a session's shim.
+    pub(super) fn receive(&self, control: Handle, message: FromShim) {
+        if let Some(Reverse::Running(messages)) = self.open.get(&control)
+            && let FromShim::Signal(_) = message
+        {
+            // No question was asked over there, so there are no answers. If more messages come
+            // than anybody reads, the rest is dropped.
+            let _ = messages.try_send(message);
+        }
+    }
+
+    /// The shim of a session is gone.
+    pub(super) fn gone(&mut self, control: Handle, streams: &mut Streams) -> Result<(), LinkLost> {
+        if self.open.remove(&control).is_none() {
+            return Ok(());
+        }
+        let SessionHandles { stdin, stdout, stderr, .. } = SessionHandles::of(control);
+        streams.close_inbox(stdin, Chunk::Cut);
+        streams.mux.stop(stdin);
+        streams.cut_sending(stdout);
+        streams.cut_sending(stderr);
+        answers_are_taken(streams)
+    }
+
+    /// Sends the shim of a session a message. One that ends the session waits for
+    /// [`ReverseTable::conclude`].
+    pub(super) fn send(&mut self, control: Handle, message: ToShim, streams: &mut Streams) {
+        let Some(session) = self.open.get_mut(&control) else { return };
+        if ends_session(&message) {
+            *session = Reverse::Concluded(message);
+            self.concluded.push(control);
+        } else {
+            // If the message is too long, the session goes on without it.
+            let _ = streams.mux.message(control, &ToSlave::Tell(message));
+        }
+    }
+
+    /// Sends the last messages of sessions whose outputs are out: messages overtake bulk.
+    pub(super) fn conclude(&mut self, streams: &mut Streams) {
+        let ReverseTable { open, concluded, .. } = self;
+        concluded.retain(|control| {
+            let SessionHandles { stdout, stderr, .. } = SessionHandles::of(*control);
+            if !matches!(open.get(control), Some(Reverse::Concluded(_))) {
+                return false;
+            }
+            if streams.mux.is_sending(stdout) || streams.mux.is_sending(stderr) {
+                return true;
+            }
+            if let Some(Reverse::Concluded(message)) = open.remove(control)
+                && streams.mux.message(*control, &ToSlave::Tell(message)).is_err()
+            {
+                let text = "the reason is too long to be told".to_owned();
+                let _ = streams.mux.message(*control, &ToSlave::Tell(ToShim::Failed(text)));
+            }
+            false
+        });
+    }
+}
+
+fn answers_are_taken(streams: &Streams) -> Result<(), LinkLost> {
+    if streams.mux.queued() > UNTAKEN {
+        return Err(LinkLost("the slave raises sessions and takes no answer".into()));
+    }
+    Ok(())
+}
+
+fn no_room() -> String {
+    format!(
+        "the commands and environments of the sessions of tools in this context have more than {} \
+         MiB already",
+        HANDOFFS >> 20
+    )
+}
