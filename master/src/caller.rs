@@ -5,10 +5,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use fakessh_protocol::invocation::Invocation;
 use fakessh_protocol::message::{Notice, Question, Secret};
 
 use crate::audit::Who;
@@ -157,6 +159,18 @@ impl Caller {
     pub fn current(ask: Arc<dyn Ask>) -> std::io::Result<Caller> {
         let environment = std::env::vars_os().collect();
         Ok(Caller { environment, directory: std::env::current_dir()?, ask })
+    }
+
+    /// The caller that an invocation comes from.
+    pub(crate) fn of_invocation(invocation: &Invocation, ask: Arc<dyn Ask>) -> Caller {
+        let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let environment =
+            invocation.environment.iter().map(|(name, value)| (text(name), text(value)));
+        Caller {
+            environment: environment.collect(),
+            directory: text(&invocation.directory).into(),
+            ask,
+        }
     }
 
     /// Where programs are started for it: its directory, unless that is closed to its user, as

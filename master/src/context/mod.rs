@@ -1,42 +1,39 @@
 //! A context: one place where programs can be run, reached once and held.
 
+mod arrive;
 mod environment;
 mod error;
+mod establish;
 mod held;
 mod holding;
 mod id;
-mod leg;
+mod path;
+mod pool;
 mod registry;
-mod slots;
+mod segment;
+mod single_flight;
+mod slaveless;
 mod starting;
 mod variables;
-mod way;
 
 use std::fmt;
-use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use fakessh_protocol::invocation::Invocation;
-use fakessh_protocol::message::{self, ProgramKind, Tool};
-use fakessh_protocol::printable;
+use fakessh_protocol::message::{ProgramKind, Tool};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::auth::{IdleTimeout, earlier};
-use crate::caller::{AskForNow, Caller};
+use crate::auth::earlier;
 use crate::hop::helper::{Helper, Talk};
 use crate::hop::process::Process;
 use crate::hop::ssh::{Deferred, Fallbacks, SshConnection};
-use crate::hop::{Kind, Start};
 use crate::lifetime::alarm::Alarm;
-use crate::lifetime::{InUse, PRIVILEGED, Use, Uses};
-use crate::link::{Keepalive, Link, LinkLost, PROBE_TIMEOUT, ReverseSession, SessionIo};
+use crate::lifetime::{InUse, Use, Uses};
+use crate::link::{Link, LinkLost, PROBE_TIMEOUT, ReverseSession, SessionIo};
 use crate::notice_relay::NoticeRelay;
-use crate::ssh_config::Resolved;
-use crate::start::{self, StartError, Upload};
+use crate::start::StartError;
 use crate::stream::ByteStream;
-use crate::sys::scrub::SecretAbout;
 
 use held::HeldConnection;
 use starting::Starting;
@@ -50,12 +47,6 @@ pub use variables::SessionOptions;
 /// what the account's login shell does first may take its time.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long the end of a connection may come behind that of its last channel.
-const END_TOGETHER: Duration = Duration::from_millis(250);
-
-/// Most characters of an account's name that are believed. Linux allows 32.
-const MAX_USER: usize = 256;
-
 /// One place where programs can be run.
 pub struct Context {
     id: ContextId,
@@ -64,7 +55,7 @@ pub struct Context {
     /// Host and port of the nearest SSH connection; nothing where there is none.
     address: Option<(String, u16)>,
     serving: Serving,
-    way: Way,
+    underlay: Underlay,
     /// Kept as long as this.
     base: Option<Arc<Context>>,
     /// Until this is closed, though somebody may still know of it.
@@ -88,11 +79,24 @@ enum Serving {
     Direct(SshConnection, Starting),
 }
 
-/// What was made to get there, and ends with it.
-enum Way {
+/// What carries a context, and ends with it.
+enum Underlay {
     Ssh(HeldConnection),
     Helper(Mutex<Helper>),
     Process(Mutex<Process>),
+}
+
+/// What a context is made of.
+struct NewContext {
+    name: String,
+    user: String,
+    address: Option<(String, u16)>,
+    serving: Serving,
+    underlay: Underlay,
+    needs_answer: bool,
+    /// When the certificate of its own login ends.
+    certificate_end: Option<SystemTime>,
+    base: Option<Arc<Context>>,
 }
 
 impl fmt::Debug for Context {
@@ -102,146 +106,23 @@ impl fmt::Debug for Context {
 }
 
 impl Context {
-    /// The context at the end of a connection. A slave is started there, unless it is known why
-    /// none can run; where that turns out, each session gets a channel of its own.
-    async fn at_host(
-        name: &str,
-        resolved: &Resolved,
-        base: Option<Arc<Context>>,
-        connection: SshConnection,
-        known: Option<Arc<StartError>>,
-        alarm: &Arc<Alarm>,
-    ) -> Result<Context, ContextError> {
-        // Packets of the login are freed when their buffers are used again.
-        let _secret = SecretAbout::new();
-        let keepalive = keepalive(resolved);
-        let starting = match known {
-            Some(why) => Starting::failed(why, keepalive),
-            None => {
-                let starting = Starting::begin(&connection, keepalive).await;
-                if let Some(error) = starting.why_none()
-                    && (connection.is_closed()
-                        || error.is_without_status() && ends_now(&connection).await)
-                {
-                    let lost = connection.closed().await;
-                    let has_begun = matches!(*error, StartError::CutShort(_));
-                    return Err(if has_begun {
-                        ContextError::LostAtStart(lost)
-                    } else {
-                        ContextError::EndedAtStart(format!("{lost}; {error}"))
-                    });
-                }
-                starting
-            }
-        };
-        let (user, serving) = match starting.slave() {
-            Some(link) => (shown_user(&link.hello().user), Serving::Slave(link)),
-            None => (resolved.user.clone(), Serving::Direct(connection.clone(), starting)),
-        };
-        let address = Some((resolved.hostname.clone(), resolved.port));
-        let (needs_answer, certificate_end) =
-            (connection.was_asked(), connection.certificate_end());
-        let held = HeldConnection::new(connection);
-        if let Serving::Slave(link) = &serving {
-            held.let_go_after(link.clone());
-        }
-        let way = (Way::Ssh(held), needs_answer, certificate_end);
-        Ok(Context::new(name, user, address, serving, way, base, alarm))
-    }
-
-    /// The context that a helper leads to: from `base`, or from this host.
-    async fn behind_helper(
-        name: &str,
-        (kind, argument): (&'static Kind, &str),
-        base: Option<Arc<Context>>,
-        resolved: Option<&Resolved>,
-        caller: &Caller,
-        alarm: &Arc<Alarm>,
-    ) -> Result<Context, ContextError> {
-        let _secret = SecretAbout::new();
-        let random = || {
-            start::marker().map_err(|error| {
-                ContextError::Local(format!("the system gives no random numbers: {error}"))
-            })
-        };
-        let marker = random()?;
-        let script = start::script(&marker, start::Behind::Helper);
-        let plan = kind.plan(argument, &Start { script, marker: random()? });
-        let place = base.as_ref().map_or("this host", |base| base.name());
-        let hop = match base {
-            Some(_) => format!("{} on {place}", kind.name()),
-            None => kind.name().to_owned(),
-        };
-        let idle_timeout = IdleTimeout::new(START_TIMEOUT);
-        let keepalive = resolved.map(keepalive).unwrap_or_default();
-        let failed = |error: StartError, unanswered| ContextError::Helper {
-            hop: hop.clone(),
-            error: Arc::new(error),
-            unanswered,
-        };
-        let Some(base) = base else {
-            let (process, stream) = Process::start(&plan.argv, caller)
-                .map_err(|error| failed(StartError::Refused(error.to_string()), false))?;
-            let link = start::start(stream, &marker, Upload::Sent, &idle_timeout, keepalive).await;
-            let link = link.map_err(|error| failed(error, false))?;
-            let user = shown_user(&link.hello().user);
-            let way = (Way::Process(Mutex::new(process)), false, None);
-            return Ok(Context::new(name, user, None, Serving::Slave(link), way, None, alarm));
-        };
-        let argv = plan.argv.iter().map(|word| word.as_encoded_bytes().to_vec()).collect();
-        let helper = message::Helper { argv, terminal: plan.terminal, carries: true };
-        let mut environment = match base.way {
-            // The master's own host, which has many callers.
-            Way::Process(_) => environment::of(kind, caller),
-            _ => Vec::new(),
-        };
-        environment
-            .extend(plan.environment.iter().map(|(name, value)| (name.into(), value.into())));
-        let environment = environment
-            .into_iter()
-            .map(|(name, value)| (name.into_vec(), value.into_vec()))
-            .collect();
-        let program = ProgramKind::Helper(helper);
-        let session = base.slave_session(program, environment, kind.name()).await?;
-        let who = format!("{}: {}", base.name(), kind.name());
-        let asked = Arc::new(AskForNow::new(idle_timeout.caller(caller).ask));
-        let talk =
-            Talk { prompt: plan.prompt, who, hop: NoticeRelay::new(name), ask: asked.clone() };
-        let (helper, stream) = Helper::start(session, talk);
-        let link = start::start(stream, &marker, Upload::Carried, &idle_timeout, keepalive).await;
-        let link = link.map_err(|error| failed(error, helper.is_unanswered()))?;
-        helper.arrived();
-        asked.over();
-        let (user, address) = (shown_user(&link.hello().user), base.address.clone());
-        let needs_answer = idle_timeout.has_asked() || PRIVILEGED.contains(&kind.name());
-        let way = (Way::Helper(Mutex::new(helper)), needs_answer, None);
-        Ok(Context::new(name, user, address, Serving::Slave(link), way, Some(base), alarm))
-    }
-
-    fn new(
-        name: &str,
-        user: String,
-        address: Option<(String, u16)>,
-        serving: Serving,
-        (way, needs_answer, of_login): (Way, bool, Option<SystemTime>),
-        base: Option<Arc<Context>>,
-        alarm: &Arc<Alarm>,
-    ) -> Context {
+    fn new(new: NewContext, alarm: &Arc<Alarm>) -> Context {
+        let NewContext { name, user, address, serving, underlay, needs_answer, base, .. } = new;
         let of_base = base.as_ref().and_then(|base| base.certificate_end);
         Context {
             id: ContextId::next(),
-            name: name.to_owned(),
+            name,
             user,
             address,
             serving,
-            way,
+            underlay,
             use_of_base: base.as_ref().and_then(|base| base.hold(Use::Dependent)).into(),
             base,
             since: SystemTime::now(),
             uses: Uses::new(alarm.clone()),
             served: AtomicU64::new(0),
             needs_answer,
-            certificate_end: earlier(of_login, of_base),
+            certificate_end: earlier(new.certificate_end, of_base),
             said: AtomicBool::new(false),
         }
     }
@@ -409,9 +290,9 @@ impl Context {
 
     /// Ends all sessions, and what was made to get there.
     pub async fn close(&self) {
-        let connection = match &self.way {
-            Way::Ssh(held) => held.take(),
-            Way::Helper(_) | Way::Process(_) => None,
+        let connection = match &self.underlay {
+            Underlay::Ssh(held) => held.take(),
+            Underlay::Helper(_) | Underlay::Process(_) => None,
         };
         let link = match &self.serving {
             Serving::Slave(link) => Some(link.clone()),
@@ -424,70 +305,17 @@ impl Context {
         if let Some(connection) = connection {
             connection.close().await;
         }
-        match &self.way {
-            Way::Ssh(_) => {}
-            Way::Helper(helper) => helper.lock().await.gone().await,
-            Way::Process(process) => process.lock().await.gone().await,
+        match &self.underlay {
+            Underlay::Ssh(_) => {}
+            Underlay::Helper(helper) => helper.lock().await.gone().await,
+            Underlay::Process(process) => process.lock().await.gone().await,
         }
         self.let_go_of_base();
     }
-}
-
-/// Whether a connection ends that has just lost its only channel. The two come together where a
-/// server goes.
-async fn ends_now(connection: &SshConnection) -> bool {
-    tokio::time::timeout(END_TOGETHER, connection.closed()).await.is_ok()
 }
 
 /// Counts a session as running until it is dropped.
 #[derive(Debug)]
 pub struct SessionCount {
     _in_use: InUse,
-}
-
-/// The name of an account, from a target that may be hostile. Replaced and not left out: what is
-/// no good name must not become one.
-fn shown_user(user: &str) -> String {
-    printable::word(user, MAX_USER)
-}
-
-/// `ServerAliveInterval` and `ServerAliveCountMax` where they are set, else our own.
-fn keepalive(resolved: &Resolved) -> Keepalive {
-    let Some(interval) = resolved.server_alive_interval.filter(|interval| !interval.is_zero())
-    else {
-        return Keepalive::default();
-    };
-    let silent_looks = resolved.server_alive_count_max.max(1);
-    // The slave gives the master twice the time, so that it is the master who tells the user.
-    Keepalive { interval, silent_looks, silence: interval * silent_looks * 2 }
-}
-
-impl Caller {
-    /// The caller of an invocation.
-    pub(crate) fn of_invocation(
-        invocation: &Invocation,
-        ask: Arc<dyn crate::caller::Ask>,
-    ) -> Caller {
-        use std::ffi::OsString;
-        let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
-        let environment =
-            invocation.environment.iter().map(|(name, value)| (text(name), text(value)));
-        Caller {
-            environment: environment.collect(),
-            directory: text(&invocation.directory).into(),
-            ask,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_targets_user_is_shown_without_what_a_terminal_acts_on() {
-        assert_eq!(shown_user("bob"), "bob");
-        assert_eq!(shown_user("ro\x1bot\n"), "ro\u{fffd}ot\u{fffd}");
-        assert_eq!(shown_user(&"x".repeat(1 << 20)).len(), MAX_USER);
-    }
 }

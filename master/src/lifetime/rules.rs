@@ -56,17 +56,17 @@ pub(crate) struct Terms {
 }
 
 impl Rules {
-    /// The terms of each context on a walk, from the first to the last. A leg is the name of its
+    /// The terms of each context on a walk, from the first to the last. A segment is the name of its
     /// kind of hop, and the text of the route up to its end.
     ///
     /// What a route's own rule does not say it has from the route that it goes on from: nothing is
     /// held longer than the privilege that it stands behind, or is less asked for.
     pub(crate) fn terms<'a>(
         &self,
-        legs: impl IntoIterator<Item = (&'a str, &'a str)>,
+        segments: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Vec<Terms> {
         let mut all: Vec<Terms> = Vec::new();
-        for (kind, text) in legs {
+        for (kind, text) in segments {
             let hop = self.hops.get(kind).copied().unwrap_or_default();
             let default = self.persist.unwrap_or(LOGIN);
             let default = if PRIVILEGED.contains(&kind) { default.min(PRIVILEGE) } else { default };

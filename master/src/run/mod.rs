@@ -30,7 +30,7 @@ use crate::ssh_config::Target;
 
 use holding::Holding;
 use real_ssh::{CONFIGURATION, behind, configuration, jump_in};
-use tunnel::Way;
+use tunnel::HoldFor;
 
 /// Where the hosts of a run's command lines lead.
 #[derive(Clone, Debug)]
@@ -76,10 +76,10 @@ const DECIDING: [&str; 2] = ["SSH_AUTH_SOCK", "HOME"];
 
 /// What makes two destinations of a run the same, so that a session need not look anything up.
 #[derive(Debug, PartialEq, Eq, Hash)]
-enum Meant {
-    /// A mapped one is settled by its route: everything else is the run's.
+enum CacheKey {
+    /// A mapped destination is settled by its route: everything else is the run's.
     Mapped(Route),
-    /// One of a command line also depends on the directory and on the deciding variables.
+    /// That of a command line also depends on the directory and on the deciding variables.
     CommandLine(Route, PathBuf, Vec<Option<OsString>>),
 }
 
@@ -99,7 +99,7 @@ pub struct Run {
     hostname: OnceLock<String>,
     /// What was used, so that a session need not look at any configuration. As long as the run
     /// lives, that is held.
-    used: Mutex<HashMap<Meant, (Reached, Option<InUse>)>>,
+    used: Mutex<HashMap<CacheKey, (Reached, Option<InUse>)>>,
     /// Where sessions of this run wait that only keep a context.
     kept: Mutex<Vec<(Weak<Context>, Arc<Notify>)>>,
     /// Whether a shim of this run was started.
@@ -253,11 +253,11 @@ impl Run {
         match &self.hosts {
             Hosts::Mapped { .. } => self.reach_mapped(route, ask).await,
             Hosts::CommandLine { .. } => {
-                let way = |context: &Context| Way::of(&self.hosts, invocation, context);
+                let hold = |context: &Context| HoldFor::of(&self.hosts, invocation, context);
                 let caller = Caller::of_invocation(invocation, ask.clone());
                 let deciding = deciding(route, &caller);
-                let meant = Meant::CommandLine(route.clone(), caller.directory.clone(), deciding);
-                self.reach_as(meant, route, || caller, way).await
+                let key = CacheKey::CommandLine(route.clone(), caller.directory.clone(), deciding);
+                self.reach_as(key, route, || caller, hold).await
             }
         }
     }
@@ -268,25 +268,25 @@ impl Run {
         ask: &Arc<dyn Ask>,
     ) -> Result<Reached, ContextError> {
         let caller = || self.origin.caller(ask.clone());
-        self.reach_as(Meant::Mapped(route.clone()), route, caller, |_| Way::Lasting).await
+        self.reach_as(CacheKey::Mapped(route.clone()), route, caller, |_| HoldFor::Rules).await
     }
 
     async fn reach_as(
         &self,
-        meant: Meant,
+        key: CacheKey,
         route: &Route,
         caller: impl FnOnce() -> Caller,
-        way: impl FnOnce(&Context) -> Way,
+        hold: impl FnOnce(&Context) -> HoldFor,
     ) -> Result<Reached, ContextError> {
-        let used = self.used().get(&meant).map(|(reached, _)| reached.clone());
+        let used = self.used().get(&key).map(|(reached, _)| reached.clone());
         if let Some(reached) = used.filter(|it| it.context.is_usable()) {
             return Ok(reached);
         }
         let reached = self.registry.reach(route, &self.holding.rules, &caller()).await?;
-        let way = way(&reached.context);
-        reached.context.hold_briefly(way != Way::Lasting);
-        let held = if way == Way::Tunnel { None } else { reached.context.hold(Use::Run) };
-        self.used().insert(meant, (reached.clone(), held));
+        let hold = hold(&reached.context);
+        reached.context.hold_briefly(hold != HoldFor::Rules);
+        let held = if hold == HoldFor::Moment { None } else { reached.context.hold(Use::Run) };
+        self.used().insert(key, (reached.clone(), held));
         Ok(reached)
     }
 
@@ -352,10 +352,10 @@ impl Run {
         }
         let (name, ours) = (context.name(), context.user());
         let host = &invocation.destination.host;
-        let way = if user == "root" { "sudo".to_owned() } else { format!("sudo:{user}") };
+        let hop = if user == "root" { "sudo".to_owned() } else { format!("sudo:{user}") };
         Err(format!(
             "{host} is {name}, where programs run as {ours} and not as {user}; \
-             the route {name}+{way} would do that"
+             the route {name}+{hop} would do that"
         ))
     }
 
@@ -377,7 +377,7 @@ impl Run {
         notify
     }
 
-    fn used(&self) -> MutexGuard<'_, HashMap<Meant, (Reached, Option<InUse>)>> {
+    fn used(&self) -> MutexGuard<'_, HashMap<CacheKey, (Reached, Option<InUse>)>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,38 +11,39 @@ use fakessh_protocol::invocation::Invocation;
 use super::Hosts;
 use crate::context::Context;
 
-/// How a context is held, by what the words of a tool say of the way to it. What a configuration
-/// says of it is a person's.
+/// How long a context is held, by what the words of a tool say of the path to it. What a
+/// configuration says of the path is a person's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
-    /// As the rules of the run say.
-    Lasting,
-    /// For a moment after its last session: it may lead through a tunnel that the tool waits for.
-    Tunnel,
-    /// As long as the run: it leads through a program that the tool has named.
-    Program,
+pub(super) enum HoldFor {
+    /// As long as the rules of the run say.
+    Rules,
+    /// For a moment after its last session: the path may lead through a tunnel that the tool waits
+    /// for.
+    Moment,
+    /// As long as the run: the path leads through a program that the tool has named.
+    Run,
 }
 
-impl Way {
-    /// The way to a context, for a session of a run with these hosts.
-    pub(super) fn of(hosts: &Hosts, invocation: &Invocation, context: &Context) -> Way {
+impl HoldFor {
+    /// How long a session of a run with these hosts has the context held.
+    pub(super) fn of(hosts: &Hosts, invocation: &Invocation, context: &Context) -> HoldFor {
         match hosts {
             // A person's own words.
-            Hosts::Mapped { .. } | Hosts::CommandLine { real_ssh: false, .. } => Way::Lasting,
+            Hosts::Mapped { .. } | Hosts::CommandLine { real_ssh: false, .. } => HoldFor::Rules,
             Hosts::CommandLine { .. } => {
-                Way::of_words(invocation, context.address().map(|(host, _)| host))
+                HoldFor::of_words(invocation, context.address().map(|(host, _)| host))
             }
         }
     }
 
-    fn of_words(invocation: &Invocation, host: Option<&str>) -> Way {
+    fn of_words(invocation: &Invocation, host: Option<&str>) -> HoldFor {
         let mut words = invocation.connection.chunks_exact(2);
         if words.any(|pair| pair[0] == b"-o" && names_a_program(&pair[1])) {
-            Way::Program
+            HoldFor::Run
         } else if invocation.destination.port.is_some() && host.is_some_and(is_loopback) {
-            Way::Tunnel
+            HoldFor::Moment
         } else {
-            Way::Lasting
+            HoldFor::Rules
         }
     }
 }
@@ -70,22 +71,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_of_the_tool_say_which_way_it_is() {
-        let way = |words: &[&str], port, host| {
+    fn the_words_of_the_tool_say_how_long() {
+        let hold = |words: &[&str], port, host| {
             let connection = words.iter().map(|word| word.as_bytes().to_vec()).collect();
             let destination = Destination { port, ..Destination::default() };
             let invocation = Invocation { connection, destination, ..Invocation::default() };
-            Way::of_words(&invocation, host)
+            HoldFor::of_words(&invocation, host)
         };
         for host in ["127.0.0.2", "::1", "Localhost"] {
-            assert_eq!(way(&[], Some(2222), Some(host)), Way::Tunnel, "{host}");
-            assert_eq!(way(&["-F", "file"], None, Some(host)), Way::Lasting, "{host}");
+            assert_eq!(hold(&[], Some(2222), Some(host)), HoldFor::Moment, "{host}");
+            assert_eq!(hold(&["-F", "file"], None, Some(host)), HoldFor::Rules, "{host}");
         }
         for host in [Some("10.0.0.1"), Some("web1"), None] {
-            assert_eq!(way(&[], Some(2222), host), Way::Lasting, "{host:?}");
+            assert_eq!(hold(&[], Some(2222), host), HoldFor::Rules, "{host:?}");
         }
         let others = ["-i", "ProxyCommand=x", "-o", "ProxyJump=x"];
-        assert_eq!(way(&others, None, Some("web1")), Way::Lasting);
-        assert_eq!(way(&["-i", "k", "-o", "proxycommand x"], None, Some("web1")), Way::Program);
+        assert_eq!(hold(&others, None, Some("web1")), HoldFor::Rules);
+        assert_eq!(hold(&["-i", "k", "-o", "proxycommand x"], None, Some("web1")), HoldFor::Run);
     }
 }

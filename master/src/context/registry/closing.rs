@@ -10,8 +10,8 @@ use crate::audit::Event;
 use crate::lifetime::Moment;
 
 use super::ends::mark_passed;
-use super::{Branch, Registry, is_usable};
-use crate::context::leg::Key;
+use super::{Branch, Registry};
+use crate::context::pool::Keyed;
 use crate::context::{Context, ContextId};
 
 /// Why a context was closed where somebody wanted it.
@@ -79,10 +79,10 @@ impl Registry {
     /// sudo, su and doas. With `keeps_busy` those stay in which a session runs, or behind which one
     /// does. Cancelled, some may stay open.
     pub async fn lock(&self, keeps_busy: bool) {
-        let keyed = self.keyed();
-        let is_busy = |root: &(Key, Arc<Context>)| {
+        let keyed = self.pool.keyed();
+        let is_busy = |root: &Keyed| {
             keyed.iter().any(|one| {
-                let is_in = Arc::ptr_eq(&one.1, &root.1) || self.hangs_on(one, root);
+                let is_in = Arc::ptr_eq(&one.1, &root.1) || self.pool.hangs_on(one, root);
                 is_in && one.1.sessions() > 0
             })
         };
@@ -110,15 +110,13 @@ impl Registry {
         wanted: impl Fn(&Context) -> bool,
         why: impl Fn(&Context) -> String,
     ) {
-        let keyed = self.keyed();
-        let named: Vec<&(Key, Arc<Context>)> =
-            keyed.iter().filter(|(_, context)| wanted(context)).collect();
-        let mut doomed: Vec<&(Key, Arc<Context>)> = keyed
+        let keyed = self.pool.keyed();
+        let named: Vec<&Keyed> = keyed.iter().filter(|(_, context)| wanted(context)).collect();
+        let mut doomed: Vec<&Keyed> = keyed
             .iter()
             .filter(|one| {
-                let is_in = |root: &&(Key, Arc<Context>)| {
-                    Arc::ptr_eq(&one.1, &root.1) || self.hangs_on(one, root)
-                };
+                let is_in =
+                    |root: &&Keyed| Arc::ptr_eq(&one.1, &root.1) || self.pool.hangs_on(one, root);
                 named.iter().any(is_in)
             })
             .collect();
@@ -131,8 +129,8 @@ impl Registry {
             })
             .collect();
         doomed.sort_by_key(|(key, _)| key.len());
-        // Whoever closes one and connects anew wants it tried again.
-        self.slaveless().retain(|key, _| doomed.iter().all(|(other, _)| other != key));
+        // A person who closes a context and connects anew wants a slave to be tried again.
+        self.pool.slaveless.forget(|key| doomed.iter().any(|(other, _)| other == key));
         // All of one length at the same time: none of them hangs on another.
         while let Some((last, _)) = doomed.last() {
             let len = last.len();
@@ -143,12 +141,10 @@ impl Registry {
             }
             while closing.join_next().await.is_some() {}
         }
-        self.contexts.retain(|context| !context.is_lost());
-        self.outdated().retain(|(_, context)| !context.is_lost());
-        self.connections.retain(is_usable);
+        self.pool.forget_lost();
         // What they went through may be idle from now on.
-        mark_passed(&self.keyed(), Moment::now(), SystemTime::now());
-        closed.iter().for_each(|event| self.audit.note(event));
+        mark_passed(&self.pool.keyed(), Moment::now(), SystemTime::now());
+        closed.iter().for_each(|event| self.pool.audit.note(event));
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Keyed, Registry};
-use crate::context::leg::{Key, Part, Walk};
+use super::Registry;
+use crate::context::pool::Keyed;
+use crate::context::segment::{KeyPart, Walk};
 use crate::context::{Context, ContextId};
 use crate::lifetime::alarm::Timer;
 use crate::lifetime::{Moment, Rules};
@@ -20,26 +21,26 @@ impl Registry {
     pub(crate) async fn end_idle(&self) -> Infallible {
         let timer = Timer::new();
         loop {
-            self.alarm.wait(&timer).await;
-            self.alarm.clear();
+            self.pool.alarm.wait(&timer).await;
+            self.pool.alarm.clear();
             self.close_due(Moment::now(), SystemTime::now()).await;
         }
     }
 
     /// Looks at everything: the clock has jumped.
     pub(crate) fn look_for_ends(&self) {
-        self.alarm.no_later_than(Moment::default());
+        self.pool.alarm.no_later_than(Moment::default());
     }
 
     /// Closes what is to end now, and sets the alarm for the rest.
     async fn close_due(&self, now: Moment, wall: SystemTime) {
-        let keyed = self.keyed();
+        let keyed = self.pool.keyed();
         mark_passed(&keyed, now, wall);
         let mut due: Vec<ContextId> = Vec::new();
         for (_, context) in &keyed {
             if let Some(end) = context.certificate_end() {
                 match end.duration_since(wall) {
-                    Ok(left) if !left.is_zero() => self.alarm.no_later_than(now.after(left)),
+                    Ok(left) if !left.is_zero() => self.pool.alarm.no_later_than(now.after(left)),
                     _ if context.expiry(|expiry| expiry.outdate()) => {
                         let (name, id) = (context.name(), context.id());
                         tracing::info!(
@@ -50,7 +51,7 @@ impl Registry {
                 }
             }
             if context.expiry(|expiry| expiry.is_only_passed()) {
-                self.alarm.no_later_than(now.after(PASSED_LOOK));
+                self.pool.alarm.no_later_than(now.after(PASSED_LOOK));
             }
             let is_due = context.expiry(|expiry| expiry.close_if_due(now));
             if is_due {
@@ -71,10 +72,10 @@ impl Registry {
 
     /// Holds the contexts of a walk, which ends with this one, by these rules.
     pub(super) fn set_terms(&self, walk: &Walk, context: &Arc<Context>, rules: &Rules) {
-        let legs = walk.legs.iter().map(|(leg, text)| (leg.kind(), text.as_str()));
-        // Each leg leads to a context, and each of them hangs on the one before it.
+        let segments = walk.0.iter().map(|segment| (segment.kind(), segment.name.as_str()));
+        // Each segment leads to a context, and each context hangs on the one before it.
         let mut next = Some(context);
-        for terms in rules.terms(legs).iter().rev() {
+        for terms in rules.terms(segments).iter().rev() {
             let Some(context) = next else { return };
             context.expiry(|expiry| expiry.set_terms(terms));
             if context.certificate_end().is_some() {
@@ -83,42 +84,16 @@ impl Registry {
             next = context.base();
         }
     }
-
-    /// Puts a context aside whose certificate has ended while sessions run in it: another one takes
-    /// its place.
-    pub(super) fn make_room(&self, key: &Key) {
-        let Some(context) = self.contexts.peek(key) else { return };
-        let mut outdated = self.outdated();
-        let is_there = outdated.iter().any(|(_, other)| Arc::ptr_eq(other, &context));
-        if !is_there && !context.is_lost() && context.is_outdated(SystemTime::now()) {
-            outdated.push((key.clone(), context));
-        }
-    }
-
-    /// Whether a context of the registry hangs on another one.
-    pub(super) fn hangs_on(&self, one: &(Key, Arc<Context>), root: &(Key, Arc<Context>)) -> bool {
-        let outdated = self.outdated();
-        let is_outdated = |context| outdated.iter().any(|(_, other)| Arc::ptr_eq(other, context));
-        // Where one is in the place of another, the keys don't say which of them it is.
-        if is_outdated(&one.1) || is_outdated(&root.1) {
-            return one.1.is_behind(&root.1);
-        }
-        super::is_behind(&one.0, &root.0)
-    }
-
-    pub(super) fn outdated(&self) -> MutexGuard<'_, Keyed> {
-        self.outdated.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Notes of each context whether a connection of another one goes through its connection, which
 /// does not use its context.
-pub(super) fn mark_passed(keyed: &[(Key, Arc<Context>)], now: Moment, wall: SystemTime) {
+pub(super) fn mark_passed(keyed: &[Keyed], now: Moment, wall: SystemTime) {
     // Contexts past their certificate's end have connections that nothing new goes through.
-    let mut passed: [HashSet<&[Part]>; 2] = Default::default();
+    let mut passed: [HashSet<&[KeyPart]>; 2] = Default::default();
     for (key, context) in keyed {
-        let ways = (1..key.len()).map(|len| &key[..len]);
-        passed[usize::from(context.is_outdated(wall))].extend(ways);
+        let paths = (1..key.len()).map(|len| &key[..len]);
+        passed[usize::from(context.is_outdated(wall))].extend(paths);
     }
     for (key, context) in keyed {
         let passed = &passed[usize::from(context.is_outdated(wall))];

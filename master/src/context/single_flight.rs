@@ -1,41 +1,42 @@
-//! One of each: whoever wants what another is just making waits for it, and shares its success or
-//! its failure.
+//! Single flight: a caller who wants what another caller is just making waits for it, and shares its
+//! success or its failure.
 //!
-//! A login must never be tried thirty times because thirty programs start at once. But where one
-//! fails because its caller could not be asked, the next caller perhaps can be.
+//! A login must never be tried thirty times because thirty programs start at once. But if an
+//! attempt fails because its caller could not be asked, perhaps the next caller can be.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Most attempts that fail while somebody waits, before their failure is shared whatever it is.
-/// Servers and their guards (fail2ban: 5) take more for an attack.
+/// Most attempts that may fail while a caller waits; then the caller shares the failure, whatever
+/// it is. Servers and their guards (fail2ban: 5) take more for an attack.
 const MOST_FAILURES: u64 = 3;
 
-/// Values by key, each made once.
+/// Values by key, each made by one caller at a time.
 #[derive(Debug)]
-pub(super) struct Slots<K, V, E> {
-    slots: Mutex<HashMap<K, Arc<Slot<V, E>>>>,
+pub(super) struct SingleFlight<K, V, E> {
+    flights: Mutex<HashMap<K, Arc<Flight<V, E>>>>,
 }
 
 #[derive(Debug)]
-struct Slot<V, E> {
+struct Flight<V, E> {
     /// Attempts that have ended.
     ended: AtomicU64,
     /// The value, or the last attempt's failure. Held while an attempt is made.
     state: tokio::sync::Mutex<Option<Result<V, E>>>,
 }
 
-impl<K: Clone + Eq + Hash, V: Clone, E: Clone> Slots<K, V, E> {
-    pub(super) fn new() -> Slots<K, V, E> {
-        Slots { slots: Mutex::new(HashMap::new()) }
+impl<K: Clone + Eq + Hash, V: Clone, E: Clone> SingleFlight<K, V, E> {
+    pub(super) fn new() -> SingleFlight<K, V, E> {
+        SingleFlight { flights: Mutex::new(HashMap::new()) }
     }
 
-    /// The value of a key, where `usable` says that it still serves; else what `make` makes.
+    /// Gets the value of a key, if `usable` says that it still serves; else makes it with `make`.
     ///
-    /// Who comes while another makes it gets what that one got; a failure too, where `shared` says
-    /// that it is not that other caller's alone. Cancelled, the next one in line makes it instead.
+    /// A caller who comes while another makes the value gets the same. It also gets the other's
+    /// failure, if `shared` says that the failure is not the other caller's alone. If this is
+    /// cancelled, the next caller in line makes the value instead.
     pub(super) async fn get(
         &self,
         key: &K,
@@ -43,13 +44,13 @@ impl<K: Clone + Eq + Hash, V: Clone, E: Clone> Slots<K, V, E> {
         shared: impl Fn(&E) -> bool,
         make: impl AsyncFnOnce() -> Result<V, E>,
     ) -> Result<V, E> {
-        let slot = {
-            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.entry(key.clone()).or_insert_with(|| Arc::new(Slot::new())).clone()
+        let flight = {
+            let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+            flights.entry(key.clone()).or_insert_with(|| Arc::new(Flight::new())).clone()
         };
-        let ended_before = slot.ended.load(Ordering::Acquire);
-        let mut state = slot.state.lock().await;
-        let waited_for = slot.ended.load(Ordering::Acquire) - ended_before;
+        let ended_before = flight.ended.load(Ordering::Acquire);
+        let mut state = flight.state.lock().await;
+        let waited_for = flight.ended.load(Ordering::Acquire) - ended_before;
         match &*state {
             Some(Ok(value)) if usable(value) => return Ok(value.clone()),
             Some(Err(error)) if waited_for >= MOST_FAILURES => return Err(error.clone()),
@@ -59,43 +60,43 @@ impl<K: Clone + Eq + Hash, V: Clone, E: Clone> Slots<K, V, E> {
         *state = None;
         let made = make().await;
         *state = Some(made.clone());
-        slot.ended.fetch_add(1, Ordering::Release);
+        flight.ended.fetch_add(1, Ordering::Release);
         made
     }
 
-    /// The value of a key, if it was made and nobody makes it anew just now.
+    /// The value of a key, if it was made and nobody is making it anew.
     pub(super) fn peek(&self, key: &K) -> Option<V> {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = slots.get(key)?.state.try_lock().ok()?;
+        let flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = flights.get(key)?.state.try_lock().ok()?;
         state.as_ref()?.as_ref().ok().cloned()
     }
 
     /// All values that were made, with their keys.
     pub(super) fn entries(&self) -> Vec<(K, V)> {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let entries = slots.iter().filter_map(|(key, slot)| {
-            let state = slot.state.try_lock().ok()?;
+        let flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = flights.iter().filter_map(|(key, flight)| {
+            let state = flight.state.try_lock().ok()?;
             Some((key.clone(), state.as_ref()?.as_ref().ok().cloned()?))
         });
         entries.collect()
     }
 
-    /// Forgets failures, and values for which `keep` is false, unless somebody makes one anew or is
-    /// about to: what is made must be where the next one looks.
+    /// Forgets failures, and values for which `keep` is false. A value that somebody makes anew, or is
+    /// about to, stays: the next caller must find what is made.
     pub(super) fn retain(&self, keep: impl Fn(&V) -> bool) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.retain(|_, slot| match slot.state.try_lock() {
-            // Nobody gets hold of a slot while the map is locked.
-            Ok(_) if Arc::strong_count(slot) > 1 => true,
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        flights.retain(|_, flight| match flight.state.try_lock() {
+            // Nobody gets hold of a flight while the map is locked.
+            Ok(_) if Arc::strong_count(flight) > 1 => true,
             Ok(state) => matches!(&*state, Some(Ok(value)) if keep(value)),
             Err(_) => true,
         });
     }
 }
 
-impl<V, E> Slot<V, E> {
-    fn new() -> Slot<V, E> {
-        Slot { ended: AtomicU64::new(0), state: tokio::sync::Mutex::new(None) }
+impl<V, E> Flight<V, E> {
+    fn new() -> Flight<V, E> {
+        Flight { ended: AtomicU64::new(0), state: tokio::sync::Mutex::new(None) }
     }
 }
 
@@ -106,16 +107,16 @@ mod tests {
 
     #[tokio::test]
     async fn many_at_once_make_one_and_share_it() {
-        let slots: Arc<Slots<u8, usize, ()>> = Arc::new(Slots::new());
+        let flights: Arc<SingleFlight<u8, usize, ()>> = Arc::new(SingleFlight::new());
         let made = Arc::new(AtomicUsize::new(0));
         let tasks = (0..50).map(|_| {
-            let (slots, made) = (slots.clone(), made.clone());
+            let (flights, made) = (flights.clone(), made.clone());
             tokio::spawn(async move {
                 let make = async || {
                     tokio::task::yield_now().await;
                     Ok(made.fetch_add(1, Ordering::SeqCst))
                 };
-                slots.get(&1, |_| true, |()| true, make).await
+                flights.get(&1, |_| true, |()| true, make).await
             })
         });
         for task in tasks.collect::<Vec<_>>() {
@@ -126,10 +127,10 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_waited_share_a_failure_and_later_ones_try_again() {
-        let slots: Slots<u8, (), u32> = Slots::new();
+        let flights: SingleFlight<u8, (), u32> = SingleFlight::new();
         let tries = AtomicUsize::new(0);
         let attempt = || {
-            slots.get(
+            flights.get(
                 &1,
                 |()| true,
                 |_| true,
@@ -146,24 +147,24 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_longer_usable_is_made_anew() {
-        let slots: Slots<u8, u32, ()> = Slots::new();
+        let flights: SingleFlight<u8, u32, ()> = SingleFlight::new();
         let get = async |usable, made| {
-            slots.get(&1, |_| usable, |()| true, async || Ok(made)).await.unwrap()
+            flights.get(&1, |_| usable, |()| true, async || Ok(made)).await.unwrap()
         };
         assert_eq!(get(true, 1).await, 1);
         assert_eq!(get(true, 2).await, 1);
         assert_eq!(get(false, 3).await, 3);
-        slots.retain(|_| false);
-        assert!(slots.entries().is_empty() && slots.slots.lock().unwrap().is_empty());
+        flights.retain(|_| false);
+        assert!(flights.entries().is_empty() && flights.flights.lock().unwrap().is_empty());
     }
 
     /// What those get who come at once, of whom `answers` can be asked.
     async fn together(answers: &[bool]) -> (Vec<Result<usize, &'static str>>, usize) {
-        let slots: Arc<Slots<u8, usize, &'static str>> = Arc::new(Slots::new());
+        let flights: Arc<SingleFlight<u8, usize, &'static str>> = Arc::new(SingleFlight::new());
         let tries = Arc::new(AtomicUsize::new(0));
         let mut tasks = Vec::new();
         for (number, answers) in answers.iter().copied().enumerate() {
-            let (slots, tries) = (slots.clone(), tries.clone());
+            let (flights, tries) = (flights.clone(), tries.clone());
             tasks.push(tokio::spawn(async move {
                 let make = async || {
                     tries.fetch_add(1, Ordering::SeqCst);
@@ -173,7 +174,7 @@ mod tests {
                     }
                     if answers { Ok(number) } else { Err("nobody to ask") }
                 };
-                slots.get(&1, |_| true, |_| false, make).await
+                flights.get(&1, |_| true, |_| false, make).await
             }));
         }
         let mut results = Vec::new();
@@ -195,10 +196,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_first_caller_that_goes_away_leaves_the_rest_to_the_next() {
-        let slots: Slots<u8, u32, ()> = Slots::new();
+        let flights: SingleFlight<u8, u32, ()> = SingleFlight::new();
         let forever = async || std::future::pending().await;
-        let mut first = Box::pin(slots.get(&1, |_| true, |()| true, forever));
-        let mut second = Box::pin(slots.get(&1, |_| true, |()| true, async || Ok(2)));
+        let mut first = Box::pin(flights.get(&1, |_| true, |()| true, forever));
+        let mut second = Box::pin(flights.get(&1, |_| true, |()| true, async || Ok(2)));
         tokio::select! {
             biased;
             _ = &mut first => unreachable!(),
@@ -210,14 +211,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slot_that_somebody_is_about_to_use_stays() {
-        let slots: Slots<u8, u32, ()> = Slots::new();
-        slots.get(&1, |_| true, |()| true, async || Ok(1)).await.unwrap();
-        let about_to_use = slots.slots.lock().unwrap().get(&1).cloned();
-        slots.retain(|_| false);
-        assert_eq!(slots.entries(), [(1, 1)]);
+    async fn a_flight_that_somebody_is_about_to_use_stays() {
+        let flights: SingleFlight<u8, u32, ()> = SingleFlight::new();
+        flights.get(&1, |_| true, |()| true, async || Ok(1)).await.unwrap();
+        let about_to_use = flights.flights.lock().unwrap().get(&1).cloned();
+        flights.retain(|_| false);
+        assert_eq!(flights.entries(), [(1, 1)]);
         drop(about_to_use);
-        slots.retain(|_| false);
-        assert!(slots.entries().is_empty());
+        flights.retain(|_| false);
+        assert!(flights.entries().is_empty());
     }
 }

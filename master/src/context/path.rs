@@ -1,4 +1,4 @@
-//! The way to a host: every SSH connection on it, and what makes each the same as another.
+//! The path to a host: every SSH connection on it, and what makes two connections the same.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,19 +12,20 @@ use crate::ssh_config::{
 
 use super::ContextError;
 
-/// One host on the way.
+/// One host on a path.
 #[derive(Clone, Debug)]
 pub(super) struct Host {
     pub(super) resolved: Resolved,
     pub(super) endpoint: Arc<Endpoint>,
 }
 
-/// What makes two connections to one host the same, given the same way to it: who logs in where,
+/// What makes two connections to one host the same, given the same path to it: who logs in where,
 /// with which keys, and by which records the host's own key was believed.
 ///
-/// Whoever trusts less must not get a connection from one that trusts more, so strictness, the
-/// files of known hosts and revoked keys, and what is demanded of keys and algorithms count. At hosts of git repositories the key alone says which account it
-/// is, so keys count; of the agent those that no file has ([`keys_of_agent_alone`]).
+/// A caller who trusts less must not get the connection of a caller who trusts more. So strictness,
+/// the files of known hosts and revoked keys, and the demands on keys and algorithms count. At hosts
+/// of git repositories the key alone says which account it is. So the keys count; of the agent
+/// those that no file has ([`keys_of_agent_alone`]).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Endpoint {
     user: String,
@@ -43,15 +44,15 @@ pub(super) struct Endpoint {
     agent_keys: Vec<String>,
 }
 
-/// The hosts that a row of `ssh` steps leads through, the nearest first. The last is where it
-/// leads; there is always one.
+/// Finds the hosts that a row of `ssh` steps leads through, the nearest first. The last host is
+/// where the row leads; there is always one.
 ///
-/// The first step is reached as its own configuration says, unless it is `behind` something; each
-/// of the others through the one before it.
+/// The first step is reached as its own configuration says, unless the row is `behind` another
+/// context. Each of the other steps is reached through the step before it.
 ///
 /// # Errors
-/// [`ContextError`]; where the way leads in a circle or through too many hosts, too.
-pub(super) async fn way(
+/// [`ContextError`], also if the path leads in a circle or through too many hosts.
+pub(super) async fn path(
     targets: &[Target],
     behind: bool,
     caller: &Caller,
@@ -67,7 +68,7 @@ pub(super) async fn way(
     Ok(hosts)
 }
 
-/// A destination behind the hosts that `ssh_config` says its way leads through.
+/// Finds a destination, and the hosts before it that `ssh_config` names.
 ///
 /// The first host of a `ProxyJump` is reached as its own configuration says, which may name
 /// further ones; each of the others through the one before it.
@@ -99,7 +100,7 @@ async fn configured(target: &Target, caller: &Caller) -> Result<Vec<Host>, Conte
     Ok(backwards)
 }
 
-/// A host that is reached as its own configuration says, and the hosts that this leads through.
+/// Finds a host that is reached as its own configuration says, and the jump hosts that this names.
 async fn first(target: Target, caller: &Caller) -> Result<(Host, Vec<Target>), ContextError> {
     let mut resolved = resolve(&target, caller).await?;
     let jumps = match &resolved.proxy_jump {
@@ -112,7 +113,7 @@ async fn first(target: Target, caller: &Caller) -> Result<(Host, Vec<Target>), C
     Ok((Host::new(resolved, caller).await, jumps))
 }
 
-/// A host that is reached through another, whatever its own configuration says about the way.
+/// Finds a host that is reached through another, whatever its own configuration says of that.
 async fn behind_another(target: Target, caller: &Caller) -> Result<Host, ContextError> {
     let mut resolved = resolve(&target, caller).await?;
     resolved.proxy_jump = None;
@@ -148,7 +149,7 @@ impl Host {
         Host { resolved, endpoint: Arc::new(endpoint) }
     }
 
-    /// What says how its way goes on.
+    /// What decides how the path to it goes on.
     fn asked(&self) -> (Arc<Endpoint>, Option<String>) {
         (self.endpoint.clone(), self.resolved.proxy_jump.clone())
     }
