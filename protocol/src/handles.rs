@@ -66,6 +66,11 @@ pub struct SessionHandles {
     pub stderr: Handle,
 }
 
+impl Stream {
+    /// All three.
+    pub const ALL: [Stream; 3] = [Stream::Stdin, Stream::Stdout, Stream::Stderr];
+}
+
 impl SessionHandles {
     /// The handles of the session that this handle belongs to, whichever of the four it is.
     pub const fn of(handle: Handle) -> SessionHandles {

@@ -1,6 +1,5 @@
 //! Readers of this crate, as fuzz targets reach them. Not for anything else.
 
-use crate::program::account::Account;
 use crate::sftp::{Server, kind};
 
 /// Requests that only look: what a fuzzer makes of them changes nothing on this machine. `OPEN` is
@@ -25,13 +24,7 @@ pub struct Sftp(Server);
 impl Sftp {
     /// A server to which nobody has spoken.
     pub fn start() -> Sftp {
-        let nobody = Account {
-            name: b"nobody".to_vec(),
-            uid: 65_534,
-            home: b"/".to_vec(),
-            shell: b"/bin/false".to_vec(),
-        };
-        Sftp(Server::new(nobody))
+        Sftp(Server::new(b"/".to_vec()))
     }
 
     /// Whether a packet asks for nothing but a look.

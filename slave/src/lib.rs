@@ -1,24 +1,28 @@
 //! The static program on the target that starts programs and pumps their stdio.
 //!
-//! One binary, several names. Called as `ssh`, `scp` or `sftp` it is the shim. Otherwise it is
-//! the slave: it removes the private file that it was started from (`startup`), says hello over
-//! its standard output, and serves the link until that ends (`serve`). One thread, one epoll
-//! descriptor, no async: `inbound` takes frames apart and fills programs' standard input,
-//! `outbound` sends what programs print, `session` knows what belongs together, `program`
-//! starts one as sshd does (a `helper`, which leads elsewhere, with a `terminal` where it needs
-//! one; a `connection` is a program without a file), and `end` sees to it that what a dead session
-//! started is gone. Should the slave itself be killed, its `watchdog` does. Where the target has no
-//! `sftp-server`, `sftp` is one.
+//! One binary has several names. Called as `ssh`, `scp` or `sftp` it is the shim. Otherwise it is
+//! the slave: at `startup` it removes the private file that it was started from, and then says
+//! hello over its standard output. The `event_loop` serves the link until that ends, with one
+//! thread, one epoll descriptor (`poll`) and no async.
 //!
-//! A `tool` has a `run` that its own `ssh` comes back to, with a `directory` for it. What such an
-//! `ssh` has `handed` over becomes a `raised` session; a `copier` carries bytes where the loop
-//! can't.
+//! The loop alone knows all parts. Each part has its own state and gets what else it needs as an
+//! argument:
+//! - `link` takes frames apart and composes them; it knows nothing of what they mean.
+//! - `session` joins a program's pipes to handles; `program` starts programs.
+//! - `reverse` serves the `ssh` of tools that run here.
+//! - `cleanup` ends what a dead session started, and what a dead slave started.
+//! - `sftp` is a server for targets that have no `sftp-server`.
+//!
+//! Below them are `io` (what all parts share), `child`, `pipe` and `sys`.
 
+mod child;
 mod cleanup;
 mod event_loop;
 #[doc(hidden)]
 pub mod fuzzing;
+mod io;
 mod link;
+mod pipe;
 mod poll;
 mod program;
 mod reverse;
@@ -34,7 +38,7 @@ use fakessh_protocol::exit::TRANSPORT_FAILURE;
 use fakessh_shim::Program;
 use rustix::process::DumpableBehavior;
 
-use crate::program::account::Account;
+use crate::program::Account;
 use crate::startup::Startup;
 
 /// Status of a call with wrong arguments.
@@ -55,7 +59,7 @@ pub fn run(args: Vec<OsString>) -> u8 {
         return 0;
     }
     if args.len() == 2 && args[1] == "sftp" {
-        return sftp::serve(Account::current());
+        return sftp::serve(Account::current().home);
     }
     let Some(startup) = Startup::parse(&args) else {
         complain("usage: fakessh-slave check | sftp | MARKER UMASK DIRECTORY|-");
@@ -71,12 +75,12 @@ pub fn run(args: Vec<OsString>) -> u8 {
 }
 
 /// Keeps other processes of the account from looking into this one: from `ptrace`, `/proc/PID/fd`,
-/// `/proc/PID/mem` and core files. What they could write to the pipe of a held `sudo` would run as
-/// root. Children have it from us until they execute something.
+/// `/proc/PID/mem` and core files. Bytes that they write to the pipe of a held `sudo` would run as
+/// root. Children inherit this until they execute something.
 ///
 /// No limit of core files is set: the kernel writes none of such a process, whatever the limit.
 fn keep_others_out() {
-    // It fails on no Linux. Where a sandbox refuses it, the slave is no worse than what it serves.
+    // This fails on no Linux. If a sandbox refuses it, the slave is no worse than what it serves.
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 

@@ -1,5 +1,4 @@
-//! What the slave does first: take itself off the disk, and shed what it inherited from whoever
-//! started it.
+//! What the slave does first: it removes its own file, and sheds what it inherited from the login.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
@@ -20,10 +19,10 @@ const MARKER_LEN: usize = 32;
 /// The file that this process runs. It can be opened although its name is gone from the disk.
 const OURSELVES: &str = "/proc/self/exe";
 
-/// What the login and the disk had for us, once both are rid of us.
+/// What the slave keeps of what it inherited.
 #[derive(Debug)]
-pub(crate) struct Settled {
-    /// The limit of descriptors that programs are to get back.
+pub(crate) struct Inherited {
+    /// The limit of open descriptors that programs get back.
     pub(crate) descriptors: Rlimit,
     /// The file that this process runs.
     pub(crate) program: Result<File, Errno>,
@@ -32,8 +31,8 @@ pub(crate) struct Settled {
 /// How the slave was called.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Startup {
-    /// What the master looks for behind the noise of a login.
-    pub(crate) marker: String,
+    /// What the master looks for after the text that a login prints.
+    marker: String,
     /// The mask of file modes that the login had before it made our private file.
     umask: u32,
     /// The private directory that the binary lies in.
@@ -41,7 +40,7 @@ pub(crate) struct Startup {
 }
 
 impl Startup {
-    /// Reads `MARKER UMASK DIR`, where `-` is no directory. `None` where it is anything else.
+    /// Reads `MARKER UMASK DIR`, with `-` for no directory. `None` for anything else.
     pub(crate) fn parse(args: &[OsString]) -> Option<Startup> {
         let [_, marker, umask, directory] = args else { return None };
         let marker = marker.to_str()?;
@@ -51,13 +50,18 @@ impl Startup {
         is_marker.then(|| Startup { marker: marker.to_owned(), umask, directory })
     }
 
-    /// Where starts put their private directories; others may have left theirs there.
-    pub(crate) fn place(&self) -> Option<&Path> {
+    /// The marker that our output begins with.
+    pub(crate) fn marker(&self) -> &str {
+        &self.marker
+    }
+
+    /// Where starts put their private directories. Killed starts may have left theirs there.
+    pub(crate) fn starts(&self) -> Option<&Path> {
         self.directory.as_deref()?.parent()
     }
 
     /// Opens our file, removes it and its directory, and puts the process in order.
-    pub(crate) fn settle(&self, called: Option<&OsStr>) -> Settled {
+    pub(crate) fn settle(&self, called: Option<&OsStr>) -> Inherited {
         sys::close_from(3);
         let called = called.map(Path::new);
         let program = open_ourselves(self.directory.as_deref(), called);
@@ -67,20 +71,20 @@ impl Startup {
         rustix::process::umask(Mode::from_raw_mode(self.umask));
         sys::default_dispositions();
         leave_session();
-        // Nobody's directory is kept busy by us.
+        // We keep nobody's directory busy.
         let _ = rustix::process::chdir(c"/");
         let program = program.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
         // A session takes four descriptors.
         let descriptors = getrlimit(Resource::Nofile);
         let _ = fd_limit::raise();
-        Settled { descriptors, program }
+        Inherited { descriptors, program }
     }
 }
 
-/// Opens the file that this process runs. The one in our private directory could be executed and
+/// Opens the file that this process runs. The file in our private directory could be executed and
 /// not read until now: so the kernel keeps others out of this process before its first instruction.
 fn open_ourselves(directory: Option<&Path>, called: Option<&Path>) -> io::Result<File> {
-    // Not by /proc: what an emulator shows there may be itself.
+    // Not by /proc: an emulator may show itself there.
     let private = directory.and_then(|directory| Some(directory.join(called?.file_name()?)));
     let open = |path: PathBuf| {
         std::fs::set_permissions(&path, Permissions::from_mode(0o500))?;
@@ -90,7 +94,7 @@ fn open_ourselves(directory: Option<&Path>, called: Option<&Path>) -> io::Result
 }
 
 /// Removes our own file from `directory`, and the directory. Nothing else in there is touched, so
-/// a directory that holds more stays. What fails is left: there is nobody to tell.
+/// a directory that holds more stays. Failures are ignored: there is nobody to tell.
 fn remove_ourselves(directory: &Path, called: Option<&Path>) {
     let running = std::fs::metadata(OURSELVES).map(|file| (file.dev(), file.ino())).ok();
     let link = std::fs::read_link(OURSELVES).ok();
@@ -98,7 +102,7 @@ fn remove_ourselves(directory: &Path, called: Option<&Path>) {
     for name in names.into_iter().flatten().filter_map(Path::file_name) {
         let path = directory.join(name);
         let Ok(file) = std::fs::symlink_metadata(&path) else { continue };
-        // Without /proc there is only the name to go by.
+        // Without /proc only the name says that it is our file.
         if running.is_none_or(|running| running == (file.dev(), file.ino())) {
             let _ = std::fs::remove_file(&path);
             break;
@@ -107,12 +111,12 @@ fn remove_ourselves(directory: &Path, called: Option<&Path>) {
     let _ = std::fs::remove_dir(directory);
 }
 
-/// Moves into a session of our own, so that a terminal that goes away does not take us along.
+/// Moves into a session of our own, so that a terminal that hangs up does not end us.
 fn leave_session() {
     if rustix::process::setsid().is_ok() {
         return;
     }
-    // The leader of a process group can't. As a member of the parent's group it can.
+    // The leader of a process group can't. A member of the parent's group can.
     let parent = rustix::process::getppid();
     if let Ok(group) = rustix::process::getpgid(parent)
         && rustix::process::setpgid(None, Some(group)).is_ok()

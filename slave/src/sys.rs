@@ -1,4 +1,4 @@
-//! The calls that the compiler can't check: raw descriptors, signal dispositions, and what runs
+//! Calls that the compiler can't check: raw descriptors, signal dispositions, and code that runs
 //! between fork and exec.
 #![allow(unsafe_code)]
 
@@ -39,13 +39,13 @@ pub(crate) fn fork() -> io::Result<Option<Pid>> {
     }
 }
 
-/// What is at least this large gets memory of its own, which goes back when it is freed: the
-/// buffer of a program that does not read can be megabytes.
+/// An allocation of at least this size gets memory of its own, which goes back when it is freed:
+/// the buffer of a program that does not read can have megabytes.
 #[cfg(target_env = "gnu")]
 const OWN_MEMORY: c_int = 64 * 1024;
 
-/// Keeps the allocator from holding on to what a burst has needed. The GNU one would, by raising
-/// this threshold with each large buffer that it frees; musl's does not.
+/// Keeps the allocator from holding on to memory that a burst has needed. The GNU allocator would,
+/// since it raises this threshold with each large buffer that it frees; musl's does not.
 pub(crate) fn give_memory_back() {
     #[cfg(target_env = "gnu")]
     {
@@ -54,11 +54,11 @@ pub(crate) fn give_memory_back() {
     }
 }
 
-/// Where [`child_ended`] writes; -1 before there is such a place.
+/// The descriptor that [`child_ended`] writes to; -1 before there is one.
 static ENDED: AtomicI32 = AtomicI32::new(-1);
 
-/// Makes SIGCHLD known by a byte on the descriptor that is returned, for kernels that have no
-/// pidfd (before Linux 5.3). It stays until the end of the process; programs have the default.
+/// Reports each SIGCHLD by a byte on the returned descriptor, for kernels without pidfds (before
+/// Linux 5.3). It does so until the end of the process; programs have the default disposition.
 pub(crate) fn report_children() -> io::Result<OwnedFd> {
     let (reports, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     ENDED.store(writer.into_raw_fd(), Ordering::Relaxed);
@@ -84,7 +84,7 @@ pub(crate) fn ignore(number: Signal) {
     unsafe { libc::signal(number.as_raw(), libc::SIG_IGN) };
 }
 
-/// The signal of this number, real-time signals included; `None` where Linux has none such.
+/// The signal of this number, real-time signals included; `None` if Linux has no such signal.
 pub(crate) fn signal_from_number(number: u8) -> Option<Signal> {
     if number == 0 || c_int::from(number) > LAST_SIGNAL {
         return None;
@@ -94,9 +94,9 @@ pub(crate) fn signal_from_number(number: u8) -> Option<Signal> {
     Some(unsafe { Signal::from_raw_unchecked(c_int::from(number)) })
 }
 
-/// Closes every descriptor from `first` on: a pipe that stays open in here is an end of file that
-/// never comes somewhere else. For a process that owns none of them: one that has just been
-/// started, or one that was forked and never uses what it had before.
+/// Closes every descriptor from `first` on: while a pipe stays open in here, its other end sees no
+/// end of file. For a process that owns none of them: it has just started, or was forked and never
+/// uses what it had before.
 pub(crate) fn close_from(first: RawFd) {
     let (from, to, flags) = (first as c_uint, c_uint::MAX, 0 as c_uint);
     // SAFETY: three numbers are what the call takes; the caller uses none of the descriptors.
@@ -125,12 +125,12 @@ fn close_if_open(fd: RawFd) {
     }
 }
 
-/// What a program finds when it starts.
+/// The working directory and the limits that a program starts with.
 #[derive(Clone, Debug)]
 pub(crate) struct ChildSetup {
-    /// Where it starts; the root directory where this can't be entered.
+    /// The working directory. If it can't be entered, the program starts in the root directory.
     pub(crate) directory: CString,
-    /// Its limit of open descriptors: what we were started with.
+    /// Its limit of open descriptors: the one that we were started with.
     pub(crate) descriptors: Rlimit,
 }
 
@@ -145,7 +145,7 @@ pub(crate) fn prepare_child(command: &mut Command, child_setup: ChildSetup) {
 /// What a child of `parent` does first. Makes system calls alone.
 ///
 /// # Errors
-/// Where a call fails that must not, or the parent is gone.
+/// If a call fails that must not, or the parent is gone.
 pub(crate) fn set_up_child(parent: Pid, child_setup: &ChildSetup) -> io::Result<()> {
     // SAFETY: signal(2) may be called between fork and exec, and sets no handler.
     unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
@@ -172,8 +172,7 @@ pub(crate) fn take_terminal(command: &mut Command) {
     unsafe { command.pre_exec(take) };
 }
 
-/// Gives the program a descriptor under the number that it has here. It is closed here with the
-/// command.
+/// Gives the program a descriptor under the number that it has here. The command closes it here.
 pub(crate) fn inherit(command: &mut Command, fd: OwnedFd) {
     let give = move || -> io::Result<()> {
         rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::empty())?;
@@ -183,23 +182,23 @@ pub(crate) fn inherit(command: &mut Command, fd: OwnedFd) {
     unsafe { command.pre_exec(give) };
 }
 
-/// The descriptors that a stream is on where the standard ones are a terminal: to be read, and to
-/// be written.
+/// The descriptors of a stream, to be read and to be written, for a program whose standard ones are
+/// a terminal.
 const STREAM: [RawFd; 2] = [3, 4];
 
-/// Gives the program `incoming` as descriptor 3 and `outgoing` as 4. The two descriptors here are
-/// closed with the command.
+/// Gives the program `incoming` as descriptor 3 and `outgoing` as 4. The command closes the two
+/// here.
 ///
 /// # Errors
-/// Where there are no more descriptors.
+/// If there are no more descriptors.
 pub(crate) fn give_stream(
     command: &mut Command,
     incoming: OwnedFd,
     outgoing: OwnedFd,
 ) -> io::Result<()> {
     let duplicate = |fd: &OwnedFd, from| rustix::io::fcntl_dupfd_cloexec(fd, from);
-    // None of the two may lie where the other goes. And nobody else's descriptor may: the numbers
-    // are taken in this process, so that the one over which a failed exec is reported is another.
+    // Neither may have the number that the other gets. Nor may the descriptor over which std reports
+    // a failed exec: so the numbers are taken in this process.
     let above = STREAM[1] + 1;
     let sources = [duplicate(&incoming, above)?, duplicate(&outgoing, above)?];
     let mut taken = Vec::new();
@@ -209,8 +208,8 @@ pub(crate) fn give_stream(
     let give = move || -> io::Result<()> {
         let _ = &taken;
         for (source, number) in sources.iter().zip(STREAM) {
-            // SAFETY: this is the child, before exec. What has the number here is open in it by
-            // an accident of the parent's alone, and is not closed by this value.
+            // SAFETY: this is the child, before exec. The descriptor of this number is a copy of the
+            // parent's, which nothing uses in here, and this value does not close it.
             let mut target = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
             rustix::io::dup2(source, &mut target)?;
         }

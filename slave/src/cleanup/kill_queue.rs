@@ -1,154 +1,97 @@
-//! How what a session started comes to its end: SIGHUP to its process groups, and after a grace
-//! SIGKILL.
-//!
-//! Its standard input stays open until then: a program must not take what it got for the whole
-//! because its invoker is gone.
+//! Ends programs whose invoker is gone: SIGHUP to their process groups, and SIGKILL after a grace
+//! period.
 //!
 //! A number is signalled only while its process is unreaped, so that it can't be another's.
 
 use std::collections::{HashSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use fakessh_protocol::wire::Handle;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::cleanup::process_tree::{self, Whom};
-use crate::cleanup::watchdog::Entry;
-use crate::event_loop::Slave;
-use crate::poll::{Interest, Part, Token};
-use crate::program::launcher;
-use crate::session::Sink;
+use super::process_tree::{self, GRACE, Whom};
+use super::watchdog::SessionSlot;
+use crate::poll::Watched;
 
-/// How long a program that was hung up may take to end by itself: enough to remove its temporary
-/// files (rsync does), short enough that a master that reconnects does not meet it.
-pub(crate) const GRACE: Duration = Duration::from_secs(2);
+/// A program that was hung up.
+#[derive(Debug)]
+pub(crate) struct HungUp {
+    pub(crate) pid: Pid,
+    pub(crate) slot: SessionSlot,
+    /// The program's standard input. It stays open during the grace period: the program must not
+    /// take what it got for the whole because its invoker is gone.
+    _stdin: Option<Watched>,
+}
 
-/// Programs in their grace, in the order in which it ends.
+impl HungUp {
+    /// A program whose slot the kill queue takes over, with its standard input if that is open.
+    pub(crate) fn new(pid: Pid, slot: SessionSlot, stdin: Option<Watched>) -> HungUp {
+        HungUp { pid, slot, _stdin: stdin }
+    }
+}
+
+/// Programs in their grace period, in the order in which it ends.
 #[derive(Debug, Default)]
 pub(crate) struct KillQueue {
     queue: VecDeque<PendingKill>,
-    /// How many at the end of the queue have not been told.
-    untold: usize,
+    /// How many at the end of the queue have not got their SIGHUP yet.
+    unsignalled: usize,
 }
 
+/// A program in its grace period.
 #[derive(Debug)]
-struct PendingKill {
-    pid: Pid,
-    control: Handle,
-    entry: Entry,
+pub(crate) struct PendingKill {
+    /// The control handle of its session, which may be over.
+    pub(crate) control: Handle,
+    pub(crate) program: HungUp,
     due: Instant,
-    /// Held, and not written any more.
-    _stdin: Option<Sink>,
 }
 
 impl KillQueue {
-    /// When the next grace ends.
+    /// When the next grace period ends.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.queue.front().map(|pending| pending.due)
+        self.queue.front().map(|kill| kill.due)
     }
 
-    fn add(&mut self, pid: Pid, control: Handle, entry: Entry, stdin: Option<Sink>) {
+    /// When the last grace period ends.
+    pub(crate) fn last(&self) -> Option<Instant> {
+        self.queue.back().map(|kill| kill.due)
+    }
+
+    /// Adds a program. It gets its SIGHUP with the next [`KillQueue::hang_up`].
+    pub(crate) fn add(&mut self, control: Handle, program: HungUp) {
         let due = Instant::now() + GRACE;
-        self.queue.push_back(PendingKill { pid, control, entry, due, _stdin: stdin });
-        self.untold += 1;
-    }
-}
-
-impl Slave {
-    /// The invoker is gone: nobody reads the program's outputs any more, and it gets its grace.
-    pub(crate) fn hang_up(&mut self, control: Handle) {
-        self.end_run(control, "the run that this ssh belongs to was ended");
-        self.doom(control);
-        self.settle(control);
+        self.queue.push_back(PendingKill { control, program, due });
+        self.unsignalled += 1;
     }
 
-    fn doom(&mut self, control: Handle) {
-        let Some(session) = self.sessions.by_control.get_mut(&control) else { return };
-        let Some(entry) = session.entry.take() else { return };
-        // A helper's is the stream of a link: its end is how the far slave learns of it, and
-        // what is cut there can't be taken for the whole. Its terminal is hung up: nobody else
-        // may signal what runs as another user.
-        session.terminal = None;
-        let stdin = session.stdin.take().filter(|_| !session.is_helper);
-        let stdin = stdin.and_then(|mut stdin| {
-            stdin.buffer = VecDeque::new();
-            // Not even its end is of interest any more.
-            stdin.pipe.watch(&self.poll, Interest::Nothing).is_ok().then_some(stdin)
-        });
-        self.mux.stop(session.handles.stdin);
-        for part in [Part::Stdout, Part::Stderr] {
-            *session.output(part) = None;
-            self.mux.reset(session.handle(part));
-        }
-        self.kill_queue.add(session.pid, control, entry, stdin);
-    }
-
-    /// Tells those that were hung up since the last call, all at once: looking through the
+    /// Hangs up the programs that were added since the last call, all at once: looking through the
     /// target's processes costs the same for one and for a thousand.
-    pub(crate) fn tell_doomed(&mut self) {
-        if self.kill_queue.untold == 0 {
+    pub(crate) fn hang_up(&mut self) {
+        if self.unsignalled == 0 {
             return;
         }
-        let from = self.kill_queue.queue.len() - self.kill_queue.untold;
-        self.kill_queue.untold = 0;
+        let from = self.queue.len() - self.unsignalled;
+        self.unsignalled = 0;
+        let pids = self.queue.range(from..).map(|kill| kill.program.pid).collect();
         // A stopped process takes no SIGHUP before it goes on.
-        let pids = self.kill_queue.queue.range(from..).map(|pending| pending.pid).collect();
         signal(&pids, &[Signal::HUP, Signal::CONT]);
     }
 
-    /// Kills those whose grace is over.
-    pub(crate) fn kill_overdue(&mut self, now: Instant) {
-        let overdue = self.kill_queue.queue.partition_point(|pending| pending.due <= now);
-        if overdue == 0 {
-            return;
+    /// Kills the programs whose grace period is over, and returns them. They are to be reaped.
+    #[must_use]
+    pub(crate) fn kill_overdue(&mut self, now: Instant) -> Vec<PendingKill> {
+        let overdue = self.queue.partition_point(|kill| kill.due <= now);
+        let kills: Vec<PendingKill> = self.queue.drain(..overdue).collect();
+        if !kills.is_empty() {
+            signal(&kills.iter().map(|kill| kill.program.pid).collect(), &[Signal::KILL]);
         }
-        let pending_kills: Vec<PendingKill> = self.kill_queue.queue.drain(..overdue).collect();
-        signal(&pending_kills.iter().map(|pending| pending.pid).collect(), &[Signal::KILL]);
-        for PendingKill { pid, control, entry, .. } in pending_kills {
-            match self.sessions.by_control.get_mut(&control) {
-                // Its end is about to be seen, and it is reaped with its session.
-                Some(session) if session.pid == pid => session.entry = Some(entry),
-                _ => {
-                    launcher::reap(pid);
-                    self.watchdog.remove(entry);
-                }
-            }
-        }
+        kills
     }
 
-    /// The link has ended: so does everything that was started over it. Returns when no program is
-    /// left, or all that were left are killed.
-    pub(crate) fn wind_down(mut self) {
-        // Whoever waits for the end of our output need not wait for the programs.
-        self.link_in.close();
-        self.link_out.close();
-        self.end_runs();
-        let controls: Vec<Handle> = self.sessions.by_control.keys().copied().collect();
-        controls.into_iter().for_each(|control| self.doom(control));
-        self.tell_doomed();
-        while let Some(last) = self.kill_queue.queue.back().map(|pending| pending.due) {
-            let now = Instant::now();
-            let leaders_run = self.sessions.by_control.values().any(|s| s.exit.is_none());
-            if last <= now || (!leaders_run && !process_tree::any_runs(&self.doomed_pids())) {
-                // Those that are late are killed, and nobody is left to wait for the others.
-                return self.kill_overdue(last);
-            }
-            let Ok(ready) = self.poll.wait(Some(last - now)) else {
-                return self.kill_overdue(last);
-            };
-            for ready in ready {
-                match ready.token {
-                    Token::Session(control, Part::Exit) => self.note_exit(control),
-                    Token::Children => self.note_children(),
-                    Token::Watchdog => self.watchdog.note_end(),
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    fn doomed_pids(&self) -> HashSet<Pid> {
-        self.kill_queue.queue.iter().map(|pending| pending.pid).collect()
+    /// Whether any process of the programs in here runs.
+    pub(crate) fn any_runs(&self) -> bool {
+        process_tree::any_runs(&self.queue.iter().map(|kill| kill.program.pid).collect())
     }
 }
 

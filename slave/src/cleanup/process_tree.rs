@@ -1,31 +1,36 @@
-//! Who belongs to the sessions of dead invokers: found in `/proc`, by session id.
+//! The processes that a program has started: those in its session (setsid(2)), found in `/proc`.
 //!
 //! A shell with job control gives each job a process group of its own, which a signal to the
 //! leader's group does not reach. Programs that moved to another session have detached, and are
 //! not found here.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use fakessh_unix::process::{self, Stat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
-/// Which members of a session.
+/// How long a program that was hung up may take to end by itself: enough to remove its temporary
+/// files (rsync does), short enough that a master that reconnects does not meet it.
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
+
+/// Which members of a session are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whom {
     /// All of them.
     All,
-    /// Those outside of the leader's own process group.
+    /// The processes outside of the leader's own process group.
     Strays,
 }
 
-/// Sends signals to members of these sessions (by their leaders).
+/// Sends signals to members of the sessions of these leaders.
 pub(crate) fn signal(leaders: &HashSet<Pid>, whom: Whom, signals: &[Signal]) {
     for_each_member(leaders, |pid, is_stray| {
         if whom == Whom::Strays && !is_stray {
             return;
         }
-        // The number may have become another's since it was read. The descriptor can't.
+        // The number may have become another process's since it was read. The descriptor can't.
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty());
         if Stat::of(pid).is_none_or(|stat| !is_member(&stat, leaders)) {
             return;

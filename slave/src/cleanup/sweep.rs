@@ -1,5 +1,5 @@
-//! Removes what starts have left on the disk that were killed before they could clean up: private
-//! directories with a slave's program, or a part of it.
+//! Removes what killed starts have left on the disk: private directories with a slave's program,
+//! or a part of it.
 
 use std::fs;
 use std::io;
@@ -13,8 +13,8 @@ const PREFIX: &str = ".fakessh-";
 /// The file in it.
 const PROGRAM: &str = "slave";
 
-/// From this age on a start is over: the file of one that goes on changes at least once a minute,
-/// or the master gives up; and once it is run it is removed.
+/// At this age a start is over. While a start goes on, its file changes at least once a minute, or
+/// the master gives up; and a file that runs is removed.
 const OLD: Duration = Duration::from_secs(3600);
 
 /// Most names that are looked at: a shared directory may hold any number of others' files.
@@ -27,20 +27,20 @@ pub(crate) fn sweep(place: &Path) {
         let name = entry.file_name();
         let marker = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
         if marker.is_some_and(|marker| marker.bytes().all(|byte| byte.is_ascii_hexdigit())) {
-            // What can't be removed stays: there is nobody to tell.
+            // If it can't be removed, there is nobody to tell.
             let _ = remove(&entry.path(), SystemTime::now());
         }
     }
 }
 
-/// Removes a private directory, if it is ours and old. Nothing else in there is touched, so one
-/// that holds more stays.
+/// Removes a private directory, if it is ours and old. Nothing else in there is touched, so a
+/// directory that holds more stays.
 fn remove(directory: &Path, now: SystemTime) -> io::Result<()> {
     let program = directory.join(PROGRAM);
     let is_old = |path: &Path| -> io::Result<bool> {
         let found = fs::symlink_metadata(path)?;
         let is_ours = found.uid() == rustix::process::geteuid().as_raw();
-        // A time to come is that of another clock.
+        // A time in the future comes from another clock.
         let age = now.duration_since(found.modified()?).unwrap_or_default();
         Ok(is_ours && age >= OLD)
     };

@@ -1,10 +1,10 @@
-//! Nothing is left behind, also after `kill -9` of the slave: a second process waits for that,
-//! with a list of the sessions there are and one of run directories, ends what they started, and
-//! removes them.
+//! Sees to it that nothing is left behind, also after `kill -9` of the slave.
 //!
-//! It is forked and shares nothing but those lists and a pipe. It sleeps in one read until the slave
-//! is gone; keeping the lists wakes nobody. Should it be killed, another takes its place. The first
-//! one also removes what starts have left that were killed.
+//! The watchdog is a second process. It has a list of the sessions and one of the run directories;
+//! when the slave is gone, it ends the programs and removes the directories. It is forked, shares
+//! nothing with the slave but those lists and a pipe, and sleeps in one read until the slave is
+//! gone: keeping the lists wakes nobody. If it is killed, another takes its place. The first one
+//! also removes the directories that killed starts have left.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -18,58 +18,57 @@ use rustix::fs::MemfdFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal};
 
-use crate::cleanup::kill_queue::GRACE;
-use crate::cleanup::process_tree::{self, Whom};
-use crate::cleanup::sweep::sweep;
+use super::process_tree::{self, GRACE, Whom};
+use super::sweep::sweep;
+use crate::child;
 use crate::poll::{Interest, Poll, Token, Watched};
-use crate::program::launcher;
 use crate::sys;
 
-/// Bytes of an entry of the list of sessions: a process number, 0 where there is none.
+/// Bytes of a slot in the list of sessions: a process number, or 0.
 const SESSION: usize = 4;
 
-/// Bytes of an entry of the list of directories: a path, and zeros. One that is longer could not
-/// hold a socket (unix(7)).
+/// Bytes of a slot in the list of directories: a path, and zeros. A directory with a longer path
+/// could not hold a socket (unix(7)).
 const DIRECTORY: usize = 108;
 
-/// How often to look whether all are gone, once the slave is.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often to check whether all programs are gone, after the slave is.
+const TICK: Duration = Duration::from_millis(100);
 
-/// How long a watchdog has to live before another takes its place at once. So one that can't live
-/// here costs a fork a second.
+/// Least time between two starts of a watchdog. So a watchdog that can't live here costs a fork a
+/// second.
 const RESTART: Duration = Duration::from_secs(1);
 
-/// A session's place in its list.
+/// A session's slot in its list.
 #[derive(Debug)]
-pub(crate) struct Entry(u32);
+pub(crate) struct SessionSlot(u32);
 
-/// A directory's place in its list.
+/// A directory's slot in its list.
 #[derive(Debug)]
-pub(crate) struct Left(u32);
+pub(crate) struct DirectorySlot(u32);
 
-/// The slave's side. Where no watchdog could be started, it does nothing.
+/// The slave's side of the watchdog. If no watchdog could be started, it does nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Watchdog {
     sessions: List<SESSION>,
     directories: List<DIRECTORY>,
     process: Option<Process>,
-    /// When another one is to be started.
+    /// When the next watchdog is to be started.
     due: Option<Instant>,
 }
 
-/// The process that waits.
+/// The watchdog's process.
 #[derive(Debug)]
 struct Process {
     pid: Pid,
     started: Instant,
-    /// Becomes readable when it ends. `None` before it is watched, and where the kernel has no such
-    /// thing.
+    /// Becomes readable when the process ends. `None` before that is watched, and on kernels
+    /// without pidfds.
     end: Option<Watched>,
-    /// Closed by our end, whatever that is.
+    /// The kernel closes it when the slave ends, however that happens.
     _alive: OwnedFd,
 }
 
-/// Entries of one length in a memory file.
+/// Slots of one length in a memory file.
 #[derive(Debug, Default)]
 struct List<const LEN: usize> {
     file: Option<OwnedFd>,
@@ -84,32 +83,32 @@ impl<const LEN: usize> List<LEN> {
     }
 
     fn add(&mut self, value: [u8; LEN]) -> u32 {
-        let place = self.free.pop().unwrap_or_else(|| {
+        let slot = self.free.pop().unwrap_or_else(|| {
             self.len += 1;
             self.len - 1
         });
-        self.write(place, value);
-        place
+        self.write(slot, value);
+        slot
     }
 
-    fn remove(&mut self, place: u32) {
-        self.write(place, [0; LEN]);
-        self.free.push(place);
+    fn remove(&mut self, slot: u32) {
+        self.write(slot, [0; LEN]);
+        self.free.push(slot);
     }
 
-    fn write(&self, place: u32, value: [u8; LEN]) {
+    fn write(&self, slot: u32, value: [u8; LEN]) {
         if let Some(file) = &self.file {
-            let _ = rustix::io::pwrite(file, &value, u64::from(place) * LEN as u64);
+            let _ = rustix::io::pwrite(file, &value, u64::from(slot) * LEN as u64);
         }
     }
 }
 
-/// The entries of the list in a file.
+/// The used slots of the list in a file.
 fn entries<const LEN: usize>(file: BorrowedFd<'_>) -> Vec<[u8; LEN]> {
     let mut all = Vec::new();
     let mut value = [0; LEN];
-    for place in 0.. {
-        match rustix::io::pread(file, &mut value, place * LEN as u64) {
+    for slot in 0.. {
+        match rustix::io::pread(file, &mut value, slot * LEN as u64) {
             Ok(len) if len == LEN => all.push(value),
             _ => break,
         }
@@ -119,26 +118,26 @@ fn entries<const LEN: usize>(file: BorrowedFd<'_>) -> Vec<[u8; LEN]> {
 }
 
 impl Watchdog {
-    /// Starts the watchdog, which looks for remains of other starts in `place`. Programs run
-    /// without one where that fails: they still get a hangup of their own from the kernel when the
-    /// slave dies.
-    pub(crate) fn start(place: Option<&Path>) -> Watchdog {
+    /// Starts the watchdog, which also removes what killed starts have left in the directory
+    /// `starts`. If it can't be started, programs run without one: they still get a hangup from the
+    /// kernel when the slave dies.
+    pub(crate) fn start(starts: Option<&Path>) -> Watchdog {
         let lists =
             List::new("sessions").and_then(|sessions| Ok((sessions, List::new("directories")?)));
         let Ok((sessions, directories)) = lists else { return Watchdog::default() };
         let mut watchdog = Watchdog { sessions, directories, process: None, due: None };
-        watchdog.launch(place);
+        watchdog.launch(starts);
         watchdog
     }
 
     /// Forks the process, or tries again later.
-    fn launch(&mut self, place: Option<&Path>) {
-        let launched = self.try_launch(place);
+    fn launch(&mut self, starts: Option<&Path>) {
+        let launched = self.try_launch(starts);
         self.due = launched.is_err().then(|| Instant::now() + RESTART);
         self.process = launched.ok();
     }
 
-    fn try_launch(&self, place: Option<&Path>) -> io::Result<Process> {
+    fn try_launch(&self, starts: Option<&Path>) -> io::Result<Process> {
         let (gone, alive) = pipe_with(PipeFlags::CLOEXEC)?;
         if let Some(pid) = sys::fork()? {
             return Ok(Process { pid, started: Instant::now(), end: None, _alive: alive });
@@ -151,32 +150,32 @@ impl Watchdog {
         {
             // A descriptor of the link that stayed open here would keep it from ending.
             sys::close_from(3);
-            place.into_iter().for_each(sweep);
+            starts.into_iter().for_each(sweep);
             guard();
         }
         std::process::exit(0)
     }
 
-    /// Is told from here on when the process ends.
+    /// Watches for the end of the process from here on.
     pub(crate) fn watch(&mut self, poll: &Poll) {
         let Some(process) = &mut self.process else { return };
-        if let Ok(Some(end)) = launcher::watch_for_end(process.pid) {
+        if let Ok(Some(end)) = child::pidfd(process.pid) {
             let mut end = Watched::new(end, Token::Watchdog);
             process.end = end.watch(poll, Interest::Read).is_ok().then_some(end);
         }
     }
 
-    /// When another process is to be started.
+    /// When the next process is to be started.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Looks whether the process has ended.
+    /// Notes the end of the process, if it has ended.
     pub(crate) fn note_end(&mut self) {
         if let Some(Process { pid, started, .. }) = self.process
-            && launcher::look_for_end(pid).is_some()
+            && child::exit_status(pid).is_some()
         {
-            launcher::reap(pid);
+            child::reap(pid);
             self.process = None;
             self.due = Some(started + RESTART);
         }
@@ -191,29 +190,29 @@ impl Watchdog {
     }
 
     /// Puts a session on the list, by its leader.
-    pub(crate) fn add(&mut self, leader: Pid) -> Entry {
-        Entry(self.sessions.add(leader.as_raw_nonzero().get().to_ne_bytes()))
+    pub(crate) fn add_session(&mut self, leader: Pid) -> SessionSlot {
+        SessionSlot(self.sessions.add(leader.as_raw_nonzero().get().to_ne_bytes()))
     }
 
-    /// Takes it off.
-    pub(crate) fn remove(&mut self, Entry(place): Entry) {
-        self.sessions.remove(place);
+    /// Takes a session off the list.
+    pub(crate) fn remove_session(&mut self, SessionSlot(slot): SessionSlot) {
+        self.sessions.remove(slot);
     }
 
     /// Puts a directory on the list that is ours with all that is in it.
-    pub(crate) fn add_directory(&mut self, path: &Path) -> Left {
+    pub(crate) fn add_directory(&mut self, path: &Path) -> DirectorySlot {
         let mut value = [0; DIRECTORY];
         let path = path.as_os_str().as_bytes();
-        // A longer one is not used.
+        // A longer path is not used.
         if path.len() < DIRECTORY {
             value[..path.len()].copy_from_slice(path);
         }
-        Left(self.directories.add(value))
+        DirectorySlot(self.directories.add(value))
     }
 
-    /// Takes it off: it is gone.
-    pub(crate) fn remove_directory(&mut self, Left(place): Left) {
-        self.directories.remove(place);
+    /// Takes a directory off the list. It is gone.
+    pub(crate) fn remove_directory(&mut self, DirectorySlot(slot): DirectorySlot) {
+        self.directories.remove(slot);
     }
 }
 
@@ -243,6 +242,6 @@ fn guard() {
         if Instant::now() >= due {
             return process_tree::signal(&leaders, Whom::All, &[Signal::KILL]);
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(TICK);
     }
 }

@@ -1,76 +1,44 @@
-//! The loop: wait for what is ready, take in, send out.
+//! The loop: waits for what is ready, has its owner deal with it, takes in, sends out.
+//!
+//! Each part of the slave has its own state, and gets from here what it needs beside that. Only
+//! the loop knows all of them: what happens to one part and matters to another passes through here.
+
+mod owners;
 
 use std::env;
-use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use fakessh_protocol::handles::{SessionHandles, Side};
-use fakessh_protocol::message::{ProgramKind, Refusal, RefusalReason, Spawn, ToMaster};
-use fakessh_protocol::mux::{Mux, MuxError};
+use fakessh_protocol::handles::{SessionHandles, Side, Stream};
+use fakessh_protocol::message::{ProgramKind, Refusal, RefusalReason, Spawn, ToMaster, ToSlave};
+use fakessh_protocol::mux::{Event, Mux, MuxError};
 use fakessh_protocol::start;
-use fakessh_protocol::wire::{Handle, WireError};
-use rustix::io::Errno;
-use rustix::process::kill_process_group;
-use thiserror::Error;
+use fakessh_protocol::wire::{self, Handle};
 
-use crate::cleanup::kill_queue::KillQueue;
-use crate::cleanup::watchdog::Watchdog;
-use crate::link::clock::Clock;
-use crate::link::direction::Direction;
-use crate::link::inbound::Inbound;
-use crate::link::outbound::Outbound;
-use crate::poll::{Interest, Part, Poll, Ready, Token, Watched};
-use crate::program::account::Account;
-use crate::program::launcher::{self, Launcher};
-use crate::reverse::copier::Copiers;
-use crate::reverse::runs::Runs;
-use crate::session::{Session, Sessions};
-use crate::startup::{Settled, Startup};
+use crate::child;
+use crate::cleanup::{KillQueue, PendingKill, Watchdog};
+use crate::io::Io;
+use crate::link::{Inbound, LinkEnd, Outbound, Pipes, Taken, TurnIn, TurnOut};
+use crate::poll::{Interest, Poll, Ready, ReversePart, SessionPart, Token, Watched};
+use crate::program::{self, Account, Launcher};
+use crate::startup::{Inherited, Startup};
 use crate::sys;
 
-/// Most sessions at once. The mux has handles for so many, and one in reserve for each that is
-/// refused.
+use owners::Owners;
+
+/// Most sessions at once. The mux has handles for so many, and as many in reserve for sessions
+/// that are refused.
 const MAX_SESSIONS: usize = 16_000;
-
-/// Bytes of the buffer for payload that has to be copied: one data frame.
-pub(crate) const SCRATCH: usize = fakessh_protocol::wire::MAX_DATA;
-
-/// Why a link ended.
-#[derive(Debug, Error)]
-pub(crate) enum LinkEnd {
-    /// The master closed it. The only way that is no failure.
-    #[error("the link was closed")]
-    Closed,
-    #[error("the master was silent for too long")]
-    Silent,
-    #[error("the link failed: {0}")]
-    Failed(#[from] io::Error),
-    #[error("the master broke the protocol: {0}")]
-    Protocol(#[from] MuxError),
-}
-
-impl From<Errno> for LinkEnd {
-    fn from(error: Errno) -> LinkEnd {
-        LinkEnd::Failed(error.into())
-    }
-}
-
-impl From<WireError> for LinkEnd {
-    fn from(error: WireError) -> LinkEnd {
-        LinkEnd::Protocol(error.into())
-    }
-}
 
 /// Serves the link until it ends, and ends all that was started over it.
 ///
 /// # Errors
-/// How the link ended, where the master has not just closed it.
+/// How the link ended, unless the master has just closed it.
 pub(crate) fn serve(startup: Startup) -> Result<(), LinkEnd> {
-    let Settled { descriptors, program } = startup.settle(env::args_os().next().as_deref());
+    let Inherited { descriptors, program } = startup.settle(env::args_os().next().as_deref());
     sys::give_memory_back();
-    let watchdog = Watchdog::start(startup.place());
+    let watchdog = Watchdog::start(startup.starts());
     let launcher = Launcher::new(Account::current(), descriptors, program);
-    let mut slave = Slave::new(&startup, launcher, watchdog)?;
+    let mut slave = EventLoop::new(startup.marker(), launcher, watchdog)?;
     let end = loop {
         if let Err(end) = slave.turn() {
             break end;
@@ -83,55 +51,49 @@ pub(crate) fn serve(startup: Startup) -> Result<(), LinkEnd> {
     }
 }
 
-/// Everything there is.
-pub(crate) struct Slave {
-    pub(crate) poll: Poll,
-    pub(crate) mux: Mux,
-    pub(crate) link_in: Direction,
-    pub(crate) link_out: Direction,
-    pub(crate) inbound: Inbound,
-    pub(crate) outbound: Outbound,
-    /// Says that some program has ended, where there are no pidfds.
+/// All parts of the slave.
+struct EventLoop {
+    io: Io,
+    inbound: Inbound,
+    outbound: Outbound,
+    /// Reports that some child has ended. Only kernels without pidfds need it.
     children: Option<Watched>,
-    pub(crate) sessions: Sessions,
-    pub(crate) kill_queue: KillQueue,
-    pub(crate) clock: Clock,
-    /// What tools' own `ssh` comes back to, and what carries bytes for it.
-    pub(crate) runs: Runs,
-    pub(crate) copiers: Copiers,
-    pub(crate) launcher: Launcher,
-    pub(crate) watchdog: Watchdog,
-    pub(crate) scratch: Box<[u8]>,
+    owners: Owners,
+    kill_queue: KillQueue,
+    launcher: Launcher,
+    watchdog: Watchdog,
 }
 
-impl Slave {
-    fn new(startup: &Startup, launcher: Launcher, watchdog: Watchdog) -> Result<Slave, LinkEnd> {
-        let mut slave = Slave {
-            poll: Poll::new()?,
-            mux: Mux::new().limit_sent(ToMaster::limit),
-            link_in: Direction::inward()?,
-            link_out: Direction::outward()?,
-            inbound: Inbound::new(),
-            outbound: Outbound::default(),
+/// Whether more may be taken in before other things have their turn.
+#[derive(PartialEq, Eq)]
+enum Next {
+    More,
+    /// What was done took long enough for others to wait.
+    Enough,
+}
+
+impl EventLoop {
+    fn new(marker: &str, launcher: Launcher, watchdog: Watchdog) -> Result<EventLoop, LinkEnd> {
+        let io = Io { poll: Poll::new()?, mux: Mux::new().limit_sent(ToMaster::limit) };
+        let inbound = Inbound::new(&io)?;
+        let outbound = Outbound::new(&start::preamble(marker))?;
+        let mut slave = EventLoop {
+            io,
+            inbound,
+            outbound,
             children: None,
-            sessions: Sessions::default(),
+            owners: Owners::default(),
             kill_queue: KillQueue::default(),
-            clock: Clock::default(),
-            runs: Runs::default(),
-            copiers: Copiers::default(),
             launcher,
             watchdog,
-            scratch: vec![0; SCRATCH].into_boxed_slice(),
         };
-        slave.link_in.watched.watch(&slave.poll, Interest::Read)?;
-        slave.watchdog.watch(&slave.poll);
-        if !launcher::has_pidfds() {
+        slave.watchdog.watch(&slave.io.poll);
+        if !child::has_pidfds() {
             let mut reports = Watched::new(sys::report_children()?, Token::Children);
-            reports.watch(&slave.poll, Interest::Read)?;
+            reports.watch(&slave.io.poll, Interest::Read)?;
             slave.children = Some(reports);
         }
-        slave.outbound.begin(&start::preamble(&startup.marker));
-        slave.mux.message(Handle::LINK, &ToMaster::Hello(slave.launcher.hello()))?;
+        slave.io.mux.message(Handle::LINK, &ToMaster::Hello(slave.launcher.hello()))?;
         slave.send_out()?;
         Ok(slave)
     }
@@ -139,218 +101,321 @@ impl Slave {
     /// Waits once, and deals with all that is ready.
     fn turn(&mut self) -> Result<(), LinkEnd> {
         let mut take_in = self.inbound.is_pending();
-        let deadlines =
-            [self.clock.next(), self.kill_queue.next(), self.outbound.next(), self.watchdog.next()];
+        let deadlines = [
+            self.inbound.next(),
+            self.kill_queue.next(),
+            self.outbound.next(),
+            self.watchdog.next(),
+        ];
         let deadline = deadlines.into_iter().flatten().min();
         let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = if take_in { Some(std::time::Duration::ZERO) } else { timeout };
-        let ready = self.poll.wait(timeout)?;
+        let timeout = if take_in { Some(Duration::ZERO) } else { timeout };
+        let ready = self.io.poll.wait(timeout)?;
         for one in &ready {
             match one.token {
                 Token::LinkIn => take_in = true,
                 Token::LinkOut if one.ended => return Err(LinkEnd::Closed),
                 Token::LinkOut => {}
-                Token::Children => self.note_children(),
-                Token::Watchdog => self.watchdog.note_end(),
-                Token::Session(control, part) => self.session_ready(control, part, *one),
+                _ => self.dispatch(*one),
             }
         }
         if take_in {
             self.take_in()?;
         }
-        self.tell_doomed();
+        self.kill_queue.hang_up();
         if deadline.is_some() {
             self.check_time(Instant::now())?;
         }
         self.send_out()?;
-        self.resume();
+        self.owners.reverse.resume(&self.io);
         self.pause_unsent(&ready)
     }
 
     fn check_time(&mut self, now: Instant) -> Result<(), LinkEnd> {
         self.kill_overdue(now);
-        self.watchdog.replace(now, &self.poll);
-        if self.clock.tick_is_due(now) {
-            self.mux.look();
-        }
-        if self.clock.is_silent(now) { Err(LinkEnd::Silent) } else { Ok(()) }
+        self.watchdog.replace(now, &self.io.poll);
+        self.inbound.check(&mut self.io, now)
     }
 
-    fn session_ready(&mut self, control: Handle, part: Part, ready: Ready) {
-        match part {
-            Part::Run => return self.run_ready(control),
-            Part::Listener => return self.listener_ready(control),
-            Part::PendingShim => return self.pending_shim_ready(control),
-            _ if Side::of(control) == Some(Side::Slave) => {
-                return self.raised_ready(control, part, ready);
-            }
-            _ => {}
-        }
-        let sessions = self.sessions.len();
-        let Some(session) = self.sessions.by_control.get_mut(&control) else { return };
-        let handle = session.handle(part);
-        match part {
-            Part::Exit => {
-                self.note_exit(control);
-                self.settle(control);
-            }
-            Part::Stdin if ready.ended => self.sink_broke(handle),
-            Part::Stdin if ready.writable => self.drain_sink(handle),
-            Part::Stdin => {}
-            Part::Terminal => session.serve_terminal(&self.poll),
-            Part::Shim | Part::StdinCopier | Part::StdoutCopier | Part::StderrCopier => {}
-            Part::Run | Part::Listener | Part::PendingShim => {}
-            Part::Stdout | Part::Stderr => {
-                let slot = session.output(part);
-                let Some(output) = slot else { return };
-                let more = output.discover(sessions);
-                if more > 0 {
-                    self.mux.offer(handle, more);
+    /// Gives what is ready to its owner.
+    fn dispatch(&mut self, ready: Ready) {
+        let count = self.owners.len();
+        let EventLoop { io, owners, watchdog, .. } = self;
+        match ready.token {
+            Token::LinkIn | Token::LinkOut => {}
+            Token::Children => self.note_exits(),
+            Token::Watchdog => watchdog.note_end(),
+            Token::Session(control, part) => {
+                if let Some(session) = owners.sessions.get_mut(control) {
+                    session.ready(io, part, ready, count);
                 }
-                if ready.ended {
-                    self.mux.finish(handle);
-                    output.ended = true;
-                    if output.offered == 0 {
-                        *slot = None;
-                    }
-                    // Most programs end with their output: then all goes out in one write.
-                    if session.outputs_ended() {
-                        self.note_exit(control);
-                    }
+                if part == SessionPart::Exit {
+                    self.settle(control);
                 }
             }
+            Token::Reverse(control, part) => {
+                owners.reverse.session_ready(io, watchdog, (control, part), ready, count);
+            }
+            Token::Run(tool, part) => owners.reverse.run_ready(io, watchdog, tool, part),
+            Token::PendingShim(number) => owners.reverse.pending_ready(io, number),
         }
     }
 
-    /// Outputs that are ready and could not be sent (no credit, or the link is full) must not
-    /// wake us again before they can.
+    /// Keeps outputs that are ready and could not be sent (no credit, or the link is full) from
+    /// waking us before they can.
     fn pause_unsent(&mut self, ready: &[Ready]) -> Result<(), LinkEnd> {
         for one in ready {
-            if let Token::Session(control, part @ (Part::Stdout | Part::Stderr)) = one.token
-                && let Some(session) = self.sessions.by_control.get_mut(&control)
-                && let Some(output) = session.output(part)
-                && output.offered > 0
-            {
-                output.pipe.watch(&self.poll, Interest::Nothing)?;
-            }
-            if let Token::Session(control, Part::Stdin) = one.token
-                && let Some(raised) = self.sessions.raised.get_mut(&control)
-            {
-                raised.pause_unsent(&self.poll)?;
+            let (control, stream) = match one.token {
+                Token::Session(control, SessionPart::Stream(stream)) => (control, stream),
+                Token::Reverse(control, ReversePart::Stream(stream)) => (control, stream),
+                _ => continue,
+            };
+            let handle = SessionHandles::of(control).stream(stream);
+            if let Some(source) = self.owners.source(handle) {
+                source.pause(&self.io.poll)?;
             }
         }
         Ok(())
     }
 
-    /// Starts a program, or says why not.
-    pub(crate) fn spawn(&mut self, control: Handle, spawn: &Spawn) -> Result<(), LinkEnd> {
-        let handles = spawn.handles;
-        self.open(control, handles)?;
-        let started = if self.sessions.by_control.len() < MAX_SESSIONS {
-            let started = match &spawn.program {
-                ProgramKind::Tool(tool) => self.start_tool(control, tool, &spawn.environment),
-                _ => self.launcher.start(spawn),
-            };
-            started.and_then(|program| {
-                let pid = program.pid;
-                Session::new(handles, program, &self.poll).map_err(|error| {
-                    launcher::destroy(pid);
-                    Refusal { reason: RefusalReason::Limit, message: error.to_string() }
-                })
-            })
-        } else {
-            let message = format!("the slave serves {MAX_SESSIONS} sessions already");
-            Err(Refusal { reason: RefusalReason::Limit, message })
-        };
-        match started {
-            Ok(mut session) => {
-                if session.output(Part::Stderr).is_none() {
-                    self.mux.finish(handles.stderr);
+    /// Takes in what the link has, up to a budget.
+    fn take_in(&mut self) -> Result<(), LinkEnd> {
+        let mut turn = TurnIn::default();
+        while let Some(taken) = self.inbound.take(&mut self.io, &mut self.owners, &mut turn)? {
+            match taken {
+                Taken::SinkClosed(handle) => self.sink_closed(handle),
+                Taken::Event(event) => {
+                    if self.act(event)? == Next::Enough {
+                        return Ok(());
+                    }
                 }
-                session.entry = Some(self.watchdog.add(session.pid));
-                self.sessions.insert(session);
-            }
-            Err(refusal) => {
-                self.end_run(control, &refusal.message);
-                // The reason comes first: the invoker's neighbours must not see its ends before it.
-                self.mux.message(control, &ToMaster::Refused(refusal))?;
-                // What is on its way to its stdin finds no session, and is thrown away.
-                self.mux.stop(handles.stdin);
-                self.mux.reset(handles.stdout);
-                self.mux.reset(handles.stderr);
             }
         }
+        Ok(())
+    }
+
+    /// Acts upon an event of the mux.
+    fn act(&mut self, event: Event) -> Result<Next, LinkEnd> {
+        match event {
+            Event::Message(Handle::LINK, payload) => {
+                if let ToSlave::Settings(settings) = wire::decode(&payload)? {
+                    self.inbound.set(settings);
+                }
+            }
+            Event::Message(control, payload) => {
+                return self.obey(control, wire::decode(&payload)?);
+            }
+            Event::Eof(handle) => {
+                if let Some(sink) = self.owners.sink(handle) {
+                    sink.end();
+                    if sink.is_closed() {
+                        self.sink_closed(handle);
+                    }
+                }
+            }
+            // To the program a closed input would look like the end of all of it, so it is hung up
+            // first. (For a session that is over, and for an input that the program itself has
+            // closed, nothing is cut, and no reset comes.)
+            Event::Reset(handle) => {
+                if Side::of(handle) == Some(Side::Master)
+                    && SessionHandles::stream_of(handle) == Some(Stream::Stdin)
+                {
+                    self.hang_up(SessionHandles::of(handle).control);
+                }
+            }
+            Event::Stopped(handle) => self.source_stopped(handle),
+        }
+        Ok(Next::More)
+    }
+
+    /// Does what the master says on a control handle.
+    fn obey(&mut self, control: Handle, message: ToSlave) -> Result<Next, LinkEnd> {
+        let EventLoop { io, owners, watchdog, .. } = self;
+        match message {
+            ToSlave::Spawn(spawn) => {
+                self.spawn(control, &spawn)?;
+                return Ok(Next::Enough);
+            }
+            ToSlave::Signal(number) => {
+                if let Some(session) = owners.sessions.get_mut(control)
+                    && let Some(signal) = sys::signal_from_number(number)
+                {
+                    session.signal(signal);
+                }
+            }
+            ToSlave::Hangup => self.hang_up(control),
+            ToSlave::Type(secret) => {
+                if let Some(session) = owners.sessions.get_mut(control) {
+                    session.type_secret(io, &secret.0);
+                }
+                self.inbound.wipe();
+            }
+            ToSlave::Tell(message) => owners.reverse.tell(io, watchdog, control, message),
+            ToSlave::Settings(_) => {}
+        }
+        Ok(Next::More)
+    }
+
+    /// A sink is closed: all is written, or its reader is gone.
+    fn sink_closed(&mut self, handle: Handle) {
+        self.owners.reverse.sink_closed(&mut self.io, &mut self.watchdog, handle);
+    }
+
+    /// The master wants no more of an output: the program is to notice with its next write.
+    fn source_stopped(&mut self, handle: Handle) {
+        match Side::of(handle) {
+            Some(Side::Master) => {
+                if let Some(source) = self.owners.sessions.source(handle) {
+                    source.close();
+                    self.settle(SessionHandles::of(handle).control);
+                }
+            }
+            Some(Side::Slave) => self.owners.reverse.source_stopped(handle),
+            None => {}
+        }
+    }
+
+    /// Sends what there is to send, until the link is full or a budget used up.
+    fn send_out(&mut self) -> Result<(), LinkEnd> {
+        let mut turn = TurnOut::default();
+        while let Some(ended) = self.outbound.send(&mut self.io, &mut self.owners, &mut turn)? {
+            self.settle(SessionHandles::of(ended).control);
+        }
+        Ok(())
+    }
+
+    /// Starts a program, or says why not.
+    fn spawn(&mut self, control: Handle, spawn: &Spawn) -> Result<(), LinkEnd> {
+        let handles = spawn.handles;
+        self.open(control, handles)?;
+        let Err(refusal) = self.start(spawn) else { return Ok(()) };
+        let EventLoop { io, owners, watchdog, .. } = self;
+        owners.reverse.end_run(io, watchdog, control, &refusal.message);
+        // The reason comes first: the invoker's neighbours must not see its ends before it.
+        io.mux.message(control, &ToMaster::Refused(refusal))?;
+        // Bytes that are on their way to its stdin find no session, and are thrown away.
+        io.mux.stop(handles.stdin);
+        io.mux.reset(handles.stdout);
+        io.mux.reset(handles.stderr);
         Ok(())
     }
 
     /// Opens a new session's handles.
     fn open(&mut self, control: Handle, handles: SessionHandles) -> Result<(), MuxError> {
         handles.check(control, Side::Master)?;
-        if self.sessions.by_control.contains_key(&control) {
+        if self.owners.sessions.contains(control) {
             return Err(MuxError::OpenedTwice(control));
         }
-        let SessionHandles { stdin, stdout, stderr, .. } = handles;
-        self.mux.open_receiving(stdin)?;
-        self.mux.open_sending(stdout)?;
-        self.mux.open_sending(stderr)
+        self.io.mux.open_receiving(handles.stdin)?;
+        self.io.mux.open_sending(handles.stdout)?;
+        self.io.mux.open_sending(handles.stderr)
     }
 
-    pub(crate) fn signal(&mut self, control: Handle, number: u8) {
-        if let Some(session) = self.sessions.by_control.get(&control)
-            && let Some(signal) = sys::signal_from_number(number)
-        {
-            let _ = kill_process_group(session.pid, signal);
+    /// Starts the program of a session whose handles are open.
+    fn start(&mut self, spawn: &Spawn) -> Result<(), Refusal> {
+        let EventLoop { io, owners, watchdog, launcher, .. } = self;
+        let Owners { sessions, reverse } = owners;
+        let limit = |message| Refusal { reason: RefusalReason::Limit, message };
+        if sessions.len() >= MAX_SESSIONS {
+            return Err(limit(format!("the slave serves {MAX_SESSIONS} sessions already")));
         }
+        let variables = &spawn.environment[..];
+        let program = match &spawn.program {
+            ProgramKind::Tool(tool) => {
+                let (directory, socket) =
+                    reverse.open_run(io, watchdog, launcher, spawn.handles.control)?;
+                program::start_tool(launcher, tool, variables, &directory, &socket)?
+            }
+            program => program::start(launcher, program, variables)?,
+        };
+        let begun = sessions.begin(io, watchdog, spawn.handles, program);
+        begun.map_err(|error| limit(error.to_string()))
     }
 
-    /// Some program has ended: looks which.
-    pub(crate) fn note_children(&mut self) {
+    /// Some child has ended: notes which.
+    fn note_exits(&mut self) {
         if let Some(reports) = &self.children {
-            while rustix::io::read(reports, &mut self.scratch[..]).is_ok() {}
+            while rustix::io::read(reports, &mut [0; 256]).is_ok() {}
         }
         self.watchdog.note_end();
-        let controls: Vec<Handle> = self.sessions.by_control.keys().copied().collect();
-        for control in controls {
-            self.note_exit(control);
+        for control in self.owners.sessions.controls() {
+            if let Some(session) = self.owners.sessions.get_mut(control) {
+                session.note_exit();
+            }
             self.settle(control);
         }
-        for (control, part) in self.copiers.running() {
-            self.copier_ready(control, part);
+        self.owners.reverse.note_exits(&mut self.io, &mut self.watchdog);
+    }
+
+    /// Ends a session if it is over. Its run goes on while somebody uses it.
+    fn settle(&mut self, control: Handle) {
+        let count = self.owners.len();
+        let EventLoop { io, owners, watchdog, .. } = self;
+        if owners.sessions.settle(io, watchdog, control, count) {
+            owners.reverse.leave_run(io, watchdog, control);
         }
     }
 
-    /// Looks whether a program has ended, and how.
-    pub(crate) fn note_exit(&mut self, control: Handle) {
-        if let Some(session) = self.sessions.by_control.get_mut(&control)
-            && session.exit.is_none()
-            && let Some(exit) = launcher::look_for_end(session.pid)
+    /// The invoker is gone: nobody reads the program's outputs any more, and it gets its grace
+    /// period.
+    fn hang_up(&mut self, control: Handle) {
+        let EventLoop { io, owners, watchdog, .. } = self;
+        let reason = "the run that this ssh belongs to was ended";
+        owners.reverse.end_run(io, watchdog, control, reason);
+        self.queue_kill(control);
+        self.settle(control);
+    }
+
+    fn queue_kill(&mut self, control: Handle) {
+        if let Some(session) = self.owners.sessions.get_mut(control)
+            && let Some(program) = session.hang_up(&mut self.io)
         {
-            session.exit = Some(exit);
-            session.pidfd = None;
+            self.kill_queue.add(control, program);
         }
     }
 
-    /// Says that a session is over, if it is: its program has ended, and the ends of its outputs
-    /// are out. (Messages overtake bulk, so it must not be said before.)
-    pub(crate) fn settle(&mut self, control: Handle) {
-        let Some(session) = self.sessions.by_control.get(&control) else { return };
-        let Some(exit) = session.exit else { return };
-        let SessionHandles { stdin, stdout, stderr, .. } = session.handles;
-        if self.mux.is_sending(stdout) || self.mux.is_sending(stderr) {
-            if session.is_helper && !self.mux.is_sending(stdout) {
-                self.end_helpers_stderr(control);
+    /// Kills the programs whose grace period is over.
+    fn kill_overdue(&mut self, now: Instant) {
+        for PendingKill { control, program, .. } in self.kill_queue.kill_overdue(now) {
+            let given_back = self.owners.sessions.give_back(control, program.pid, program.slot);
+            if let Err(slot) = given_back {
+                child::reap(program.pid);
+                self.watchdog.remove_session(slot);
             }
-            return;
         }
-        // A status of two bytes is never too large.
-        let _ = self.mux.message(control, &ToMaster::Exited(exit));
-        self.mux.stop(stdin);
-        if let Some(session) = self.sessions.remove(control)
-            && let Some(entry) = session.entry
-        {
-            launcher::reap(session.pid);
-            self.watchdog.remove(entry);
+    }
+
+    /// The link has ended: so does everything that was started over it. Returns when no program is
+    /// left, or all that were left are killed.
+    fn wind_down(mut self) {
+        // Who waits for the end of our output need not wait for the programs.
+        self.inbound.close();
+        self.outbound.close();
+        self.owners.reverse.end_all(&mut self.io, &mut self.watchdog);
+        for control in self.owners.sessions.controls() {
+            self.queue_kill(control);
         }
-        self.leave_run(control);
+        self.kill_queue.hang_up();
+        while let Some(last) = self.kill_queue.last() {
+            let now = Instant::now();
+            let any_runs = self.owners.sessions.any_runs() || self.kill_queue.any_runs();
+            let ready = (last > now && any_runs).then(|| self.io.poll.wait(Some(last - now)));
+            let Some(Ok(ready)) = ready else {
+                // Programs that are late are killed, and nobody is left to wait for the others.
+                return self.kill_overdue(last);
+            };
+            for ready in ready {
+                match ready.token {
+                    Token::Session(control, SessionPart::Exit) => {
+                        if let Some(session) = self.owners.sessions.get_mut(control) {
+                            session.note_exit();
+                        }
+                    }
+                    Token::Children => self.note_exits(),
+                    Token::Watchdog => self.watchdog.note_end(),
+                    _ => {}
+                }
+            }
+        }
     }
 }

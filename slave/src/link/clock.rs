@@ -1,5 +1,5 @@
-//! When the slave has to wake without being woken: looks at the link, its silence, and the end
-//! of a grace. Nothing here reads the time of day.
+//! When the slave wakes for its link though nothing is ready: to ask whether the master is there,
+//! and when the master has been silent for too long. Nothing here reads the time of day.
 
 use std::time::{Duration, Instant};
 
@@ -8,29 +8,30 @@ use fakessh_protocol::message::LinkSettings;
 /// The timers of a link. With none of them set the slave sleeps without a timeout.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
-    /// How often to look, and when next.
-    look: Option<(Duration, Instant)>,
-    /// How long the master may be silent, and when it was last heard.
+    /// The interval between two ticks, and when the next is due.
+    tick: Option<(Duration, Instant)>,
+    /// How long the master may be silent, and when it was heard last.
     silence: Option<(Duration, Instant)>,
 }
 
 impl Clock {
+    /// Sets the intervals that the master asks for.
     pub(crate) fn set(&mut self, settings: LinkSettings, now: Instant) {
         let interval = |ms: u32| (ms > 0).then(|| Duration::from_millis(ms.into()));
-        self.look = interval(settings.keepalive_ms).map(|every| (every, now + every));
+        self.tick = interval(settings.keepalive_ms).map(|every| (every, now + every));
         self.silence = interval(settings.silence_ms).map(|limit| (limit, now));
     }
 
-    /// Bytes of the master came.
+    /// Notes that bytes of the master came.
     pub(crate) fn heard(&mut self) {
         if let Some((_, last)) = &mut self.silence {
             *last = Instant::now();
         }
     }
 
-    /// Whether it is time to look at the link. Says so once an interval.
+    /// Whether it is time to ask for a sign of life. Says so once an interval.
     pub(crate) fn tick_is_due(&mut self, now: Instant) -> bool {
-        match &mut self.look {
+        match &mut self.tick {
             Some((every, next)) if *next <= now => {
                 *next = now + *every;
                 true
@@ -44,11 +45,11 @@ impl Clock {
         self.silence.is_some_and(|(limit, last)| now.duration_since(last) >= limit)
     }
 
-    /// When to wake at the latest.
+    /// When to wake at the latest, for either.
     pub(crate) fn next(&self) -> Option<Instant> {
-        let look = self.look.map(|(_, next)| next);
+        let tick = self.tick.map(|(_, next)| next);
         let silence = self.silence.map(|(limit, last)| last + limit);
-        look.into_iter().chain(silence).min()
+        tick.into_iter().chain(silence).min()
     }
 }
 
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_is_due_once_an_interval() {
+    fn a_tick_is_due_once_an_interval() {
         let begun = Instant::now();
         let every = Duration::from_secs(5);
         let mut clock = clock(every, begun);

@@ -1,8 +1,8 @@
 //! The descriptors that the link goes over. They are not ours: their flags stay as they are.
 //!
-//! A pipe is opened anew through `/proc/self/fd`, which gives a description of our own that can
-//! be non-blocking. That fails where the pipe belongs to another user (behind sudo or su); it is
-//! then asked before each call whether the call would block. A socket can be told with each call.
+//! A pipe is opened anew through `/proc/self/fd`, which gives us an open file description of our
+//! own that can be non-blocking. That fails if the pipe belongs to another user (after sudo or su);
+//! then we ask before each call whether it would block. For a socket, each call has a flag.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,43 +16,44 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::SpliceFlags;
 
-use crate::poll::{Token, Watched};
+use crate::pipe::enlarge;
+use crate::poll::{Interest, Poll, Token, Watched};
 
-/// What a link's pipe is made to hold, the first that the target allows: as much as an
+/// What a link's pipe is made to hold, the first size that the target allows: as much as an
 /// unprivileged user gets by default (`/proc/sys/fs/pipe-max-size`), then less.
 const PIPE_SIZES: [usize; 3] = [1024 * 1024, 256 * 1024, 128 * 1024];
 
-/// How long a pipe that is full of bulk is left alone before it is looked at again.
+/// How long a pipe that is full of bulk is left alone before we try to write again.
 ///
-/// Waiting for room would wake us, and cost the reader the waking, with each piece that it takes.
-/// In this time a fast one takes many, and a pipe of the largest size does not run empty.
-pub(crate) const REST: Duration = Duration::from_micros(500);
+/// If we waited for room, the reader would wake us with each piece that it takes, and pay for that.
+/// In this time a fast reader takes many, and a pipe of the largest size does not run empty.
+const REST: Duration = Duration::from_micros(500);
 
-/// What can be written to a blocking pipe that says it has room (pipe(7): one page is free).
+/// Bytes that can be written to a blocking pipe that says it has room (pipe(7): a page is free).
 const SAFE_PIPE_WRITE: usize = 4096;
 
-/// The same for a terminal, which says so while 256 bytes fit (WAKEUP_CHARS in Linux).
+/// The same for a terminal, which says it has room while 256 bytes fit (WAKEUP_CHARS in Linux).
 const SAFE_OTHER_WRITE: usize = 256;
 
-/// How to keep a call from blocking.
+/// How a call is kept from blocking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    /// The description is ours and non-blocking.
-    Own,
+enum Blocking {
+    /// The open file description is ours and non-blocking.
+    Never,
     /// A socket: by a flag of each call.
-    Socket,
-    /// A description that others share: by asking before each call.
-    Shared { safe_write: usize },
+    Flag,
+    /// Others share the open file description: by a question before each call.
+    Ask { safe_write: usize },
 }
 
 /// One direction of the link.
 #[derive(Debug)]
 pub(crate) struct Direction {
-    pub(crate) watched: Watched,
-    way: Way,
+    watched: Watched,
+    blocking: Blocking,
     /// Whether the kernel moves bytes between this and a pipe.
     spliceable: bool,
-    /// Whether it holds so much that its reader has enough for a [`REST`].
+    /// Whether it holds so much that its reader has enough while we rest.
     deep: bool,
 }
 
@@ -60,7 +61,7 @@ impl Direction {
     /// From the master: standard input.
     pub(crate) fn inward() -> io::Result<Direction> {
         let direction = Direction::open(rustix::stdio::stdin(), OFlags::RDONLY, Token::LinkIn)?;
-        // One descriptor alone holds the link, or closing it would not end it.
+        // Only one descriptor may hold the link, or closing it would not end the link.
         rustix::stdio::dup2_stdin(null()?)?;
         Ok(direction)
     }
@@ -82,14 +83,14 @@ impl Direction {
 
     fn open(stdio: BorrowedFd<'_>, access: OFlags, token: Token) -> io::Result<Direction> {
         let kind = FileType::from_raw_mode(rustix::fs::fstat(stdio)?.st_mode);
-        let (fd, way) = match kind {
-            FileType::Socket => (duplicate(stdio)?, Way::Socket),
+        let (fd, blocking) = match kind {
+            FileType::Socket => (duplicate(stdio)?, Blocking::Flag),
             _ => match reopen(stdio, access) {
-                Ok(fd) => (fd, Way::Own),
+                Ok(fd) => (fd, Blocking::Never),
                 Err(_) => {
                     let is_pipe = kind == FileType::Fifo;
                     let safe_write = if is_pipe { SAFE_PIPE_WRITE } else { SAFE_OTHER_WRITE };
-                    (duplicate(stdio)?, Way::Shared { safe_write })
+                    (duplicate(stdio)?, Blocking::Ask { safe_write })
                 }
             },
         };
@@ -100,10 +101,20 @@ impl Direction {
             let holds = rustix::pipe::fcntl_getpipe_size(&fd);
             deep = holds.is_ok_and(|holds| holds >= PIPE_SIZES[0]);
         }
-        Ok(Direction { watched: Watched::new(fd, token), way, spliceable, deep })
+        Ok(Direction { watched: Watched::new(fd, token), blocking, spliceable, deep })
     }
 
-    /// How long it may be left alone when it is full, where that starves nobody.
+    /// Changes what the kernel reports about it.
+    pub(crate) fn watch(&mut self, poll: &Poll, interest: Interest) -> io::Result<()> {
+        self.watched.watch(poll, interest)
+    }
+
+    /// How many bytes can be read.
+    pub(crate) fn available(&self) -> Result<u64, Errno> {
+        rustix::io::ioctl_fionread(&self.watched)
+    }
+
+    /// How long it may be left alone when it is full, if that starves nobody.
     pub(crate) fn rest(&self) -> Option<Duration> {
         self.deep.then_some(REST)
     }
@@ -111,15 +122,15 @@ impl Direction {
     /// Reads what is there. `Ok(0)` is the end of the link.
     ///
     /// # Errors
-    /// [`Errno::AGAIN`] where nothing is there, others where the link is lost.
+    /// [`Errno::AGAIN`] if nothing is there, others if the link is lost.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        match self.way {
-            Way::Own => rustix::io::read(&self.watched, buffer),
-            Way::Socket => {
+        match self.blocking {
+            Blocking::Never => rustix::io::read(&self.watched, buffer),
+            Blocking::Flag => {
                 let (len, _) = rustix::net::recv(&self.watched, buffer, RecvFlags::DONTWAIT)?;
                 Ok(len)
             }
-            Way::Shared { .. } => {
+            Blocking::Ask { .. } => {
                 self.ask(PollFlags::IN)?;
                 rustix::io::read(&self.watched, buffer)
             }
@@ -129,27 +140,27 @@ impl Direction {
     /// Writes what there is room for.
     ///
     /// # Errors
-    /// [`Errno::AGAIN`] where there is no room, others where the link is lost.
+    /// [`Errno::AGAIN`] if there is no room, others if the link is lost.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
-        match self.way {
-            Way::Own => rustix::io::write(&self.watched, bytes),
-            Way::Socket => {
+        match self.blocking {
+            Blocking::Never => rustix::io::write(&self.watched, bytes),
+            Blocking::Flag => {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
                 rustix::net::send(&self.watched, bytes, flags)
             }
-            Way::Shared { safe_write } => {
+            Blocking::Ask { safe_write } => {
                 self.ask(PollFlags::OUT)?;
                 rustix::io::write(&self.watched, &bytes[..bytes.len().min(safe_write)])
             }
         }
     }
 
-    /// Moves bytes from the link into a pipe without copying them. `Ok(None)` where that can't be
-    /// done here, now or ever.
+    /// Moves bytes from the link into a pipe without copying them. `Ok(None)` if the kernel never
+    /// does that here.
     ///
     /// # Errors
-    /// [`Errno::AGAIN`] where the link is empty *or* the pipe is full; [`Errno::PIPE`] where
-    /// nobody reads the pipe.
+    /// [`Errno::AGAIN`] if the link is empty *or* the pipe is full; [`Errno::PIPE`] if nobody reads
+    /// the pipe.
     pub(crate) fn splice_into(
         &mut self,
         pipe: impl AsFd,
@@ -165,7 +176,7 @@ impl Direction {
     /// Moves bytes from a pipe to the link, likewise.
     ///
     /// # Errors
-    /// [`Errno::AGAIN`] where the pipe is empty *or* the link is full, others where it is lost.
+    /// [`Errno::AGAIN`] if the pipe is empty *or* the link is full, others if the link is lost.
     pub(crate) fn splice_from(
         &mut self,
         pipe: impl AsFd,
@@ -190,16 +201,6 @@ impl Direction {
 
 fn splice(from: impl AsFd, to: impl AsFd, len: usize) -> Result<Option<usize>, Errno> {
     fakessh_unix::splice::splice(from, to, len, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)
-}
-
-/// Makes a pipe hold as much as it may, the first of these sizes. It is no loss where it may not.
-pub(crate) fn enlarge(pipe: impl AsFd, sizes: &[usize]) {
-    let holds = rustix::pipe::fcntl_getpipe_size(&pipe).unwrap_or(usize::MAX);
-    for &size in sizes.iter().filter(|&&size| size > holds) {
-        if rustix::pipe::fcntl_setpipe_size(&pipe, size).is_ok() {
-            return;
-        }
-    }
 }
 
 fn null() -> io::Result<OwnedFd> {

@@ -1,275 +1,306 @@
-//! From the link: frames are taken apart, and payload goes to programs' standard input.
+//! From the link: takes frames apart, and moves their payload into sinks.
 //!
-//! What is small is read in one go with what follows it. The bulk of a large frame is moved by the
-//! kernel from the link into the program's pipe; while that pipe is full it is kept here, within
-//! the credit of its handle, so that one program that does not read never stops the link.
+//! Small frames are read in one go with what follows them. The kernel moves the bulk of a large
+//! frame from the link into the program's pipe. While that pipe is full, the bulk is kept here,
+//! within the credit of its handle, so that a program that does not read never stops the link.
 
+use std::io;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use fakessh_protocol::message::ToSlave;
+use fakessh_protocol::message::LinkSettings;
 use fakessh_protocol::mux::{Event, Expecting};
-use fakessh_protocol::wire::{self, Handle};
-use rustix::io::{Errno, ioctl_fionread};
+use fakessh_protocol::wire::{Handle, MAX_DATA};
+use rustix::io::Errno;
 use zeroize::Zeroize;
 
-use crate::event_loop::{LinkEnd, SCRATCH, Slave};
-use crate::poll::Part;
+use super::clock::Clock;
+use super::direction::Direction;
+use super::end::LinkEnd;
+use super::pipes::Pipes;
+use crate::io::Io;
+use crate::poll::Interest;
+use crate::session::Sink;
 
-/// What is read at once where no bulk is expected: the frames of some dozen short commands.
+/// Bytes that are read at once when no bulk is expected: the frames of some dozen short commands.
 const READ_AHEAD: usize = 4096;
 
 /// Most bytes taken in before programs' output has its turn.
 const BUDGET: usize = 1024 * 1024;
 
 /// How long a program whose pipe is full of bulk has to make room before its input is copied. A
-/// fast one takes much in this time.
-const PATIENCE: Duration = Duration::from_micros(200);
+/// fast program reads much in this time.
+const ROOM_WAIT: Duration = Duration::from_micros(200);
+
+/// The receiving half of the link.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    link: Direction,
+    clock: Clock,
+    ahead: ReadAhead,
+    /// Room for payload that has to be copied: one data frame.
+    scratch: Box<[u8]>,
+}
 
 /// Bytes of the link that were read and not taken apart.
 #[derive(Debug)]
-pub(crate) struct Inbound {
+struct ReadAhead {
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
-    /// Whether the last frame was more than is read ahead: then the next is likely to be, too,
-    /// and its payload shall stay in the link's pipe.
-    bulk: bool,
+    /// Whether the last frame was longer than what is read ahead. Then the next frame is likely to
+    /// be long as well, and its payload shall stay in the link's pipe.
+    is_bulk: bool,
+}
+
+/// What the rest of the slave has to act upon.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// The master did something.
+    Event(Event),
+    /// The sink of this handle is closed: its reader is gone.
+    SinkClosed(Handle),
+}
+
+/// What one turn may still do.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    budget: usize,
+    /// How long the turn may still wait for a program to make room.
+    room_wait: Option<Duration>,
+}
+
+/// What became of one step.
+enum Step {
+    /// So many bytes were dealt with.
+    Took(usize, Option<Taken>),
+    /// Nothing is there.
+    Empty,
 }
 
 impl Inbound {
-    pub(crate) fn new() -> Inbound {
-        let buffer = vec![0; READ_AHEAD].into_boxed_slice();
-        Inbound { buffer, start: 0, end: 0, bulk: false }
+    /// Takes over standard input, and watches it.
+    ///
+    /// # Errors
+    /// If it can't be reopened, duplicated or watched.
+    pub(crate) fn new(io: &Io) -> io::Result<Inbound> {
+        let mut link = Direction::inward()?;
+        link.watch(&io.poll, Interest::Read)?;
+        Ok(Inbound {
+            link,
+            clock: Clock::default(),
+            ahead: ReadAhead::new(),
+            scratch: vec![0; MAX_DATA].into_boxed_slice(),
+        })
     }
 
-    /// Whether something was read that waits to be taken apart. The kernel does not know of it.
+    /// Lets go of the link.
+    pub(crate) fn close(&mut self) {
+        self.link.close();
+    }
+
+    /// Sets when the link is asked for signs of life, and when it counts as dead.
+    pub(crate) fn set(&mut self, settings: LinkSettings) {
+        self.clock.set(settings, Instant::now());
+    }
+
+    /// When to wake at the latest.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.clock.next()
+    }
+
+    /// Asks the master for a sign of life if that is due.
+    ///
+    /// # Errors
+    /// If the master has been silent for too long.
+    pub(crate) fn check(&mut self, io: &mut Io, now: Instant) -> Result<(), LinkEnd> {
+        if self.clock.tick_is_due(now) {
+            io.mux.look();
+        }
+        if self.clock.is_silent(now) { Err(LinkEnd::Silent) } else { Ok(()) }
+    }
+
+    /// Whether bytes were read that wait to be taken apart. The kernel does not report them.
     pub(crate) fn is_pending(&self) -> bool {
-        self.start < self.end
+        self.ahead.is_pending()
     }
 
-    /// Zeroes what is taken apart: there was a secret in it. It may have begun in an earlier read,
-    /// of which something is left behind the end of the last.
-    fn wipe(&mut self) {
-        self.buffer[..self.start].zeroize();
-        self.buffer[self.end..].zeroize();
+    /// Zeroes what was taken apart: there was a secret in it.
+    pub(crate) fn wipe(&mut self) {
+        self.ahead.wipe();
     }
-}
 
-/// How a step of taking in went.
-enum Step {
-    /// This many bytes were dealt with.
-    Took(usize),
-    /// Nothing is there.
-    Empty,
-    /// What was done takes long enough for others to wait.
-    Enough,
-}
-
-impl Slave {
-    /// Takes in what the link has, up to a budget.
-    pub(crate) fn take_in(&mut self) -> Result<(), LinkEnd> {
-        let mut budget = BUDGET;
-        let mut patience = Some(PATIENCE);
-        loop {
-            let step = match self.mux.expecting() {
-                Expecting::Control(len) => self.take_frames(len)?,
-                Expecting::Data(handle, len) if self.inbound.is_pending() => {
-                    self.take_read_ahead(handle, len)
+    /// Takes in what the link has, up to what the turn may do, or to the next thing to act upon.
+    ///
+    /// # Errors
+    /// How the link ended.
+    pub(crate) fn take(
+        &mut self,
+        io: &mut Io,
+        pipes: &mut impl Pipes,
+        turn: &mut Turn,
+    ) -> Result<Option<Taken>, LinkEnd> {
+        while turn.budget > 0 {
+            let step = match io.mux.expecting() {
+                Expecting::Control(len) => self.take_frames(io, len)?,
+                Expecting::Data(handle, len) => {
+                    let sink = pipes.sink(handle).filter(|sink| !sink.is_closed());
+                    self.take_payload(io, sink, (handle, len), turn)?
                 }
-                Expecting::Data(handle, len) => self.take_payload(handle, len, &mut patience)?,
             };
-            match step {
-                Step::Took(len) if len < budget => budget -= len,
-                Step::Took(_) | Step::Enough | Step::Empty => return Ok(()),
+            let Step::Took(len, taken) = step else { return Ok(None) };
+            turn.budget = turn.budget.saturating_sub(len);
+            if taken.is_some() {
+                return Ok(taken);
             }
         }
+        Ok(None)
     }
 
     /// Headers and control frames.
-    fn take_frames(&mut self, len: usize) -> Result<Step, LinkEnd> {
-        if !self.inbound.is_pending() {
-            let size = self.inbound.buffer.len();
-            let size = if self.inbound.bulk { len.min(size) } else { size };
-            match self.link_in.read(&mut self.inbound.buffer[..size]) {
+    fn take_frames(&mut self, io: &mut Io, len: usize) -> Result<Step, LinkEnd> {
+        let ahead = &mut self.ahead;
+        if !ahead.is_pending() {
+            let size = ahead.buffer.len();
+            let size = if ahead.is_bulk { len.min(size) } else { size };
+            match self.link.read(&mut ahead.buffer[..size]) {
                 Ok(0) => return Err(LinkEnd::Closed),
-                Ok(len) => (self.inbound.start, self.inbound.end) = (0, len),
+                Ok(len) => (ahead.start, ahead.end) = (0, len),
                 Err(Errno::AGAIN | Errno::INTR) => return Ok(Step::Empty),
                 Err(error) => return Err(error.into()),
             }
             self.clock.heard();
         }
-        let Inbound { buffer, start, end, .. } = &mut self.inbound;
-        let (used, event) = self.mux.receive(&buffer[*start..*end])?;
-        *start += used;
-        if let Expecting::Data(_, len) = self.mux.expecting() {
-            self.inbound.bulk = len >= READ_AHEAD;
+        let (used, event) = io.mux.receive(ahead.pending())?;
+        ahead.start += used;
+        if let Expecting::Data(_, len) = io.mux.expecting() {
+            ahead.is_bulk = len >= READ_AHEAD;
         }
-        match event {
-            Some(event) => self.handle_event(event, used),
-            None => Ok(Step::Took(used)),
+        if event.is_some() {
+            ahead.is_bulk = false;
         }
+        Ok(Step::Took(used, event.map(Taken::Event)))
+    }
+
+    /// Payload, for a sink that is open if there is one.
+    fn take_payload(
+        &mut self,
+        io: &mut Io,
+        mut sink: Option<&mut Sink>,
+        (handle, len): (Handle, usize),
+        turn: &mut Turn,
+    ) -> Result<Step, LinkEnd> {
+        let len = if self.is_pending() {
+            self.take_read_ahead(io, sink.as_deref_mut(), len)
+        } else if let Some(moved) = sink
+            .as_deref_mut()
+            .map_or(Ok(None), |sink| self.splice(io, sink, (handle, len), turn))?
+        {
+            moved
+        } else {
+            match self.link.read(&mut self.scratch[..len.min(MAX_DATA)]) {
+                Ok(0) => return Err(LinkEnd::Closed),
+                Ok(len) => {
+                    self.clock.heard();
+                    io.mux.took(len);
+                    if let Some(sink) = sink.as_deref_mut() {
+                        sink.give(io, &self.scratch[..len]);
+                    }
+                    len
+                }
+                Err(Errno::AGAIN | Errno::INTR) if sink.as_ref().is_some_and(|s| s.is_closed()) => {
+                    0
+                }
+                Err(Errno::AGAIN | Errno::INTR) => return Ok(Step::Empty),
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let is_closed = sink.is_some_and(|sink| sink.is_closed());
+        Ok(Step::Took(len, is_closed.then_some(Taken::SinkClosed(handle))))
     }
 
     /// Payload that was read together with its header.
-    fn take_read_ahead(&mut self, handle: Handle, len: usize) -> Step {
-        let len = len.min(self.inbound.end - self.inbound.start);
-        let from = self.inbound.start;
-        self.inbound.start += len;
-        self.mux.took(len);
-        if let Some(sink) = self.sessions.sink(handle) {
-            match sink.give(&self.poll, &self.inbound.buffer[from..from + len]) {
-                Ok(given) => self.mux.consumed(handle, given),
-                Err(_) => self.sink_broke(handle),
-            }
+    fn take_read_ahead(&mut self, io: &mut Io, sink: Option<&mut Sink>, len: usize) -> usize {
+        let bytes = self.ahead.pending();
+        let bytes = &bytes[..len.min(bytes.len())];
+        io.mux.took(bytes.len());
+        if let Some(sink) = sink {
+            sink.give(io, bytes);
         }
-        Step::Took(len)
+        let len = bytes.len();
+        self.ahead.start += len;
+        len
     }
 
-    /// Payload that is still in the link. For a program whose pipe is full it waits a moment where
-    /// there is patience left: one that reads as fast as bytes come will have made room, and to
-    /// copy them costs more.
-    fn take_payload(
+    /// Moves payload that is still in the link straight into a program's pipe, and returns how much
+    /// that was. If the pipe is full, the turn waits a moment, once: a program that reads as fast
+    /// as bytes come will have made room, and to copy them costs more.
+    fn splice(
         &mut self,
-        handle: Handle,
-        len: usize,
-        patience: &mut Option<Duration>,
-    ) -> Result<Step, LinkEnd> {
-        while let Some(sink) = self.sessions.sink(handle) {
-            if sink.is_drained() {
-                match self.link_in.splice_into(&sink.pipe, len) {
+        io: &mut Io,
+        sink: &mut Sink,
+        (handle, len): (Handle, usize),
+        turn: &mut Turn,
+    ) -> Result<Option<usize>, LinkEnd> {
+        while !sink.is_closed() {
+            if let Some(pipe) = sink.direct() {
+                match self.link.splice_into(pipe, len) {
                     Ok(Some(0)) => return Err(LinkEnd::Closed),
                     Ok(Some(moved)) => {
                         self.clock.heard();
-                        self.mux.took(moved);
-                        self.mux.consumed(handle, moved);
-                        return Ok(Step::Took(moved));
+                        io.mux.took(moved);
+                        io.mux.consumed(handle, moved);
+                        return Ok(Some(moved));
                     }
                     Err(Errno::INTR) => continue,
                     Err(Errno::AGAIN) => {}
                     Ok(None) => break,
                     Err(_) => {
-                        self.sink_broke(handle);
+                        sink.cut(io);
                         break;
                     }
                 }
             }
-            if ioctl_fionread(&self.link_in.watched)? == 0 {
+            if self.link.available()? == 0 {
                 break;
             }
-            let Some(patience) = patience.take() else {
-                self.keep_payload(handle, len)?;
-                return Ok(Step::Enough);
+            let Some(wait) = turn.room_wait.take() else {
+                // The copy takes long enough for others to wait.
+                turn.budget = 0;
+                break;
             };
-            thread::sleep(patience);
-            self.drain_sink(handle);
+            thread::sleep(wait);
+            sink.drain(io);
         }
-        self.keep_payload(handle, len)
+        Ok(None)
+    }
+}
+
+impl Default for Turn {
+    fn default() -> Turn {
+        Turn { budget: BUDGET, room_wait: Some(ROOM_WAIT) }
+    }
+}
+
+impl ReadAhead {
+    fn new() -> ReadAhead {
+        let buffer = vec![0; READ_AHEAD].into_boxed_slice();
+        ReadAhead { buffer, start: 0, end: 0, is_bulk: false }
     }
 
-    /// Payload that the program can't take now, or that nobody wants.
-    fn keep_payload(&mut self, handle: Handle, len: usize) -> Result<Step, LinkEnd> {
-        let len = match self.link_in.read(&mut self.scratch[..len.min(SCRATCH)]) {
-            Ok(0) => return Err(LinkEnd::Closed),
-            Ok(len) => len,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(Step::Empty),
-            Err(error) => return Err(error.into()),
-        };
-        self.clock.heard();
-        self.mux.took(len);
-        if let Some(sink) = self.sessions.sink(handle) {
-            match sink.give(&self.poll, &self.scratch[..len]) {
-                Ok(given) => self.mux.consumed(handle, given),
-                Err(_) => self.sink_broke(handle),
-            }
-        }
-        Ok(Step::Took(len))
+    fn is_pending(&self) -> bool {
+        self.start < self.end
     }
 
-    fn handle_event(&mut self, event: Event, used: usize) -> Result<Step, LinkEnd> {
-        self.inbound.bulk = false;
-        match event {
-            Event::Message(Handle::LINK, payload) => {
-                if let ToSlave::Settings(settings) = wire::decode(&payload)? {
-                    self.clock.set(settings, std::time::Instant::now());
-                }
-            }
-            Event::Message(control, payload) => match wire::decode(&payload)? {
-                ToSlave::Spawn(spawn) => {
-                    self.spawn(control, &spawn)?;
-                    return Ok(Step::Enough);
-                }
-                ToSlave::Signal(number) => self.signal(control, number),
-                ToSlave::Hangup => self.hang_up(control),
-                ToSlave::Type(secret) => {
-                    self.type_secret(control, &secret.0);
-                    self.inbound.wipe();
-                }
-                ToSlave::Tell(message) => self.tell(control, message),
-                ToSlave::Settings(_) => {}
-            },
-            Event::Eof(handle) => {
-                if let Some(sink) = self.sessions.sink(handle) {
-                    sink.ending = true;
-                    if sink.is_drained() {
-                        self.close_sink(handle);
-                    }
-                }
-            }
-            Event::Reset(handle) => self.stdin_was_cut(handle),
-            Event::Stopped(handle) => self.close_source(handle),
-        }
-        Ok(Step::Took(used))
+    fn pending(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
     }
 
-    fn close_sink(&mut self, handle: Handle) {
-        if let Some((session, Part::Stdin)) = self.sessions.of(handle) {
-            session.stdin = None;
-        }
-        self.close_raised_sink(handle);
-    }
-
-    /// The invoker's side of a program's input broke: to the program a closed pipe would look like
-    /// the end of all of it, so it is hung up first. (For a session that is over, and for an input
-    /// that the program itself has closed, nothing is cut, and nothing comes here.)
-    fn stdin_was_cut(&mut self, handle: Handle) {
-        if let Some((session, Part::Stdin)) = self.sessions.of(handle) {
-            let control = session.handles.control;
-            self.hang_up(control);
-        }
-    }
-
-    /// The program reads no more: the master shall know, also where it sends nothing.
-    pub(crate) fn sink_broke(&mut self, handle: Handle) {
-        self.close_sink(handle);
-        self.mux.stop(handle);
-    }
-
-    /// There is room again in a sink.
-    pub(crate) fn drain_sink(&mut self, handle: Handle) {
-        let Some(sink) = self.sessions.sink(handle) else { return };
-        match sink.drain(&self.poll) {
-            Ok(given) => {
-                let over = sink.ending && sink.is_drained();
-                self.mux.consumed(handle, given);
-                if over {
-                    self.close_sink(handle);
-                }
-            }
-            Err(_) => self.sink_broke(handle),
-        }
-    }
-
-    /// The master wants no more of an output: the program is to notice with its next write.
-    fn close_source(&mut self, handle: Handle) {
-        if let Some(output) = self.sessions.source(handle) {
-            *output = None;
-        }
-        if let Some((session, _)) = self.sessions.of(handle) {
-            let control = session.handles.control;
-            self.settle(control);
-        }
-        self.close_raised_source(handle);
+    /// Zeroes what was taken apart. It may have begun in an earlier read, of which something is
+    /// left after the end of the last.
+    fn wipe(&mut self) {
+        self.buffer[..self.start].zeroize();
+        self.buffer[self.end..].zeroize();
     }
 }
 
@@ -280,9 +311,9 @@ mod tests {
     #[test]
     fn a_secret_that_came_in_two_reads_is_wiped() {
         let buffer = vec![b's'; READ_AHEAD].into_boxed_slice();
-        let mut inbound = Inbound { buffer, start: 10, end: 12, bulk: false };
-        inbound.wipe();
-        let left: Vec<usize> = (0..READ_AHEAD).filter(|at| inbound.buffer[*at] != 0).collect();
+        let mut ahead = ReadAhead { buffer, start: 10, end: 12, is_bulk: false };
+        ahead.wipe();
+        let left: Vec<usize> = (0..READ_AHEAD).filter(|at| ahead.buffer[*at] != 0).collect();
         assert_eq!(left, [10, 11], "what is pending stays");
     }
 }

@@ -1,9 +1,10 @@
 //! To the link: control frames, many in one write, and what programs print.
 //!
-//! A frame that was begun is finished before another begins. What a program prints in passing is
-//! copied behind its header and goes out with its neighbours in one call; bulk is moved by the
-//! kernel from the program's pipe into the link's.
+//! A frame that was begun is finished before another begins. Small payload is copied after its
+//! header and goes out with its neighbours in one call. The kernel moves bulk from the program's
+//! pipe into the link's.
 
+use std::io;
 use std::time::Instant;
 
 use fakessh_protocol::mux::Transmit;
@@ -12,8 +13,12 @@ use fakessh_protocol::wire::{HEADER_LEN, Handle, Header, Kind};
 use rustix::io::Errno;
 use zeroize::Zeroize;
 
-use crate::event_loop::{LinkEnd, Slave};
+use super::direction::Direction;
+use super::end::LinkEnd;
+use super::pipes::Pipes;
+use crate::io::Io;
 use crate::poll::Interest;
+use crate::session::Source;
 
 /// Payload up to this is copied: a copy of a page costs less than a call of its own.
 const COPIED: usize = 4096;
@@ -24,16 +29,18 @@ const GATHERED: usize = 16 * 1024;
 /// Most bytes sent before the link is read again.
 const BUDGET: usize = 1024 * 1024;
 
-/// What is on its way out.
+/// The sending half of the link.
 #[derive(Debug)]
 pub(crate) struct Outbound {
+    link: Direction,
     /// Whole frames, and at the end perhaps the header of [`Outbound::payload`].
     buffer: Vec<u8>,
-    /// Whether one of them is a message: there may be a secret in it.
+    /// Whether one of the frames is a message: there may be a secret in it.
     has_message: bool,
-    /// How much of the buffer is written.
-    written: usize,
-    /// The frame whose bytes go out of a program's pipe: its handle, and how many are missing.
+    /// How much of the buffer is written. `None` while it is gathered.
+    written: Option<usize>,
+    /// The frame whose payload goes out of a program's pipe: its handle, and how many bytes are
+    /// missing.
     payload: Option<(Handle, usize)>,
     /// Until when the link, which is full of bulk, is left alone.
     rest: Option<Instant>,
@@ -41,45 +48,71 @@ pub(crate) struct Outbound {
     pace: Pace,
 }
 
-impl Default for Outbound {
-    fn default() -> Outbound {
-        // A buffer that grows leaves a copy behind: a secret finds room.
-        let buffer = Vec::with_capacity(GATHERED + 2 * COPIED);
-        let pace = Pace::new(Instant::now());
-        Outbound { buffer, has_message: false, written: 0, payload: None, rest: None, pace }
-    }
+/// What one turn may still send.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    budget: usize,
 }
 
 impl Outbound {
-    /// When the link is to be looked at again though nothing is ready.
+    /// Takes over standard output. `first` goes before the first frame.
+    ///
+    /// # Errors
+    /// If it can't be reopened or duplicated.
+    pub(crate) fn new(first: &[u8]) -> io::Result<Outbound> {
+        // A buffer that grows would leave a copy of a secret behind: there is room for the longest.
+        let mut buffer = Vec::with_capacity(GATHERED + 2 * COPIED);
+        buffer.extend_from_slice(first);
+        Ok(Outbound {
+            link: Direction::outward()?,
+            buffer,
+            has_message: false,
+            written: None,
+            payload: None,
+            rest: None,
+            pace: Pace::new(Instant::now()),
+        })
+    }
+
+    /// Lets go of the link.
+    pub(crate) fn close(&mut self) {
+        self.link.close();
+    }
+
+    /// When to try the link again though nothing is ready.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.rest
     }
 
-    /// What goes before the first frame.
-    pub(crate) fn begin(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
-    }
-}
-
-impl Slave {
-    /// Sends what there is to send, until the link is full or a budget used up.
-    pub(crate) fn send_out(&mut self) -> Result<(), LinkEnd> {
-        let mut budget = BUDGET;
-        self.outbound.rest = None;
+    /// Sends what there is to send, until the link is full or the turn's budget used up. Returns
+    /// early, with a handle, when an output's end is on its way: messages that have waited for that
+    /// can be queued now, and go out in the same write.
+    ///
+    /// # Errors
+    /// How the link ended.
+    pub(crate) fn send(
+        &mut self,
+        io: &mut Io,
+        pipes: &mut impl Pipes,
+        turn: &mut Turn,
+    ) -> Result<Option<Handle>, LinkEnd> {
+        self.rest = None;
         let interest = loop {
-            if self.outbound.payload.is_none() && self.outbound.buffer.is_empty() {
-                self.gather();
+            if self.written.is_none()
+                && self.payload.is_none()
+                && let Some(ended) = self.gather(io, pipes)
+            {
+                return Ok(Some(ended));
             }
-            let step = if !self.outbound.buffer.is_empty() {
+            let step = if !self.buffer.is_empty() {
                 self.write_buffer()
-            } else if let Some((handle, len)) = self.outbound.payload {
-                self.send_payload(handle, len)
+            } else if let Some((handle, len)) = self.payload {
+                self.send_payload(io, pipes, handle, len)
             } else {
                 break Interest::End;
             };
             match step {
-                Ok(len) if len < budget => budget -= len,
+                Ok(len) if len < turn.budget => turn.budget -= len,
                 Err(Errno::AGAIN) => break self.link_is_full(),
                 Ok(_) => break Interest::Write,
                 Err(Errno::INTR) => {}
@@ -87,80 +120,82 @@ impl Slave {
                 Err(error) => return Err(error.into()),
             }
         };
-        Ok(self.link_out.watched.watch(&self.poll, interest)?)
+        self.link.watch(&io.poll, interest)?;
+        Ok(None)
     }
 
-    /// How to learn of room. Of bulk there is always more, so a link that takes it fast is asked
-    /// again after a rest, and does not wake us with each piece.
+    /// How to learn of room. There is always more bulk, so a link that takes it fast is tried again
+    /// after a rest, and does not wake us with each piece.
     fn link_is_full(&mut self) -> Interest {
         let now = Instant::now();
-        let is_bulk = self.outbound.pace.is_bulk(now) && self.outbound.payload.is_some();
-        self.outbound.rest = self.link_out.rest().filter(|_| is_bulk).map(|rest| now + rest);
-        if self.outbound.rest.is_some() { Interest::End } else { Interest::Write }
+        let is_bulk = self.pace.is_bulk(now) && self.payload.is_some();
+        self.rest = self.link.rest().filter(|_| is_bulk).map(|rest| now + rest);
+        if self.rest.is_some() { Interest::End } else { Interest::Write }
     }
 
-    /// Gathers frames, up to one whose payload is to be moved and not copied.
-    fn gather(&mut self) {
-        while self.outbound.buffer.len() < GATHERED {
-            match self.mux.transmit() {
-                None => return,
-                Some(Transmit::Control(frame)) => {
-                    self.outbound.buffer.extend_from_slice(&frame);
-                    self.note(&frame);
-                }
-                Some(Transmit::Data { header, handle, len }) => {
-                    self.outbound.buffer.extend_from_slice(&header);
-                    if len > COPIED {
-                        self.outbound.payload = Some((handle, len));
-                        return;
+    /// Gathers frames, up to one whose payload is to be moved and not copied, or to the end of an
+    /// output, whose handle it returns.
+    fn gather(&mut self, io: &mut Io, pipes: &mut impl Pipes) -> Option<Handle> {
+        while self.buffer.len() < GATHERED {
+            match io.mux.transmit()? {
+                Transmit::Control(frame) => {
+                    self.buffer.extend_from_slice(&frame);
+                    let head = frame.first_chunk::<HEADER_LEN>();
+                    if let Some(Ok(header)) = head.map(|&head| Header::decode(head)) {
+                        self.has_message |= header.kind == Kind::Message;
+                        if matches!(header.kind, Kind::Eof | Kind::Reset) {
+                            return Some(header.handle);
+                        }
                     }
-                    self.copy_payload(handle, len);
+                }
+                Transmit::Data { header, handle, len } => {
+                    self.buffer.extend_from_slice(&header);
+                    if len > COPIED {
+                        self.payload = Some((handle, len));
+                        return None;
+                    }
+                    self.copy_payload(io, pipes.source(handle), handle, len);
                 }
             }
         }
-    }
-
-    /// Looks at what goes out: where this frame ends an output, the session may be over with it.
-    fn note(&mut self, frame: &[u8]) {
-        let Some(Ok(header)) = frame.first_chunk::<HEADER_LEN>().map(|&head| Header::decode(head))
-        else {
-            return;
-        };
-        self.outbound.has_message |= header.kind == Kind::Message;
-        if matches!(header.kind, Kind::Eof | Kind::Reset)
-            && let Some((session, _)) = self.sessions.of(header.handle)
-        {
-            let control = session.handles.control;
-            self.settle(control);
-        }
+        None
     }
 
     fn write_buffer(&mut self) -> Result<usize, Errno> {
-        let Outbound { buffer, written, has_message, .. } = &mut self.outbound;
-        let len = self.link_out.write(&buffer[*written..])?;
+        let written = self.written.get_or_insert(0);
+        let len = self.link.write(&self.buffer[*written..])?;
         *written += len;
-        if *written == buffer.len() {
-            if std::mem::take(has_message) {
-                buffer.as_mut_slice().zeroize();
+        if *written == self.buffer.len() {
+            if std::mem::take(&mut self.has_message) {
+                self.buffer.as_mut_slice().zeroize();
             }
-            buffer.clear();
-            *written = 0;
+            self.buffer.clear();
+            self.written = None;
         }
         Ok(len)
     }
 
     /// Moves payload from the program's pipe to the link.
-    fn send_payload(&mut self, handle: Handle, len: usize) -> Result<usize, Errno> {
-        if let Some(output) = self.sessions.source(handle).and_then(Option::as_mut) {
-            match self.link_out.splice_from(&output.pipe, len) {
+    fn send_payload(
+        &mut self,
+        io: &mut Io,
+        pipes: &mut impl Pipes,
+        handle: Handle,
+        len: usize,
+    ) -> Result<usize, Errno> {
+        let mut source = pipes.source(handle);
+        if let Some(source) = source.as_deref_mut()
+            && let Some(pipe) = source.pipe()
+        {
+            match self.link.splice_from(pipe, len) {
                 Ok(Some(moved)) if moved > 0 => {
-                    self.outbound.payload = (moved < len).then_some((handle, len - moved));
-                    self.outbound.pace.add(moved);
-                    self.sent(handle, moved);
+                    self.payload = (moved < len).then_some((handle, len - moved));
+                    self.pace.add(moved);
+                    source.sent(io, moved);
                     return Ok(moved);
                 }
-                // The link is full: the pipe is not empty.
-                Err(Errno::AGAIN) if rustix::io::ioctl_fionread(&output.pipe)? > 0 => {
+                // The pipe is not empty, so the link is full.
+                Err(Errno::AGAIN) if rustix::io::ioctl_fionread(pipe)? > 0 => {
                     return Err(Errno::AGAIN);
                 }
                 Ok(None) | Ok(Some(_)) | Err(Errno::AGAIN) => {}
@@ -168,53 +203,45 @@ impl Slave {
             }
         }
         let part = len.min(GATHERED);
-        self.outbound.payload = (part < len).then_some((handle, len - part));
-        self.copy_payload(handle, part);
+        self.payload = (part < len).then_some((handle, len - part));
+        self.copy_payload(io, source, handle, part);
         Ok(0)
     }
 
-    /// Copies payload from the program's pipe behind what is gathered.
+    /// Copies payload from the program's pipe to the end of the buffer.
     ///
-    /// The frame has begun and must be as long as it said. Where its bytes are gone (the master
-    /// wants no more of them, or somebody else has read them from the pipe) it is filled with
-    /// zeros, and its handle is reset: nobody takes them for the program's.
-    fn copy_payload(&mut self, handle: Handle, len: usize) {
-        let buffer = &mut self.outbound.buffer;
-        let from = buffer.len();
-        buffer.resize(from + len, 0);
+    /// The frame has begun and must be as long as it said. If its bytes are gone (the master wants
+    /// no more of them, or another process has read them from the pipe) it is filled with zeros, and
+    /// its handle is reset: nobody takes them for the program's.
+    fn copy_payload(
+        &mut self,
+        io: &mut Io,
+        source: Option<&mut Source>,
+        handle: Handle,
+        len: usize,
+    ) {
+        let from = self.buffer.len();
+        self.buffer.resize(from + len, 0);
         let mut filled = 0;
-        if let Some(output) = self.sessions.source(handle).and_then(Option::as_mut) {
+        if let Some(pipe) = source.as_ref().and_then(|source| source.pipe()) {
             while filled < len {
-                match rustix::io::read(&output.pipe, &mut buffer[from + filled..]) {
+                match rustix::io::read(pipe, &mut self.buffer[from + filled..]) {
                     Err(Errno::INTR) => {}
                     Ok(0) | Err(_) => break,
                     Ok(len) => filled += len,
                 }
             }
         }
-        if filled == len {
-            return self.sent(handle, len);
+        match source {
+            Some(source) if filled == len => source.sent(io, len),
+            Some(source) => source.cut(io),
+            None => io.mux.reset(handle),
         }
-        if let Some(slot) = self.sessions.source(handle) {
-            *slot = None;
-        }
-        self.mux.reset(handle);
     }
+}
 
-    /// So many bytes have left a program's pipe.
-    fn sent(&mut self, handle: Handle, len: usize) {
-        let Some(slot) = self.sessions.source(handle) else { return };
-        let Some(output) = slot else { return };
-        output.offered = output.offered.saturating_sub(len);
-        if output.offered > 0 {
-            return;
-        }
-        // A pipe that can't be watched again is of no more use than one that has ended.
-        if output.ended {
-            *slot = None;
-        } else if output.pipe.watch(&self.poll, Interest::Read).is_err() {
-            *slot = None;
-            self.mux.reset(handle);
-        }
+impl Default for Turn {
+    fn default() -> Turn {
+        Turn { budget: BUDGET }
     }
 }

@@ -1,7 +1,7 @@
 //! Whose programs we run: the account's entry in the password database.
 //!
-//! The binary is linked statically, and the C library can't ask its name services from there. So
-//! `/etc/passwd` is read here, and `getent` answers for accounts that are kept elsewhere.
+//! In a statically linked program the C library can't ask its name services. So `/etc/passwd` is
+//! read here, and `getent` answers for accounts that are kept elsewhere.
 
 use std::env;
 use std::ffi::OsStr;
@@ -11,23 +11,22 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::program::subsystem::is_executable;
+use super::subsystem::is_executable;
 
-/// Most bytes of one line of `/etc/passwd` that are looked at. The C library takes 1 KiB to begin
-/// with; a longer line is no account's.
+/// Most bytes of a line of `/etc/passwd` that is looked at. The C library begins with 1 KiB; no
+/// account has a longer line than this.
 const MAX_LINE: usize = 16 * 1024;
 
-/// Most bytes of a password database that are looked at: half a million accounts.
+/// Most bytes of a password database that are read: half a million accounts.
 const MAX_DATABASE: u64 = 64 * 1024 * 1024;
 
-/// Where `getent` lies. It is not looked for on `PATH`: that may be another account's, behind
-/// `sudo`.
+/// Where `getent` lies. It is not looked for on `PATH`, which may be another account's after `sudo`.
 const GETENT: [&str; 3] = ["/usr/bin/getent", "/bin/getent", "/run/current-system/sw/bin/getent"];
 
-/// Names of programs that stand in the place of a shell and turn everybody away.
+/// Names of programs that are entered as shells to turn everybody away.
 const NO_SHELLS: [&[u8]; 2] = [b"nologin", b"false"];
 
-/// An account, as far as starting programs needs it.
+/// What starting programs needs to know of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
     pub(crate) name: Vec<u8>,
@@ -48,7 +47,7 @@ impl Account {
         known.unwrap_or_else(|| Account::from_environment(uid))
     }
 
-    /// What is known of an account that no database has (a container's numeric user).
+    /// An account that no database has (a container's numeric user).
     fn from_environment(uid: u32) -> Account {
         let variable = |name: &str| {
             env::var_os(name).map(OsStringExt::into_vec).filter(|value| value.starts_with(b"/"))
@@ -63,8 +62,8 @@ impl Account {
 
     /// The login shell, as a program to start.
     ///
-    /// Of an account that is kept from logging in it is `/bin/sh`: whoever is here has come by a
-    /// way that needs no login, as `sudo -u www-data COMMAND` does.
+    /// For an account that may not log in it is `/bin/sh`: the caller has come by a way that needs
+    /// no login, such as `sudo -u www-data COMMAND`.
     pub(crate) fn shell(&self) -> &OsStr {
         let name = self.shell.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
         let turns_away = NO_SHELLS.contains(&name);

@@ -1,6 +1,6 @@
 //! Helpers: programs that lead to another account or into a container (`sudo`, `docker exec`).
 //!
-//! One starts in the login's environment like any program, with a terminal where it is to ask for
+//! A helper starts in the login's environment like any program, with a terminal if it is to ask for
 //! a password. Its standard input and output are the stream of a link.
 
 use std::ffi::{OsStr, OsString};
@@ -12,33 +12,22 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fakessh_protocol::message::{Helper, HelperTerminal, Refusal, RefusalReason};
-use fakessh_protocol::wire::Handle;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::event_loop::Slave;
-use crate::poll::{Part, Poll};
-use crate::program::launcher::{self, Launcher, Program};
-use crate::program::self_upload::SelfUpload;
-use crate::program::subsystem::is_executable;
-use crate::program::terminal::{Ends, Pty};
-use crate::session::{Session, Source};
-use crate::sys;
+use super::launcher::{Launcher, Variables};
+use super::self_upload::SelfUpload;
+use super::spawn::{HelperStdio, Program, length, refusal};
+use super::subsystem::is_executable;
+use super::terminal::{Ends, Pty};
+use crate::{child, pipe, sys};
 
-/// Where a helper is looked for when it is not on the account's `PATH`: accounts other than root's
-/// often lack what administrators use, and logins without a shell what snaps install.
+/// Where a helper is looked for that is not on the account's `PATH`. The `PATH` of an account other
+/// than root's often lacks what administrators use, and that of a login without a shell what snaps
+/// install.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin:/snap/bin";
 
-/// What a helper has that other programs have not.
-#[derive(Debug, Default)]
-pub(crate) struct HelperStdio {
-    /// Its terminal. What is written on it comes on standard error.
-    pub(crate) terminal: Option<Ends>,
-    /// What goes to its standard input first.
-    pub(crate) upload: Option<SelfUpload>,
-}
-
-/// How a helper is connected, in the making.
+/// Our ends of what a helper is connected to, before it starts.
 struct Wiring {
     stdin: OwnedFd,
     stdout: OwnedFd,
@@ -46,70 +35,68 @@ struct Wiring {
     terminal: Option<Ends>,
 }
 
-impl Launcher {
-    /// Starts a helper.
-    ///
-    /// # Errors
-    /// What the master is to be told.
-    pub(crate) fn start_helper(
-        &self,
-        helper: &Helper,
-        variables: &[(Vec<u8>, Vec<u8>)],
-    ) -> Result<Program, Refusal> {
-        let [name, arguments @ ..] = &helper.argv[..] else {
-            let message = "a helper without a name can't be started".to_owned();
-            return Err(Refusal { reason: RefusalReason::Other, message });
-        };
-        let name = OsStr::from_bytes(name);
-        let path = self.value(variables, "PATH").unwrap_or_default();
-        let mut command = Command::new(find(name, &path)?);
-        command.arg0(name).args(arguments.iter().map(|argument| OsStr::from_bytes(argument)));
-        self.prepare(&mut command, variables);
-        // Helpers are the master's own. On its host they read the files of whoever called it.
-        let home = variables.iter().rev().find(|(name, _)| name == b"HOME");
-        command.envs(home.map(|(name, value)| (OsStr::from_bytes(name), OsStr::from_bytes(value))));
-        let len = helper.argv.iter().map(|argument| argument.len() + 1).sum();
-        let failed = |error: &io::Error| launcher::refusal(error, &name.to_string_lossy(), len);
+/// Starts a helper.
+///
+/// # Errors
+/// What the master is to be told.
+pub(super) fn start(
+    launcher: &Launcher,
+    helper: &Helper,
+    variables: &Variables,
+) -> Result<Program, Refusal> {
+    let [name, arguments @ ..] = &helper.argv[..] else {
+        let message = "a helper without a name can't be started".to_owned();
+        return Err(Refusal { reason: RefusalReason::Other, message });
+    };
+    let name = OsStr::from_bytes(name);
+    let path = launcher.value(variables, "PATH").unwrap_or_default();
+    let mut command = Command::new(find(name, &path)?);
+    command.arg0(name).args(arguments.iter().map(|argument| OsStr::from_bytes(argument)));
+    launcher.prepare(&mut command, variables);
+    // Helpers are the master's own. On its host they read the files of whoever called it.
+    let home = variables.iter().rev().find(|(name, _)| name == b"HOME");
+    command.envs(home.map(|(name, value)| (OsStr::from_bytes(name), OsStr::from_bytes(value))));
+    let len = length(&helper.argv);
+    let failed = |error: &io::Error| refusal(error, &name.to_string_lossy(), len);
 
-        let carry = || SelfUpload::new(self.program()?);
-        let upload = helper.carries.then(carry).transpose().map_err(|error| Refusal {
-            reason: RefusalReason::Other,
-            message: format!(
-                "the slave on the target can't read its own program, which {} is to carry: {error}",
-                name.to_string_lossy()
-            ),
-        })?;
-        let wants_terminal = helper.terminal != HelperTerminal::None;
-        let pty = match wants_terminal.then(Pty::open).transpose() {
-            Ok(pty) => pty,
-            Err(error @ (Errno::MFILE | Errno::NFILE)) => return Err(failed(&error.into())),
-            Err(_) if helper.terminal == HelperTerminal::Controlling => None,
-            Err(error) => {
-                let name = name.to_string_lossy();
-                let message = format!(
-                    "{name} asks for a password on a terminal, and the target has none to give: \
-                     {error}",
-                );
-                return Err(Refusal { reason: RefusalReason::Other, message });
-            }
-        };
-        let is_whole = helper.terminal == HelperTerminal::Whole;
-        let wiring = wire_up(&mut command, pty, is_whole).map_err(|error| failed(&error))?;
-        let pid = Pid::from_child(&command.spawn().map_err(|error| failed(&error))?);
-        let pidfd = launcher::watch_for_end(pid).map_err(|error| failed(&error))?;
-        let Wiring { stdin, stdout, stderr, terminal } = wiring;
-        let helper_stdio = Some(HelperStdio { terminal, upload });
-        Ok(Program { pid, pidfd, stdin, stdout, stderr: Some(stderr), helper_stdio })
-    }
+    let upload = || SelfUpload::new(launcher.program()?);
+    let upload = helper.carries.then(upload).transpose().map_err(|error| Refusal {
+        reason: RefusalReason::Other,
+        message: format!(
+            "the slave on the target can't read its own program, which {} is to carry: {error}",
+            name.to_string_lossy()
+        ),
+    })?;
+    let wants_terminal = helper.terminal != HelperTerminal::None;
+    let pty = match wants_terminal.then(Pty::open).transpose() {
+        Ok(pty) => pty,
+        Err(error @ (Errno::MFILE | Errno::NFILE)) => return Err(failed(&error.into())),
+        Err(_) if helper.terminal == HelperTerminal::Controlling => None,
+        Err(error) => {
+            let name = name.to_string_lossy();
+            let message = format!(
+                "{name} asks for a password on a terminal, and the target has none to give: \
+                 {error}",
+            );
+            return Err(Refusal { reason: RefusalReason::Other, message });
+        }
+    };
+    let is_whole = helper.terminal == HelperTerminal::Whole;
+    let wiring = wire_up(&mut command, pty, is_whole).map_err(|error| failed(&error))?;
+    let pid = Pid::from_child(&command.spawn().map_err(|error| failed(&error))?);
+    let pidfd = child::pidfd(pid).map_err(|error| failed(&error))?;
+    let Wiring { stdin, stdout, stderr, terminal } = wiring;
+    let helper = Some(HelperStdio { terminal, upload });
+    Ok(Program { pid, pidfd, stdin, stdout, stderr: Some(stderr), helper })
 }
 
-/// Makes pipes and terminal the helper's. Its own ends are closed with the command.
+/// Connects a helper to pipes and a terminal. Its own ends are closed with the command.
 fn wire_up(command: &mut Command, pty: Option<Pty>, is_whole: bool) -> io::Result<Wiring> {
-    let (child_stdin, stdin) = launcher::pipe_to_program()?;
-    let (stdout, child_stdout) = launcher::pipe_from_program()?;
-    let (stderr, said) = launcher::pipe_from_program()?;
+    let (child_stdin, stdin) = pipe::to_child()?;
+    let (stdout, child_stdout) = pipe::from_child()?;
+    let (stderr, shown) = pipe::from_child()?;
     let Some(Pty { master, side }) = pty else {
-        command.stdin(child_stdin).stdout(child_stdout).stderr(said);
+        command.stdin(child_stdin).stdout(child_stdout).stderr(shown);
         return Ok(Wiring { stdin, stdout, stderr, terminal: None });
     };
     if is_whole {
@@ -120,10 +107,10 @@ fn wire_up(command: &mut Command, pty: Option<Pty>, is_whole: bool) -> io::Resul
     }
     command.stderr(side);
     sys::take_terminal(command);
-    Ok(Wiring { stdin, stdout, stderr, terminal: Some(Ends::new(master, said)?) })
+    Ok(Wiring { stdin, stdout, stderr, terminal: Some(Ends::new(master, shown)?) })
 }
 
-/// Where the helper of this name lies.
+/// The path of the helper of this name.
 fn find(name: &OsStr, path: &OsStr) -> Result<PathBuf, Refusal> {
     if name.as_bytes().contains(&b'/') {
         return Ok(PathBuf::from(name));
@@ -131,7 +118,7 @@ fn find(name: &OsStr, path: &OsStr) -> Result<PathBuf, Refusal> {
     let directories = [path.as_bytes(), SYSTEM_PATH.as_bytes()];
     let mut directories = directories.iter().flat_map(|path| path.split(|&byte| byte == b':'));
     let found = directories.find_map(|directory| {
-        // What is relative, or empty, means a directory of whoever set it, and not ours.
+        // A relative or empty entry means the working directory of whoever set it, not ours.
         let path = Path::new(OsStr::from_bytes(directory)).join(name);
         (path.is_absolute() && !name.is_empty() && is_executable(&path)).then_some(path)
     });
@@ -142,46 +129,6 @@ fn find(name: &OsStr, path: &OsStr) -> Result<PathBuf, Refusal> {
         let message = message.to_string_lossy().into_owned();
         Refusal { reason: RefusalReason::NotFound, message }
     })
-}
-
-impl Session {
-    /// The terminal, or the pipe that what it shows goes into, is ready.
-    pub(crate) fn serve_terminal(&mut self, poll: &Poll) {
-        if let Some(terminal) = &mut self.terminal {
-            terminal.serve(poll);
-        }
-    }
-}
-
-impl Slave {
-    /// Types a secret into the terminal of a session's helper. Where there is none, nobody asked.
-    pub(crate) fn type_secret(&mut self, control: Handle, secret: &str) {
-        if let Some(session) = self.sessions.by_control.get_mut(&control)
-            && let Some(terminal) = &mut session.terminal
-        {
-            terminal.enter(secret, &self.poll);
-        }
-    }
-
-    /// Ends the standard error of a helper that has ended and whose stream has: what it left
-    /// running may hold its terminal for ever. What was said until now is still sent.
-    pub(crate) fn end_helpers_stderr(&mut self, control: Handle) {
-        let sessions = self.sessions.len();
-        let Some(session) = self.sessions.by_control.get_mut(&control) else { return };
-        if let Some(terminal) = &mut session.terminal {
-            terminal.end(&self.poll);
-        }
-        let handle = session.handles.stderr;
-        let slot = session.output(Part::Stderr);
-        let Some(output) = slot else { return };
-        if output.ended {
-            return;
-        }
-        let more = output.discover(sessions);
-        Source::end(slot, &self.poll);
-        self.mux.offer(handle, more);
-        self.mux.finish(handle);
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! What a helper carries: this program itself, for a slave at the far end. Nothing crosses the
-//! network again.
+//! Uploads this program to a helper, for a slave at the far end. Nothing crosses the network again.
 
 use std::fs::File;
 use std::io;
@@ -8,10 +7,10 @@ use std::os::unix::fs::FileExt;
 
 use rustix::io::Errno;
 
-/// Bytes that are read and written at once: what an empty pipe takes.
+/// Bytes that are read and written at once: as many as an empty pipe takes.
 const PIECE: usize = 64 * 1024;
 
-/// Our own program on its way into a pipe. No more than a piece of it is ever in memory.
+/// Our own program on its way into a pipe. Only a piece of it is ever in memory.
 #[derive(Debug)]
 pub(crate) struct SelfUpload {
     file: File,
@@ -19,18 +18,18 @@ pub(crate) struct SelfUpload {
 }
 
 impl SelfUpload {
-    /// From the first byte of this program.
+    /// An upload of this program, from its first byte.
     ///
     /// # Errors
-    /// Where there are no more descriptors.
+    /// If there are no more descriptors.
     pub(crate) fn new(program: &File) -> io::Result<SelfUpload> {
         Ok(SelfUpload { file: program.try_clone()?, given: 0 })
     }
 
-    /// Gives a non-blocking pipe what it takes. All of it is there when this returns.
+    /// Writes what a non-blocking pipe takes. The whole program is written when this succeeds.
     ///
     /// # Errors
-    /// [`Errno::AGAIN`] where the pipe is full before that, others where it is of no use.
+    /// [`Errno::AGAIN`] if the pipe is full before that, others if it is of no use.
     pub(crate) fn give(&mut self, pipe: impl AsFd) -> Result<(), Errno> {
         let mut piece = vec![0; PIECE];
         loop {

@@ -1,5 +1,5 @@
-//! Which program a subsystem is: what sshd would run, else where `sftp-server` usually lies, else
-//! the slave itself.
+//! Which program a subsystem is: the one that sshd would run, else an `sftp-server` in one of its
+//! usual places, else the slave itself.
 
 use std::fs::File;
 use std::io::Read;
@@ -29,17 +29,17 @@ const SFTP_SERVERS: [&str; 8] = [
 /// The subsystem that is always the slave's own SFTP server: `sftp -s fakessh-sftp`.
 const OUR_SFTP: &str = "fakessh-sftp";
 
-/// Whether the slave serves the subsystem of this name itself: SFTP, where the target has nothing
+/// Whether the slave serves the subsystem of this name itself: SFTP, if the target has no program
 /// for it.
 pub(crate) fn is_ours(name: &str) -> bool {
     name == OUR_SFTP || (name == "sftp" && command(name).is_none())
 }
 
-/// The command line, for a shell, of the subsystem of this name; `None` where there is none.
+/// The shell's command line for the subsystem of this name, or `None` if the target has none.
 pub(crate) fn command(name: &str) -> Option<String> {
     let mut configuration = String::new();
     if let Ok(file) = File::open(CONFIGURATION) {
-        // What can't be read, or is no text, configures nothing.
+        // A file that can't be read, or is no text, configures nothing.
         let _ = file.take(MAX_CONFIGURATION).read_to_string(&mut configuration);
     }
     configured(&configuration, name).filter(|command| can_run(command)).or_else(|| {
@@ -59,8 +59,8 @@ fn configured(configuration: &str, name: &str) -> Option<String> {
     })
 }
 
-/// The first word, which quotes may enclose, and what stands behind it. sshd allows one `=`
-/// between a keyword and its value.
+/// The first word, which may be in quotes, and the text after it. sshd allows one `=` between a
+/// keyword and its value.
 fn split_word(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_start();
     let (word, rest) = match text.strip_prefix('"') {

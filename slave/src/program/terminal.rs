@@ -1,15 +1,14 @@
-//! The terminal of a helper: a pseudo-terminal that it asks for a password on, and whose data
-//! stream it is not.
+//! The terminal of a helper: a pseudo-terminal on which it asks for a password. The data stream of
+//! the helper does not go over it.
 //!
-//! What is written on it goes into a pipe, whose other end is the session's standard error like
-//! any program's: so it has credit, and an end that we choose.
+//! Text that is written on the terminal goes into a pipe, whose other end is the session's standard
+//! error like any program's: so it has credit, and an end that we choose.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 
 use fakessh_protocol::message::Secret;
-use fakessh_protocol::wire::Handle;
 use fakessh_unix::ready;
 use rustix::event::PollFlags;
 use rustix::fs::{Mode, OFlags};
@@ -17,12 +16,12 @@ use rustix::io::Errno;
 use rustix::pty::OpenptFlags;
 use rustix::termios::{OptionalActions, Winsize};
 
-use crate::poll::{Interest, Part, Poll, Token, Watched};
+use crate::poll::{Interest, Poll, Token, Watched};
 
-/// The size that a terminal has where nobody says another.
+/// The usual size of a terminal. Helpers print only lines on it.
 const SIZE: Winsize = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
 
-/// Most bytes that are moved at once. A pipe that says it has room takes so many whole (pipe(7):
+/// Most bytes that are moved at once. A pipe that says it has room takes so many at once (pipe(7):
 /// PIPE_BUF).
 const PIECE: usize = 4096;
 
@@ -30,7 +29,7 @@ const PIECE: usize = 4096;
 const TURN: usize = 16;
 
 /// Most secrets that wait to be typed. A helper asks for one at a time.
-const MAX_TYPED: usize = 16;
+const MAX_LINES: usize = 16;
 
 /// A pseudo-terminal that is raw and without echo.
 #[derive(Debug)]
@@ -42,16 +41,16 @@ pub(crate) struct Pty {
 }
 
 impl Pty {
-    /// Opens one. It does not become ours.
+    /// Opens a pseudo-terminal. It does not become our controlling terminal.
     ///
     /// # Errors
-    /// Where the target has none to give: no devpts, its limit, a sandbox.
+    /// If the target has none to give: no devpts, its limit, a sandbox.
     pub(crate) fn open() -> Result<Pty, Errno> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = rustix::pty::openpt(flags)?;
         rustix::pty::grantpt(&master)?;
         rustix::pty::unlockpt(&master)?;
-        // By the descriptor: in a container its name may lead elsewhere. Linux has that since 4.13.
+        // By the descriptor, since the name may lead elsewhere in a container. Linux 4.13 has that.
         let side = rustix::pty::ioctl_tiocgptpeer(&master, flags).or_else(|_| {
             let name = rustix::pty::ptsname(&master, Vec::new())?;
             let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -66,76 +65,76 @@ impl Pty {
     }
 }
 
-/// What we keep of a terminal when its helper runs.
+/// Our ends of a terminal and of the pipe for its text, while the helper starts.
 #[derive(Debug)]
 pub(crate) struct Ends {
     master: OwnedFd,
-    said: OwnedFd,
+    output: OwnedFd,
 }
 
 impl Ends {
-    /// What is written on the terminal of `master` goes into the pipe `said`.
+    /// Text that is written on the terminal of `master` goes into the pipe `output`.
     ///
     /// # Errors
-    /// Where the pipe can't be made non-blocking.
-    pub(crate) fn new(master: OwnedFd, said: OwnedFd) -> io::Result<Ends> {
-        rustix::fs::fcntl_setfl(&said, OFlags::NONBLOCK)?;
-        Ok(Ends { master, said })
+    /// If the pipe can't be made non-blocking.
+    pub(crate) fn new(master: OwnedFd, output: OwnedFd) -> io::Result<Ends> {
+        rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK)?;
+        Ok(Ends { master, output })
     }
 }
 
-/// A terminal at work.
+/// A terminal of a running helper.
 #[derive(Debug)]
 pub(crate) struct Terminal {
     master: Watched,
-    /// Where what is written on it goes. `None` where nobody wants it any more: it is thrown away
-    /// then, so that the helper goes on.
-    said: Option<Watched>,
-    /// What is to be typed, and how much of the first is.
-    typed: VecDeque<Secret>,
-    entered: usize,
-    /// Whether nothing moves any more. It still stays open: closing it would hang up.
-    over: bool,
+    /// The pipe for text that is written on it. `None` if nobody wants it any more: then the text is
+    /// thrown away, so that the helper goes on.
+    output: Option<Watched>,
+    /// Lines that are to be typed.
+    lines: VecDeque<Secret>,
+    /// How much of the first line is typed.
+    typed: usize,
+    /// Whether nothing moves any more. The terminal still stays open: closing it would hang up.
+    is_over: bool,
 }
 
 impl Terminal {
-    /// A terminal of this session, watched.
+    /// A terminal that is watched under this token.
     ///
     /// # Errors
-    /// Where the kernel watches no more descriptors.
-    pub(crate) fn new(ends: Ends, control: Handle, poll: &Poll) -> io::Result<Terminal> {
-        let token = Token::Session(control, Part::Terminal);
+    /// If the kernel watches no more descriptors.
+    pub(crate) fn new(ends: Ends, token: Token, poll: &Poll) -> io::Result<Terminal> {
         let mut master = Watched::new(ends.master, token);
         master.watch(poll, Interest::Read)?;
-        let said = Some(Watched::new(ends.said, token));
-        Ok(Terminal { master, said, typed: VecDeque::new(), entered: 0, over: false })
+        let output = Some(Watched::new(ends.output, token));
+        Ok(Terminal { master, output, lines: VecDeque::new(), typed: 0, is_over: false })
     }
 
-    /// Types a secret, and a line feed behind it. It is zeroed when it has been typed.
+    /// Types a secret, and a line feed after it. The secret is zeroed when it has been typed.
     pub(crate) fn enter(&mut self, secret: &str, poll: &Poll) {
-        if self.over || self.typed.len() >= MAX_TYPED {
+        if self.is_over || self.lines.len() >= MAX_LINES {
             return;
         }
-        // In one piece: some who ask read once. And without growing, which would leave a copy.
+        // In one piece: some programs read once. And without growing, which would leave a copy.
         let mut line = Secret(String::with_capacity(secret.len() + 1));
         line.0.push_str(secret);
         line.0.push('\n');
-        self.typed.push_back(line);
+        self.lines.push_back(line);
         self.serve(poll);
     }
 
     /// Moves what can be moved, both ways.
     pub(crate) fn serve(&mut self, poll: &Poll) {
-        if self.over {
+        if self.is_over {
             return;
         }
         let moved = self.type_in().and_then(|()| self.show());
         let is_full = match moved {
             Ok(is_full) => is_full,
-            // EIO: all who had the terminal open have closed it.
+            // EIO: all processes that had the terminal open have closed it.
             Err(_) => return self.stop(poll),
         };
-        let is_typing = !self.typed.is_empty();
+        let is_typing = !self.lines.is_empty();
         let interest = match (is_full, is_typing) {
             (false, false) => Interest::Read,
             (false, true) => Interest::Both,
@@ -143,33 +142,33 @@ impl Terminal {
             (true, false) => Interest::Nothing,
         };
         let for_room = if is_full { Interest::Write } else { Interest::Nothing };
-        let said = self.said.as_mut().map_or(Ok(()), |said| said.watch(poll, for_room));
-        if said.and(self.master.watch(poll, interest)).is_err() {
+        let output = self.output.as_mut().map_or(Ok(()), |output| output.watch(poll, for_room));
+        if output.and(self.master.watch(poll, interest)).is_err() {
             self.stop(poll);
         }
     }
 
     fn type_in(&mut self) -> Result<(), Errno> {
-        while let Some(line) = self.typed.front() {
-            match rustix::io::write(&self.master, &line.0.as_bytes()[self.entered..]) {
-                Ok(len) => self.entered += len,
+        while let Some(line) = self.lines.front() {
+            match rustix::io::write(&self.master, &line.0.as_bytes()[self.typed..]) {
+                Ok(len) => self.typed += len,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
                 Err(error) => return Err(error),
             }
-            if self.entered == line.0.len() {
-                self.entered = 0;
-                self.typed.pop_front();
+            if self.typed == line.0.len() {
+                self.typed = 0;
+                self.lines.pop_front();
             }
         }
         Ok(())
     }
 
-    /// Moves what was written on the terminal into the pipe. Returns whether that is full.
+    /// Moves text that was written on the terminal into the pipe. Returns whether the pipe is full.
     fn show(&mut self) -> Result<bool, Errno> {
         let mut piece = [0; PIECE];
         for _ in 0..TURN {
-            if self.said.as_ref().is_some_and(|said| !has_room(said)) {
+            if self.output.as_ref().is_some_and(|output| !has_room(output)) {
                 return Ok(true);
             }
             let len = match rustix::io::read(&self.master, &mut piece) {
@@ -179,31 +178,32 @@ impl Terminal {
                 Err(Errno::AGAIN) => break,
                 Err(error) => return Err(error),
             };
-            if let Some(said) = &self.said
-                && rustix::io::write(said, &piece[..len]).is_err()
+            if let Some(output) = &self.output
+                && rustix::io::write(output, &piece[..len]).is_err()
             {
-                self.said = None;
+                self.output = None;
             }
         }
         Ok(false)
     }
 
-    /// What was written until now is all: whoever still has the terminal has outlived the helper.
+    /// Moves what was written until now, and then no more: who still has the terminal has outlived
+    /// the helper.
     pub(crate) fn end(&mut self, poll: &Poll) {
         self.serve(poll);
         self.stop(poll);
     }
 
     fn stop(&mut self, poll: &Poll) {
-        self.over = true;
-        self.typed.clear();
-        self.said = None;
-        // Where it can't be taken out it is not in there.
+        self.is_over = true;
+        self.lines.clear();
+        self.output = None;
+        // A descriptor that can't be taken out is not in there.
         let _ = self.master.watch(poll, Interest::Nothing);
     }
 }
 
-/// Whether a pipe takes a piece without blocking, and whole. So it says, too, where nobody reads.
+/// Whether a pipe takes a whole piece without blocking, or nobody reads it.
 fn has_room(pipe: &Watched) -> bool {
     !ready::now(pipe, PollFlags::OUT).is_empty()
 }
@@ -212,15 +212,17 @@ fn has_room(pipe: &Watched) -> bool {
 mod tests {
     use std::time::{Duration, Instant};
 
+    use fakessh_protocol::wire::Handle;
     use rustix::pipe::{PipeFlags, pipe_with};
 
     use super::*;
+    use crate::poll::SessionPart;
 
-    fn control() -> Handle {
-        Handle(1)
+    fn token() -> Token {
+        Token::Session(Handle(4), SessionPart::Terminal)
     }
 
-    /// Waits: what is written on one side of a terminal the kernel brings to the other by and by.
+    /// Waits: the kernel brings text from one side of a terminal to the other by and by.
     fn until(mut done: impl FnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !done() {
@@ -229,7 +231,7 @@ mod tests {
         }
     }
 
-    /// Takes what is there. Returns whether that was all that ever comes.
+    /// Takes what is there. Returns whether nothing more will come.
     fn take(fd: &OwnedFd, taken: &mut Vec<u8>) -> bool {
         let mut piece = [0; 4096];
         let len = rustix::io::read(fd, &mut piece);
@@ -241,9 +243,9 @@ mod tests {
     fn what_is_written_goes_into_the_pipe_and_is_not_echoed_or_changed() {
         let poll = Poll::new().unwrap();
         let Pty { master, side } = Pty::open().unwrap();
-        let (shown, said) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
-        let ends = Ends::new(master, said).unwrap();
-        let mut terminal = Terminal::new(ends, control(), &poll).unwrap();
+        let (shown, output) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        let ends = Ends::new(master, output).unwrap();
+        let mut terminal = Terminal::new(ends, token(), &poll).unwrap();
         let all: Vec<u8> = (0..=255).collect();
         rustix::io::write(&side, &all).unwrap();
         let mut seen = Vec::new();
@@ -262,12 +264,12 @@ mod tests {
             entered.ends_with(b"\n")
         });
         assert_eq!(entered, "päss wörd\n".as_bytes());
-        assert!(terminal.typed.is_empty());
+        assert!(terminal.lines.is_empty());
         drop(side);
         // Another test that is about to start a program holds a copy of everything for a moment.
         until(|| {
             terminal.serve(&poll);
-            terminal.over
+            terminal.is_over
         });
         // Nothing more: no echo.
         until(|| take(&shown, &mut seen));
@@ -278,9 +280,9 @@ mod tests {
     fn a_full_pipe_stops_the_terminal_and_loses_nothing() {
         let poll = Poll::new().unwrap();
         let Pty { master, side } = Pty::open().unwrap();
-        let (shown, said) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
-        let ends = Ends::new(master, said).unwrap();
-        let mut terminal = Terminal::new(ends, control(), &poll).unwrap();
+        let (shown, output) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
+        let ends = Ends::new(master, output).unwrap();
+        let mut terminal = Terminal::new(ends, token(), &poll).unwrap();
         rustix::fs::fcntl_setfl(&side, OFlags::RDWR | OFlags::NONBLOCK).unwrap();
         let mut written = 0;
         let mut write = || {
@@ -292,11 +294,11 @@ mod tests {
         until(|| {
             write();
             terminal.serve(&poll);
-            !has_room(terminal.said.as_ref().unwrap())
+            !has_room(terminal.output.as_ref().unwrap())
         });
         until(|| write() == 0);
         terminal.serve(&poll);
-        assert!(!terminal.over);
+        assert!(!terminal.is_over);
         drop(side);
         let mut seen = Vec::new();
         until(|| {

@@ -1,15 +1,16 @@
-//! Copiers: processes that carry bytes between a pipe of ours and a descriptor that is not ours.
+//! Copiers: processes that copy bytes between a pipe of ours and a descriptor that is not ours.
 //!
-//! What a shim hands over is shared with the tool, and may not be made non-blocking; a file or a
-//! device can't be waited for at all. So a child of ours does that with calls that block, and the
-//! loop sees nothing but its pipe. A copier is forked and not executed anew, holds two
-//! descriptors, and ends with the stream, with the session, and with the slave.
+//! The descriptors that a shim hands over are shared with the tool, and may not be made
+//! non-blocking; and the loop can't wait for a file or a device at all. So a child of ours copies
+//! with calls that block, and the loop sees nothing but its pipe. A copier is forked and executes
+//! nothing, holds two descriptors, and ends with the stream, with the session, and with the slave.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::handles::Stream;
 use fakessh_protocol::wire::Handle;
 use fakessh_unix::splice::splice;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -19,110 +20,108 @@ use rustix::net::{AddressFamily, sockopt::socket_domain};
 use rustix::pipe::SpliceFlags;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 
-use crate::poll::{Interest, Part, Poll, Token, Watched};
-use crate::program::launcher;
-use crate::program::tcp::connection;
-use crate::sys;
+use crate::poll::{Interest, Poll, ReversePart, Token, Watched};
+use crate::{child, sys};
 
-/// Bytes that are carried by one call: what a pipe holds (pipe(7)).
+/// Bytes that are copied by one call: as many as a pipe holds (pipe(7)).
 const PIECE: usize = 64 * 1024;
 
-/// Status of a copier whose failure has no number, or that was killed.
+/// Exit status of a copier whose failure has no number.
 const UNKNOWN: u8 = 255;
 
 /// A copier that runs.
 #[derive(Debug)]
 struct Copier {
     pid: Pid,
-    /// `None` where the kernel has no such thing.
+    /// Wakes us when the copier ends. `None` if the kernel has no pidfds.
     _pidfd: Option<Watched>,
 }
 
 /// How a copier ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CopierEnd {
+pub(super) enum CopierEnd {
     /// All bytes are where they belong, or the reader wanted no more.
     Whole,
     /// Bytes are missing, for this reason.
     Failed(Errno),
 }
 
-/// All copiers, by their session and what of it they carry. One stays here until it is reaped,
-/// also where its session is gone.
+/// All copiers, by their session and stream. A copier stays here until it is reaped, also if its
+/// session is gone.
 #[derive(Debug, Default)]
-pub(crate) struct Copiers {
-    running: HashMap<(Handle, Part), Copier>,
+pub(super) struct Copiers {
+    running: HashMap<(Handle, Stream), Copier>,
 }
 
 impl Copiers {
-    /// Starts one that carries from one descriptor to the other. Both are closed here.
+    /// Starts a copier from one descriptor to the other. Both are closed here.
     ///
     /// # Errors
-    /// Where there can be no process, or its end can't be watched.
-    pub(crate) fn start(
+    /// If there can be no process, or its end can't be watched.
+    pub(super) fn start(
         &mut self,
-        (control, part): (Handle, Part),
+        poll: &Poll,
+        (control, stream): (Handle, Stream),
         from: OwnedFd,
         to: OwnedFd,
-        poll: &Poll,
     ) -> io::Result<()> {
         let parent = getpid();
         let Some(pid) = sys::fork()? else {
             std::process::exit(i32::from(serve(parent, from, to)));
         };
-        let pidfd = launcher::watch_for_end(pid)?.map(|pidfd| {
-            let mut watched = Watched::new(pidfd, Token::Session(control, part));
+        let pidfd = child::pidfd(pid)?.map(|pidfd| {
+            let token = Token::Reverse(control, ReversePart::Copier(stream));
+            let mut watched = Watched::new(pidfd, token);
             let is_watched = watched.watch(poll, Interest::Read);
-            is_watched.map(|()| watched).inspect_err(|_| launcher::destroy(pid))
+            is_watched.map(|()| watched).inspect_err(|_| child::destroy(pid))
         });
         let pidfd = pidfd.transpose()?;
-        self.running.insert((control, part), Copier { pid, _pidfd: pidfd });
+        self.running.insert((control, stream), Copier { pid, _pidfd: pidfd });
         Ok(())
     }
 
-    /// Whether this is still carried.
-    pub(crate) fn carries(&self, control: Handle, part: Part) -> bool {
-        self.running.contains_key(&(control, part))
+    /// Whether a stream is still copied.
+    pub(super) fn copies(&self, control: Handle, stream: Stream) -> bool {
+        self.running.contains_key(&(control, stream))
     }
 
-    /// Ends one, whatever it holds.
-    pub(crate) fn kill(&self, control: Handle, part: Part) {
-        if let Some(copier) = self.running.get(&(control, part)) {
+    /// Whether any stream of a session is still copied.
+    pub(super) fn copies_any(&self, control: Handle) -> bool {
+        Stream::ALL.into_iter().any(|stream| self.copies(control, stream))
+    }
+
+    /// Kills the copier of a stream, whatever it holds.
+    pub(super) fn kill(&self, control: Handle, stream: Stream) {
+        if let Some(copier) = self.running.get(&(control, stream)) {
             let _ = kill_process(copier.pid, Signal::KILL);
         }
     }
 
-    /// Ends all of a session.
-    pub(crate) fn kill_session(&self, control: Handle) {
-        for part in [Part::StdinCopier, Part::StdoutCopier, Part::StderrCopier] {
-            self.kill(control, part);
+    /// Kills the copiers of a session.
+    pub(super) fn kill_session(&self, control: Handle) {
+        for stream in Stream::ALL {
+            self.kill(control, stream);
         }
     }
 
-    /// Ends all that there are, and forgets them: so do we.
-    pub(crate) fn abandon(&mut self) {
+    /// Kills all copiers, and forgets them: the slave ends as well.
+    pub(super) fn kill_all(&mut self) {
         for (_, copier) in self.running.drain() {
             let _ = kill_process(copier.pid, Signal::KILL);
         }
     }
 
-    /// Whether any is left of a session.
-    pub(crate) fn serve(&self, control: Handle) -> bool {
-        let parts = [Part::StdinCopier, Part::StdoutCopier, Part::StderrCopier];
-        parts.into_iter().any(|part| self.carries(control, part))
-    }
-
-    /// Those that run.
-    pub(crate) fn running(&self) -> Vec<(Handle, Part)> {
+    /// The sessions and streams of all copiers.
+    pub(super) fn running(&self) -> Vec<(Handle, Stream)> {
         self.running.keys().copied().collect()
     }
 
-    /// Looks whether one has ended, and how. It is gone then.
-    pub(crate) fn look(&mut self, control: Handle, part: Part) -> Option<CopierEnd> {
-        let pid = self.running.get(&(control, part))?.pid;
-        let exit = launcher::look_for_end(pid)?;
-        launcher::reap(pid);
-        self.running.remove(&(control, part));
+    /// Reaps a copier if it has ended, and says how it ended.
+    pub(super) fn take_end(&mut self, control: Handle, stream: Stream) -> Option<CopierEnd> {
+        let pid = self.running.get(&(control, stream))?.pid;
+        let exit = child::exit_status(pid)?;
+        child::reap(pid);
+        self.running.remove(&(control, stream));
         Some(match exit {
             ExitStatus::Code(0) => CopierEnd::Whole,
             ExitStatus::Code(UNKNOWN) | ExitStatus::Signal(_) => CopierEnd::Failed(Errno::IO),
@@ -146,26 +145,26 @@ fn serve(parent: Pid, from: OwnedFd, to: OwnedFd) -> u8 {
         }
         let null = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty())?;
         let stdio = [from, to, null];
-        let settled = connection::settle(&stdio);
-        // All closed by their numbers.
+        let settled = child::take_stdio(&stdio);
+        // They are closed by their numbers.
         std::mem::forget(stdio);
         settled
     };
     if settled().is_err() {
         return UNKNOWN;
     }
-    match carry(rustix::stdio::stdin(), rustix::stdio::stdout()) {
+    match copy_all(rustix::stdio::stdin(), rustix::stdio::stdout()) {
         Ok(()) => 0,
         Err(error) => u8::try_from(error.raw_os_error()).unwrap_or(UNKNOWN),
     }
 }
 
-/// Carries everything from one descriptor to the other, with calls that block; where somebody has
-/// made one non-blocking, it is waited for.
-fn carry(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
-    // From a socket or to one the kernel splices with the pipe locked, also while it waits: then
-    // the loop would wait at its own end of the pipe. And a file's position is moved by read and
-    // write alone without losing what others do to it.
+/// Copies everything from one descriptor to the other, with calls that block; a descriptor that
+/// somebody has made non-blocking is waited for.
+fn copy_all(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
+    // To and from a socket the kernel splices with the pipe locked, also while it waits: then the
+    // loop would wait at its own end of the pipe. And only read and write move a file's position
+    // without losing what others do to it.
     let is_pipe = |fd| {
         let kind = rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
         matches!(kind, Ok(FileType::Fifo))
@@ -184,10 +183,10 @@ fn carry(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
             }
         }
     }
-    copy(from, to)
+    read_and_write(from, to)
 }
 
-fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
+fn read_and_write(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut piece = vec![0; PIECE];
     loop {
         let len = match rustix::io::read(from, &mut piece) {
@@ -198,7 +197,7 @@ fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
                 wait(from, PollFlags::IN);
                 continue;
             }
-            // A terminal that hung up has no more to give.
+            // A terminal that hung up has no more bytes.
             Err(Errno::IO) if rustix::termios::isatty(from) => return Ok(()),
             Err(Errno::CONNRESET) if has_left(from) => return Ok(()),
             Err(error) => return Err(error),
@@ -215,14 +214,14 @@ fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), Errno> {
     }
 }
 
-/// Whether a reset is no loss: a Unix socket says so where the other side left without reading
-/// all, after everything that it had written.
+/// Whether a reset is no loss: a Unix socket reports one, after everything that the other side
+/// wrote, if the other side left without reading all.
 fn has_left(socket: BorrowedFd<'_>) -> bool {
     socket_domain(socket) == Ok(AddressFamily::UNIX)
 }
 
 fn wait(fd: BorrowedFd<'_>, events: PollFlags) {
-    // What fails here fails again, and is seen, in the call that is waited for.
+    // If this fails, the call that it waits for fails as well, and is seen to.
     let _ = poll(&mut [PollFd::new(&fd, events)], None);
 }
 
@@ -243,10 +242,10 @@ mod tests {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         rustix::io::write(&write, b"end").unwrap();
         drop(write);
-        carry(read.as_fd(), file.as_fd()).unwrap();
+        copy_all(read.as_fd(), file.as_fd()).unwrap();
         file.rewind().unwrap();
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        carry(file.as_fd(), write.as_fd()).unwrap();
+        copy_all(file.as_fd(), write.as_fd()).unwrap();
         drop(write);
         let mut text = String::new();
         std::fs::File::from(read).read_to_string(&mut text).unwrap();
@@ -258,7 +257,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
         let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
-        let carrying = std::thread::spawn(move || carry(theirs.as_fd(), write.as_fd()));
+        let copying = std::thread::spawn(move || copy_all(theirs.as_fd(), write.as_fd()));
         // More than socket and pipe hold together: it is written while it is read.
         let writing = std::thread::spawn(move || {
             let mut ours = ours;
@@ -268,6 +267,6 @@ mod tests {
         std::fs::File::from(read).read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes, vec![7; 300_000]);
         writing.join().unwrap().unwrap();
-        carrying.join().unwrap().unwrap();
+        copying.join().unwrap().unwrap();
     }
 }

@@ -1,7 +1,15 @@
-//! Reverse sessions.
+//! Reverse sessions: a tool on the target calls `ssh`, and the master runs the program elsewhere.
+//!
+//! A tool has a run (`runs`) with a directory (`run_directory`) that its `ssh` lies in. A shim
+//! hands over (`handoff`), and that becomes a `session`, which serves the shim's standard
+//! descriptors (`shim_stdio`), with a process that copies (`copier`) if the loop can't.
 
-pub(crate) mod copier;
-pub(crate) mod run_directory;
-pub(crate) mod runs;
-pub(crate) mod session;
-pub(crate) mod shim_stdio;
+mod copier;
+mod handoff;
+mod run_directory;
+mod runs;
+mod session;
+mod sessions;
+mod shim_stdio;
+
+pub(crate) use sessions::Reverse;

@@ -1,8 +1,9 @@
 //! A run's directory on the target: `ssh`, `scp` and `sftp`, and the socket beside them.
 //!
-//! The three names are those of a copy of the file that this process runs: nobody else can reach
-//! that through `/proc`. Directories in the same place share one copy.
+//! The three names lead to a copy of the file that this process runs, which nobody else can reach
+//! through `/proc`. Run directories in the same place share one copy.
 
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,7 +17,7 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::cleanup::watchdog::{Left, Watchdog};
+use crate::cleanup::{DirectorySlot, Watchdog};
 
 /// How a run directory's name begins. Our process number and a counter follow.
 const PREFIX: &str = "fakessh-run-";
@@ -27,46 +28,46 @@ const NAMES: [&str; 3] = ["ssh", "scp", "sftp"];
 /// Bytes that are copied at once.
 const PIECE: usize = 128 * 1024;
 
-/// Most names that are tried in one place. Taken ones are those of runs that last, and of slaves
-/// with our number in other process namespaces.
+/// Most names that are tried in one place. Running runs have taken some, and slaves with our number
+/// in other process namespaces.
 const ATTEMPTS: usize = 1000;
 
 /// Connections that may wait to be accepted: the kernel's own limit is the one that counts.
 const WAITING: i32 = 4096;
 
-/// A run's directory. Dropped, it is removed, with all that is in it.
+/// A run's directory. When dropped, it is removed with all that is in it.
 #[derive(Debug)]
-pub(crate) struct RunDirectory {
+pub(super) struct RunDirectory {
     path: PathBuf,
 }
 
-/// What the names in a run directory are to lead to.
+/// The program that the names in a run directory lead to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shim<'a> {
+pub(super) struct Shim<'a> {
     /// The file that this process runs.
-    pub(crate) program: &'a File,
+    pub(super) program: &'a File,
     /// Another run's directory, which may have a copy in the same place.
-    pub(crate) sibling: Option<&'a Path>,
+    pub(super) sibling: Option<&'a Path>,
 }
 
 impl Drop for RunDirectory {
     fn drop(&mut self) {
-        // Whoever has put something in there that can't be removed has to do so.
+        // A file that can't be removed is not ours.
         let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
 impl RunDirectory {
-    /// Makes one in the first of `places` where that can be done, listens in it, and lets the
-    /// watchdog know of it.
+    /// Makes a run directory in the first of `places` where that can be done, listens in it, and
+    /// lets the watchdog know of it.
     ///
     /// # Errors
     /// What the master is to be told.
-    pub(crate) fn create(
+    pub(super) fn create(
         places: &[PathBuf],
         shim: Shim<'_>,
         watchdog: &mut Watchdog,
-    ) -> Result<(RunDirectory, Left, OwnedFd), Refusal> {
+    ) -> Result<(RunDirectory, DirectorySlot, OwnedFd), Refusal> {
         let mut tried = Vec::new();
         for place in places {
             let made =
@@ -87,24 +88,24 @@ impl RunDirectory {
         place: &Path,
         shim: Shim<'_>,
         watchdog: &mut Watchdog,
-    ) -> io::Result<(RunDirectory, Left, OwnedFd)> {
+    ) -> io::Result<(RunDirectory, DirectorySlot, OwnedFd)> {
         let pid = rustix::process::getpid();
         let ours = rustix::process::geteuid().as_raw();
         for attempt in 0..ATTEMPTS {
             let path = place.join(format!("{PREFIX}{}-{attempt}", pid.as_raw_nonzero()));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {}
-                // Somebody else's, who may live.
+                // Another slave's, which may live.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
             }
-            let left = watchdog.add_directory(&path);
+            let slot = watchdog.add_directory(&path);
             let directory = RunDirectory { path };
             match directory.furnish(shim, ours) {
-                Ok(listener) => return Ok((directory, left, listener)),
+                Ok(listener) => return Ok((directory, slot, listener)),
                 Err(error) => {
                     drop(directory);
-                    watchdog.remove_directory(left);
+                    watchdog.remove_directory(slot);
                     return Err(error);
                 }
             }
@@ -112,8 +113,8 @@ impl RunDirectory {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
+    /// The path of the directory.
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -136,12 +137,12 @@ impl RunDirectory {
         Ok(listener)
     }
 
-    /// Gives the shim its names.
+    /// Puts the shim there under its names.
     fn put(&self, shim: Shim<'_>) -> io::Result<()> {
         let [first, others @ ..] = NAMES;
         let copy = self.path.join(first);
         let linked = shim.sibling.map(|sibling| std::fs::hard_link(sibling.join(first), &copy));
-        // The sibling may lie elsewhere, and there are file systems without links.
+        // The sibling may lie elsewhere, and some file systems have no links.
         if !matches!(linked, Some(Ok(()))) {
             write_copy(shim.program, &copy)?;
         }
@@ -170,8 +171,8 @@ fn write_copy(program: &File, path: &Path) -> io::Result<()> {
 }
 
 /// The real path of a place, if nobody else can replace what is made there: it is ours, or sticky.
-/// For root that holds for each directory on the way to it, too; variables that name the place may
-/// be those of the account that called `sudo`.
+/// For root that must hold for each directory on the way to it as well, since the variables that
+/// name the place may be those of the account that called `sudo`.
 fn trusted(place: &Path) -> io::Result<PathBuf> {
     let ours = rustix::process::geteuid().as_raw();
     let place = place.canonicalize()?;
@@ -193,7 +194,8 @@ fn trusted(place: &Path) -> io::Result<PathBuf> {
 }
 
 /// Where a run directory may lie, the best place first: in memory, and gone with the login.
-pub(crate) fn places(runtime: Option<&Path>, home: &Path) -> Vec<PathBuf> {
+pub(super) fn places(runtime: Option<&OsStr>, home: &Path) -> Vec<PathBuf> {
+    let runtime = runtime.map(Path::new);
     let usual = [Path::new("/dev/shm"), Path::new("/tmp"), Path::new("/var/tmp")];
     let all = runtime.into_iter().chain(usual).chain([home]);
     all.filter(|place| place.is_absolute() && !place.as_os_str().as_bytes().contains(&b':'))
@@ -207,7 +209,7 @@ mod tests {
 
     #[test]
     fn what_can_not_be_on_path_is_no_place() {
-        let places = places(Some(Path::new("relative")), Path::new("/home/a:b"));
+        let places = places(Some(OsStr::new("relative")), Path::new("/home/a:b"));
         assert_eq!(places, ["/dev/shm", "/tmp", "/var/tmp"].map(PathBuf::from));
     }
 

@@ -1,474 +1,357 @@
-//! Sessions that we raise: a tool has called `ssh` here, and we are the invoker's side.
+//! A reverse session: a tool has called `ssh` here, and the master starts the program elsewhere.
 //!
-//! They are the others turned round. The shim's standard input is read and sent; what comes for
-//! its standard output and error is written to them. The same code moves the bytes: towards the
-//! link always out of a pipe of our own, from the link into the shim's pipe, opened anew, or into
-//! one of our own that a copier empties. The shim hears of the session's end when the last byte is
-//! where it belongs.
+//! It is a session turned round. The shim's standard input is read and sent; bytes that come for
+//! its standard output and error are written. Towards the link the bytes always go through a pipe
+//! of our own. From the link they go into the shim's pipe, opened anew, or into a pipe of our own
+//! that a copier empties. The shim hears of the session's end when the last byte is where it
+//! belongs.
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
-use fakessh_protocol::VERSION;
-use fakessh_protocol::handles::SessionHandles;
-use fakessh_protocol::message::{
-    FromShim, Handoff, MAX_RAISED, PackedHandoff, Raise, ToMaster, ToShim,
-};
+use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::handles::{SessionHandles, Stream};
+use fakessh_protocol::message::{FromShim, ToMaster, ToShim};
+use fakessh_protocol::mux::Mux;
 use fakessh_protocol::wire::Handle;
 use fakessh_unix::datagram;
 use fakessh_unix::ready::has_hung_up;
 
-use crate::event_loop::Slave;
-use crate::poll::{Interest, Part, Poll, Ready, Token, Watched};
-use crate::reverse::copier::CopierEnd;
-use crate::reverse::runs::TURN;
-use crate::reverse::shim_stdio::{Stdio, take_shims_socket};
-use crate::session::{Sessions, Sink, Source};
+use super::copier::{CopierEnd, Copiers};
+use super::shim_stdio::ShimStdio;
+use crate::io::Io;
+use crate::poll::{Interest, Poll, Ready, ReversePart, Watched};
+use crate::session::{Sink, Source};
 
-/// Most messages that wait for a shim that does not take any. It is stopped, and has forgotten us.
-const MAX_UNTOLD: usize = 64;
+/// Handoffs, or messages of one shim, that are taken before others have their turn.
+pub(super) const TURN: usize = 16;
 
-/// A session that was raised, by the number of its control handle in [`Sessions`].
+/// Most bytes of messages that may wait for the link. With more, nothing is received that would
+/// add messages; the link's own traffic is far below that.
+const BACKLOG: usize = 256 * 1024;
+
+/// Most messages that wait for a shim that takes none. Such a shim is stopped, and the session is
+/// given up.
+const MAX_UNSENT: usize = 64;
+
+/// A reverse session.
 #[derive(Debug)]
-pub(crate) struct ReverseSession {
+pub(super) struct ReverseSession {
     /// The control handle of the tool's session.
     tool: Handle,
     handles: SessionHandles,
     shim: Watched,
-    /// What the shim had no room for.
-    untold: VecDeque<ToShim>,
-    /// What comes from the shim's standard input.
-    source: Option<Source>,
-    /// What goes to its standard output and error.
-    sinks: [Option<Sink>; 2],
-    /// How the session ended. The shim is to hear it when all is written.
-    verdict: Option<ToShim>,
-    /// Why bytes are missing at our end. It is a worse end than any other.
+    /// Messages that the shim had no room for.
+    unsent: VecDeque<ToShim>,
+    stdio: ShimStdio,
+    phase: Phase,
+    /// Why bytes are missing at our end. This outcome takes the place of any other.
     failure: Option<String>,
-    /// Whether the shim has nothing more to hear than what is untold.
-    is_over: bool,
-    /// Whether its streams stay open until the shim is gone: it has to say what failed.
-    waits_for_shim: bool,
 }
 
-/// The session of one of our handles, and what of it the handle is.
-fn place(handle: Handle) -> Option<(Handle, Part)> {
-    let stream = SessionHandles::stream_of(handle)?;
-    Some((SessionHandles::of(handle).control, stream.into()))
+/// How far a session has come.
+#[derive(Debug)]
+enum Phase {
+    /// The master has not said how the program ended.
+    Running,
+    /// The program has ended. The shim hears of it when all output is written.
+    Ending(ExitStatus),
+    /// The last message for the shim says how the program ended. The session is over when the shim
+    /// has taken it.
+    Ended,
+    /// The last message for the shim says why the session failed. Its streams stay open until the
+    /// shim is gone: a tool that sees an end before its `ssh` has said why may kill it.
+    Failed,
+}
+
+/// What becomes of a session.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(super) enum Fate {
+    GoesOn,
+    /// Its shim may have more messages, and is not to be listened to while too much waits for the
+    /// link.
+    Pauses,
+    /// The session is to be removed.
+    Over,
+}
+
+/// Whether so many messages wait for the link that none may be added.
+pub(super) fn is_backlogged(mux: &Mux) -> bool {
+    mux.queued() >= BACKLOG
 }
 
 impl ReverseSession {
-    /// What could not be sent must not wake us again before it can.
-    pub(crate) fn pause_unsent(&mut self, poll: &Poll) -> io::Result<()> {
-        match &mut self.source {
-            Some(source) if source.offered > 0 => source.pipe.watch(poll, Interest::Nothing),
-            _ => Ok(()),
-        }
-    }
-
-    /// Moves no more bytes, and closes nothing.
-    fn still(&mut self, poll: &Poll) {
-        let sinks = self.sinks.iter_mut().flatten().map(|sink| &mut sink.pipe);
-        let pipes = self.source.iter_mut().map(|source| &mut source.pipe).chain(sinks);
-        for pipe in pipes {
-            // Nothing is taken out that is not in.
-            let _ = pipe.watch(poll, Interest::Nothing);
-        }
-    }
-
-    fn sink(&mut self, part: Part) -> &mut Option<Sink> {
-        &mut self.sinks[usize::from(part == Part::Stderr)]
-    }
-}
-
-impl Sessions {
-    /// The slot of a raised session's sink.
-    pub(crate) fn raised_sink(&mut self, handle: Handle) -> Option<&mut Option<Sink>> {
-        match place(handle)? {
-            (control, part @ (Part::Stdout | Part::Stderr)) => {
-                Some(self.raised.get_mut(&control)?.sink(part))
-            }
-            _ => None,
-        }
-    }
-
-    /// The slot of a raised session's source.
-    pub(crate) fn raised_source(&mut self, handle: Handle) -> Option<&mut Option<Source>> {
-        match place(handle)? {
-            (control, Part::Stdin) => Some(&mut self.raised.get_mut(&control)?.source),
-            _ => None,
-        }
-    }
-
-    /// Listens to a raised session's shim, or no more. Says whether there is one.
-    pub(crate) fn listen_to_shim(
-        &mut self,
-        control: Handle,
-        interest: Interest,
-        poll: &Poll,
-    ) -> bool {
-        let Some(raised) = self.raised.get_mut(&control) else { return false };
-        let interest = match interest {
-            Interest::Read if !raised.untold.is_empty() => Interest::Both,
-            Interest::Nothing if !raised.untold.is_empty() => Interest::Write,
-            interest => interest,
-        };
-        raised.shim.watch(poll, interest).is_ok()
-    }
-
-    /// Whether a tool has raised sessions that are here.
-    pub(crate) fn has_raised(&self, tool: Handle) -> bool {
-        self.raised.values().any(|raised| raised.tool == tool)
-    }
-
-    /// The sessions that a tool has raised.
-    pub(crate) fn raised_by(&self, tool: Handle) -> Vec<Handle> {
-        let raised = self.raised.iter().filter(|(_, raised)| raised.tool == tool);
-        raised.map(|(control, _)| *control).collect()
-    }
-}
-
-impl Slave {
-    /// A shim has handed over: raises its session, or tells it why not.
-    pub(crate) fn raise(
-        &mut self,
-        tool: Handle,
-        handoff: Handoff,
-        mut descriptors: Vec<OwnedFd>,
-        may_begin: bool,
-    ) {
-        let Some(shim) = take_shims_socket(&mut descriptors) else { return };
-        let refuse = |why: String| {
-            // One that does not listen sees that its socket is closed.
-            let _ = datagram::try_send_message(shim.as_fd(), &ToShim::Failed(why), &[]);
-        };
-        if handoff.version != VERSION {
-            let version = handoff.version;
-            return refuse(format!(
-                "this ssh is of version {version}, and the one that started the tool of {VERSION}"
-            ));
-        }
-        if !may_begin {
-            return refuse(
-                "the slave on this host is at its limit of open descriptors; try again when other \
-                 sessions have ended"
-                    .to_owned(),
-            );
-        }
-        if self.sessions.raised.len() >= MAX_RAISED {
-            return refuse(format!("{MAX_RAISED} sessions of tools on this host run already"));
-        }
-        let Ok(stdio) = <[OwnedFd; 3]>::try_from(descriptors) else {
-            return refuse("standard input, output and error did not all arrive".to_owned());
-        };
-        let handles = self.pick();
-        let control = handles.control;
-        let begun = self.take_stdio(control, stdio).and_then(|stdio| {
-            let shim = shim.try_clone()?;
-            let mut shim = Watched::new(shim, Token::Session(control, Part::Shim));
-            shim.watch(&self.poll, Interest::Read)?;
-            Ok((stdio, shim))
-        });
-        let begun = begun.map_err(|error| format!("can't start a session on this host: {error}"));
-        let begun = begun.and_then(|begun| {
-            let why = |error: &dyn std::fmt::Display| format!("can't raise a session: {error}");
-            self.announce(tool, handles, handoff).map_err(|error| why(&*error)).map(|()| begun)
-        });
-        match begun {
-            Ok((Stdio { source, sinks }, shim)) => {
-                if source.is_none() {
-                    self.mux.finish(handles.stdin);
-                }
-                let raised = ReverseSession {
-                    tool,
-                    handles,
-                    shim,
-                    untold: VecDeque::new(),
-                    source,
-                    sinks,
-                    verdict: None,
-                    failure: None,
-                    is_over: false,
-                    waits_for_shim: false,
-                };
-                self.sessions.raised.insert(control, raised);
-            }
-            Err(why) => {
-                self.copiers.kill_session(control);
-                refuse(why);
-            }
-        }
-    }
-
-    /// Opens the session's handles and lets the master know. The handles are closed where that
-    /// can't be.
-    fn announce(
-        &mut self,
+    pub(super) fn new(
         tool: Handle,
         handles: SessionHandles,
-        handoff: Handoff,
-    ) -> Result<(), Box<dyn std::error::Error>> {
-        let handoff = PackedHandoff::pack(&handoff)?;
-        let raise = ToMaster::Raise(Box::new(Raise { tool, handles, handoff }));
-        let SessionHandles { control, stdin, stdout, stderr } = handles;
-        let opened = self
-            .mux
-            .open_sending(stdin)
-            .and_then(|()| self.mux.open_receiving(stdout))
-            .and_then(|()| self.mux.open_receiving(stderr));
-        let told = match opened {
-            Ok(()) => self.mux.message(control, &raise).map_err(Box::from),
-            Err(error) => Err(Box::from(error)),
-        };
-        if told.is_err() {
-            [stdin, stdout, stderr].into_iter().for_each(|handle| self.mux.forget(handle));
-        }
-        told
+        shim: Watched,
+        stdio: ShimStdio,
+    ) -> ReverseSession {
+        let unsent = VecDeque::new();
+        let phase = Phase::Running;
+        ReverseSession { tool, handles, shim, unsent, stdio, phase, failure: None }
     }
 
-    /// Something of a raised session is ready.
-    pub(crate) fn raised_ready(&mut self, control: Handle, part: Part, ready: Ready) {
-        let SessionHandles { stdout, stderr, .. } = SessionHandles::of(control);
+    /// The master knows of the session. A shim without input is at its end already.
+    pub(super) fn begin(&mut self, io: &mut Io) {
+        if self.stdio.stdin.has_ended() {
+            io.mux.finish(self.handles.stdin);
+        }
+    }
+
+    /// The control handle of the tool's session.
+    pub(super) fn tool(&self) -> Handle {
+        self.tool
+    }
+
+    pub(super) fn sink(&mut self, stream: Stream) -> Option<&mut Sink> {
+        match stream {
+            Stream::Stdin => None,
+            Stream::Stdout => Some(&mut self.stdio.stdout),
+            Stream::Stderr => Some(&mut self.stdio.stderr),
+        }
+    }
+
+    pub(super) fn source(&mut self, stream: Stream) -> Option<&mut Source> {
+        (stream == Stream::Stdin).then_some(&mut self.stdio.stdin)
+    }
+
+    /// Listens to the shim, or no more. Returns whether that is possible.
+    pub(super) fn listen(&mut self, poll: &Poll, interest: Interest) -> bool {
+        let interest = match interest {
+            Interest::Read if !self.unsent.is_empty() => Interest::Both,
+            Interest::Nothing if !self.unsent.is_empty() => Interest::Write,
+            interest => interest,
+        };
+        self.shim.watch(poll, interest).is_ok()
+    }
+
+    /// A descriptor of the session is ready. How large a pipe may become depends on how many
+    /// `sessions` there are.
+    pub(super) fn ready(
+        &mut self,
+        io: &mut Io,
+        copiers: &Copiers,
+        part: ReversePart,
+        ready: Ready,
+        sessions: usize,
+    ) -> Fate {
         match part {
-            Part::Shim => return self.shim_ready(control, ready),
-            Part::Stdin => return self.source_ready(control, ready.ended),
-            Part::Stdout | Part::Stderr => {
-                let handle = if part == Part::Stdout { stdout } else { stderr };
-                if ready.ended {
-                    self.sink_broke(handle);
-                } else if ready.writable {
-                    self.drain_sink(handle);
+            ReversePart::Shim => self.shim_ready(io, copiers, ready),
+            ReversePart::Stream(stream) => {
+                if let Some(source) = self.source(stream) {
+                    source.offer(io, sessions);
+                    if ready.ended {
+                        source.end();
+                        self.finish_stdin(io, copiers);
+                    }
+                    return Fate::GoesOn;
                 }
+                if let Some(sink) = self.sink(stream) {
+                    if ready.ended {
+                        sink.cut(io);
+                    } else if ready.writable {
+                        sink.drain(io);
+                    }
+                }
+                self.settle(io, copiers)
             }
-            _ => return self.copier_ready(control, part),
-        }
-        self.settle_raised(control);
-    }
-
-    /// There is something in the pipe from a shim's standard input, or its copier has closed it.
-    fn source_ready(&mut self, control: Handle, ended: bool) {
-        let sessions = self.sessions.len();
-        let Some(raised) = self.sessions.raised.get_mut(&control) else { return };
-        let Some(output) = &mut raised.source else { return };
-        let stdin = raised.handles.stdin;
-        let more = output.discover(sessions);
-        if more > 0 {
-            self.mux.offer(stdin, more);
-        }
-        if ended {
-            Source::end(&mut raised.source, &self.poll);
-            self.end_source(control);
+            // A copier is reaped before its session hears of it.
+            ReversePart::Copier(_) => Fate::GoesOn,
         }
     }
 
-    /// The copier of a shim's standard input ends with a status, after its pipe: only then it is
-    /// known whether what came was all.
-    fn end_source(&mut self, control: Handle) {
-        let Some(raised) = self.sessions.raised.get(&control) else { return };
-        let ended = raised.source.as_ref().is_none_or(|source| source.ended);
-        if ended && !self.copiers.carries(control, Part::StdinCopier) {
-            self.mux.finish(raised.handles.stdin);
+    /// Ends the stream from the shim's standard input, if all of it came. The copier ends with a
+    /// status, after its pipe: only then it is known whether all bytes came.
+    fn finish_stdin(&mut self, io: &mut Io, copiers: &Copiers) {
+        if self.stdio.stdin.has_ended() && !copiers.copies(self.handles.control, Stream::Stdin) {
+            io.mux.finish(self.handles.stdin);
         }
     }
 
-    /// A copier has ended.
-    pub(crate) fn copier_ready(&mut self, control: Handle, part: Part) {
-        let Some(end) = self.copiers.look(control, part) else { return };
-        let Some(raised) = self.sessions.raised.get_mut(&control) else { return };
-        let SessionHandles { stdin, stdout, stderr, .. } = raised.handles;
-        let (handle, what) = match part {
-            Part::StdinCopier => (stdin, "reading standard input"),
-            Part::StdoutCopier => (stdout, "writing standard output"),
-            _ => (stderr, "writing standard error"),
-        };
-        let is_source = handle == stdin;
+    /// The copier of a stream has ended.
+    pub(super) fn copier_ended(
+        &mut self,
+        io: &mut Io,
+        copiers: &Copiers,
+        stream: Stream,
+        end: CopierEnd,
+    ) -> Fate {
         if let CopierEnd::Failed(error) = end {
-            // One that was ended because nobody wants more has not failed.
-            if !is_source || self.mux.is_sending(stdin) {
-                raised.failure.get_or_insert_with(|| format!("{what}: {error}"));
+            // We kill the copier of a standard input that the master has stopped: no failure.
+            if stream != Stream::Stdin || io.mux.is_sending(self.handles.stdin) {
+                let what = match stream {
+                    Stream::Stdin => "reading standard input",
+                    Stream::Stdout => "writing standard output",
+                    Stream::Stderr => "writing standard error",
+                };
+                self.failure.get_or_insert_with(|| format!("{what}: {error}"));
             }
-            if is_source {
-                raised.source = None;
-                self.mux.reset(stdin);
+            if let Some(source) = self.source(stream) {
+                source.cut(io);
             }
         }
-        if is_source {
-            self.end_source(control);
-        } else {
-            if self.sessions.raised_sink(handle).is_some_and(|sink| sink.is_some()) {
-                self.sink_broke(handle);
+        match self.sink(stream) {
+            None => {
+                self.finish_stdin(io, copiers);
+                Fate::GoesOn
             }
-            self.settle_raised(control);
-        }
-    }
-
-    /// The master wants no more of a shim's standard input: whoever writes there is to notice.
-    pub(crate) fn close_raised_source(&mut self, handle: Handle) {
-        let Some((control, Part::Stdin)) = place(handle) else { return };
-        if let Some(raised) = self.sessions.raised.get_mut(&control)
-            && !raised.waits_for_shim
-        {
-            raised.source = None;
-            self.copiers.kill(control, Part::StdinCopier);
-        }
-    }
-
-    /// All that came for a sink is written, or its reader is gone.
-    pub(crate) fn close_raised_sink(&mut self, handle: Handle) {
-        let Some((control, part @ (Part::Stdout | Part::Stderr))) = place(handle) else { return };
-        if let Some(raised) = self.sessions.raised.get_mut(&control) {
-            *raised.sink(part) = None;
-            self.settle_raised(control);
-        }
-    }
-
-    /// The master has something for a shim.
-    pub(crate) fn tell(&mut self, control: Handle, message: ToShim) {
-        let Some(raised) = self.sessions.raised.get_mut(&control) else { return };
-        let verdict = match message {
-            _ if raised.verdict.is_some() || raised.is_over => return,
-            ToShim::Exited(_) | ToShim::Failed(_) => message,
-            // It is none of ours to decide, and the descriptors are in use.
-            ToShim::RealSsh { why, .. } => ToShim::Failed(why),
-            message => return self.say(control, message),
-        };
-        let SessionHandles { stdin, stdout, stderr, .. } = raised.handles;
-        self.mux.reset(stdin);
-        if let ToShim::Failed(_) = verdict {
-            raised.verdict = Some(verdict);
-            self.mux.stop(stdout);
-            self.mux.stop(stderr);
-            return self.settle_raised(control);
-        }
-        raised.verdict = Some(verdict);
-        raised.source = None;
-        self.copiers.kill(control, Part::StdinCopier);
-        for handle in [stdout, stderr] {
-            self.mux.stop(handle);
-            if let Some(Some(sink)) = self.sessions.raised_sink(handle) {
-                sink.ending = true;
-                if sink.is_drained() {
-                    self.close_raised_sink(handle);
+            Some(sink) => {
+                if !sink.is_closed() {
+                    sink.cut(io);
                 }
+                self.settle(io, copiers)
             }
         }
-        self.settle_raised(control);
     }
 
-    /// Tells a shim how its session ended, if all is written.
-    fn settle_raised(&mut self, control: Handle) {
-        let Some(raised) = self.sessions.raised.get_mut(&control) else { return };
-        let is_written = raised.sinks.iter().all(Option::is_none)
-            && !self.copiers.carries(control, Part::StdoutCopier)
-            && !self.copiers.carries(control, Part::StderrCopier);
-        match &raised.verdict {
-            None => return,
-            // What failed is not improved by waiting for a reader that may never read.
-            Some(ToShim::Failed(_)) => {}
-            Some(_) if !is_written => return,
-            Some(_) => {}
+    /// The master wants no more of the shim's standard input: who writes there notices it.
+    pub(super) fn stdin_unwanted(&mut self, copiers: &Copiers) {
+        if !matches!(self.phase, Phase::Failed) {
+            self.close_stdin(copiers);
         }
-        let Some(verdict) = raised.verdict.take() else { return };
-        let verdict = match raised.failure.take() {
-            Some(failure) => ToShim::Failed(failure),
-            None => verdict,
-        };
-        raised.is_over = true;
-        if let ToShim::Failed(_) = verdict {
-            // A tool that sees an end before its `ssh` has said why may end it.
-            raised.waits_for_shim = true;
-            raised.still(&self.poll);
-        }
-        self.say(control, verdict);
     }
 
-    /// Says something to a shim, as soon as it has room.
-    fn say(&mut self, control: Handle, message: ToShim) {
-        let Some(raised) = self.sessions.raised.get_mut(&control) else { return };
-        raised.untold.push_back(message);
-        if raised.untold.len() > MAX_UNTOLD {
-            return self.shim_gone(control);
-        }
-        self.say_untold(control);
+    fn close_stdin(&mut self, copiers: &Copiers) {
+        self.stdio.stdin.close();
+        copiers.kill(self.handles.control, Stream::Stdin);
     }
 
-    fn say_untold(&mut self, control: Handle) {
-        let Some(raised) = self.sessions.raised.get_mut(&control) else { return };
-        while let Some(message) = raised.untold.front() {
-            match datagram::try_send_message(raised.shim.as_fd(), message, &[]) {
-                Ok(()) => drop(raised.untold.pop_front()),
+    /// The master has a message for the shim.
+    pub(super) fn tell(&mut self, io: &mut Io, copiers: &Copiers, message: ToShim) -> Fate {
+        if !matches!(self.phase, Phase::Running) {
+            return Fate::GoesOn;
+        }
+        let SessionHandles { stdin, stdout, stderr, .. } = self.handles;
+        match message {
+            ToShim::Exited(status) => {
+                io.mux.reset(stdin);
+                self.close_stdin(copiers);
+                for sink in [&mut self.stdio.stdout, &mut self.stdio.stderr] {
+                    sink.end();
+                }
+                io.mux.stop(stdout);
+                io.mux.stop(stderr);
+                self.phase = Phase::Ending(status);
+                self.settle(io, copiers)
+            }
+            // We can't decide for the real ssh here: the descriptors are in use.
+            ToShim::Failed(why) | ToShim::RealSsh { why, .. } => {
+                io.mux.reset(stdin);
+                io.mux.stop(stdout);
+                io.mux.stop(stderr);
+                self.fail(io, copiers, why)
+            }
+            message => self.send(io, copiers, message),
+        }
+    }
+
+    /// Tells the shim how the program ended, if it has and all output is written.
+    pub(super) fn settle(&mut self, io: &mut Io, copiers: &Copiers) -> Fate {
+        let Phase::Ending(status) = self.phase else { return Fate::GoesOn };
+        let control = self.handles.control;
+        let is_written = self.stdio.stdout.is_closed()
+            && self.stdio.stderr.is_closed()
+            && !copiers.copies(control, Stream::Stdout)
+            && !copiers.copies(control, Stream::Stderr);
+        if !is_written {
+            return Fate::GoesOn;
+        }
+        match self.failure.take() {
+            Some(failure) => self.fail(io, copiers, failure),
+            None => {
+                self.phase = Phase::Ended;
+                self.send(io, copiers, ToShim::Exited(status))
+            }
+        }
+    }
+
+    /// Tells the shim why the session failed. This does not wait for output to be written: its
+    /// reader may never read.
+    fn fail(&mut self, io: &mut Io, copiers: &Copiers, why: String) -> Fate {
+        self.phase = Phase::Failed;
+        self.stdio.stdin.freeze(&io.poll);
+        self.stdio.stdout.freeze(&io.poll);
+        self.stdio.stderr.freeze(&io.poll);
+        let why = self.failure.take().unwrap_or(why);
+        self.send(io, copiers, ToShim::Failed(why))
+    }
+
+    /// Sends a message to the shim, as soon as it has room.
+    fn send(&mut self, io: &mut Io, copiers: &Copiers, message: ToShim) -> Fate {
+        self.unsent.push_back(message);
+        if self.unsent.len() > MAX_UNSENT {
+            return self.leave(io, copiers);
+        }
+        self.send_unsent(io, copiers)
+    }
+
+    fn send_unsent(&mut self, io: &mut Io, copiers: &Copiers) -> Fate {
+        while let Some(message) = self.unsent.front() {
+            match datagram::try_send_message(self.shim.as_fd(), message, &[]) {
+                Ok(()) => drop(self.unsent.pop_front()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let watched = raised.shim.watch(&self.poll, Interest::Both);
-                    return if watched.is_err() {
-                        self.shim_gone(control)
-                    };
+                    let watched = self.shim.watch(&io.poll, Interest::Both);
+                    return if watched.is_ok() { Fate::GoesOn } else { self.leave(io, copiers) };
                 }
-                Err(_) => return self.shim_gone(control),
+                Err(_) => return self.leave(io, copiers),
             }
         }
-        if raised.is_over && !raised.waits_for_shim {
-            self.forget_raised(control);
-        } else if raised.shim.watch(&self.poll, Interest::Read).is_err() {
-            self.shim_gone(control);
+        if matches!(self.phase, Phase::Ended) {
+            Fate::Over
+        } else if self.shim.watch(&io.poll, Interest::Read).is_err() {
+            self.leave(io, copiers)
+        } else {
+            Fate::GoesOn
         }
     }
 
-    /// A shim says something, or has gone.
-    fn shim_ready(&mut self, control: Handle, ready: Ready) {
-        if ready.writable {
-            self.say_untold(control);
+    /// The shim has sent something, or is gone.
+    fn shim_ready(&mut self, io: &mut Io, copiers: &Copiers, ready: Ready) -> Fate {
+        if ready.writable && self.send_unsent(io, copiers) == Fate::Over {
+            return Fate::Over;
         }
         for _ in 0..TURN {
-            if self.is_backlogged() {
-                return self.pause(Token::Session(control, Part::Shim));
+            if is_backlogged(&io.mux) {
+                return Fate::Pauses;
             }
-            let Some(raised) = self.sessions.raised.get(&control) else { return };
-            match datagram::try_receive_message::<FromShim>(raised.shim.as_fd()) {
-                Ok(Some((message, _))) if raised.verdict.is_none() && !raised.is_over => {
-                    // What is too large to be passed on is nothing that a shim says.
-                    let _ = self.mux.message(control, &ToMaster::Said(message));
+            match datagram::try_receive_message::<FromShim>(self.shim.as_fd()) {
+                Ok(Some((message, _))) => {
+                    if let Phase::Running = self.phase {
+                        // No shim has a message that is too large to be passed on.
+                        let message = ToMaster::Said(message);
+                        let _ = io.mux.message(self.handles.control, &message);
+                    }
                 }
-                Ok(Some(_)) => {}
-                Ok(None) if has_hung_up(&raised.shim) => return self.shim_gone(control),
+                Ok(None) if has_hung_up(&self.shim) => return self.leave(io, copiers),
                 Ok(None) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
-                Err(_) => return self.shim_gone(control),
+                Err(_) => return self.leave(io, copiers),
             }
         }
+        Fate::GoesOn
     }
 
-    /// A shim has gone: so has the session.
-    fn shim_gone(&mut self, control: Handle) {
-        let Some(raised) = self.sessions.raised.get(&control) else { return };
-        let SessionHandles { stdin, stdout, stderr, .. } = raised.handles;
-        if raised.verdict.is_none() && !raised.is_over {
-            let _ = self.mux.message(control, &ToMaster::Gone);
-        }
-        self.mux.reset(stdin);
-        self.mux.stop(stdout);
-        self.mux.stop(stderr);
-        self.copiers.kill_session(control);
-        self.forget_raised(control);
+    /// Ends the session for a reason of ours. It is to be removed.
+    pub(super) fn give_up(&mut self, io: &mut Io, copiers: &Copiers, reason: &str) -> Fate {
+        let message = ToShim::Failed(reason.to_owned());
+        let _ = datagram::try_send_message(self.shim.as_fd(), &message, &[]);
+        self.leave(io, copiers)
     }
 
-    /// Ends a raised session for a reason of ours.
-    pub(crate) fn give_up(&mut self, control: Handle, reason: &str) {
-        if let Some(raised) = self.sessions.raised.get(&control) {
-            let verdict = ToShim::Failed(reason.to_owned());
-            let _ = datagram::try_send_message(raised.shim.as_fd(), &verdict, &[]);
-            self.shim_gone(control);
+    /// The shim is gone, and the session with it.
+    fn leave(&mut self, io: &mut Io, copiers: &Copiers) -> Fate {
+        let SessionHandles { control, stdin, stdout, stderr } = self.handles;
+        if let Phase::Running = self.phase {
+            let _ = io.mux.message(control, &ToMaster::Gone);
         }
-    }
-
-    fn forget_raised(&mut self, control: Handle) {
-        if let Some(raised) = self.sessions.raised.remove(&control) {
-            if self.sessions.raised.is_empty() {
-                // What a burst has needed is given back.
-                self.sessions.raised.shrink_to_fit();
-            }
-            self.end_unused_run(raised.tool);
-        }
+        io.mux.reset(stdin);
+        io.mux.stop(stdout);
+        io.mux.stop(stderr);
+        copiers.kill_session(control);
+        Fate::Over
     }
 }

@@ -1,109 +1,115 @@
-//! What a shim hands over, as the loop can serve it: no descriptor of the tool's is changed, and
-//! none that may block is touched by the loop.
+//! A shim's standard descriptors, as the loop can serve them: no descriptor of the tool's is
+//! changed, and the loop touches none that may block.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
-use fakessh_protocol::wire::Handle;
+use fakessh_protocol::handles::{SessionHandles, Stream};
 use fakessh_unix::reopen::{self, reopen};
 use rustix::fs::{FileType, OFlags};
-use rustix::net::{SocketType, sockopt::socket_type};
 
-use crate::event_loop::Slave;
-use crate::poll::{Interest, Part, Token, Watched};
-use crate::program::launcher;
+use super::copier::Copiers;
+use crate::pipe;
+use crate::poll::{Interest, Poll, ReversePart, Token, Watched};
 use crate::session::{Sink, Source};
 
 /// The device number of `/dev/null`.
 const NULL_DEVICE: (u32, u32) = (1, 3);
 
-/// Our ends of a shim's standard descriptors.
-#[derive(Debug, Default)]
-pub(crate) struct Stdio {
-    pub(crate) source: Option<Source>,
-    pub(crate) sinks: [Option<Sink>; 2],
+/// What stands for a shim's standard descriptors here.
+#[derive(Debug)]
+pub(super) struct ShimStdio {
+    pub(super) stdin: Source,
+    pub(super) stdout: Sink,
+    pub(super) stderr: Sink,
 }
 
-impl Slave {
-    /// Makes our ends of what a shim handed over. Copiers that were started before something
-    /// failed still run then.
+impl ShimStdio {
+    /// Takes over what a shim handed over. Copiers that were started before something failed still
+    /// run then.
     ///
     /// # Errors
-    /// Where there are no more descriptors or processes.
-    pub(crate) fn take_stdio(&mut self, control: Handle, stdio: [OwnedFd; 3]) -> io::Result<Stdio> {
-        let [stdin, stdout, stderr] = stdio;
-        Ok(Stdio {
-            source: self.make_source(control, stdin)?,
-            sinks: [
-                self.make_sink(control, Part::Stdout, stdout)?,
-                self.make_sink(control, Part::Stderr, stderr)?,
-            ],
+    /// If there are no more descriptors or processes.
+    pub(super) fn take(
+        poll: &Poll,
+        copiers: &mut Copiers,
+        handles: SessionHandles,
+        [stdin, stdout, stderr]: [OwnedFd; 3],
+    ) -> io::Result<ShimStdio> {
+        Ok(ShimStdio {
+            stdin: source(poll, copiers, handles, stdin)?,
+            stdout: sink(poll, copiers, handles, Stream::Stdout, stdout)?,
+            stderr: sink(poll, copiers, handles, Stream::Stderr, stderr)?,
         })
     }
+}
 
-    /// A source of what `fd` gives; `None` where that is nothing. A pipe of our own is in between
-    /// in any case: others may read from `fd`, and what was offered must be there when its turn
-    /// has come.
-    fn make_source(&mut self, control: Handle, fd: OwnedFd) -> io::Result<Option<Source>> {
-        let mode = rustix::fs::fcntl_getfl(&fd)? & OFlags::ACCMODE;
-        // nohup(1) makes a standard input that can't be read. It has nothing to give.
-        if mode == OFlags::WRONLY || kind(&fd) == Kind::Null {
-            return Ok(None);
-        }
-        let (ours, theirs) = launcher::pipe_from_program()?;
-        let mut pipe = Watched::new(ours, Token::Session(control, Part::Stdin));
-        pipe.watch(&self.poll, Interest::Read)?;
-        self.copiers.start((control, Part::StdinCopier), fd, theirs, &self.poll)?;
-        Ok(Some(Source::new(pipe)))
+/// A source of the bytes that `fd` gives; a closed one if it gives none. There is always a pipe of
+/// our own in between: others may read from `fd`, and bytes that were offered must be there when
+/// their turn has come.
+fn source(
+    poll: &Poll,
+    copiers: &mut Copiers,
+    handles: SessionHandles,
+    fd: OwnedFd,
+) -> io::Result<Source> {
+    let mode = rustix::fs::fcntl_getfl(&fd)? & OFlags::ACCMODE;
+    // nohup(1) makes a standard input that can't be read.
+    if mode == OFlags::WRONLY || kind(&fd) == Kind::Null {
+        return Ok(Source::closed(handles.stdin));
     }
+    let (ours, theirs) = pipe::from_child()?;
+    let mut pipe = Watched::new(ours, token(handles, Stream::Stdin));
+    pipe.watch(poll, Interest::Read)?;
+    copiers.start(poll, (handles.control, Stream::Stdin), fd, theirs)?;
+    Ok(Source::new(handles.stdin, pipe))
+}
 
-    /// A sink for `fd`.
-    fn make_sink(&mut self, control: Handle, part: Part, fd: OwnedFd) -> io::Result<Option<Sink>> {
-        let token = Token::Session(control, part);
-        let kind = kind(&fd);
-        if kind == Kind::Null {
-            // It takes everything, always, and can't be waited for.
-            return Ok(Some(Sink::new(Watched::new(fd, token))));
-        }
-        if kind == Kind::NamelessPipe
-            && let Ok(own) = reopen(&fd, OFlags::WRONLY)
-        {
-            let mut pipe = Watched::new(own, token);
-            pipe.watch(&self.poll, Interest::End)?;
-            return Ok(Some(Sink::new(pipe)));
-        }
-        let (theirs, ours) = launcher::pipe_to_program()?;
-        let mut pipe = Watched::new(ours, token);
-        pipe.watch(&self.poll, Interest::End)?;
-        self.copiers.start((control, copier_of(part)), theirs, fd, &self.poll)?;
-        Ok(Some(Sink::new(pipe)))
+/// A sink for `fd`.
+fn sink(
+    poll: &Poll,
+    copiers: &mut Copiers,
+    handles: SessionHandles,
+    stream: Stream,
+    fd: OwnedFd,
+) -> io::Result<Sink> {
+    let (handle, token) = (handles.stream(stream), token(handles, stream));
+    let kind = kind(&fd);
+    if kind == Kind::Null {
+        // It takes everything, always, and can't be waited for.
+        return Ok(Sink::for_shim(handle, Watched::new(fd, token)));
     }
+    if kind == Kind::NamelessPipe
+        && let Ok(own) = reopen(&fd, OFlags::WRONLY)
+    {
+        let mut pipe = Watched::new(own, token);
+        pipe.watch(poll, Interest::End)?;
+        return Ok(Sink::for_shim(handle, pipe));
+    }
+    let (theirs, ours) = pipe::to_child()?;
+    let mut pipe = Watched::new(ours, token);
+    pipe.watch(poll, Interest::End)?;
+    copiers.start(poll, (handles.control, stream), theirs, fd)?;
+    Ok(Sink::for_shim(handle, pipe))
 }
 
-/// What carries this part's bytes.
-fn copier_of(part: Part) -> Part {
-    if part == Part::Stderr { Part::StderrCopier } else { Part::StdoutCopier }
+fn token(handles: SessionHandles, stream: Stream) -> Token {
+    Token::Reverse(handles.control, ReversePart::Stream(stream))
 }
 
-/// The shim's own socket, which comes first.
-pub(crate) fn take_shims_socket(descriptors: &mut Vec<OwnedFd>) -> Option<OwnedFd> {
-    let is_it = descriptors.first().is_some_and(|fd| socket_type(fd) == Ok(SocketType::SEQPACKET));
-    is_it.then(|| descriptors.remove(0))
-}
-
-/// What the loop makes of a descriptor.
+/// How the loop treats a descriptor.
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
     /// `/dev/null`.
     Null,
-    /// A pipe that can be opened anew whoever is at its other end.
+    /// A pipe without a name, which can be opened anew whoever is at its other end.
     NamelessPipe,
-    /// What may block, whatever is asked of it.
+    /// Anything that may block, whatever is asked of it.
     Other,
 }
 
-/// Goes by the name in `/proc`: a file system that is asked may hang, and the loop with it.
+/// Decides by the name in `/proc`: if a file system were asked, it might hang, and the loop with it.
 fn kind(fd: &OwnedFd) -> Kind {
     let name = std::fs::read_link(reopen::path(fd)).unwrap_or_default();
     match name.as_os_str().as_bytes() {

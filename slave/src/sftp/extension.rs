@@ -145,7 +145,7 @@ impl Server {
 
     fn home_directory(&mut self, id: u32, fields: &mut Fields<'_>) -> Result<Answer, Fault> {
         match fields.text()? {
-            b"" => self.replies.name(id, &self.account.home),
+            b"" => self.replies.name(id, &self.home),
             user => {
                 let home = names::home_of(user).ok_or(Status::Failure)?;
                 self.replies.name(id, &home);

@@ -29,16 +29,14 @@ mod wire;
 
 use std::io;
 
-use crate::program::account::Account;
-
 pub(crate) use packet::kind;
 pub(crate) use process::start;
 pub(crate) use server::Server;
 
-/// Serves whoever is at our standard input and output, as this account, until they are done.
-/// Returns the exit status, the same as OpenSSH's.
-pub(crate) fn serve(account: Account) -> u8 {
-    match stream::serve(&io::stdin(), &io::stdout(), account) {
+/// Serves the client at our standard input and output, whose account has this home directory, until
+/// it is done. Returns the exit status, the same as OpenSSH's.
+pub(crate) fn serve(home: Vec<u8>) -> u8 {
+    match stream::serve(&io::stdin(), &io::stdout(), home) {
         Ok(()) => 0,
         Err(end) => {
             crate::complain(&format!("sftp: {end}"));

@@ -8,13 +8,14 @@
 use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Pid;
 
-use crate::program::account::Account;
 use crate::sys::{self, ChildSetup};
 
 /// What it is called in lists of processes.
@@ -29,7 +30,7 @@ const FAILED: i32 = 255;
 /// # Errors
 /// Where there is no descriptor, process or memory left.
 pub(crate) fn start(
-    account: &Account,
+    home: &Path,
     child_setup: &ChildSetup,
     variables: &[(&OsStr, &OsStr)],
     input: OwnedFd,
@@ -43,6 +44,7 @@ pub(crate) fn start(
         while let Err(rustix::io::Errno::INTR) = rustix::io::read(&settled, &mut [0; 1]) {}
         return Ok(pid);
     }
+    let home = home.as_os_str().as_bytes().to_vec();
     // Nothing may unwind from here into the slave that this process is a copy of.
     let served = catch_unwind(AssertUnwindSafe(|| {
         sys::set_up_child(parent, child_setup)?;
@@ -51,7 +53,7 @@ pub(crate) fn start(
         super::sys::set_variables(variables);
         // Where that is refused it keeps the slave's name.
         let _ = rustix::thread::set_name(NAME);
-        Ok::<_, io::Error>(i32::from(super::serve(account.clone())))
+        Ok::<_, io::Error>(i32::from(super::serve(home)))
     }));
     std::process::exit(served.map_or(FAILED, |status| status.unwrap_or(FAILED)))
 }

@@ -6,12 +6,12 @@ use super::names::Names;
 use super::packet::{VERSION, kind};
 use super::status::{Answer, Fault, Status};
 use super::wire::{Fields, Malformed, Replies};
-use crate::program::account::Account;
 
 /// One client's server.
 #[derive(Debug)]
 pub(crate) struct Server {
-    pub(crate) account: Account,
+    /// The account's home directory.
+    pub(crate) home: Vec<u8>,
     pub(crate) handles: Handles,
     pub(crate) names: Names,
     pub(crate) replies: Replies,
@@ -20,10 +20,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A server for this account, whose working directory is where relative paths begin.
-    pub(crate) fn new(account: Account) -> Server {
+    /// A server for an account with this home directory. Relative paths begin in our working
+    /// directory.
+    pub(crate) fn new(home: Vec<u8>) -> Server {
         Server {
-            account,
+            home,
             handles: Handles::new(),
             names: Names::default(),
             replies: Replies::new(),

@@ -11,7 +11,6 @@ use thiserror::Error;
 use super::packet::MAX_PACKET;
 use super::server::Server;
 use super::wire::{LENGTH, Malformed};
-use crate::program::account::Account;
 
 /// Bytes of packets that are taken in at once: one of the longest fits behind the beginning of
 /// another.
@@ -52,8 +51,8 @@ impl From<Malformed> for End {
 ///
 /// # Errors
 /// Where it broke the protocol. What it asked for before that is done and answered.
-pub(crate) fn serve(input: &impl AsFd, output: &impl AsFd, account: Account) -> Result<(), End> {
-    let mut server = Server::new(account);
+pub(crate) fn serve(input: &impl AsFd, output: &impl AsFd, home: Vec<u8>) -> Result<(), End> {
+    let mut server = Server::new(home);
     let mut inbox = Inbox::new();
     loop {
         let broken = answer_all(&mut server, &mut inbox, output);

@@ -1,5 +1,5 @@
 //! Moves bytes both ways between a socket and standard input and output, each way until its own
-//! end: one side may have finished long before the other.
+//! end: one side may finish long before the other.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -11,12 +11,12 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
-use crate::link::direction::enlarge;
+use crate::pipe::enlarge;
 
 /// Most bytes that are moved by one call.
 const PIECE: usize = 256 * 1024;
 
-/// What the pipes are made to hold, the first that the target allows.
+/// What the pipes are made to hold, the first size that the target allows.
 const PIPE_SIZES: [usize; 1] = [PIECE];
 
 /// What a direction waits for.
@@ -32,7 +32,7 @@ struct Flow {
     waits: Waits,
     /// Whether the kernel moves the bytes. Some sandboxes have no splice.
     splices: bool,
-    /// What was read and could not be written.
+    /// Bytes that were read and could not be written.
     kept: Vec<u8>,
 }
 
@@ -49,14 +49,14 @@ impl Flow {
         Flow { waits: Waits::ForBytes, splices: true, kept: Vec::new() }
     }
 
-    /// Moves what there is, once.
+    /// Moves what is there, once.
     fn go_on(&mut self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<Progress, Errno> {
         if self.splices {
             match splice(from, to, PIECE, SpliceFlags::NONBLOCK) {
                 Ok(Some(0)) => return Ok(Progress::Ended),
                 Ok(Some(_)) => self.waits = Waits::ForBytes,
                 Ok(None) => self.splices = false,
-                // What it waited for is there: then the other is missing.
+                // What the flow waited for is there, so the other is missing.
                 Err(Errno::AGAIN) => {
                     self.waits = match self.waits {
                         Waits::ForBytes => Waits::ForRoom,
@@ -94,7 +94,7 @@ impl Flow {
 ///
 /// # Errors
 /// Why bytes of the peer are missing.
-pub(crate) fn relay(socket: &TcpStream) -> io::Result<()> {
+pub(super) fn relay(socket: &TcpStream) -> io::Result<()> {
     let input = take(rustix::stdio::stdin(), OFlags::RDONLY)?;
     let output = take(rustix::stdio::stdout(), OFlags::WRONLY)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR, rustix::fs::Mode::empty())?;
@@ -112,15 +112,15 @@ pub(crate) fn relay(socket: &TcpStream) -> io::Result<()> {
         if let Some((input, flow)) = outgoing.as_mut().filter(|_| ready.outgoing) {
             match flow.go_on(input.as_fd(), socket.as_fd()) {
                 Ok(Progress::Waits) => {}
-                // The peer takes no more. What it has sent is still to be read. (A reset behind
-                // its end is a broken pipe, and one that cuts off what it sent is not.)
+                // The peer takes no more. What it has sent is still to be read. (A reset after its
+                // end is a broken pipe; a reset that cuts off what it sent is a lost connection.)
                 Err(error @ (Errno::PIPE | Errno::CONNRESET)) => {
                     outgoing = None;
                     cut = (error == Errno::CONNRESET).then_some(error);
                 }
                 Ok(Progress::Ended) => {
                     outgoing = None;
-                    // Where the peer is gone already, the other direction says so.
+                    // If the peer is gone already, the other direction says so.
                     let _ = socket.shutdown(Shutdown::Write);
                 }
                 Err(error) => return Err(error.into()),
@@ -140,7 +140,7 @@ pub(crate) fn relay(socket: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// What a wait has found.
+/// Which directions can go on after a wait.
 struct Ready {
     outgoing: bool,
     incoming: bool,
@@ -162,8 +162,8 @@ fn wait(
     events.set(PollFlags::IN, in_waits == Some(Waits::ForBytes));
 
     let mut asked = Vec::with_capacity(3);
-    // Without a question of ours it is asked for its end alone, which would be answered again and
-    // again while the peer's last bytes wait for room.
+    // With no events asked for, poll reports the socket's end alone, again and again while the
+    // peer's last bytes wait for room. Then the socket is left out.
     let asks_socket = !events.is_empty() || in_waits.is_none();
     if asks_socket {
         asked.push(PollFd::new(socket, events));
@@ -203,7 +203,7 @@ fn wait(
     })
 }
 
-/// A standard descriptor as one of ours that does not block.
+/// Takes over a standard descriptor, as one that does not block.
 fn take(fd: BorrowedFd<'_>, access: OFlags) -> io::Result<OwnedFd> {
     let ours = fd.try_clone_to_owned()?;
     rustix::fs::fcntl_setfl(&ours, access | OFlags::NONBLOCK)?;

@@ -1,8 +1,8 @@
 //! From the name of a host to its addresses, as the target knows them.
 //!
-//! The binary is linked statically, and the C library can't ask its name services from there. So
-//! addresses and `/etc/hosts` are read here, and `getent` answers for the rest: glibc's systems
-//! and Alpine have it.
+//! In a statically linked program the C library can't ask its name services. So addresses and
+//! `/etc/hosts` are read here, and `getent` answers for the rest: systems with glibc have it, and
+//! Alpine.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
@@ -20,18 +20,18 @@ const MAX_NAME: usize = 255;
 /// Most addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 32;
 
-/// What programs print of a name that nobody knows.
+/// What programs print if nobody knows a name.
 const UNKNOWN: &str = "Name or service not known";
 
 /// The addresses of a host, in the order in which to try them; at least one.
 ///
 /// # Errors
 /// One line that says why there is none.
-pub(crate) fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+pub(super) fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     if let Some(address) = literal(host, port) {
         return Ok(vec![address]);
     }
-    // What goes on to another program as an argument is a name, and not an option.
+    // The text goes to another program as an argument: it must be a name, and not an option.
     let is_name = !host.is_empty()
         && host.len() <= MAX_NAME
         && !host.starts_with('-')
@@ -50,7 +50,7 @@ pub(crate) fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String
     if found.is_empty() { Err(UNKNOWN.to_owned()) } else { Ok(found) }
 }
 
-/// An address that is written out, also one of a link (`fe80::1%eth0`, RFC 4007 section 11).
+/// An address that is written out, also one with a zone (`fe80::1%eth0`, RFC 4007 section 11).
 fn literal(text: &str, port: u16) -> Option<SocketAddr> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some(SocketAddr::new(address, port));

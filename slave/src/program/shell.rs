@@ -1,0 +1,51 @@
+//! Programs that the account's login shell starts, as sshd has it do.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use fakessh_protocol::message::Refusal;
+
+use super::launcher::{Launcher, Variables};
+use super::spawn::{Program, refusal, spawn};
+
+/// Starts the login shell itself.
+pub(super) fn login(launcher: &Launcher, variables: &Variables) -> Result<Program, Refusal> {
+    let mut dashed = OsString::from("-");
+    dashed.push(name_of(launcher.shell()));
+    let mut command = Command::new(launcher.shell());
+    command.arg0(dashed);
+    start(launcher, command, variables, 0, false)
+}
+
+/// Starts the login shell with a command line.
+pub(super) fn command(
+    launcher: &Launcher,
+    line: &[u8],
+    variables: &Variables,
+    drop_stderr: bool,
+) -> Result<Program, Refusal> {
+    let shell = launcher.shell();
+    let mut command = Command::new(shell);
+    command.arg0(name_of(shell)).arg("-c").arg(OsStr::from_bytes(line));
+    start(launcher, command, variables, line.len(), drop_stderr)
+}
+
+fn start(
+    launcher: &Launcher,
+    mut command: Command,
+    variables: &Variables,
+    len: usize,
+    drop_stderr: bool,
+) -> Result<Program, Refusal> {
+    launcher.prepare(&mut command, variables);
+    spawn(command, drop_stderr).map_err(|error| {
+        refusal(&error, &format!("the login shell {}", launcher.shell().to_string_lossy()), len)
+    })
+}
+
+fn name_of(shell: &OsStr) -> &OsStr {
+    Path::new(shell).file_name().unwrap_or(shell)
+}

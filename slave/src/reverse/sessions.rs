@@ -1,0 +1,379 @@
+//! All runs and their reverse sessions, and what one means for the other.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use fakessh_protocol::handles::{HandleAllocator, SessionHandles, Side, Stream};
+use fakessh_protocol::message::{
+    Handoff, MAX_RAISED, PackedHandoff, Raise, Refusal, ToMaster, ToShim,
+};
+use fakessh_protocol::wire::Handle;
+
+use super::copier::Copiers;
+use super::handoff::{Handed, Received};
+use super::runs::{Accepted, Runs};
+use super::session::{Fate, ReverseSession, TURN, is_backlogged};
+use super::shim_stdio::ShimStdio;
+use crate::cleanup::Watchdog;
+use crate::io::Io;
+use crate::poll::{Interest, Poll, Ready, ReversePart, RunPart, Token, Watched};
+use crate::program::Launcher;
+use crate::session::{Sink, Source};
+
+/// All runs, and the sessions that their tools have begun.
+#[derive(Debug)]
+pub(crate) struct Reverse {
+    runs: Runs,
+    /// By their control handle.
+    sessions: HashMap<Handle, ReverseSession>,
+    copiers: Copiers,
+    handles: HandleAllocator,
+    /// Sockets that are not listened to until the link has taken what waits for it.
+    paused: Vec<Token>,
+}
+
+impl Default for Reverse {
+    fn default() -> Reverse {
+        Reverse {
+            runs: Runs::default(),
+            sessions: HashMap::new(),
+            copiers: Copiers::default(),
+            handles: HandleAllocator::new(Side::Slave),
+            paused: Vec::new(),
+        }
+    }
+}
+
+impl Reverse {
+    /// How many reverse sessions there are.
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Opens the run of a tool. Returns its directory, and the end of its socket for the tool.
+    ///
+    /// # Errors
+    /// What the master is to be told.
+    pub(crate) fn open_run(
+        &mut self,
+        io: &Io,
+        watchdog: &mut Watchdog,
+        launcher: &Launcher,
+        tool: Handle,
+    ) -> Result<(PathBuf, OwnedFd), Refusal> {
+        self.runs.open(&io.poll, watchdog, launcher, tool)
+    }
+
+    /// The tool's session is over. Its run ends when nobody uses it any more.
+    pub(crate) fn leave_run(&mut self, io: &mut Io, watchdog: &mut Watchdog, tool: Handle) {
+        self.runs.leave(tool);
+        self.end_unused_run(io, watchdog, tool);
+    }
+
+    fn end_unused_run(&mut self, io: &mut Io, watchdog: &mut Watchdog, tool: Handle) {
+        let has_sessions = || self.sessions.values().any(|session| session.tool() == tool);
+        if self.runs.is_unused(tool) && !has_sessions() {
+            self.end_run(io, watchdog, tool, "");
+        }
+    }
+
+    /// Ends the run of a tool, if there is one, and its sessions for this reason.
+    pub(crate) fn end_run(
+        &mut self,
+        io: &mut Io,
+        watchdog: &mut Watchdog,
+        tool: Handle,
+        reason: &str,
+    ) {
+        if !self.runs.end(watchdog, tool) {
+            return;
+        }
+        let Reverse { sessions, copiers, .. } = self;
+        sessions.retain(|_, session| {
+            session.tool() != tool || session.give_up(io, copiers, reason) != Fate::Over
+        });
+        self.give_memory_back();
+    }
+
+    /// The link has ended, and all runs with it.
+    pub(crate) fn end_all(&mut self, io: &mut Io, watchdog: &mut Watchdog) {
+        for tool in self.runs.tools() {
+            self.end_run(io, watchdog, tool, "the connection to this host was closed or lost");
+        }
+        self.copiers.kill_all();
+    }
+
+    /// A socket of a run is ready.
+    pub(crate) fn run_ready(
+        &mut self,
+        io: &mut Io,
+        watchdog: &mut Watchdog,
+        tool: Handle,
+        part: RunPart,
+    ) {
+        match part {
+            RunPart::Inherited => self.receive(io, watchdog, tool),
+            RunPart::Listener => self.accept(&io.poll, tool),
+        }
+    }
+
+    /// Receives handoffs over the socket that a tool inherits.
+    fn receive(&mut self, io: &mut Io, watchdog: &mut Watchdog, tool: Handle) {
+        for _ in 0..TURN {
+            if is_backlogged(&io.mux) {
+                return self.pause(&io.poll, Token::Run(tool, RunPart::Inherited));
+            }
+            match self.runs.receive(tool) {
+                Received::Handoff(handed) => self.begin(io, tool, *handed),
+                Received::Other => {}
+                Received::Nothing => return,
+                Received::End => return self.end_unused_run(io, watchdog, tool),
+            }
+        }
+    }
+
+    /// Accepts connections to the socket in a run's directory.
+    fn accept(&mut self, poll: &Poll, tool: Handle) {
+        for _ in 0..TURN {
+            match self.runs.accept(poll, tool) {
+                Accepted::More => {}
+                Accepted::Nothing => return,
+                Accepted::Full => {
+                    return self.pause(poll, Token::Run(tool, RunPart::Listener));
+                }
+            }
+        }
+    }
+
+    /// A pending shim hands over, or has gone.
+    pub(crate) fn pending_ready(&mut self, io: &mut Io, number: u32) {
+        if is_backlogged(&io.mux) {
+            return self.pause(&io.poll, Token::PendingShim(number));
+        }
+        if let Some((tool, handed)) = self.runs.receive_pending(number) {
+            self.begin(io, tool, *handed);
+        }
+    }
+
+    /// A shim has handed over: begins its session, or tells the shim why not.
+    fn begin(&mut self, io: &mut Io, tool: Handle, mut handed: Handed) {
+        if self.sessions.len() >= MAX_RAISED {
+            return handed
+                .refuse(format!("{MAX_RAISED} sessions of tools on this host run already"));
+        }
+        let Ok(stdio) = <[OwnedFd; 3]>::try_from(std::mem::take(&mut handed.descriptors)) else {
+            let why = "standard input, output and error did not all arrive";
+            return handed.refuse(why.to_owned());
+        };
+        let handles = self.pick(io);
+        let stdio = ShimStdio::take(&io.poll, &mut self.copiers, handles, stdio);
+        let begun = stdio.and_then(|stdio| {
+            let token = Token::Reverse(handles.control, ReversePart::Shim);
+            let mut shim = Watched::new(handed.shim.try_clone()?, token);
+            shim.watch(&io.poll, Interest::Read)?;
+            Ok(ReverseSession::new(tool, handles, shim, stdio))
+        });
+        let begun = begun
+            .map_err(|error| format!("can't start a session on this host: {error}"))
+            .and_then(|session| {
+                announce(io, tool, handles, &handed.handoff)
+                    .map_err(|error| format!("can't raise a session: {error}"))?;
+                Ok(session)
+            });
+        match begun {
+            Ok(mut session) => {
+                session.begin(io);
+                self.sessions.insert(handles.control, session);
+            }
+            Err(why) => {
+                self.copiers.kill_session(handles.control);
+                handed.refuse(why);
+            }
+        }
+    }
+
+    /// Handles that nothing here has, and nothing had for long.
+    fn pick(&self, io: &Io) -> SessionHandles {
+        loop {
+            let handles = self.handles.pick();
+            let SessionHandles { control, stdin, stdout, stderr } = handles;
+            let is_open = io.mux.is_sending(stdin)
+                || io.mux.is_receiving(stdout)
+                || io.mux.is_receiving(stderr);
+            let is_used = self.sessions.contains_key(&control) || self.copiers.copies_any(control);
+            if !is_open && !is_used {
+                return handles;
+            }
+        }
+    }
+
+    /// A descriptor of a reverse session is ready. How large a pipe may become depends on how many
+    /// `sessions` there are.
+    pub(crate) fn session_ready(
+        &mut self,
+        io: &mut Io,
+        watchdog: &mut Watchdog,
+        (control, part): (Handle, ReversePart),
+        ready: Ready,
+        sessions: usize,
+    ) {
+        if let ReversePart::Copier(stream) = part {
+            return self.copier_ready(io, watchdog, control, stream);
+        }
+        self.with(io, watchdog, control, |session, io, copiers| {
+            session.ready(io, copiers, part, ready, sessions)
+        });
+    }
+
+    /// A copier may have ended. It may have outlived its session.
+    fn copier_ready(
+        &mut self,
+        io: &mut Io,
+        watchdog: &mut Watchdog,
+        control: Handle,
+        stream: Stream,
+    ) {
+        let Some(end) = self.copiers.take_end(control, stream) else { return };
+        self.with(io, watchdog, control, |session, io, copiers| {
+            session.copier_ended(io, copiers, stream, end)
+        });
+    }
+
+    /// Some child has ended: notes which copiers have.
+    pub(crate) fn note_exits(&mut self, io: &mut Io, watchdog: &mut Watchdog) {
+        for (control, stream) in self.copiers.running() {
+            self.copier_ready(io, watchdog, control, stream);
+        }
+    }
+
+    /// The master has a message for a shim.
+    pub(crate) fn tell(
+        &mut self,
+        io: &mut Io,
+        watchdog: &mut Watchdog,
+        control: Handle,
+        message: ToShim,
+    ) {
+        self.with(io, watchdog, control, |session, io, copiers| session.tell(io, copiers, message));
+    }
+
+    /// A sink is closed.
+    pub(crate) fn sink_closed(&mut self, io: &mut Io, watchdog: &mut Watchdog, handle: Handle) {
+        let control = SessionHandles::of(handle).control;
+        self.with(io, watchdog, control, |session, io, copiers| session.settle(io, copiers));
+    }
+
+    /// The master wants no more of a source.
+    pub(crate) fn source_stopped(&mut self, handle: Handle) {
+        if let Some(session) = self.sessions.get_mut(&SessionHandles::of(handle).control)
+            && SessionHandles::stream_of(handle) == Some(Stream::Stdin)
+        {
+            session.stdin_unwanted(&self.copiers);
+        }
+    }
+
+    /// Does something with a session, if it is here, and then what becomes of it.
+    fn with(
+        &mut self,
+        io: &mut Io,
+        watchdog: &mut Watchdog,
+        control: Handle,
+        act: impl FnOnce(&mut ReverseSession, &mut Io, &Copiers) -> Fate,
+    ) {
+        let Some(session) = self.sessions.get_mut(&control) else { return };
+        let tool = session.tool();
+        match act(session, io, &self.copiers) {
+            Fate::GoesOn => {}
+            Fate::Pauses => {
+                self.pause(&io.poll, Token::Reverse(control, ReversePart::Shim));
+            }
+            Fate::Over => {
+                self.sessions.remove(&control);
+                self.give_memory_back();
+                self.end_unused_run(io, watchdog, tool);
+            }
+        }
+    }
+
+    /// Gives back what a burst of sessions has needed.
+    fn give_memory_back(&mut self) {
+        if self.sessions.is_empty() {
+            self.sessions.shrink_to_fit();
+        }
+    }
+
+    /// Does not listen to a socket until [`Reverse::resume`].
+    fn pause(&mut self, poll: &Poll, token: Token) {
+        if self.listen(poll, token, Interest::Nothing) {
+            self.paused.push(token);
+        }
+    }
+
+    /// Listens again to the sockets that were paused, if that is of use.
+    pub(crate) fn resume(&mut self, io: &Io) {
+        if self.paused.is_empty() || is_backlogged(&io.mux) {
+            return;
+        }
+        let has_room = self.runs.has_room();
+        for token in std::mem::take(&mut self.paused) {
+            if !has_room && matches!(token, Token::Run(_, RunPart::Listener)) {
+                self.paused.push(token);
+            } else {
+                self.listen(&io.poll, token, Interest::Read);
+            }
+        }
+    }
+
+    /// Returns whether that is possible.
+    fn listen(&mut self, poll: &Poll, token: Token, interest: Interest) -> bool {
+        match token {
+            Token::Run(tool, part) => self.runs.listen(poll, (tool, part), interest),
+            Token::PendingShim(number) => self.runs.listen_to_pending(poll, number, interest),
+            Token::Reverse(control, ReversePart::Shim) => {
+                let session = self.sessions.get_mut(&control);
+                session.is_some_and(|session| session.listen(poll, interest))
+            }
+            _ => false,
+        }
+    }
+
+    /// The sink that a handle goes to.
+    pub(crate) fn sink(&mut self, handle: Handle) -> Option<&mut Sink> {
+        let stream = SessionHandles::stream_of(handle)?;
+        self.sessions.get_mut(&SessionHandles::of(handle).control)?.sink(stream)
+    }
+
+    /// The source that a handle comes from.
+    pub(crate) fn source(&mut self, handle: Handle) -> Option<&mut Source> {
+        let stream = SessionHandles::stream_of(handle)?;
+        self.sessions.get_mut(&SessionHandles::of(handle).control)?.source(stream)
+    }
+}
+
+/// Opens a session's handles and lets the master know. If that can't be, the handles are closed.
+fn announce(
+    io: &mut Io,
+    tool: Handle,
+    handles: SessionHandles,
+    handoff: &Handoff,
+) -> Result<(), String> {
+    let text = |error: &dyn Display| error.to_string();
+    let handoff = PackedHandoff::pack(handoff).map_err(|error| text(&error))?;
+    let raise = ToMaster::Raise(Box::new(Raise { tool, handles, handoff }));
+    let SessionHandles { control, stdin, stdout, stderr } = handles;
+    let opened = io
+        .mux
+        .open_sending(stdin)
+        .and_then(|()| io.mux.open_receiving(stdout))
+        .and_then(|()| io.mux.open_receiving(stderr));
+    let told = match opened {
+        Ok(()) => io.mux.message(control, &raise).map_err(|error| text(&error)),
+        Err(error) => Err(text(&error)),
+    };
+    if told.is_err() {
+        [stdin, stdout, stderr].into_iter().for_each(|handle| io.mux.forget(handle));
+    }
+    told
+}
