@@ -26,11 +26,13 @@ pub(super) struct Arguments {
 pub(super) fn connect(arguments: Arguments) -> anyhow::Result<u8> {
     let directory = RuntimeDir::of_user()?;
     let names = Names::of_user()?;
-    arguments.password.read(|text| arguments.options.route(text, &names))?;
+    let routes = arguments.destinations.iter().map(|text| arguments.options.route(text, &names));
+    let routes = routes.collect::<anyhow::Result<Vec<_>>>()?;
+    let used: Vec<_> = routes.iter().collect();
+    arguments.password.read(|text| arguments.options.route(text, &names), &used)?;
     let rules = arguments.held.rules(&names);
     let mut status = 0;
-    for destination in &arguments.destinations {
-        let route = arguments.options.route(destination, &names)?;
+    for route in routes {
         // One that fails is no reason to leave out the others.
         if let Err(error) = Client::call(&directory, &Request::Connect(route, rules.clone()), &[]) {
             super::say(&error.into());

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::sync::Once;
 
 use clap::Args;
+use fakessh::daemon::client::say;
 use fakessh::route::{Names, NamesError, Options, Route};
 
 /// Options of `ssh` that say how to get to a host.
@@ -62,6 +64,7 @@ impl ConnectionOptions {
     /// A route with the names in it replaced by what the user's configuration says, and these
     /// options on the steps that they are for. What a step itself says comes first, as in ssh.
     pub(super) fn route(&self, text: &str, names: &Names) -> anyhow::Result<Route> {
+        self.look_at_identities();
         let options = Options {
             config: self.config.clone(),
             jump: self.jump.clone(),
@@ -71,6 +74,22 @@ impl ConnectionOptions {
             option: self.option.clone(),
         };
         Ok(names.expand(Route::parse(text)?)?.with_options(&options)?)
+    }
+
+    /// Says which files of `-i` can't be read, as ssh does. Once is enough.
+    fn look_at_identities(&self) {
+        static SAID: Once = Once::new();
+        SAID.call_once(|| {
+            let named = self.identity.iter().filter(|file| {
+                let first = file.as_encoded_bytes().first();
+                !matches!(first, Some(b'~' | b'%' | b'$'))
+            });
+            for file in named {
+                if let Err(error) = std::fs::File::open(file) {
+                    say(&format!("the key file {} can't be read: {error}", file.to_string_lossy()));
+                }
+            }
+        });
     }
 
     /// The words for hosts that are taken from command lines, with user and port among them.

@@ -44,8 +44,8 @@ pub(super) struct Arguments {
 
 pub(super) fn exec(arguments: Arguments) -> anyhow::Result<u8> {
     let names = Names::of_user()?;
-    arguments.password.read(|text| arguments.options.route(text, &names))?;
     let route = arguments.options.route(&arguments.destination, &names)?;
+    arguments.password.read(|text| arguments.options.route(text, &names), &[&route])?;
     let request = RunRequest {
         on: Some(route),
         rules: arguments.held.rules(&names),

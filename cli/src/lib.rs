@@ -22,6 +22,7 @@ mod stop;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 
 use fakessh::daemon::client::ClientError;
@@ -100,10 +101,23 @@ fn keep_others_out() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-fn run_subcommand(args: Vec<OsString>) -> ExitCode {
+fn run_subcommand(mut args: Vec<OsString>) -> ExitCode {
+    if args.get(1).is_some_and(|word| word == "ssh") && args.get(2).is_some_and(|word| word == "--")
+    {
+        // clap takes the first one for its own. It is ssh's: a host comes next, whatever it is.
+        args.insert(2, "--".into());
+    }
+    let words = args.clone();
     let arguments = match Arguments::try_parse_from(args) {
         Ok(arguments) => arguments,
         Err(error) => {
+            if error.kind() == ErrorKind::UnknownArgument && lacks_dashes(&words) {
+                fakessh::daemon::client::say(
+                    "write -- before CMD, as in: fakessh run web1 -- rsync -a dir remote:dir (see \
+                     fakessh run --help)",
+                );
+                return FAILURE.into();
+            }
             let _ = error.print();
             // Help and version are no mistakes. 255 for the rest: the status of ssh's usage.
             return if error.use_stderr() { FAILURE.into() } else { ExitCode::SUCCESS };
@@ -128,6 +142,13 @@ fn run_subcommand(args: Vec<OsString>) -> ExitCode {
             FAILURE.into()
         }
     }
+}
+
+/// Whether a command line of `run` or `exec` has words for a CMD and no `--` before it.
+fn lacks_dashes(words: &[OsString]) -> bool {
+    let is_of_a_command = words.get(1).is_some_and(|word| word == "run" || word == "exec");
+    let count = words.iter().skip(2).filter(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    is_of_a_command && count.count() > 1 && !words.iter().any(|word| word == "--")
 }
 
 /// Says on one line of standard error what went wrong.

@@ -41,11 +41,15 @@ impl PasswordFiles {
     }
 
     /// Reads them: from here on, questions of hops are answered by them. `route` says what route a
-    /// text is, as for a destination.
+    /// text is, as for a destination; `used` are the routes of the command, if it names any.
     ///
     /// # Errors
-    /// If one can't be read, or two are for the same hop.
-    pub(super) fn read(&self, route: impl Fn(&str) -> anyhow::Result<Route>) -> anyhow::Result<()> {
+    /// If one can't be read, two are for the same hop, or one is for a hop of none of the routes.
+    pub(super) fn read(
+        &self,
+        route: impl Fn(&str) -> anyhow::Result<Route>,
+        used: &[&Route],
+    ) -> anyhow::Result<()> {
         let mut hops = Vec::new();
         for given in &self.password_file {
             let (hop, path) = hop_and_file(given, &route);
@@ -53,11 +57,24 @@ impl PasswordFiles {
                 let whose = hop.as_deref().unwrap_or("every hop");
                 anyhow::bail!("{NAME} is given twice for {whose}");
             }
+            if let Some(hop) = &hop
+                && !used.is_empty()
+                && !used.iter().any(|route| leads_through(route, hop))
+            {
+                let routes: Vec<String> = used.iter().map(|route| route.to_string()).collect();
+                anyhow::bail!("{NAME}: {hop} is no hop of {}", routes.join(", "));
+            }
             prompt::answer_hop_with(hop.clone(), read(&path)?);
             hops.push(hop);
         }
         Ok(())
     }
+}
+
+/// Whether a route begins with the way to a hop, as the master names that.
+fn leads_through(route: &Route, hop: &str) -> bool {
+    let whole = route.to_string();
+    whole.strip_prefix(hop).is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
 }
 
 /// The hop that a value of the option is for, as the master names it, and the file.

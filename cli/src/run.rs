@@ -66,8 +66,11 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<u8> {
     let names = Names::of_user()?;
-    arguments.password.read(|text| arguments.options.route(text, &names))?;
     let request = request(&arguments, &names)?;
+    let destination = request.destination.as_ref().map(|destination| &destination.route);
+    let used = request.on.iter().chain(destination).chain(request.routes.values());
+    let used: Vec<_> = used.collect();
+    arguments.password.read(|text| arguments.options.route(text, &names), &used)?;
     if let Some(on) = arguments.on {
         return on_target(on, request, arguments.command);
     }

@@ -47,7 +47,7 @@ pub(super) fn ssh(arguments: Arguments) -> anyhow::Result<u8> {
     let mut args = vec![OsString::from("ssh")];
     args.extend(words);
     let names = Names::of_user()?;
-    files.read(|text| Ok(names.expand(Route::parse(text)?)?))?;
+    files.read(|text| Ok(names.expand(Route::parse(text)?)?), &[])?;
     let is_route = Cell::new(false);
     let look = |typed: &str| {
         is_route.set(!is_plain(typed, &names));

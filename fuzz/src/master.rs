@@ -86,7 +86,7 @@ pub fn krl(input: &[u8]) {
 /// What `ssh -G` prints.
 pub fn ssh_g(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    let read = fuzzing::ssh_g(&text);
+    let Some(read) = fuzzing::ssh_g(&text) else { return };
     assert!(read.connection_attempts >= 1);
     for value in [&read.host, &read.hostname, &read.user, &read.log_level] {
         assert!(!value.contains('\n'), "{value:?}");
@@ -97,9 +97,10 @@ pub fn ssh_g(input: &[u8]) {
     }
     // Of a keyword that stands there twice the first counts, and what is not known says nothing.
     let more = format!("nosuchkeyword yes\n{text}");
-    assert_eq!(format!("{:?}", fuzzing::ssh_g(&more)), format!("{read:?}"));
+    let again = fuzzing::ssh_g(&more).expect("it could be read without that");
+    assert_eq!(format!("{again:?}"), format!("{read:?}"));
     let first = format!("hostname first\nport 1\n{text}");
-    let first = fuzzing::ssh_g(&first);
+    let first = fuzzing::ssh_g(&first).expect("files are named as before");
     assert_eq!((first.hostname.as_str(), first.port), ("first", 1));
 }
 

@@ -64,7 +64,7 @@ pub fn krl(bytes: &[u8]) -> Result<bool, String> {
 }
 
 /// What `ssh -G host-as-written` means that prints this.
-pub fn ssh_g(text: &str) -> Resolved {
+pub fn ssh_g(text: &str) -> Option<Resolved> {
     crate::ssh_config::read_dump(text, HOST)
 }
 

@@ -211,7 +211,8 @@ pub(crate) enum Upload {
 }
 
 /// Makes a link of a stream at whose far end [`script`] runs, once the slave there has said hello.
-/// Gives up if nothing moves for the idle timeout.
+/// Gives up if there is no progress for the idle timeout: the script runs, a piece of the program is
+/// on its way, or a question was answered.
 ///
 /// # Errors
 /// [`StartError`]; the stream is closed then. Cancelled, it closes the stream as well.
@@ -271,8 +272,9 @@ pub(crate) async fn start_and_tell(
             .fold(format!("{}\n{printed}", scanner.noise()), |printed, behind| {
                 printed.replace(&script(marker, behind), "...")
             });
-        let printed = one_line(&printed);
-        Said { remark, printed }
+        // It ends up in logs.
+        let printed = one_line(&idle_timeout.without_secrets(&printed));
+        Said { remark: remark.map(|remark| idle_timeout.without_secrets(&remark)), printed }
     };
     match hello {
         Some(Ok((mux, early, hello))) => {
@@ -317,15 +319,20 @@ async fn hello(
 ) -> Result<(Mux, Bytes, Hello), Failure> {
     let protocol = |what: String| Failure::Other(StartError::Protocol(what));
     let mut printed = 0;
+    let mut is_ready = false;
     let mut bytes = loop {
         let chunk = incoming.recv().await.ok_or(Failure::Ended)?;
         printed += chunk.len();
         if printed > MOST_PRINTED {
             return Err(Failure::Ended);
         }
-        progress.notify_one();
+        // What a login prints is no progress: it may go on for ever.
         match scanner.scan(&chunk) {
-            Found::Nothing if scanner.is_ready() => ready.notify_one(),
+            Found::Nothing if scanner.is_ready() && !is_ready => {
+                is_ready = true;
+                progress.notify_one();
+                ready.notify_one();
+            }
             Found::Nothing => {}
             Found::Started(rest) => break Bytes::from(rest),
             Found::Failed(reason) => {

@@ -79,8 +79,34 @@ pub struct Invocation {
     pub unserved: Option<String>,
     /// Whether the shim waits for word that the session runs (`-f`, `LocalCommand`).
     pub announce: bool,
+    /// What the command line itself says of the session: the configuration's word for that does not
+    /// count.
+    pub given: SessionKeywords,
     /// How often `-v` was given, for the log.
     pub verbosity: u8,
+}
+
+/// Which of the keywords that say what a session is were given (`ssh_config(5)`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionKeywords {
+    /// `RemoteCommand`.
+    pub remote_command: bool,
+    /// `SessionType`, `-N` or `-s`.
+    pub session_type: bool,
+    /// `StdinNull`, `-n` or `-f`.
+    pub stdin_null: bool,
+}
+
+impl SessionKeywords {
+    /// The first of these keywords that is not among those that were `given` elsewhere.
+    pub fn first_beside(self, given: SessionKeywords) -> Option<&'static str> {
+        let all = [
+            ("RemoteCommand", self.remote_command, given.remote_command),
+            ("SessionType", self.session_type, given.session_type),
+            ("StdinNull", self.stdin_null, given.stdin_null),
+        ];
+        all.into_iter().find(|(_, wanted, given)| *wanted && !*given).map(|(name, ..)| name)
+    }
 }
 
 /// Joins the words of a remote command as `ssh(1)` does: one space each, nothing quoted.

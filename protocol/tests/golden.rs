@@ -6,7 +6,9 @@ use std::fmt::Debug;
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::handles::SessionHandles;
-use fakessh_protocol::invocation::{ControlCommand, Destination, Invocation, Request};
+use fakessh_protocol::invocation::{
+    ControlCommand, Destination, Invocation, Request, SessionKeywords,
+};
 use fakessh_protocol::message::{
     FromShim, Handoff, Hello, Helper, HelperTerminal, LinkSettings, Notice, ProgramKind, Question,
     QuestionKind, RealWords, Refusal, RefusalReason, Secret, Spawn, ToMaster, ToShim, ToSlave,
@@ -190,6 +192,7 @@ fn a_handoff() {
         directory: b"/tmp".to_vec(),
         unserved: Some("-L".into()),
         announce: true,
+        given: SessionKeywords { session_type: true, ..SessionKeywords::default() },
         verbosity: 3,
     };
     let destination: &[&[u8]] = &[&[1, 2], b"me", &[4], b"web1", &[1, 251, 0xae, 0x08]];
@@ -208,7 +211,7 @@ fn a_handoff() {
         &[4],
         b"/tmp",
     ];
-    let rest: &[&[u8]] = &[&[1, 2], b"-L", &[1], &[3]];
+    let rest: &[&[u8]] = &[&[1, 2], b"-L", &[1], &[0, 1, 0], &[3]];
     let invocation = [destination, wanted, surroundings, rest].concat().concat();
     golden(full.clone(), &[&invocation]);
     let handoff = Handoff { version: "0.1.0".into(), invocation: full };
@@ -218,7 +221,7 @@ fn a_handoff() {
         destination: Destination { host: "h".into(), ..Destination::default() },
         ..Invocation::default()
     };
-    golden(bare, &[&[0, 1], b"h", &[0], &[0; 11]]);
+    golden(bare, &[&[0, 1], b"h", &[0], &[0; 14]]);
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Diagnostics {
                 let mut file: &File = file;
                 file.write_all(lines.as_bytes())
             }
-            None => io::stderr().write_all(lines.as_bytes()),
+            None => io::stderr().write_all(for_stderr(lines).as_bytes()),
         };
         // Nobody is left to be told of a failure.
         written.unwrap_or(());
@@ -109,18 +109,23 @@ fn until_read(pipe: impl AsFd) {
 
 /// Tells the person something on standard error.
 pub fn tell(notice: &Notice) {
-    let mut lines = format!("{notice}\n");
-    if notice.from.is_some()
-        && let Ok(size) = rustix::termios::tcgetwinsize(rustix::stdio::stderr())
-    {
-        lines = printable::folded(&lines, size.ws_col.into());
-    }
+    let lines = for_stderr(&format!("{notice}\n"));
     io::stderr().write_all(lines.as_bytes()).unwrap_or(());
 }
 
 /// Says something of ours on standard error. If nobody listens there, that is no reason to stop.
 pub fn say(text: &str) {
-    io::stderr().write_all(printable::ours(text).as_bytes()).unwrap_or(());
+    let lines = for_stderr(&printable::ours(text));
+    io::stderr().write_all(lines.as_bytes()).unwrap_or(());
+}
+
+/// Lines as they are for standard error: folded if it is a terminal. A host that is quoted must not
+/// choose what stands at the beginning of a row.
+fn for_stderr(lines: &str) -> String {
+    match rustix::termios::tcgetwinsize(rustix::stdio::stderr()) {
+        Ok(size) => printable::folded(lines, size.ws_col.into()),
+        Err(_) => lines.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::termios::QueueSelector;
 use zeroize::Zeroizing;
 
 use fakessh_protocol::message::{Question, QuestionKind, Secret};
@@ -68,7 +69,8 @@ impl HopPasswords {
 /// The first line of what a reader gives, without its end.
 ///
 /// # Errors
-/// Where it can't be read, is longer than `most` bytes, or is no UTF-8.
+/// If it can't be read, is empty or longer than `most` bytes, is no UTF-8, or holds what nobody
+/// types as a password: control characters, a byte order mark.
 pub fn read_password(mut reader: impl Read, most: usize) -> io::Result<Secret> {
     let mut line = Zeroizing::new(Vec::with_capacity(most + 1));
     // Byte by byte: what follows may be somebody else's.
@@ -82,7 +84,13 @@ pub fn read_password(mut reader: impl Read, most: usize) -> io::Result<Secret> {
     if line.last() == Some(&b'\r') {
         line.pop();
     }
+    if line.is_empty() {
+        return Err(io::Error::other("its first line is empty"));
+    }
     let text = std::str::from_utf8(&line).map_err(|_| io::Error::other("it is no UTF-8 text"))?;
+    if !text.chars().all(printable::is_shown) {
+        return Err(io::Error::other("its first line holds control characters or marks"));
+    }
     Ok(Secret(text.to_owned()))
 }
 
@@ -197,7 +205,9 @@ fn askpass(
     let status = child.wait().ok()?;
     let answer = read?;
     if !status.success() {
-        return None;
+        // Of a yes or no this is the no. A program that was killed has not said any.
+        let is_no = question.kind == QuestionKind::Permission && status.code().is_some();
+        return is_no.then(|| Secret("no".to_owned()));
     }
     match first_line(&answer) {
         Some(line) if line.0.is_empty() && question.kind == QuestionKind::Permission => {
@@ -240,6 +250,9 @@ fn on_terminal(question: &Question, terminal: &OwnedFd, asker: BorrowedFd<'_>) -
         QuestionKind::Secret => Some(EchoOff::new(terminal.as_fd(), &text).ok()?),
         QuestionKind::Line | QuestionKind::Confirm | QuestionKind::Permission => None,
     };
+    // What was typed before the question is no answer to it: it was meant for something else, and a
+    // tool could have asked for it. (A secret's echo is switched off in the same way.)
+    let _ = rustix::termios::tcflush(terminal, QueueSelector::IFlush);
     show(terminal, &text)?;
     let mut answer = Zeroizing::new(Vec::with_capacity(MAX_ANSWER));
     let mut buffer = Zeroizing::new([0; MAX_ANSWER]);

@@ -75,12 +75,22 @@ pub fn run(command_line: CommandLine, socket: OwnedFd) -> u8 {
     }
 }
 
+/// What becomes of standard input.
+enum Input {
+    /// The program reads it. Also the input of a terminal that has come to its end.
+    HandedOver,
+    /// It is a terminal of which nothing was read yet: until the session runs, a question may be
+    /// on it, perhaps of another process, and what is typed is the answer.
+    Untouched(Relay),
+    /// It is a terminal whose input is relayed.
+    Relayed(Relay),
+}
+
 /// A session that the master knows of.
 struct Session {
     /// Our end of the pair over which the master speaks.
     near: OwnedFd,
-    /// The terminal whose input is relayed.
-    relay: Option<Relay>,
+    input: Input,
     /// What to run once the session runs.
     local_command: Option<LocalCommand>,
     /// Whether to go to the background then.
@@ -91,7 +101,7 @@ struct Session {
 
 /// Sends the handoff and lets go of standard input and output.
 fn hand_over(command_line: CommandLine, socket: OwnedFd) -> Result<Session, String> {
-    let CommandLine { invocation, local, argv } = command_line;
+    let CommandLine { mut invocation, local, argv } = command_line;
     let failed = |error: io::Error| format!("cannot start a session: {error}");
 
     let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
@@ -100,17 +110,18 @@ fn hand_over(command_line: CommandLine, socket: OwnedFd) -> Result<Session, Stri
     let null = null.map_err(|error| failed(error.into()))?;
     let local_command = LocalCommand::keep(&local).map_err(failed)?;
 
-    let (relay, input) = if local.null_stdin {
-        (None, null.try_clone().map_err(failed)?)
+    let (state, input) = if local.null_stdin {
+        (Input::HandedOver, null.try_clone().map_err(failed)?)
     } else if stdin().is_terminal()
         && invocation.unserved.is_none()
         && invocation.request != Request::Configuration
     {
         let (relay, input) = Relay::new(stdin()).map_err(failed)?;
-        (Some(relay), input)
+        invocation.announce = true;
+        (Input::Untouched(relay), input)
     } else {
         // What is not served may come back for the real ssh, with all that was typed meanwhile.
-        (None, stdin().try_clone_to_owned().map_err(failed)?)
+        (Input::HandedOver, stdin().try_clone_to_owned().map_err(failed)?)
     };
 
     let keeps_only = invocation.request == Request::Nothing;
@@ -138,17 +149,17 @@ fn hand_over(command_line: CommandLine, socket: OwnedFd) -> Result<Session, Stri
     dup2_stdin(&null).map_err(|error| failed(error.into()))?;
     dup2_stdout(&null).map_err(|error| failed(error.into()))?;
     let Local { background, .. } = local;
-    Ok(Session { near, relay, local_command, background, argv })
+    Ok(Session { near, input: state, local_command, background, argv })
 }
 
 impl Session {
     fn wait(mut self, diagnostics: &Diagnostics) -> u8 {
         loop {
-            if let Some(relay) = &mut self.relay {
+            if let Input::Relayed(relay) = &mut self.input {
                 match relay.step(self.near.as_fd()) {
                     Wake::Message => {}
                     Wake::Input => continue,
-                    Wake::Ended => self.relay = None,
+                    Wake::Ended => self.input = Input::HandedOver,
                 }
             }
             let (message, descriptors) =
@@ -190,6 +201,10 @@ impl Session {
 
     /// The session runs.
     fn started(&mut self, diagnostics: &Diagnostics) -> io::Result<()> {
+        self.input = match std::mem::replace(&mut self.input, Input::HandedOver) {
+            Input::Untouched(relay) => Input::Relayed(relay),
+            input => input,
+        };
         if let Some(command) = self.local_command.take() {
             command.run(diagnostics);
         }
@@ -220,14 +235,19 @@ impl Session {
             diagnostics.failed("the master did not give our descriptors back");
             return TRANSPORT_FAILURE;
         };
-        let back = dup2_stdin(&input)
+        // Of a terminal all is there still: the pipe beside it is empty.
+        let stdin = match &self.input {
+            Input::Untouched(relay) => relay.terminal(),
+            Input::Relayed(_) | Input::HandedOver => input.as_fd(),
+        };
+        let back = dup2_stdin(stdin)
             .and_then(|()| dup2_stdout(&output))
             .and_then(|()| dup2_stderr(&error));
         if let Err(error) = back {
             diagnostics.failed(&format!("cannot take our descriptors back: {error}"));
             return TRANSPORT_FAILURE;
         }
-        drop((self.near, input, output, error));
+        drop((self.near, self.input, input, output, error));
         let text = |words: Vec<Vec<u8>>| words.into_iter().map(OsString::from_vec);
         real::ssh(&match words {
             RealWords::With(options) => self.argv.with_options(text(options).collect()),

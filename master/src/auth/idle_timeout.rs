@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fakessh_protocol::message::{Notice, Question, Secret};
+use fakessh_protocol::message::{Notice, Question, QuestionKind, Secret};
 
 use crate::caller::{Ask, Caller};
 
@@ -16,17 +16,33 @@ pub(crate) struct IdleTimeout {
     limit: Duration,
     asking: AtomicBool,
     answers: AtomicU64,
+    /// What was typed in secret. Wiped with this.
+    secrets: Mutex<Vec<Secret>>,
 }
+
+/// Secrets of fewer characters are not looked for in texts: they would be found in any word.
+const SHORTEST_HIDDEN: usize = 4;
+
+/// What stands in the place of a secret.
+const HIDDEN: &str = "[hidden]";
 
 impl IdleTimeout {
     pub(crate) fn new(limit: Duration) -> Arc<IdleTimeout> {
         let (asking, answers) = (AtomicBool::new(false), AtomicU64::new(0));
-        Arc::new(IdleTimeout { limit, asking, answers })
+        Arc::new(IdleTimeout { limit, asking, answers, secrets: Mutex::default() })
     }
 
     /// Whether a person was asked something.
     pub(crate) fn has_asked(&self) -> bool {
         self.answers.load(Ordering::Relaxed) > 0
+    }
+
+    /// A text of the other end, without the secrets that were typed for it: it goes to screens and
+    /// logs. An end that means to show a secret can write it otherwise; most only repeat it.
+    pub(crate) fn without_secrets(&self, text: &str) -> String {
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let secrets = secrets.iter().filter(|secret| secret.0.chars().count() >= SHORTEST_HIDDEN);
+        secrets.fold(text.to_owned(), |text, secret| text.replace(&secret.0, HIDDEN))
     }
 
     pub(crate) fn limit(&self) -> Duration {
@@ -74,7 +90,14 @@ impl Ask for PausingAsk {
         }
         self.idle_timeout.asking.store(true, Ordering::Relaxed);
         let _asking = Asking(&self.idle_timeout);
-        self.inner.ask(question).await
+        let is_secret = question.kind == QuestionKind::Secret;
+        let answer = self.inner.ask(question).await;
+        if let Some(answer) = answer.as_ref().filter(|_| is_secret) {
+            let mut secrets =
+                self.idle_timeout.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+            secrets.push(answer.clone());
+        }
+        answer
     }
 
     fn may_answer(&self) -> bool {
@@ -86,7 +109,8 @@ impl Ask for PausingAsk {
     }
 
     async fn notice(&self, notice: Notice) {
-        self.inner.notice(notice).await;
+        let text = self.idle_timeout.without_secrets(&notice.text);
+        self.inner.notice(Notice { text, ..notice }).await;
     }
 }
 
@@ -94,7 +118,6 @@ impl Ask for PausingAsk {
 mod tests {
     use std::future::pending;
 
-    use fakessh_protocol::message::QuestionKind;
     use tokio::time::{Instant, sleep};
 
     use super::*;
@@ -122,6 +145,24 @@ mod tests {
     async fn the_limit_stands_still_while_a_person_is_asked() {
         let idle_timeout = IdleTimeout::new(LIMIT);
         assert_eq!(idle_timeout.wait(ask(&idle_timeout)).await, Some(Some(Secret("yes".into()))));
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_was_typed_is_taken_out_of_texts() {
+        struct Typed;
+        #[async_trait]
+        impl Ask for Typed {
+            async fn ask(&self, _: Question) -> Option<Secret> {
+                Some(Secret("tr0ub4dor".into()))
+            }
+        }
+        let idle_timeout = IdleTimeout::new(LIMIT);
+        let caller =
+            Caller { environment: Vec::new(), directory: "/".into(), ask: Arc::new(Typed) };
+        let text = "you typed tr0ub4dor, wrong";
+        assert_eq!(idle_timeout.without_secrets(text), text);
+        idle_timeout.caller(&caller).ask.ask(Question::secret("?")).await;
+        assert_eq!(idle_timeout.without_secrets(text), "you typed [hidden], wrong");
     }
 
     #[tokio::test]

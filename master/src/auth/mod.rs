@@ -176,7 +176,7 @@ pub(crate) async fn authenticate<H: Handler>(
         Ok(true) => Ok(Proof { was_asked: login.idle_timeout.has_asked(), ..login.proof }),
         Ok(false) => Err(login.refused()),
         Err(Stop::Lost) => {
-            let reason = reason().await;
+            let reason = login.idle_timeout.without_secrets(&reason().await);
             let (tried, advice) = (login.tried_text(), login.advice_for_lost());
             let (user, host) = login.names();
             Err(AuthError::Lost { user, host, reason, tried, advice })
@@ -241,6 +241,11 @@ impl<H: Handler> Login<'_, H> {
         Ok(false)
     }
 
+    /// Whether no question is allowed: by the configuration, or by the command that asked.
+    fn is_batch(&self) -> bool {
+        self.resolved.batch_mode || !self.caller.ask.may_answer()
+    }
+
     /// The most preferred method that the server allows, the user allows, and that has not failed.
     fn next_method(&self, exhausted: &[MethodKind]) -> Option<MethodKind> {
         let resolved = self.resolved;
@@ -249,9 +254,9 @@ impl<H: Handler> Login<'_, H> {
             let enabled = match method {
                 MethodKind::PublicKey => resolved.pubkey_authentication,
                 MethodKind::KeyboardInteractive => {
-                    resolved.kbdinteractive_authentication && !resolved.batch_mode
+                    resolved.kbdinteractive_authentication && !self.is_batch()
                 }
-                MethodKind::Password => resolved.password_authentication && !resolved.batch_mode,
+                MethodKind::Password => resolved.password_authentication && !self.is_batch(),
                 _ => false,
             };
             enabled && self.allowed.contains(method) && !exhausted.contains(method)
@@ -302,25 +307,31 @@ impl<H: Handler> Login<'_, H> {
 
     fn refused(&self) -> AuthError {
         let allowed: Vec<&str> = self.allowed.iter().map(Into::into).collect();
-        let advice = if self.allowed.contains(&MethodKind::PublicKey) {
-            "; name another key with -i, add one to ssh-agent, or install one with ssh-copy-id"
+        let mut advice = String::new();
+        if self.allowed.contains(&MethodKind::PublicKey) {
+            advice += "; name another key with -i, add one to ssh-agent, or install one with \
+                       ssh-copy-id";
         } else if self.allowed.is_empty() {
-            "; look at the server's log"
-        } else if self.resolved.batch_mode {
-            "; BatchMode allows no question"
-        } else {
-            ""
-        };
+            advice += "; look at the server's log";
+        }
         let questions = [MethodKind::Password, MethodKind::KeyboardInteractive];
         let questions = questions.iter().any(|method| self.allowed.contains(method));
+        let unanswered = self.unanswered || (self.is_batch() && questions);
+        if self.resolved.batch_mode && questions {
+            advice += "; BatchMode allows no question";
+        } else if unanswered {
+            advice += "; nobody was there to type a password: connect from a terminal first \
+                       (fakessh connect), or set SSH_ASKPASS (--password-file is for sudo, su and \
+                       doas)";
+        }
         let (user, host) = self.names();
         AuthError::Refused {
             user,
             host,
             allowed: if allowed.is_empty() { "nothing".into() } else { allowed.join(", ") },
             tried: self.tried_text(),
-            advice: advice.to_owned(),
-            unanswered: self.unanswered || (self.resolved.batch_mode && questions),
+            advice,
+            unanswered,
         }
     }
 

@@ -57,6 +57,7 @@ impl<H: Handler> Login<'_, H> {
     pub(super) async fn keyboard_interactive(&mut self) -> Result<Step, Stop> {
         for attempt in 1..=self.resolved.number_of_password_prompts {
             let mut unanswered = false;
+            let mut has_asked = false;
             let (user, _) = self.names();
             let idle_timeout = self.idle_timeout.clone();
             let start = self.handle.authenticate_keyboard_interactive_start(user, None);
@@ -83,6 +84,7 @@ impl<H: Handler> Login<'_, H> {
                         prompts,
                     })) => (name, instructions, prompts),
                 };
+                has_asked = true;
                 if !self.may_be_asked(prompts.len().max(1)) {
                     self.note("keyboard-interactive (asked too often)");
                     return Ok(Step::Exhausted);
@@ -95,6 +97,11 @@ impl<H: Handler> Login<'_, H> {
             if unanswered {
                 self.unanswered = true;
                 self.note("keyboard-interactive (nobody to ask)");
+                return Ok(Step::Exhausted);
+            }
+            if !has_asked {
+                // Another attempt would be one more failure for the server, and no question.
+                self.note("keyboard-interactive (it asked nothing)");
                 return Ok(Step::Exhausted);
             }
             self.note_wrong("keyboard-interactive", attempt);

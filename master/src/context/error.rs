@@ -26,6 +26,9 @@ pub enum ContextError {
     /// The registry makes no contexts any more.
     #[error("the master is about to end; try again to start a new one")]
     Closing,
+    /// Somebody locked while it was made.
+    #[error("it was locked (fakessh lock) while it was connected to; try again")]
+    Locked,
     /// No connection, or no login.
     #[error(transparent)]
     Connect(Arc<ConnectError>),

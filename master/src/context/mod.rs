@@ -166,6 +166,13 @@ impl Context {
         }
     }
 
+    /// The context nearest to this machine, of this one and those that it hangs on, to which nobody
+    /// gets again without an answer.
+    fn root_that_needs_answer(&self) -> Option<ContextId> {
+        let of_base = self.base.as_ref().and_then(|base| base.root_that_needs_answer());
+        of_base.or_else(|| self.needs_answer.then(|| self.id()))
+    }
+
     /// The destination as it was first asked for.
     pub fn name(&self) -> &str {
         &self.name

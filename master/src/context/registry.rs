@@ -4,6 +4,7 @@ mod closing;
 mod ends;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fakessh_protocol::message::Notice;
 use fakessh_protocol::printable;
@@ -32,6 +33,8 @@ pub struct Registry {
     pool: Arc<Pool>,
     /// Whether nothing new is made any more.
     closing: Arc<watch::Sender<bool>>,
+    /// How often [`Registry::lock`] was called.
+    locks: Arc<AtomicU64>,
 }
 
 /// A context as a destination leads to it.
@@ -64,7 +67,7 @@ impl Registry {
     /// A registry that notes in this log what it does.
     pub fn with_audit(audit: Audit) -> Registry {
         let closing = Arc::new(watch::Sender::new(false));
-        Registry { pool: Arc::new(Pool::new(audit)), closing }
+        Registry { pool: Arc::new(Pool::new(audit)), closing, locks: Arc::default() }
     }
 
     pub(crate) fn audit(&self) -> &Audit {
@@ -103,6 +106,7 @@ impl Registry {
         caller: &Caller,
     ) -> Result<Reached, ContextError> {
         let mut closing = self.closing.subscribe();
+        let locks = self.locks.load(Ordering::Relaxed);
         let reached = tokio::select! {
             biased;
             _ = closing.wait_for(|closing| *closing) => return Err(ContextError::Closing),
@@ -113,6 +117,13 @@ impl Registry {
         if *self.closing.borrow() {
             reached.context.close().await;
             return Err(ContextError::Closing);
+        }
+        // Likewise: what was answered before a lock must not be there after it.
+        if self.locks.load(Ordering::Relaxed) != locks
+            && let Some(root) = reached.context.root_that_needs_answer()
+        {
+            self.close_those(|context| context.id() == root, |_| closing::LOCKED.to_owned()).await;
+            return Err(ContextError::Locked);
         }
         Ok(reached)
     }

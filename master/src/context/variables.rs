@@ -1,6 +1,6 @@
 //! Which variables of the caller's environment a session gets (`SendEnv`, `SetEnv`).
 
-use fakessh_protocol::invocation::Invocation;
+use fakessh_protocol::invocation::{Invocation, Request, SessionKeywords};
 use fakessh_protocol::pattern;
 
 use crate::ssh_config::Resolved;
@@ -13,11 +13,26 @@ type Variables = Vec<(Vec<u8>, Vec<u8>)>;
 pub struct SessionOptions {
     send_env: Vec<String>,
     set_env: Vec<(String, String)>,
+    session: SessionKeywords,
 }
 
 impl SessionOptions {
     pub(super) fn of(resolved: &Resolved) -> SessionOptions {
-        SessionOptions { send_env: resolved.send_env.clone(), set_env: resolved.set_env.clone() }
+        SessionOptions {
+            send_env: resolved.send_env.clone(),
+            set_env: resolved.set_env.clone(),
+            session: resolved.session,
+        }
+    }
+
+    /// A keyword of the configuration that would make something else of this invocation's session,
+    /// and that only the real `ssh` obeys as yet.
+    pub(crate) fn unserved(&self, invocation: &Invocation) -> Option<&'static str> {
+        match invocation.request {
+            // They are none of ssh's.
+            Request::Tool(_) | Request::Program(_) => None,
+            _ => self.session.first_beside(invocation.given),
+        }
     }
 
     /// Variables that an invocation sends: `SendEnv` of the user's configuration and of its command

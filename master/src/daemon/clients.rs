@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use fakessh_protocol::message::{Notice, Question, Secret};
@@ -63,6 +63,10 @@ impl Ask for Client {
     }
 }
 
+/// A request that was made less than this time before the end of the master is done by the next one:
+/// it was not meant to be stopped.
+const JUST_ARRIVED: Duration = Duration::from_secs(1);
+
 /// Serves one client to its end. When it goes away, what it asked for is given up.
 pub(super) async fn serve(shared: Arc<Shared>, socket: Socket) {
     let _busy = Busy::new(&shared);
@@ -98,6 +102,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: Socket) {
 
 /// Does what a client asks for, and tells it.
 async fn work(shared: &Arc<Shared>, client: &Arc<Client>, request: Datagram) {
+    let begun = Instant::now();
     let reply = match open(&request.payload, client.clone()) {
         Ok((wanted, caller)) => handle(shared, client, wanted, &caller, request.descriptors).await,
         Err(why) => Err(why),
@@ -105,7 +110,10 @@ async fn work(shared: &Arc<Shared>, client: &Arc<Client>, request: Datagram) {
     let reply = match reply {
         Ok(value) => Reply::Done(value),
         // Whatever it looked like, the reason is that this master ends. The next one will do it.
-        Err(_) if shared.registry.is_closing() => Reply::Ending,
+        Err(_) if shared.registry.is_closing() && begun.elapsed() < JUST_ARRIVED => Reply::Ending,
+        Err(_) if shared.registry.is_closing() => {
+            Reply::Failed("the master was stopped (fakessh stop) before it was done".to_owned())
+        }
         Err(why) => Reply::Failed(why),
     };
     let _ = client.reply(&reply).await;

@@ -11,6 +11,11 @@ use crate::ssh_config::check_host;
 /// Names that mean a run's DEST whatever it is: for tools that must be given a host's name.
 const PLACEHOLDERS: [&str; 2] = ["remote", "_"];
 
+/// Whether a name means DEST in any run that has one.
+pub(super) fn is_placeholder(host: &str) -> bool {
+    PLACEHOLDERS.contains(&host)
+}
+
 /// Where a run leads that was given a DEST. By default its own names mean it, and no other: a tool
 /// that names another host must not write to this one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,7 +42,7 @@ impl RunDestination {
     /// route's last host, if the place is that host.
     pub(super) fn is_meant_by(&self, host: &str, hostname: Option<&str>) -> bool {
         self.any_name
-            || PLACEHOLDERS.contains(&host)
+            || is_placeholder(host)
             || self
                 .names
                 .iter()
@@ -54,8 +59,8 @@ impl RunDestination {
             return error.to_string();
         }
         format!(
-            "{host} would mean {written} in this run; write remote:, \
-             or name it with --route {host}={written} (or --any-name)"
+            "{host} would mean {written} in this run; write remote for that, or add --route \
+             {host}={host} for {host} itself (--any-name: every name means {written})"
         )
     }
 }
@@ -141,8 +146,8 @@ mod tests {
 
     #[test]
     fn a_refusal_says_what_would_have_happened_and_how_to_have_it() {
-        let expected = "prod-db would mean web1 in this run; write remote:, or name it with \
-                        --route prod-db=web1 (or --any-name)";
+        let expected = "prod-db would mean web1 in this run; write remote for that, or add --route \
+                        prod-db=prod-db for prod-db itself (--any-name: every name means web1)";
         let refusal = |host: &str| {
             destination("web1")
                 .refusal(&Destination { host: host.to_owned(), ..Default::default() })

@@ -96,11 +96,7 @@ impl Run {
         let who = who.unwrap_or_else(|| "a program".to_owned());
         let text = format!("{who} wants to run {what} at {name}, as {user}. Allow it (yes/no)? ");
         match ask.ask(Question { kind: QuestionKind::Permission, text, hop: None }).await {
-            Some(answer)
-                if ["y", "yes"].contains(&answer.0.trim().to_ascii_lowercase().as_str()) =>
-            {
-                Ok(())
-            }
+            Some(answer) if answer.0.trim().eq_ignore_ascii_case("yes") => Ok(()),
             Some(_) => Err(format!("{name}: it was not allowed to run {what}")),
             None => Err(format!(
                 "{name}: each use has to be confirmed (config.toml), and there is nobody to ask: \

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 mod destination;
 
 pub use destination::RunDestination;
+use destination::is_placeholder;
 
 use crate::audit::Refusals;
 use crate::caller::{Ask, AskNobody, Caller};
@@ -105,6 +106,11 @@ pub struct Run {
     /// Whether a shim of this run was started.
     called: AtomicBool,
     refusals: Arc<Refusals>,
+}
+
+/// These options, for the real `ssh`.
+fn real_words(options: &[OsString]) -> RealWords {
+    RealWords::With(options.iter().map(|word| word.as_encoded_bytes().to_vec()).collect())
 }
 
 impl Run {
@@ -197,22 +203,13 @@ impl Run {
                     None => Ok(Choice::Route(route.clone())),
                 }
             }
-            Hosts::CommandLine { connection, names, real_ssh } => {
+            Hosts::CommandLine { connection, names, .. } => {
                 let is_bare = destination.user.is_none() && destination.port.is_none();
                 let named = names.get(host).filter(|_| is_bare);
                 let is_configuration = invocation.request == Request::Configuration;
                 let of_run = behind(&invocation.connection, connection);
-                let real_words = || {
-                    let words = of_run.iter().map(|word| word.as_encoded_bytes().to_vec());
-                    RealWords::With(words.collect())
-                };
                 if let Some(option) = &invocation.unserved {
-                    let why = format!("{option} is not supported yet");
-                    return if *real_ssh && named.is_none() {
-                        Ok(Choice::RealSsh { why, words: real_words() })
-                    } else {
-                        Err(format!("{host}: {why}"))
-                    };
+                    return self.unserved(invocation, option);
                 }
                 let words = invocation.connection.iter().cloned().map(OsString::from_vec);
                 let words: Vec<OsString> = words.chain(of_run.iter().cloned()).collect();
@@ -227,7 +224,7 @@ impl Run {
                 }
                 if is_configuration {
                     let why = CONFIGURATION.to_owned();
-                    return Ok(Choice::RealSsh { why, words: real_words() });
+                    return Ok(Choice::RealSsh { why, words: real_words(&of_run) });
                 }
                 let target = Target {
                     host: host.clone(),
@@ -241,6 +238,27 @@ impl Run {
                 Ok(Choice::Route(target.into()))
             }
         }
+    }
+
+    /// What becomes of an invocation that wants something of ours that is not there yet: it is left
+    /// to the real `ssh` if that may be.
+    ///
+    /// # Errors
+    /// One line that names it, if not.
+    pub(crate) fn unserved(&self, invocation: &Invocation, what: &str) -> Result<Choice, String> {
+        let destination = &invocation.destination;
+        let why = format!("{what} is not supported yet");
+        match &self.hosts {
+            Hosts::CommandLine { connection, names, real_ssh: true } => {
+                let is_bare = destination.user.is_none() && destination.port.is_none();
+                if !(is_bare && names.contains_key(&destination.host)) {
+                    let words = real_words(&behind(&invocation.connection, connection));
+                    return Ok(Choice::RealSsh { why, words });
+                }
+            }
+            Hosts::CommandLine { .. } | Hosts::Mapped { .. } => {}
+        }
+        Err(format!("{}: {why}", destination.host))
     }
 
     /// The context of a destination, connected if need be. Questions go to `ask`.
@@ -329,6 +347,12 @@ impl Run {
     ) -> String {
         let Hosts::CommandLine { .. } = &self.hosts else { return format!("{route}: {error}") };
         let host = &invocation.destination.host;
+        if error.is_of_the_way() && is_placeholder(host) {
+            return format!(
+                "{route}: {error}; in a run without a DEST {host} is an ordinary name: write \
+                 `fakessh run DEST -- CMD`"
+            );
+        }
         if !error.is_of_the_way() || !looks_like_route(host) {
             return format!("{route}: {error}");
         }

@@ -270,6 +270,14 @@ async fn verdict(
         Ok(reached) => reached,
         Err(error) => return Verdict::failed(run.failure(&invocation, &route, &error)),
     };
+    if let Some(keyword) = options.unserved(&invocation) {
+        let what = format!("{keyword} of ssh_config");
+        return match run.unserved(&invocation, &what) {
+            Ok(Choice::RealSsh { why, words }) => Verdict::RealSsh { why, words },
+            Ok(Choice::Route(_)) => Verdict::failed(what),
+            Err(why) => Verdict::failed(why),
+        };
+    }
     if let Err(why) = run.check_user(&invocation, &context) {
         let Destination { user, host, .. } = &invocation.destination;
         let user = user.as_deref().unwrap_or_default();
@@ -285,7 +293,8 @@ async fn verdict(
         return Verdict::Told(keep(&run, &context, &invocation, shim).await);
     };
     if context.is_confirmed() {
-        let what = record::shown(&invocation.request);
+        let mut what = record::shown(&invocation.request);
+        what += &record::shown_variables(&options.variables(&invocation));
         if let Err(why) = run.confirm(&context, &what, &ask).await {
             return Verdict::failed(why);
         }

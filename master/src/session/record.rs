@@ -7,12 +7,17 @@ use std::time::Instant;
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::invocation::{Invocation, Request};
 use fakessh_protocol::message::ToShim;
+use fakessh_protocol::printable::word;
 
 use super::Verdict;
 use crate::audit::{Audit, Command, End, Event, Refusals, SessionEvent, Who};
 use crate::context::Context;
 use crate::link::Traffic;
 use crate::run::Run;
+
+/// Most variables that a question names, and most characters of each name.
+const MAX_NAMES: usize = 5;
+const MAX_NAME: usize = 40;
 
 /// Most characters of a command in a question.
 const MAX_SHOWN: usize = 200;
@@ -136,10 +141,38 @@ pub(super) fn shown(request: &Request) -> String {
             String::from_utf8_lossy(&argv.join(&b' ')).into_owned()
         }
     };
-    let begin: String = text.chars().take(MAX_SHOWN).collect();
-    let more = if begin.len() < text.len() { "..." } else { "" };
-    // Quoted, with all that a terminal would act on escaped.
-    format!("{begin:?}{more}")
+    let count = text.chars().count();
+    if count <= MAX_SHOWN {
+        // Quoted, with all that a terminal would act on escaped.
+        return format!("{text:?}");
+    }
+    // What a command does may stand at its end.
+    let part = |skipped, len| text.chars().skip(skipped).take(len).collect::<String>();
+    let end = MAX_SHOWN / 2;
+    let (first, last) = (part(0, MAX_SHOWN - end), part(count - end, end));
+    format!("{first:?}... ({count} characters) ...{last:?}")
+}
+
+/// The variables that a session gets beside the login's, for a person: some of them have programs
+/// run others. Those that say a language or a terminal do not.
+pub(super) fn shown_variables(variables: &[(Vec<u8>, Vec<u8>)]) -> String {
+    let harmless = |name: &[u8]| {
+        name == b"LANG" || name == b"TERM" || name == b"COLORTERM" || name.starts_with(b"LC_")
+    };
+    let mut names: Vec<String> = variables
+        .iter()
+        .filter(|(name, _)| !harmless(name))
+        .map(|(name, _)| word(&String::from_utf8_lossy(name), MAX_NAME))
+        .collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    if names.len() > MAX_NAMES {
+        let more = names.len() - MAX_NAMES;
+        names.truncate(MAX_NAMES);
+        names.push(format!("{more} more"));
+    }
+    format!(" with {} set", names.join(", "))
 }
 
 #[cfg(test)]
@@ -151,8 +184,19 @@ mod tests {
         let shown = |command: &str| shown(&Request::Command(command.as_bytes().to_vec()));
         assert_eq!(shown("id"), "\"id\"");
         assert_eq!(shown("a\nb\u{1b}[2J\u{202e}\"c"), "\"a\\nb\\u{1b}[2J\\u{202e}\\\"c\"");
-        assert!(
-            shown(&"x".repeat(1000)).ends_with("x\"...") && shown(&"x".repeat(1000)).len() < 210
-        );
+        let long = shown(&format!("{}; id", "x".repeat(1000)));
+        assert!(long.ends_with("x; id\"") && long.contains("(1004 characters)"), "{long}");
+        assert!(long.len() < 240, "{long}");
+    }
+
+    #[test]
+    fn a_question_names_variables_that_may_run_programs() {
+        let variables = |names: &[&str]| {
+            let variables = names.iter().map(|name| (name.as_bytes().to_vec(), b"x".to_vec()));
+            shown_variables(&variables.collect::<Vec<_>>())
+        };
+        assert_eq!(variables(&["LANG", "LC_ALL", "TERM"]), "");
+        assert_eq!(variables(&["LANG", "BASH_ENV", "A"]), " with BASH_ENV, A set");
+        assert!(variables(&["A", "B", "C", "D", "E", "F", "G"]).ends_with("D, E, 2 more set"));
     }
 }

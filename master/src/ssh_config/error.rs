@@ -49,6 +49,19 @@ pub enum ConfigError {
         /// The value that switches it off.
         off: &'static str,
     },
+    /// A list of files can't be told apart from a name with a space.
+    #[error(
+        "the ssh configuration of '{host}' is unclear: ssh -G prints {keyword} as '{value}', which \
+         may be one file with a space in its name or several; write absolute names without spaces"
+    )]
+    UnclearFiles {
+        /// The host that was looked up.
+        host: String,
+        /// The keyword.
+        keyword: &'static str,
+        /// Its value.
+        value: String,
+    },
     /// There is no `ssh` to read a configuration file with.
     #[error(
         "no ssh program was found, and '{0}' needs it to be understood; install openssh-client"

@@ -8,6 +8,7 @@ mod algorithm_lists;
 mod defaults;
 mod destination;
 mod error;
+mod files;
 mod key_rules;
 mod resolve;
 mod resolved;

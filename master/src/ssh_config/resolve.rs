@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::caller::Caller;
 
 use super::defaults::defaults;
-use super::resolved::Dump;
+use super::resolved::{Dump, Place, Unclear};
 use super::ssh_g::{dump, find_ssh, words};
 use super::tokens::Tokens;
 use super::{ConfigError, Resolved, Target, without_ssh};
@@ -54,7 +54,14 @@ fn settle(
         let off = if keyword == "ProxyUseFdpass" { "no" } else { "none" };
         return Err(ConfigError::Unsupported { host: target.host.clone(), keyword, off });
     }
-    let resolved = own.resolved(target, &caller.directory, defaults);
+    let home = caller.variable("HOME").map(Path::new);
+    let place = Place { home, directory: &caller.directory };
+    let resolved = own.resolved(target, &place, defaults);
+    let resolved = resolved.map_err(|Unclear { keyword, value }| ConfigError::UnclearFiles {
+        host: target.host.clone(),
+        keyword,
+        value,
+    })?;
     Ok(finish(resolved, own.value("identityagent"), own.is_disabled("identityagent"), caller))
 }
 

@@ -5,6 +5,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fakessh_protocol::invocation::SessionKeywords;
+
+use super::files;
 use super::{KeyRules, Target};
 
 /// Whom a host key that is not recorded can be trusted by (`ssh_config(5)`).
@@ -122,6 +125,8 @@ pub struct Resolved {
     pub key_rules: KeyRules,
     /// Keywords of what the configuration wants for each session and sessions do not get yet.
     pub unsupported: Vec<&'static str>,
+    /// Keywords that make something else of each session, and that only the real `ssh` obeys as yet.
+    pub session: SessionKeywords,
 }
 
 impl Resolved {
@@ -215,19 +220,29 @@ impl Dump {
         if self.raw(keyword) == defaults.raw(keyword) { None } else { self.algorithms(keyword) }
     }
 
-    fn files(&self, keyword: &str, directory: &Path) -> Vec<PathBuf> {
-        self.value(keyword).map(|value| split_files(value, directory)).unwrap_or_default()
+    fn files(&self, keyword: &'static str, place: &Place<'_>) -> Result<Vec<PathBuf>, Unclear> {
+        let Some(value) = self.value(keyword) else { return Ok(Vec::new()) };
+        files::split(value, place.home, place.directory)
+            .map_err(|files::Ambiguous| Unclear { keyword, value: value.to_owned() })
     }
 
     /// The settings, with tokens and relative names of files left as they are. `defaults` is what
     /// `ssh -G` prints without any configuration.
-    pub(super) fn resolved(&self, target: &Target, directory: &Path, defaults: &Dump) -> Resolved {
+    ///
+    /// # Errors
+    /// If it is unclear which files a value names.
+    pub(super) fn resolved(
+        &self,
+        target: &Target,
+        place: &Place<'_>,
+        defaults: &Dump,
+    ) -> Result<Resolved, Unclear> {
         let words = |value: &String| {
             let (name, value) = value.split_once('=')?;
             Some((name.to_owned(), value.to_owned()))
         };
         let identities = self.values("identityfile");
-        Resolved {
+        Ok(Resolved {
             host: target.host.clone(),
             hostname: self.value("hostname").unwrap_or(&target.host).to_owned(),
             user: self.value("user").unwrap_or_default().to_owned(),
@@ -238,8 +253,8 @@ impl Dump {
             certificate_files: paths(self.values("certificatefile")),
             identities_only: self.flag("identitiesonly", false),
             identity_agent: None,
-            user_known_hosts_files: self.files("userknownhostsfile", directory),
-            global_known_hosts_files: self.files("globalknownhostsfile", directory),
+            user_known_hosts_files: self.files("userknownhostsfile", place)?,
+            global_known_hosts_files: self.files("globalknownhostsfile", place)?,
             hash_known_hosts: self.flag("hashknownhosts", false),
             strict_host_key_checking: strict(self.value("stricthostkeychecking")),
             host_key_alias: self.value("hostkeyalias").map(str::to_owned),
@@ -279,10 +294,11 @@ impl Dump {
                 host_keys: self.own_list("hostkeyalgorithms", defaults),
             },
             log_level: self.value("loglevel").unwrap_or("INFO").to_owned(),
-            revoked_host_keys: self.files("revokedhostkeys", directory),
+            revoked_host_keys: self.files("revokedhostkeys", place)?,
             key_rules: self.key_rules(defaults),
             unsupported: self.unsupported(),
-        }
+            session: self.session(),
+        })
     }
 
     fn key_rules(&self, defaults: &Dump) -> KeyRules {
@@ -298,8 +314,16 @@ impl Dump {
         }
     }
 
-    /// What is wanted of each session and not supported. `RemoteCommand` and the like are no
-    /// matter of the connection.
+    /// What is wanted of each session that changes what it is. (`none` is a value here.)
+    fn session(&self) -> SessionKeywords {
+        SessionKeywords {
+            remote_command: self.value("remotecommand").is_some(),
+            session_type: self.raw("sessiontype").is_some_and(|value| value != "default"),
+            stdin_null: self.flag("stdinnull", false),
+        }
+    }
+
+    /// What is wanted of each session and not supported, and can be done without.
     fn unsupported(&self) -> Vec<&'static str> {
         let cleared = self.flag("clearallforwardings", false);
         let forwards = |keyword| !cleared && !self.values(keyword).is_empty();
@@ -312,6 +336,11 @@ impl Dump {
             ("ForwardX11", self.flag("forwardx11", false)),
             ("Tunnel", self.flag("tunnel", false)),
             ("RequestTTY", terminal),
+            ("ForkAfterAuthentication", self.flag("forkafterauthentication", false)),
+            (
+                "LocalCommand",
+                self.flag("permitlocalcommand", false) && self.value("localcommand").is_some(),
+            ),
         ];
         wanted.into_iter().filter_map(|(keyword, wanted)| wanted.then_some(keyword)).collect()
     }
@@ -327,10 +356,32 @@ impl Dump {
     }
 }
 
-/// What these lines of `ssh -G` mean for a host, where `ssh` has nothing built in.
-pub(crate) fn read_dump(text: &str, host: &str) -> Resolved {
+/// What these lines of `ssh -G` mean for a host, if `ssh` has nothing built in; `None` if it is
+/// unclear which files they name.
+pub(crate) fn read_dump(text: &str, host: &str) -> Option<Resolved> {
     let target = Target { host: host.to_owned(), ..Target::default() };
-    Dump::read(text).resolved(&target, Path::new("/"), &Dump::default())
+    Dump::read(text).resolved(&target, &root(), &Dump::default()).ok()
+}
+
+/// From where names of files are meant.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    /// The home directory.
+    pub(super) home: Option<&'a Path>,
+    /// The working directory.
+    pub(super) directory: &'a Path,
+}
+
+/// The root directory, for somebody without a home.
+pub(super) fn root() -> Place<'static> {
+    Place { home: None, directory: Path::new("/") }
+}
+
+/// A value of which it is unclear which files it names.
+#[derive(Debug)]
+pub(super) struct Unclear {
+    pub(super) keyword: &'static str,
+    pub(super) value: String,
 }
 
 fn paths(values: &[String]) -> Vec<PathBuf> {
@@ -351,23 +402,6 @@ pub(super) fn default_authentications() -> Vec<String> {
     ["publickey", "keyboard-interactive", "password"].map(str::to_owned).to_vec()
 }
 
-/// `ssh -G` prints several files with spaces between them, and a file whose name has a space no
-/// other way. A word that begins no path belongs to the one before it, unless it is a file itself.
-fn split_files(value: &str, directory: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<String> = Vec::new();
-    for word in value.split(' ') {
-        let begins = word.starts_with(['/', '~', '%', '$']) || directory.join(word).is_file();
-        match files.last_mut() {
-            Some(last) if !begins => {
-                last.push(' ');
-                last.push_str(word);
-            }
-            _ => files.push(word.to_owned()),
-        }
-    }
-    files.into_iter().map(PathBuf::from).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -376,7 +410,7 @@ mod tests {
 
     fn resolved(text: &str) -> Resolved {
         let target = Target { host: "web1".into(), ..Target::default() };
-        Dump::read(text).resolved(&target, Path::new("/"), &Dump::read(DEFAULTS))
+        Dump::read(text).resolved(&target, &root(), &Dump::read(DEFAULTS)).unwrap()
     }
 
     #[test]
@@ -419,13 +453,6 @@ mod tests {
         assert_eq!(refused("proxycommand nc\nproxyusefdpass yes\n"), Some("ProxyUseFdpass"));
         assert_eq!(refused("proxyusefdpass yes\nproxycommand none\n"), None);
         assert_eq!(refused("knownhostscommand none\nproxyusefdpass no\nproxycommand nc\n"), None);
-    }
-
-    #[test]
-    fn files_with_spaces_in_their_names_stay_whole() {
-        let files = split_files("/root/.ssh/kh /tmp/a b/kh ~/zz", Path::new("/nonexistent"));
-        let expected = ["/root/.ssh/kh", "/tmp/a b/kh", "~/zz"];
-        assert_eq!(files, expected.map(PathBuf::from));
     }
 
     #[test]

@@ -141,14 +141,15 @@ mod tests {
     use std::sync::Arc;
 
     use crate::caller::AskNobody;
-    use crate::ssh_config::{Target, resolved::Dump};
+    use crate::ssh_config::Target;
+    use crate::ssh_config::resolved::{Dump, root};
 
     use super::*;
 
     fn expanded(file: &str) -> String {
         let target = Target { host: "web1".into(), ..Target::default() };
         let dump = Dump::read("hostname 10.0.0.1\nuser bob\nport 2222\n");
-        let resolved = dump.resolved(&target, Path::new("/"), &Dump::default());
+        let resolved = dump.resolved(&target, &root(), &Dump::default()).unwrap();
         let caller = Caller {
             environment: vec![("KEYS".into(), "/keys".into())],
             directory: "/work".into(),

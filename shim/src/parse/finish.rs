@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
-use fakessh_protocol::invocation::{Destination, Invocation, Request, join_command};
+use fakessh_protocol::invocation::{
+    Destination, Invocation, Request, SessionKeywords, join_command,
+};
 
 use super::expand::{Expanded, Tokens};
 use super::settings::{Control, Demand, SessionType, Settings, Tty};
@@ -37,6 +39,11 @@ impl Settings {
         }
         let background = self.background == Some(true);
         let null_stdin = background || self.null_stdin == Some(true);
+        let given = SessionKeywords {
+            remote_command: self.remote_command.is_some(),
+            session_type: self.session_type.is_some(),
+            stdin_null: background || self.null_stdin.is_some(),
+        };
         let mut notices = Vec::new();
         let request = self.request(&host, words)?;
         // Without a command a terminal is wanted unless it was refused (ssh(1), -T).
@@ -68,6 +75,7 @@ impl Settings {
             directory: surroundings.directory,
             unserved,
             announce: background || local_command.is_some(),
+            given,
             verbosity: self.verbosity,
         };
         let local = Local {

@@ -4,7 +4,7 @@
 //! stopped for trying: so the shim reads, blocking and without changing a flag of the terminal.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
@@ -40,6 +40,11 @@ impl Relay {
         rustix::fs::fcntl_setfl(&write, OFlags::NONBLOCK)?;
         let terminal = terminal.try_clone_to_owned()?;
         Ok((Relay { terminal, pipe: write, pending: Vec::new() }, read))
+    }
+
+    /// The terminal.
+    pub(super) fn terminal(&self) -> BorrowedFd<'_> {
+        self.terminal.as_fd()
     }
 
     /// Waits for a message on `socket` or for input, and passes that on.

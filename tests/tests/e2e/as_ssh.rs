@@ -87,3 +87,43 @@ fn a_terminal_is_refused_by_fakessh_ssh_and_not_given_by_another_login() {
     done.expect_fault(255, &["remote", "-t"]);
     assert_eq!(lab.logins(), 0);
 }
+
+#[test]
+fn a_session_that_the_configuration_describes_is_left_to_the_real_one_with_fakessh() {
+    let lab = Lab::start();
+    for (name, option, out) in [
+        ("commanded", "RemoteCommand echo commanded", "commanded\n"),
+        ("typed", "SessionType none", ""),
+        ("closed", "StdinNull yes", ""),
+    ] {
+        lab.host_through(name, lab.port(), &[option]);
+        // What is not understood must not run the input as a script, nor eat it.
+        let command = if name == "closed" { "cat" } else { "" };
+        if name != "typed" {
+            let line = format!("ssh -F \"$F\" {name} {command}");
+            let done = script(&lab, &line).input("echo as a script\n").run();
+            done.expect_status(0).expect_out(out);
+        }
+        let mapped = lab.run([name], ["ssh", name, command]).input("echo as a script\n").run();
+        let keyword = option.split(' ').next().unwrap();
+        let mapped = mapped.expect_status(255).expect_out("");
+        assert!(mapped.err().contains(keyword), "{}", mapped.shown());
+    }
+    // The command line's own word counts.
+    let words = ["ssh", "-oRemoteCommand=none", "commanded", "echo own"];
+    lab.run(["commanded"], words).run().expect_status(0).expect_out("own\n");
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn two_dashes_are_ssh_s_with_fakessh() {
+    let lab = Lab::start();
+    let canary = lab.dir().join("user/canary");
+    let option = format!("-oProxyCommand=touch '{}'; exit 1", canary.display());
+    lab.fakessh(["ssh", "--", &option, "remote"]).run().expect_status(255).expect_out("");
+    assert!(!canary.exists());
+    let config = lab.config_path().display().to_string();
+    let words = ["ssh", "-F", &config, "--", "remote", "echo", "-l", "x"];
+    lab.fakessh(words).run().expect_status(0).expect_out("-l x\n");
+    lab.expect_nothing_left();
+}

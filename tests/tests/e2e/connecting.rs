@@ -246,6 +246,21 @@ both_clients! {
         assert_eq!(askpass.count(), 1, "{}", askpass.asked());
     }
 
+    fn a_server_that_asks_nothing_interactively_has_its_tries_left_for_passwords(client) {
+        if !root_for("an account with a password") {
+            return;
+        }
+        // Without PAM it offers keyboard-interactive, and fails it at once.
+        let lab = Lab::builder()
+            .password()
+            .sshd("KbdInteractiveAuthentication yes")
+            .sshd("MaxAuthTries 3")
+            .start();
+        let askpass = Askpass::new(&lab, "password", &[PASSWORD]);
+        askpass.for_tool(get_in(&lab, client, "remote")).run().expect_status(0).expect_out("in\n");
+        assert_eq!(askpass.count(), 1, "{}", askpass.asked());
+    }
+
     fn a_password_that_is_wrong_three_times_is_not_asked_for_again(client) {
         if !root_for("an account with a password") {
             return;

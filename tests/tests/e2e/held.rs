@@ -8,7 +8,7 @@ use std::process::Command;
 use fakessh_lab::account::PASSWORD;
 use fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
 use fakessh_lab::privilege::root_for;
-use fakessh_lab::{Askpass, Client, Gate, Lab, Running, files};
+use fakessh_lab::{Askpass, Client, Gate, Lab, Running, files, wait_until};
 use serde_json::Value;
 
 /// Seconds for which a login is held where nobody says anything.
@@ -181,6 +181,27 @@ fn lock_closes_a_login_for_which_something_was_typed() {
 }
 
 #[test]
+fn lock_ends_what_is_just_being_connected_to() {
+    if !root_for("rules of sudo") {
+        return;
+    }
+    // The start of the first slave is held up, as a slow login holds it up.
+    let command = "case $SSH_ORIGINAL_COMMAND in (*fakessh*) : >$LAB/remote/started; \
+                   until [ -e $LAB/remote/go ]; do sleep .02; done;; esac; \
+                   eval \"$SSH_ORIGINAL_COMMAND\"";
+    let builder = Lab::builder().etc("sudoers.d/lab", SUDO_WITHOUT_PASSWORD);
+    let lab = builder.sshd(&format!("ForceCommand {command}")).start();
+    let config = lab.config_path().display().to_string();
+    let connecting = lab.fakessh(["connect", "-F", &config, "remote+sudo"]).start();
+    wait_until(|| lab.remote_dir().join("started").exists(), "no start begins");
+    lab.fakessh(["lock"]).run().expect_status(0);
+    fs::write(lab.remote_dir().join("go"), "").unwrap();
+    connecting.finish().expect_fault(255, &["remote+sudo", "locked"]);
+    assert_eq!(lab.held(), ["remote"]);
+    lab.expect_nothing_left();
+}
+
+#[test]
 fn each_use_is_confirmed_by_who_opened_the_run_and_not_by_its_tool() {
     let lab = Lab::start();
     lab.configure("[route.prod]\nvia = \"remote\"\nconfirm = true\n");
@@ -196,7 +217,7 @@ fn each_use_is_confirmed_by_who_opened_the_run_and_not_by_its_tool() {
     run().run().expect_fault(255, &words).expect_out("");
     let no = Askpass::new(&lab, "no", &["no"]);
     no.for_tool(run()).run().expect_fault(255, &["remote", "not allowed"]).expect_out("");
-    let askpass = Askpass::new(&lab, "yes-and-no", &["yes", "", "y", "no"]);
+    let askpass = Askpass::new(&lab, "yes-and-no", &["yes", "", "YES", "y"]);
     for _ in 0..3 {
         askpass.for_tool(run()).run().expect_status(3).expect_out("used\n");
     }

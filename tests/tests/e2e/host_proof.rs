@@ -275,3 +275,55 @@ fn a_flood_of_banners_has_an_end_with_fakessh() {
     assert!(errors.len() < 64 * 1024, "{} bytes", errors.len());
     assert!(errors.lines().any(|line| line.contains("not shown")), "{errors}");
 }
+
+both_clients! {
+    fn a_file_in_the_working_directory_is_not_the_rest_of_another_name(client) {
+        let lab = Lab::start();
+        let known = fs::read_to_string(lab.known_hosts()).unwrap();
+        let (mine, foreign) = (lab.local_dir("My Files"), lab.local_dir("foreign"));
+        fs::create_dir(foreign.join("Files")).unwrap();
+        let wrong = other_key(&known);
+        // The right key lies where a name begins that the other one's second word could be.
+        fs::write(mine.join("kh"), &wrong).unwrap();
+        fs::write(foreign.join("Files/kh"), &known).unwrap();
+        let file = format!("UserKnownHostsFile \"{}\"", mine.join("kh").display());
+        lab.host_through("spaced", lab.port(), &[&file]);
+        let visit = |directory: &Path| {
+            lab.tool_to(client, "spaced", ["ssh", "spaced", "echo in"]).directory(directory).run()
+        };
+        visit(&foreign).expect_status(255).expect_out("");
+        visit(&mine).expect_status(255).expect_out("");
+        fs::write(mine.join("kh"), &known).unwrap();
+        visit(&mine).expect_status(0).expect_out("in\n");
+    }
+
+    fn the_first_of_two_relative_files_counts(client) {
+        let lab = Lab::start();
+        let known = fs::read_to_string(lab.known_hosts()).unwrap();
+        let here = lab.local_dir("here");
+        fs::write(here.join("a"), other_key(&known)).unwrap();
+        let options = ["UserKnownHostsFile a b", "StrictHostKeyChecking accept-new"];
+        lab.host_through("relative", lab.port(), &options);
+        let visit = || {
+            let tool = lab.tool_to(client, "relative", ["ssh", "relative", "echo in"]);
+            tool.directory(&here).run()
+        };
+        visit().expect_status(255).expect_out("");
+        fs::write(here.join("a"), &known).unwrap();
+        visit().expect_status(0).expect_out("in\n");
+        let names: Vec<_> = fs::read_dir(&here).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(names, ["a"]);
+    }
+}
+
+/// The same hosts with another key.
+fn other_key(known: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key");
+    let mut keygen = Command::new("ssh-keygen");
+    keygen.args(["-q", "-N", "", "-t", "ed25519", "-f"]).arg(&key);
+    assert!(keygen.status().expect("starting ssh-keygen").success());
+    let public = fs::read_to_string(key.with_extension("pub")).unwrap();
+    let hosts = known.lines().filter_map(|line| line.split_whitespace().next());
+    hosts.map(|host| format!("{host} {public}")).collect()
+}

@@ -1,6 +1,7 @@
 //! How contexts are closed: each with all that hangs on it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use thiserror::Error;
@@ -16,6 +17,9 @@ use crate::context::{Context, ContextId};
 
 /// Why a context was closed where somebody wanted it.
 const ASKED: &str = "somebody asked for it";
+
+/// The same for [`Registry::lock`].
+pub(super) const LOCKED: &str = "locked";
 
 /// Why a name does not say which context to close. Its text is one line that says what to do.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -79,6 +83,8 @@ impl Registry {
     /// sudo, su and doas. With `keeps_busy` those stay in which a session runs, or behind which one
     /// does. Cancelled, some may stay open.
     pub async fn lock(&self, keeps_busy: bool) {
+        // First, so that who is just connecting sees it, or is seen here.
+        self.locks.fetch_add(1, Ordering::Relaxed);
         let keyed = self.pool.keyed();
         let is_busy = |root: &Keyed| {
             keyed.iter().any(|one| {
@@ -89,8 +95,7 @@ impl Registry {
         let wanted =
             keyed.iter().filter(|one| one.1.needs_answer() && !(keeps_busy && is_busy(one)));
         let wanted: Vec<ContextId> = wanted.map(|(_, context)| context.id()).collect();
-        let why = |_: &Context| "locked".to_owned();
-        self.close_those(|context| wanted.contains(&context.id()), why).await;
+        self.close_those(|context| wanted.contains(&context.id()), |_| LOCKED.to_owned()).await;
     }
 
     /// Closes all contexts for good: attempts that are being made end, and new ones are refused

@@ -95,7 +95,7 @@ impl Handler for ClientHandler {
         names: &Names,
         _: &mut Session,
     ) -> Result<(), HandlerError> {
-        self.worth.keys_exchanged();
+        self.worth.keys_exchanged(names.kex.as_ref());
         Ok(self.exchange.finished(&names.key)?)
     }
 

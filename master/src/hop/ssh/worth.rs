@@ -26,9 +26,15 @@ const BURST: u64 = 4 * 1024 * 1024;
 /// of them: a twentieth of the thread. A thousand short commands have a tenth of it in headers.
 const PER_SECOND: u64 = 4 * 1024 * 1024;
 
-/// What an exchange of keys counts for, in bytes: it takes up to some hundredths of a second. So a
-/// server may have one each quarter of a second, and OpenSSH's has one each gigabyte.
-const KEY_EXCHANGE: u64 = 1024 * 1024;
+/// What an exchange of keys counts for, in bytes: with elliptic curves it takes a millisecond. A
+/// server that has one for each megabyte (`RekeyLimit`) is not slowed by it.
+const KEY_EXCHANGE: u64 = 32 * 1024;
+
+/// The same in a group of integers (Diffie-Hellman): it takes up to some hundredths of a second.
+const KEY_EXCHANGE_OF_INTEGERS: u64 = 1024 * 1024;
+
+/// How the names of these begin (RFC 4253 section 8, RFC 4419).
+const OF_INTEGERS: &str = "diffie-hellman-";
 
 /// Counts what of a connection was worth reading, and what was worse than its size.
 #[derive(Clone, Debug, Default)]
@@ -46,9 +52,11 @@ impl Worth {
         self.0.wanted.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Keys were exchanged.
-    pub(super) fn keys_exchanged(&self) {
-        self.0.extra.fetch_add(KEY_EXCHANGE, Ordering::Relaxed);
+    /// Keys were exchanged by this method.
+    pub(super) fn keys_exchanged(&self, method: &str) {
+        let is_of_integers = method.starts_with(OF_INTEGERS);
+        let cost = if is_of_integers { KEY_EXCHANGE_OF_INTEGERS } else { KEY_EXCHANGE };
+        self.0.extra.fetch_add(cost, Ordering::Relaxed);
     }
 }
 
@@ -164,12 +172,30 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn keys_that_are_exchanged_again_and_again_are_slowed() {
-        let took = read(1000 * 64 * 1024, |worth, count| {
+        for (method, seconds) in
+            [("diffie-hellman-group16-sha512", 240..=260), ("curve25519-sha256", 5..=9)]
+        {
+            let took = read(1000 * 64 * 1024, |worth, count| {
+                worth.wanted(count);
+                worth.keys_exchanged(method);
+            });
+            let took = took.await;
+            assert!(seconds.contains(&took.as_secs()), "{method}: {took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exchange_for_each_megabyte_is_not_slowed() {
+        let since = std::sync::atomic::AtomicUsize::new(0);
+        let took = read(1000 * 1024 * 1024, |worth, count| {
             worth.wanted(count);
-            worth.keys_exchanged();
-        })
-        .await;
-        assert!((240..=260).contains(&took.as_secs()), "{took:?}");
+            if since.fetch_add(count, Ordering::Relaxed) > 1024 * 1024 {
+                since.store(0, Ordering::Relaxed);
+                worth.keys_exchanged("curve25519-sha256");
+            }
+        });
+        let took = took.await;
+        assert!(took < Duration::from_secs(8), "{took:?}");
     }
 
     #[tokio::test(start_paused = true)]

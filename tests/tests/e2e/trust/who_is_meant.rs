@@ -23,8 +23,9 @@ fn a_host_that_is_not_the_destination_is_refused_with_the_way_to_it() {
     let done = lab.run(["web1"], ["rsync", "/etc/passwd", &to]).run();
     assert!(done.code() != 0 && !file.exists(), "{}", done.shown());
     let done = ssh(&lab, &["web1"], "prod-db").expect_status(255).expect_out("");
-    let expected = "fakessh: prod-db would mean web1 in this run; write remote:, or name it with \
-                    --route prod-db=web1 (or --any-name)\n";
+    let expected = "fakessh: prod-db would mean web1 in this run; write remote for that, or add \
+                    --route prod-db=prod-db for prod-db itself (--any-name: every name means \
+                    web1)\n";
     assert_eq!(done.err(), expected);
     for host in ["web", "web1.example", "localhost", "web1+sudo", "local"] {
         ssh(&lab, &["web1"], host).expect_fault(255, &[host, "would mean web1"]).expect_out("");
@@ -63,7 +64,7 @@ fn a_name_of_the_configuration_is_a_name_of_the_destination() {
     }
     for host in ["other", "prod-db"] {
         ssh(&lab, &["far"], host)
-            .expect_fault(255, &["would mean far", &format!("--route {host}=far")]);
+            .expect_fault(255, &["would mean far", &format!("--route {host}={host}")]);
     }
     lab.expect_nothing_left();
 }
