@@ -5,9 +5,9 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
-use super::packet::attribute;
-use super::status::Status;
-use super::wire::{Fields, Malformed, Replies};
+use super::packet::{Malformed, attribute, kind};
+use super::status::{Answer, Status};
+use super::wire::{Fields, Replies};
 
 /// The permissions that can be set: those of chmod(2), the special ones included.
 pub(crate) const PERMISSIONS: u32 = 0o7777;
@@ -90,6 +90,14 @@ impl Attributes {
         let failed = results.into_iter().flatten().rev().find_map(Result::err);
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
+}
+
+/// Composes an ATTRS.
+pub(crate) fn reply(replies: &mut Replies, id: u32, stat: &Stat) -> Answer {
+    replies.begin(kind::ATTRS, id);
+    put(replies, stat);
+    replies.finish();
+    Answer::Composed
 }
 
 /// Appends a file's attributes to a reply.

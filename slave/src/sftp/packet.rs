@@ -58,3 +58,22 @@ pub(crate) mod attribute {
     pub(crate) const TIMES: u32 = 0x0000_0008;
     pub(crate) const EXTENDED: u32 = 0x8000_0000;
 }
+
+/// The extensions that we have, with their versions, in the order in which OpenSSH names them.
+pub(crate) const EXTENSIONS: [(&str, &str); 11] = [
+    ("posix-rename@openssh.com", "1"),
+    ("statvfs@openssh.com", "2"),
+    ("fstatvfs@openssh.com", "2"),
+    ("hardlink@openssh.com", "1"),
+    ("fsync@openssh.com", "1"),
+    ("lsetstat@openssh.com", "1"),
+    ("limits@openssh.com", "1"),
+    ("expand-path@openssh.com", "1"),
+    ("copy-data", "1"),
+    ("home-directory", "1"),
+    ("users-groups-by-id@openssh.com", "1"),
+];
+
+/// A packet that ends too early, or has an impossible value.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;

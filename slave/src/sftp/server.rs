@@ -1,21 +1,21 @@
-//! What there is to a session, and which request is done where.
+//! One client's session, and which module does which request.
 
-use super::extension;
 use super::handles::Handles;
 use super::names::Names;
-use super::packet::{VERSION, kind};
+use super::packet::{EXTENSIONS, Malformed, VERSION, kind};
 use super::status::{Answer, Fault, Status};
-use super::wire::{Fields, Malformed, Replies};
+use super::wire::{Fields, Replies};
+use super::{directory, entry, extension, file};
 
 /// One client's server.
 #[derive(Debug)]
 pub(crate) struct Server {
     /// The account's home directory.
-    pub(crate) home: Vec<u8>,
-    pub(crate) handles: Handles,
-    pub(crate) names: Names,
+    home: Vec<u8>,
+    handles: Handles,
+    names: Names,
     pub(crate) replies: Replies,
-    /// Of the client. `None` before it has said so.
+    /// The client's version. `None` before it has said it.
     version: Option<u32>,
 }
 
@@ -35,7 +35,7 @@ impl Server {
     /// Does what a packet asks for. The reply waits in `replies`.
     ///
     /// # Errors
-    /// Where it is no packet of this protocol; nothing behind it can be trusted.
+    /// If it is no packet of this protocol; nothing after it can be trusted.
     pub(crate) fn answer(&mut self, packet: &[u8]) -> Result<(), Malformed> {
         let mut fields = Fields::new(packet);
         let kind = fields.u8()?;
@@ -60,7 +60,7 @@ impl Server {
     fn introduce(&mut self) {
         self.replies.begin_without_id(kind::VERSION);
         self.replies.u32(VERSION);
-        for (name, version) in extension::ALL {
+        for (name, version) in EXTENSIONS {
             self.replies.string(name.as_bytes());
             self.replies.string(version.as_bytes());
         }
@@ -68,26 +68,27 @@ impl Server {
     }
 
     fn perform(&mut self, kind: u8, id: u32, fields: &mut Fields<'_>) -> Result<Answer, Fault> {
+        let Server { home, handles, names, replies, .. } = self;
         match kind {
-            kind::OPEN => self.open(id, fields),
-            kind::CLOSE => self.close(fields),
-            kind::READ => self.read(id, fields),
-            kind::WRITE => self.write(fields),
-            kind::LSTAT => self.lstat(id, fields),
-            kind::FSTAT => self.fstat(id, fields),
-            kind::SETSTAT => self.setstat(fields),
-            kind::FSETSTAT => self.fsetstat(fields),
-            kind::OPENDIR => self.opendir(id, fields),
-            kind::READDIR => self.readdir(id, fields),
-            kind::REMOVE => self.remove(fields),
-            kind::MKDIR => self.mkdir(fields),
-            kind::RMDIR => self.rmdir(fields),
-            kind::REALPATH => self.realpath(id, fields),
-            kind::STAT => self.stat(id, fields),
-            kind::RENAME => self.rename(fields),
-            kind::READLINK => self.readlink(id, fields),
-            kind::SYMLINK => self.symlink(fields),
-            kind::EXTENDED => self.extended(id, fields),
+            kind::OPEN => file::open(handles, replies, id, fields),
+            kind::CLOSE => file::close(handles, fields),
+            kind::READ => file::read(handles, replies, id, fields),
+            kind::WRITE => file::write(handles, fields),
+            kind::LSTAT => entry::lstat(replies, id, fields),
+            kind::FSTAT => file::fstat(handles, replies, id, fields),
+            kind::SETSTAT => entry::setstat(fields),
+            kind::FSETSTAT => file::fsetstat(handles, fields),
+            kind::OPENDIR => directory::open(handles, replies, id, fields),
+            kind::READDIR => directory::read(handles, names, replies, id, fields),
+            kind::REMOVE => entry::remove(fields),
+            kind::MKDIR => directory::make(fields),
+            kind::RMDIR => directory::remove(fields),
+            kind::REALPATH => entry::realpath(replies, id, fields),
+            kind::STAT => entry::stat(replies, id, fields),
+            kind::RENAME => entry::rename(fields),
+            kind::READLINK => entry::readlink(replies, id, fields),
+            kind::SYMLINK => entry::symlink(fields),
+            kind::EXTENDED => extension::perform(handles, names, home, replies, id, fields),
             // As OpenSSH, which says nothing.
             _ => Ok(Answer::Silence),
         }

@@ -1,8 +1,8 @@
-//! What a request is answered with when it has no answer of its own.
+//! The answer to a request that has no other: a status.
 
 use rustix::io::Errno;
 
-use super::wire::Malformed;
+use super::packet::Malformed;
 
 /// Status codes, section 7, as far as OpenSSH sends them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,21 +44,21 @@ impl From<Errno> for Status {
     }
 }
 
-/// How a request was dealt with, where it did not fail.
+/// How a request that did not fail was dealt with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Done: to be answered with [`Status::Ok`].
+    /// It is done, and is answered with [`Status::Ok`].
     Done,
     /// The reply is composed.
     Composed,
-    /// There is none.
+    /// There is no reply.
     Silence,
 }
 
 /// Why a request was not carried out.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// To be answered with a status and these words.
+    /// It is answered with a status and this text.
     Refused(Status, &'static str),
     /// It is no request. The server ends.
     Malformed,

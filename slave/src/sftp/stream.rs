@@ -8,9 +8,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::packet::MAX_PACKET;
+use super::packet::{MAX_PACKET, Malformed};
 use super::server::Server;
-use super::wire::{LENGTH, Malformed};
+use super::wire::LENGTH;
 
 /// Bytes of packets that are taken in at once: one of the longest fits behind the beginning of
 /// another.

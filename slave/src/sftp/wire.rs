@@ -1,7 +1,7 @@
 //! Takes packets apart, and composes replies. Numbers are big-endian, strings have their length
 //! in front.
 
-use super::packet::{MAX_DATA, MAX_PACKET, kind};
+use super::packet::{MAX_DATA, MAX_PACKET, Malformed, kind};
 use super::status::Status;
 
 /// Bytes of the length in front of a packet.
@@ -12,10 +12,6 @@ const DATA_HEADER: usize = LENGTH + 1 + 4 + 4;
 
 /// Bytes of replies that are gathered before they are written: two of the longest.
 const REPLIES: usize = 2 * (LENGTH + MAX_PACKET);
-
-/// A packet that ends too early, or says what can't be.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Malformed;
 
 /// What is left of a packet.
 #[derive(Debug)]
