@@ -6,12 +6,14 @@
 //! gone: keeping the lists wakes nobody. If it is killed, another takes its place. The first one
 //! also removes the directories that killed starts have left.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::MemfdFlags;
@@ -42,15 +44,24 @@ const RESTART: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct SessionSlot(u32);
 
-/// A directory's slot in its list.
+/// A directory's slot in its list. When dropped, it takes the directory off the list.
 #[derive(Debug)]
-pub(crate) struct DirectorySlot(u32);
+pub(crate) struct DirectorySlot {
+    list: Rc<RefCell<List<DIRECTORY>>>,
+    slot: u32,
+}
+
+impl Drop for DirectorySlot {
+    fn drop(&mut self) {
+        self.list.borrow_mut().remove(self.slot);
+    }
+}
 
 /// The slave's side of the watchdog. If no watchdog could be started, it does nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Watchdog {
     sessions: List<SESSION>,
-    directories: List<DIRECTORY>,
+    directories: Rc<RefCell<List<DIRECTORY>>>,
     process: Option<Process>,
     /// When the next watchdog is to be started.
     due: Option<Instant>,
@@ -125,6 +136,7 @@ impl Watchdog {
         let lists =
             List::new("sessions").and_then(|sessions| Ok((sessions, List::new("directories")?)));
         let Ok((sessions, directories)) = lists else { return Watchdog::default() };
+        let directories = Rc::new(RefCell::new(directories));
         let mut watchdog = Watchdog { sessions, directories, process: None, due: None };
         watchdog.launch(starts);
         watchdog
@@ -142,8 +154,8 @@ impl Watchdog {
         if let Some(pid) = sys::fork()? {
             return Ok(Process { pid, started: Instant::now(), end: None, _alive: alive });
         }
-        let lists = [&self.sessions.file, &self.directories.file];
-        if let [Some(sessions), Some(directories)] = lists
+        if let (Some(sessions), Some(directories)) =
+            (&self.sessions.file, &self.directories.borrow().file)
             && rustix::stdio::dup2_stdin(&gone).is_ok()
             && rustix::stdio::dup2_stdout(sessions).is_ok()
             && rustix::stdio::dup2_stderr(directories).is_ok()
@@ -207,12 +219,8 @@ impl Watchdog {
         if path.len() < DIRECTORY {
             value[..path.len()].copy_from_slice(path);
         }
-        DirectorySlot(self.directories.add(value))
-    }
-
-    /// Takes a directory off the list. It is gone.
-    pub(crate) fn remove_directory(&mut self, DirectorySlot(slot): DirectorySlot) {
-        self.directories.remove(slot);
+        let slot = self.directories.borrow_mut().add(value);
+        DirectorySlot { list: self.directories.clone(), slot }
     }
 }
 

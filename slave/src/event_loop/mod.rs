@@ -68,7 +68,7 @@ struct EventLoop {
 #[derive(PartialEq, Eq)]
 enum Next {
     More,
-    /// What was done took long enough for others to wait.
+    /// The last step took long enough for others to wait.
     Enough,
 }
 
@@ -154,9 +154,9 @@ impl EventLoop {
                 }
             }
             Token::Reverse(control, part) => {
-                owners.reverse.session_ready(io, watchdog, (control, part), ready, count);
+                owners.reverse.session_ready(io, (control, part), ready, count);
             }
-            Token::Run(tool, part) => owners.reverse.run_ready(io, watchdog, tool, part),
+            Token::Run(tool, part) => owners.reverse.run_ready(io, tool, part),
             Token::PendingShim(number) => owners.reverse.pending_ready(io, number),
         }
     }
@@ -230,7 +230,7 @@ impl EventLoop {
 
     /// Does what the master says on a control handle.
     fn obey(&mut self, control: Handle, message: ToSlave) -> Result<Next, LinkEnd> {
-        let EventLoop { io, owners, watchdog, .. } = self;
+        let EventLoop { io, owners, .. } = self;
         match message {
             ToSlave::Spawn(spawn) => {
                 self.spawn(control, &spawn)?;
@@ -250,7 +250,7 @@ impl EventLoop {
                 }
                 self.inbound.wipe();
             }
-            ToSlave::Tell(message) => owners.reverse.tell(io, watchdog, control, message),
+            ToSlave::Tell(message) => owners.reverse.tell(io, control, message),
             ToSlave::Settings(_) => {}
         }
         Ok(Next::More)
@@ -258,7 +258,7 @@ impl EventLoop {
 
     /// A sink is closed: all is written, or its reader is gone.
     fn sink_closed(&mut self, handle: Handle) {
-        self.owners.reverse.sink_closed(&mut self.io, &mut self.watchdog, handle);
+        self.owners.reverse.sink_closed(&mut self.io, handle);
     }
 
     /// The master wants no more of an output: the program is to notice with its next write.
@@ -289,8 +289,8 @@ impl EventLoop {
         let handles = spawn.handles;
         self.open(control, handles)?;
         let Err(refusal) = self.start(spawn) else { return Ok(()) };
-        let EventLoop { io, owners, watchdog, .. } = self;
-        owners.reverse.end_run(io, watchdog, control, &refusal.message);
+        let EventLoop { io, owners, .. } = self;
+        owners.reverse.end_run(io, control, &refusal.message);
         // The reason comes first: the invoker's neighbours must not see its ends before it.
         io.mux.message(control, &ToMaster::Refused(refusal))?;
         // Bytes that are on their way to its stdin find no session, and are thrown away.
@@ -344,7 +344,7 @@ impl EventLoop {
             }
             self.settle(control);
         }
-        self.owners.reverse.note_exits(&mut self.io, &mut self.watchdog);
+        self.owners.reverse.note_exits(&mut self.io);
     }
 
     /// Ends a session if it is over. Its run goes on while somebody uses it.
@@ -352,16 +352,15 @@ impl EventLoop {
         let count = self.owners.len();
         let EventLoop { io, owners, watchdog, .. } = self;
         if owners.sessions.settle(io, watchdog, control, count) {
-            owners.reverse.leave_run(io, watchdog, control);
+            owners.reverse.leave_run(io, control);
         }
     }
 
     /// The invoker is gone: nobody reads the program's outputs any more, and it gets its grace
     /// period.
     fn hang_up(&mut self, control: Handle) {
-        let EventLoop { io, owners, watchdog, .. } = self;
         let reason = "the run that this ssh belongs to was ended";
-        owners.reverse.end_run(io, watchdog, control, reason);
+        self.owners.reverse.end_run(&mut self.io, control, reason);
         self.queue_kill(control);
         self.settle(control);
     }
@@ -391,7 +390,7 @@ impl EventLoop {
         // Who waits for the end of our output need not wait for the programs.
         self.inbound.close();
         self.outbound.close();
-        self.owners.reverse.end_all(&mut self.io, &mut self.watchdog);
+        self.owners.reverse.end_all(&mut self.io);
         for control in self.owners.sessions.controls() {
             self.queue_kill(control);
         }

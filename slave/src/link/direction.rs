@@ -73,8 +73,8 @@ impl Direction {
         Ok(direction)
     }
 
-    /// Lets go of the descriptor: the other end sees that we are gone. What is written or read
-    /// afterwards goes nowhere.
+    /// Lets go of the descriptor: the other end sees that we are gone. Later writes and reads
+    /// go nowhere.
     pub(crate) fn close(&mut self) {
         if let Ok(null) = null() {
             self.watched = Watched::new(null, Token::LinkIn);

@@ -53,7 +53,7 @@ pub(super) fn start(
     let mut command = Command::new(find(name, &path)?);
     command.arg0(name).args(arguments.iter().map(|argument| OsStr::from_bytes(argument)));
     launcher.prepare(&mut command, variables);
-    // Helpers are the master's own. On its host they read the files of whoever called it.
+    // Helpers are started by the master. On the master's host they read the files of its caller.
     let home = variables.iter().rev().find(|(name, _)| name == b"HOME");
     command.envs(home.map(|(name, value)| (OsStr::from_bytes(name), OsStr::from_bytes(value))));
     let len = length(&helper.argv);

@@ -39,6 +39,8 @@ const WAITING: i32 = 4096;
 #[derive(Debug)]
 pub(super) struct RunDirectory {
     path: PathBuf,
+    /// The watchdog removes it if the slave can't.
+    _slot: DirectorySlot,
 }
 
 /// The program that the names in a run directory lead to.
@@ -67,7 +69,7 @@ impl RunDirectory {
         places: &[PathBuf],
         shim: Shim<'_>,
         watchdog: &mut Watchdog,
-    ) -> Result<(RunDirectory, DirectorySlot, OwnedFd), Refusal> {
+    ) -> Result<(RunDirectory, OwnedFd), Refusal> {
         let mut tried = Vec::new();
         for place in places {
             let made =
@@ -88,7 +90,7 @@ impl RunDirectory {
         place: &Path,
         shim: Shim<'_>,
         watchdog: &mut Watchdog,
-    ) -> io::Result<(RunDirectory, DirectorySlot, OwnedFd)> {
+    ) -> io::Result<(RunDirectory, OwnedFd)> {
         let pid = rustix::process::getpid();
         let ours = rustix::process::geteuid().as_raw();
         for attempt in 0..ATTEMPTS {
@@ -99,16 +101,10 @@ impl RunDirectory {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error),
             }
-            let slot = watchdog.add_directory(&path);
-            let directory = RunDirectory { path };
-            match directory.furnish(shim, ours) {
-                Ok(listener) => return Ok((directory, slot, listener)),
-                Err(error) => {
-                    drop(directory);
-                    watchdog.remove_directory(slot);
-                    return Err(error);
-                }
-            }
+            let _slot = watchdog.add_directory(&path);
+            let directory = RunDirectory { path, _slot };
+            let listener = directory.furnish(shim, ours)?;
+            return Ok((directory, listener));
         }
         Err(io::ErrorKind::AlreadyExists.into())
     }
@@ -217,10 +213,12 @@ mod tests {
     fn directories_in_one_place_share_a_copy_of_the_program() {
         let place = tempfile::tempdir().unwrap();
         let program = File::open("/proc/self/exe").unwrap();
-        let make = |name: &str, sibling: Option<&Path>| {
+        let mut watchdog = Watchdog::default();
+        let mut make = |name: &str, sibling: Option<&Path>| {
             let path = place.path().join(name);
             std::fs::create_dir(&path).unwrap();
-            let directory = RunDirectory { path };
+            let _slot = watchdog.add_directory(&path);
+            let directory = RunDirectory { path, _slot };
             directory.put(Shim { program: &program, sibling }).unwrap();
             directory
         };

@@ -21,7 +21,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, socketpai
 
 use super::handoff::{Handed, RESERVED, Received, receive};
 use super::run_directory::{self, RunDirectory, Shim};
-use crate::cleanup::{DirectorySlot, Watchdog};
+use crate::cleanup::Watchdog;
 use crate::poll::{Interest, Poll, RunPart, Token, Watched};
 use crate::program::Launcher;
 
@@ -33,8 +33,6 @@ const MAX_PENDING: usize = 1024;
 #[derive(Debug)]
 struct Run {
     directory: RunDirectory,
-    /// Slot in the watchdog's list.
-    slot: DirectorySlot,
     /// Our end of the socket that the tool inherits. `None` when nobody holds the other end.
     inherited: Option<Watched>,
     listener: Watched,
@@ -99,28 +97,17 @@ impl Runs {
         let program = launcher.program().map_err(limit)?;
         let sibling = self.by_tool.values().next().map(|run| run.directory.path());
         let places = run_directory::places(launcher.variable("XDG_RUNTIME_DIR"), launcher.home());
-        let (directory, slot, listener) =
+        let (directory, listener) =
             RunDirectory::create(&places, Shim { program, sibling }, watchdog)?;
         let path = directory.path().to_owned();
         let watched = |fd, part| {
             let mut watched = Watched::new(fd, Token::Run(tool, part));
-            watched.watch(poll, Interest::Read).map(|()| watched)
+            watched.watch(poll, Interest::Read).map(|()| watched).map_err(limit)
         };
-        let sockets = watched(ours, RunPart::Inherited)
-            .and_then(|inherited| Ok((inherited, watched(listener, RunPart::Listener)?)));
-        match sockets {
-            Ok((inherited, listener)) => {
-                let inherited = Some(inherited);
-                let run = Run { directory, slot, inherited, listener, is_left: false };
-                self.by_tool.insert(tool, run);
-                Ok((path, theirs))
-            }
-            Err(error) => {
-                drop(directory);
-                watchdog.remove_directory(slot);
-                Err(limit(error))
-            }
-        }
+        let inherited = Some(watched(ours, RunPart::Inherited)?);
+        let listener = watched(listener, RunPart::Listener)?;
+        self.by_tool.insert(tool, Run { directory, inherited, listener, is_left: false });
+        Ok((path, theirs))
     }
 
     /// The control handles of all tools that have a run.
@@ -142,12 +129,9 @@ impl Runs {
 
     /// Ends a run: its directory is removed, and nobody can hand over to it. Returns whether there
     /// was one.
-    pub(super) fn end(&mut self, watchdog: &mut Watchdog, tool: Handle) -> bool {
-        let Some(run) = self.by_tool.remove(&tool) else { return false };
+    pub(super) fn end(&mut self, tool: Handle) -> bool {
         self.pending.retain(|_, shim| shim.tool != tool);
-        drop(run.directory);
-        watchdog.remove_directory(run.slot);
-        true
+        self.by_tool.remove(&tool).is_some()
     }
 
     /// Receives from the socket that a tool inherits.

@@ -67,27 +67,21 @@ impl Reverse {
     }
 
     /// The tool's session is over. Its run ends when nobody uses it any more.
-    pub(crate) fn leave_run(&mut self, io: &mut Io, watchdog: &mut Watchdog, tool: Handle) {
+    pub(crate) fn leave_run(&mut self, io: &mut Io, tool: Handle) {
         self.runs.leave(tool);
-        self.end_unused_run(io, watchdog, tool);
+        self.end_unused_run(io, tool);
     }
 
-    fn end_unused_run(&mut self, io: &mut Io, watchdog: &mut Watchdog, tool: Handle) {
+    fn end_unused_run(&mut self, io: &mut Io, tool: Handle) {
         let has_sessions = || self.sessions.values().any(|session| session.tool() == tool);
         if self.runs.is_unused(tool) && !has_sessions() {
-            self.end_run(io, watchdog, tool, "");
+            self.end_run(io, tool, "");
         }
     }
 
     /// Ends the run of a tool, if there is one, and its sessions for this reason.
-    pub(crate) fn end_run(
-        &mut self,
-        io: &mut Io,
-        watchdog: &mut Watchdog,
-        tool: Handle,
-        reason: &str,
-    ) {
-        if !self.runs.end(watchdog, tool) {
+    pub(crate) fn end_run(&mut self, io: &mut Io, tool: Handle, reason: &str) {
+        if !self.runs.end(tool) {
             return;
         }
         let Reverse { sessions, copiers, .. } = self;
@@ -98,29 +92,23 @@ impl Reverse {
     }
 
     /// The link has ended, and all runs with it.
-    pub(crate) fn end_all(&mut self, io: &mut Io, watchdog: &mut Watchdog) {
+    pub(crate) fn end_all(&mut self, io: &mut Io) {
         for tool in self.runs.tools() {
-            self.end_run(io, watchdog, tool, "the connection to this host was closed or lost");
+            self.end_run(io, tool, "the connection to this host was closed or lost");
         }
         self.copiers.kill_all();
     }
 
     /// A socket of a run is ready.
-    pub(crate) fn run_ready(
-        &mut self,
-        io: &mut Io,
-        watchdog: &mut Watchdog,
-        tool: Handle,
-        part: RunPart,
-    ) {
+    pub(crate) fn run_ready(&mut self, io: &mut Io, tool: Handle, part: RunPart) {
         match part {
-            RunPart::Inherited => self.receive(io, watchdog, tool),
+            RunPart::Inherited => self.receive(io, tool),
             RunPart::Listener => self.accept(&io.poll, tool),
         }
     }
 
     /// Receives handoffs over the socket that a tool inherits.
-    fn receive(&mut self, io: &mut Io, watchdog: &mut Watchdog, tool: Handle) {
+    fn receive(&mut self, io: &mut Io, tool: Handle) {
         for _ in 0..TURN {
             if is_backlogged(&io.mux) {
                 return self.pause(&io.poll, Token::Run(tool, RunPart::Inherited));
@@ -129,7 +117,7 @@ impl Reverse {
                 Received::Handoff(handed) => self.begin(io, tool, *handed),
                 Received::Other => {}
                 Received::Nothing => return,
-                Received::End => return self.end_unused_run(io, watchdog, tool),
+                Received::End => return self.end_unused_run(io, tool),
             }
         }
     }
@@ -214,55 +202,42 @@ impl Reverse {
     pub(crate) fn session_ready(
         &mut self,
         io: &mut Io,
-        watchdog: &mut Watchdog,
         (control, part): (Handle, ReversePart),
         ready: Ready,
         sessions: usize,
     ) {
         if let ReversePart::Copier(stream) = part {
-            return self.copier_ready(io, watchdog, control, stream);
+            return self.copier_ready(io, control, stream);
         }
-        self.with(io, watchdog, control, |session, io, copiers| {
+        self.with(io, control, |session, io, copiers| {
             session.ready(io, copiers, part, ready, sessions)
         });
     }
 
     /// A copier may have ended. It may have outlived its session.
-    fn copier_ready(
-        &mut self,
-        io: &mut Io,
-        watchdog: &mut Watchdog,
-        control: Handle,
-        stream: Stream,
-    ) {
+    fn copier_ready(&mut self, io: &mut Io, control: Handle, stream: Stream) {
         let Some(end) = self.copiers.take_end(control, stream) else { return };
-        self.with(io, watchdog, control, |session, io, copiers| {
+        self.with(io, control, |session, io, copiers| {
             session.copier_ended(io, copiers, stream, end)
         });
     }
 
     /// Some child has ended: notes which copiers have.
-    pub(crate) fn note_exits(&mut self, io: &mut Io, watchdog: &mut Watchdog) {
+    pub(crate) fn note_exits(&mut self, io: &mut Io) {
         for (control, stream) in self.copiers.running() {
-            self.copier_ready(io, watchdog, control, stream);
+            self.copier_ready(io, control, stream);
         }
     }
 
     /// The master has a message for a shim.
-    pub(crate) fn tell(
-        &mut self,
-        io: &mut Io,
-        watchdog: &mut Watchdog,
-        control: Handle,
-        message: ToShim,
-    ) {
-        self.with(io, watchdog, control, |session, io, copiers| session.tell(io, copiers, message));
+    pub(crate) fn tell(&mut self, io: &mut Io, control: Handle, message: ToShim) {
+        self.with(io, control, |session, io, copiers| session.tell(io, copiers, message));
     }
 
     /// A sink is closed.
-    pub(crate) fn sink_closed(&mut self, io: &mut Io, watchdog: &mut Watchdog, handle: Handle) {
+    pub(crate) fn sink_closed(&mut self, io: &mut Io, handle: Handle) {
         let control = SessionHandles::of(handle).control;
-        self.with(io, watchdog, control, |session, io, copiers| session.settle(io, copiers));
+        self.with(io, control, |session, io, copiers| session.settle(io, copiers));
     }
 
     /// The master wants no more of a source.
@@ -278,7 +253,6 @@ impl Reverse {
     fn with(
         &mut self,
         io: &mut Io,
-        watchdog: &mut Watchdog,
         control: Handle,
         act: impl FnOnce(&mut ReverseSession, &mut Io, &Copiers) -> Fate,
     ) {
@@ -292,7 +266,7 @@ impl Reverse {
             Fate::Over => {
                 self.sessions.remove(&control);
                 self.give_memory_back();
-                self.end_unused_run(io, watchdog, tool);
+                self.end_unused_run(io, tool);
             }
         }
     }

@@ -33,9 +33,9 @@ pub(crate) struct Attributes {
 /// Whose attributes to set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target<'a> {
-    /// What is found at a path.
+    /// The file that a path leads to.
     Path(&'a [u8]),
-    /// What lies at a path, be it a symbolic link.
+    /// The file at a path, also if it is a symbolic link.
     Link(&'a [u8]),
     /// An open file.
     File(BorrowedFd<'a>),
@@ -77,8 +77,10 @@ impl Attributes {
         Mode::from_raw_mode(self.permissions.unwrap_or(default) & PERMISSIONS)
     }
 
-    /// Sets what there is. What fails does not keep the rest from being set; the last failure is
-    /// told.
+    /// Sets the attributes that the client sent, all that can be set.
+    ///
+    /// # Errors
+    /// The last failure.
     pub(crate) fn apply(&self, target: Target<'_>) -> Result<(), Status> {
         let results = [
             self.size.map(|size| set_size(target, size)),

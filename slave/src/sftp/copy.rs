@@ -1,4 +1,4 @@
-//! Copies from one open file to another (copy-data), by the kernel where it can: file systems
+//! Copies from one open file to another (copy-data), by the kernel if it can: file systems
 //! that share blocks copy nothing at all.
 
 use std::fs::File;
@@ -9,7 +9,7 @@ use rustix::io::{Errno, retry_on_intr};
 /// Most bytes of one call to the kernel.
 const CHUNK: u64 = 1024 * 1024 * 1024;
 
-/// Bytes of the buffer where the kernel can't.
+/// Bytes of the buffer if the kernel can't.
 const BUFFER: u64 = 256 * 1024;
 
 /// Why a copy is over.
@@ -21,7 +21,7 @@ pub(crate) enum Reached {
     End,
 }
 
-/// Copies `len` bytes, or what there is. `to_offset` is `None` where all writes go to the end.
+/// Copies `len` bytes, or all there are. `to_offset` is `None` if all writes go to the end.
 ///
 /// # Errors
 /// What reading or writing failed with. Part of it may be copied then.

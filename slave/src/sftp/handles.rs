@@ -1,4 +1,4 @@
-//! What the client has open, and the numbers that it knows it by.
+//! Files and directories that the client has open, by its handles.
 
 use std::fs::File;
 
@@ -50,7 +50,7 @@ impl Handles {
     /// Gives a number to something that was opened.
     ///
     /// # Errors
-    /// [`Errno::MFILE`] where there are too many; it is closed then.
+    /// [`Errno::MFILE`] if there are too many; it is closed then.
     pub(crate) fn insert(&mut self, open: Open) -> Result<u32, Errno> {
         if let Some(number) = self.free.pop() {
             self.slots[number as usize] = Some(open);
@@ -68,7 +68,7 @@ impl Handles {
         self.slots.get_mut(number as usize)
     }
 
-    /// The file of a handle, and whether writes go to its end. `None` where it is no file's.
+    /// The file of a handle, and whether writes go to its end. `None` if it is no file's.
     pub(crate) fn file(&mut self, handle: &[u8]) -> Option<(&File, bool)> {
         match self.get(handle)? {
             Some(Open::File { file, append }) => Some((file, *append)),
@@ -88,7 +88,7 @@ impl Handles {
         Some([file(one)?, file(other)?])
     }
 
-    /// The directory of a handle. `None` where it is no directory's.
+    /// The directory of a handle. `None` if it is no directory's.
     pub(crate) fn directory(&mut self, handle: &[u8]) -> Option<&mut Dir> {
         match self.get(handle)? {
             Some(Open::Directory(directory)) => Some(directory),

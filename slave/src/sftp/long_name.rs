@@ -10,7 +10,7 @@ use super::sys;
 /// Most bytes of a line: as OpenSSH's buffer holds.
 pub(crate) const MAX_LINE: usize = 1023;
 
-/// What lies further back, in seconds, or ahead, is shown with its year: half a year.
+/// A time further back than this, in seconds, or ahead, is shown with its year: half a year.
 const RECENT: i64 = 365 * 24 * 60 * 60 / 2;
 
 const MONTHS: [&str; 12] =
@@ -70,7 +70,7 @@ fn mode(mode: u32) -> [u8; 10] {
         FileType::Unknown => b'?',
     };
     let bit = |bit: u32, letter: u8| if mode & bit == 0 { b'-' } else { letter };
-    // A special bit takes the place of the right to execute, and is large where there is none.
+    // A special bit takes the place of the right to execute, and is a capital if there is none.
     let execute = |bit: u32, special: u32, letter: u8| match (mode & bit != 0, mode & special != 0)
     {
         (false, false) => b'-',

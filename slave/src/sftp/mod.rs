@@ -1,12 +1,12 @@
 //! SFTP for targets that have no `sftp-server`: containers, slim hosts.
 //!
 //! Version 3 of the protocol (draft-ietf-secsh-filexfer-02) as OpenSSH's `sftp-server` speaks it,
-//! its extensions, its status codes and its oddities included, for that is what clients were
-//! tried with. Where this text says "OpenSSH", it means that program.
+//! with its extensions, status codes and oddities, since clients were tried with those. In these
+//! comments "OpenSSH" means that program.
 //!
 //! The server is a process of its own (`process`) and may block: one loop (`stream`) takes all
 //! requests that are there, and writes all their replies at once. `wire` takes packets apart and
-//! composes replies, `server` knows which request is done where: `file`, `directory`, `entry`,
+//! composes replies, `server` knows which module does which request: `file`, `directory`, `entry`,
 //! `extension`. Nothing that comes from the client is believed before it is bounded.
 
 mod attributes;

@@ -11,10 +11,10 @@ const MAX_DATABASE: u64 = 16 * 1024 * 1024;
 /// Most names of one database that are kept: 1 MiB or so. The others are shown as numbers.
 const MAX_NAMES: usize = 16 * 1024;
 
-/// Where users are (passwd(5)).
+/// The list of users (passwd(5)).
 const USERS: &str = "/etc/passwd";
 
-/// Where groups are (group(5)).
+/// The list of groups (group(5)).
 const GROUPS: &str = "/etc/group";
 
 /// The names that were asked for, read when first needed and kept as long as the server.

@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn links_are_followed_and_loops_end() {
         let directory = tempfile::tempdir().unwrap();
-        // Where it really is: what is compared has no links in it.
+        // The real path, so that no links are compared.
         let root = directory.path().canonicalize().unwrap();
         let root = root.to_str().unwrap();
         std::fs::create_dir_all(format!("{root}/a/b")).unwrap();

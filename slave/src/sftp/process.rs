@@ -18,17 +18,17 @@ use rustix::process::Pid;
 
 use crate::sys::{self, ChildSetup};
 
-/// What it is called in lists of processes.
+/// Name of the process in lists.
 const NAME: &CStr = c"fakessh-sftp";
 
-/// Its status where it could not begin: as any that ends without an answer.
+/// Exit status of a server that could not begin: as of one that ends without an answer.
 const FAILED: i32 = 255;
 
 /// Starts a server that reads from `input` and writes to `output`, both blocking. When this
 /// returns, it leads its session and holds nothing of ours.
 ///
 /// # Errors
-/// Where there is no descriptor, process or memory left.
+/// If there is no descriptor, process or memory left.
 pub(crate) fn start(
     home: &Path,
     child_setup: &ChildSetup,
@@ -51,7 +51,7 @@ pub(crate) fn start(
         take_stdio(&input, &output)?;
         sys::close_from(3);
         super::sys::set_variables(variables);
-        // Where that is refused it keeps the slave's name.
+        // If that is refused, the process keeps the slave's name.
         let _ = rustix::thread::set_name(NAME);
         Ok::<_, io::Error>(i32::from(super::serve(home)))
     }));
@@ -63,7 +63,7 @@ fn take_stdio(input: &OwnedFd, output: &OwnedFd) -> io::Result<()> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     rustix::stdio::dup2_stdin(input)?;
     rustix::stdio::dup2_stdout(output)?;
-    // A bare root may have no devices. What we have then is the login's, and a closed one would
+    // A bare root may have no devices. Then we keep the login's standard error: a closed one would
     // become a file of the client's.
     null.map_or(Ok(()), rustix::stdio::dup2_stderr)?;
     Ok(())

@@ -12,20 +12,20 @@ use super::packet::{MAX_PACKET, Malformed};
 use super::server::Server;
 use super::wire::LENGTH;
 
-/// Bytes of packets that are taken in at once: one of the longest fits behind the beginning of
+/// Bytes of packets that are taken in at once: one of the longest fits after the beginning of
 /// another.
 const INBOX: usize = 2 * (LENGTH + MAX_PACKET);
 
-/// Why a client was left, where it has not just gone.
+/// Why the server left a client that has not just gone.
 #[derive(Debug, Error)]
 pub(crate) enum End {
-    /// Says that it sends a packet that is longer than any may be.
+    /// The client announced a packet that is longer than any may be.
     #[error("a packet of {0} bytes is longer than {MAX_PACKET}")]
     TooLong(u32),
-    /// What it sent is no packet.
+    /// The client sent bytes that are no packet.
     #[error("a packet is malformed")]
     Malformed,
-    /// It can't be read from or written to.
+    /// The client can't be read from or written to.
     #[error("{0}")]
     Failed(#[from] io::Error),
 }
@@ -50,7 +50,7 @@ impl From<Malformed> for End {
 /// Serves a client until it has closed `input` or reads `output` no more.
 ///
 /// # Errors
-/// Where it broke the protocol. What it asked for before that is done and answered.
+/// If it broke the protocol. Requests before that are done and answered.
 pub(crate) fn serve(input: &impl AsFd, output: &impl AsFd, home: Vec<u8>) -> Result<(), End> {
     let mut server = Server::new(home);
     let mut inbox = Inbox::new();
@@ -67,12 +67,12 @@ pub(crate) fn serve(input: &impl AsFd, output: &impl AsFd, home: Vec<u8>) -> Res
     }
 }
 
-/// Does all that is asked for in `inbox`. Writes only where no more replies fit.
+/// Does all that is asked for in `inbox`. Writes only if no more replies fit.
 fn answer_all(server: &mut Server, inbox: &mut Inbox, output: &impl AsFd) -> Result<(), End> {
     while let Some(packet) = inbox.next()? {
         server.answer(packet)?;
         if server.replies.is_full() {
-            // Who reads no more is seen to be gone by the caller, too.
+            // The caller, too, sees that a client is gone.
             write_all(output, server.replies.waiting())?;
             server.replies.clear();
         }
@@ -80,7 +80,7 @@ fn answer_all(server: &mut Server, inbox: &mut Inbox, output: &impl AsFd) -> Res
     Ok(())
 }
 
-/// What came and was not taken apart yet.
+/// Bytes that came and were not taken apart yet.
 #[derive(Debug)]
 struct Inbox {
     bytes: Box<[u8]>,
@@ -108,7 +108,7 @@ impl Inbox {
 
     /// Waits for more. Returns how much that was, 0 at the end.
     fn fill(&mut self, input: &impl AsFd) -> io::Result<usize> {
-        // What is left is less than one packet, and then fits into one half.
+        // The rest is less than one packet, and so fits into one half.
         if self.start == self.end || self.end > INBOX / 2 {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
@@ -133,8 +133,7 @@ fn write_all(output: &impl AsFd, mut bytes: &[u8]) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Repeats a call until it did something. Whoever started us may have made the descriptor
-/// non-blocking.
+/// Repeats a call until it did something: our parent may have made the descriptor non-blocking.
 fn patiently(
     fd: &impl AsFd,
     ready: PollFlags,

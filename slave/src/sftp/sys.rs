@@ -8,7 +8,7 @@ use std::os::fd::IntoRawFd;
 
 use rustix::io::Errno;
 
-/// A time where we are, as far as `ls -l` shows it.
+/// A local time, as far as `ls -l` shows it.
 #[derive(Debug)]
 pub(crate) struct LocalTime {
     pub(crate) year: i64,
@@ -19,7 +19,7 @@ pub(crate) struct LocalTime {
     pub(crate) minute: c_int,
 }
 
-/// The local time of so many seconds since 1970 (`TZ`, else `/etc/localtime`). `None` where the C
+/// The local time of so many seconds since 1970 (`TZ`, else `/etc/localtime`). `None` if the C
 /// library can't tell.
 pub(crate) fn local_time(seconds: i64) -> Option<LocalTime> {
     // `time_t` has 32 bits on some targets.
