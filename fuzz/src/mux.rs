@@ -57,7 +57,7 @@ impl Driver {
             6 => self.mux.stop(handle),
             7 => self.consume(handle, 1),
             8 => self.consume(handle, usize::MAX),
-            9 => drop(self.mux.look()),
+            9 => drop(self.mux.tick()),
             10 => self.mux.probe(),
             11 => self.mux.message(handle, &action).expect("it is one byte"),
             12 => self.forget(handle),

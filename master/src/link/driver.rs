@@ -135,7 +135,7 @@ impl Driver {
                 () = tick(&mut ticks) => self.look()?,
                 () = until(self.probe) => {
                     self.probe = None;
-                    if self.streams.mux.look() != Liveness::Alive {
+                    if self.streams.mux.tick() != Liveness::Alive {
                         return Err(LinkLost("no answer to a probe: the connection is dead".into()));
                     }
                 }
@@ -180,7 +180,7 @@ impl Driver {
     }
 
     fn look(&mut self) -> Result<(), LinkLost> {
-        match self.streams.mux.look() {
+        match self.streams.mux.tick() {
             Liveness::Silent(looks) if looks > self.keepalive.silent_looks => {
                 let seconds = self.keepalive.interval.as_secs_f64() * f64::from(looks - 1);
                 Err(LinkLost(
@@ -203,7 +203,7 @@ impl Driver {
             LinkRequest::Control(handle, request) => self.control(handle, request),
             LinkRequest::Probe => {
                 // What was heard before is no answer.
-                self.streams.mux.look();
+                self.streams.mux.tick();
                 self.streams.mux.probe();
                 self.probe = Some(Instant::now() + PROBE_TIMEOUT);
             }

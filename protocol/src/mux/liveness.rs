@@ -1,4 +1,4 @@
-//! Is the other end still there? Counted in looks, not in seconds: the driver owns the clock.
+//! Is the other end still there? Counted in ticks, not in seconds: the driver owns the clock.
 //!
 //! Only answers to what we sent are a sign of life. The peer's own pings say nothing of the way to
 //! it: a network can lose one direction alone.
@@ -7,34 +7,34 @@ use crate::wire::Kind;
 
 use super::Mux;
 
-/// Payload since the last look that counts as an answer: a sender has no credit for more than a
-/// window of it unless our grants arrive. An answer to a ping comes behind such bulk, and may be
+/// Payload since the last tick that counts as an answer: a sender has no credit for more than a
+/// window of it unless our grants arrive. An answer to a ping comes after such bulk, and may be
 /// late on a slow link. Less than this in one interval does not hold an answer up.
 const BULK: usize = 64 * 1024;
 
-/// What a look at the link showed.
+/// What a tick found out about the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Liveness {
-    /// An answer came since the last look.
+    /// An answer came since the last tick.
     Alive,
-    /// No answer came in this many looks, this one included. A ping is on its way.
+    /// No answer came in this many ticks, this one included. A ping is on its way.
     Silent(u32),
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Pings {
     answered: bool,
-    /// Bytes of payload since the last look.
+    /// Bytes of payload since the last tick.
     payload: usize,
-    silent_looks: u32,
+    silent_ticks: u32,
     sent: u64,
     ping: bool,
-    /// The last ping's payload; an older one that was not answered yet needs no answer.
+    /// The last ping's payload. An older ping that was not answered yet needs no answer.
     pong: Option<u64>,
 }
 
 impl Pings {
-    /// Something came that the peer only sends because something of ours got there.
+    /// A frame came that the peer sends only if a frame of ours got there.
     pub(super) fn answered(&mut self) {
         self.answered = true;
     }
@@ -64,17 +64,17 @@ impl Pings {
 
 impl Mux {
     /// To be called at a steady interval. If no answer came since the last call, a ping is
-    /// queued; how many silent looks are too many is for the driver to say.
-    pub fn look(&mut self) -> Liveness {
+    /// queued; how many silent ticks are too many is for the driver to say.
+    pub fn tick(&mut self) -> Liveness {
         let pings = &mut self.liveness;
         let is_bulk = std::mem::take(&mut pings.payload) >= BULK;
         if std::mem::take(&mut pings.answered) || is_bulk {
-            pings.silent_looks = 0;
+            pings.silent_ticks = 0;
             return Liveness::Alive;
         }
-        pings.silent_looks = pings.silent_looks.saturating_add(1);
+        pings.silent_ticks = pings.silent_ticks.saturating_add(1);
         pings.ping = true;
-        Liveness::Silent(pings.silent_looks)
+        Liveness::Silent(pings.silent_ticks)
     }
 
     /// Queues a ping now, whatever was heard: the first thing after the machine has slept.

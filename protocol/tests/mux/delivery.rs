@@ -95,7 +95,7 @@ fn act(pair: &mut Pair, side: Side, action: &Action) {
         }
         Action::Message => peer.message(),
         Action::Look => {
-            peer.mux.look();
+            peer.mux.tick();
         }
         Action::Probe => peer.mux.probe(),
         Action::Transmit(frames) => {

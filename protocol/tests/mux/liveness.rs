@@ -1,4 +1,4 @@
-//! Whether the other end is still there, counted in looks.
+//! Whether the other end is still there, counted in ticks.
 
 use fakessh_protocol::mux::{Liveness, Mux, Transmit};
 use fakessh_protocol::wire::Handle;
@@ -6,12 +6,12 @@ use fakessh_protocol::wire::Handle;
 use crate::pair::{Pair, Side};
 
 #[test]
-fn a_peer_that_answers_is_alive_at_the_second_look() {
+fn a_peer_that_answers_is_alive_at_the_second_tick() {
     let mut pair = Pair::default();
     for _ in 0..3 {
-        assert_eq!(pair.peer(Side::A).mux.look(), Liveness::Silent(1));
+        assert_eq!(pair.peer(Side::A).mux.tick(), Liveness::Silent(1));
         pair.settle(true);
-        assert_eq!(pair.peer(Side::A).mux.look(), Liveness::Alive);
+        assert_eq!(pair.peer(Side::A).mux.tick(), Liveness::Alive);
         pair.settle(true);
     }
 }
@@ -19,12 +19,12 @@ fn a_peer_that_answers_is_alive_at_the_second_look() {
 #[test]
 fn silent_looks_are_counted_until_an_answer_comes() {
     let mut pair = Pair::default();
-    for looks in 1..=5 {
-        assert_eq!(pair.peer(Side::A).mux.look(), Liveness::Silent(looks));
+    for ticks in 1..=5 {
+        assert_eq!(pair.peer(Side::A).mux.tick(), Liveness::Silent(ticks));
     }
     pair.settle(true);
-    assert_eq!(pair.peer(Side::A).mux.look(), Liveness::Alive);
-    assert_eq!(pair.peer(Side::A).mux.look(), Liveness::Silent(1));
+    assert_eq!(pair.peer(Side::A).mux.tick(), Liveness::Alive);
+    assert_eq!(pair.peer(Side::A).mux.tick(), Liveness::Silent(1));
 }
 
 /// One direction of a link that loses the other: what `from` sends arrives, and it hears nothing.
@@ -45,12 +45,12 @@ fn what_a_peer_says_that_hears_nothing_is_no_sign_of_life() {
     let handle = Handle(1);
     near.open_receiving(handle).unwrap();
     far.open_sending(handle).unwrap();
-    for looks in 1..=5 {
-        far.look();
+    for ticks in 1..=5 {
+        far.tick();
         far.message(Handle(2), &"words").unwrap();
         far.offer(handle, 100);
         deliver_one_way(&mut far, &mut near);
-        assert_eq!(near.look(), Liveness::Silent(looks));
+        assert_eq!(near.tick(), Liveness::Silent(ticks));
     }
 }
 
@@ -61,23 +61,23 @@ fn bulk_is_a_sign_of_life_for_as_long_as_credit_arrives() {
     near.open_receiving(handle).unwrap();
     far.open_sending(handle).unwrap();
     far.offer(handle, usize::MAX / 2);
-    let mut looks = 0;
+    let mut ticks = 0;
     // The grants of `near` are lost: what `far` has credit for is all that ever comes.
-    while near.look() != Liveness::Silent(3) {
+    while near.tick() != Liveness::Silent(3) {
         deliver_one_way(&mut far, &mut near);
-        looks += 1;
-        assert!(looks < 100, "it is never noticed");
+        ticks += 1;
+        assert!(ticks < 100, "it is never noticed");
     }
     deliver_one_way(&mut near, &mut far);
     deliver_one_way(&mut far, &mut near);
-    assert_eq!(near.look(), Liveness::Alive);
+    assert_eq!(near.tick(), Liveness::Alive);
 }
 
 #[test]
 fn looks_at_a_link_that_takes_nothing_pile_up_one_ping() {
     let mut mux = Mux::new();
     for _ in 0..1000 {
-        mux.look();
+        mux.tick();
         mux.probe();
     }
     assert!(mux.transmit().is_some());
@@ -90,8 +90,8 @@ fn a_probe_is_answered_though_the_link_was_busy() {
     pair.peer(Side::B).message();
     pair.settle(true);
     pair.peer(Side::A).mux.probe();
-    assert_eq!(pair.peer(Side::A).mux.look(), Liveness::Silent(1));
+    assert_eq!(pair.peer(Side::A).mux.tick(), Liveness::Silent(1));
     pair.settle(true);
-    assert_eq!(pair.peer(Side::A).mux.look(), Liveness::Alive);
-    assert_eq!(pair.peer(Side::A).mux.look(), Liveness::Silent(1));
+    assert_eq!(pair.peer(Side::A).mux.tick(), Liveness::Alive);
+    assert_eq!(pair.peer(Side::A).mux.tick(), Liveness::Silent(1));
 }

@@ -115,7 +115,7 @@ impl Inbound {
     /// If the master has been silent for too long.
     pub(crate) fn check(&mut self, io: &mut Io, now: Instant) -> Result<(), LinkEnd> {
         if self.clock.tick_is_due(now) {
-            io.mux.look();
+            io.mux.tick();
         }
         if self.clock.is_silent(now) { Err(LinkEnd::Silent) } else { Ok(()) }
     }
