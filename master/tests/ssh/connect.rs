@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fakessh::hop::ssh::{ConnectError, ProgramEnd, SshConnection, Via};
+use fakessh_lab::GUARD;
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::message::ProgramKind;
 
-use crate::lab::{GUARD, Lab, output, read_all};
+use crate::lab::{Lab, output, read_all};
 
 #[tokio::test]
 async fn a_command_gets_its_input_and_its_output_comes_back() {

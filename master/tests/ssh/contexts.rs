@@ -11,9 +11,10 @@ use fakessh::command::CommandError;
 use fakessh::context::{ContextError, Registry};
 use fakessh::hop::ssh::ConnectError;
 use fakessh::link::{Chunk, Outcome, SessionIo};
+use fakessh_lab::GUARD;
 use fakessh_protocol::exit::ExitStatus;
 
-use crate::lab::{GUARD, Lab};
+use crate::lab::Lab;
 
 fn logins(lab: &Lab) -> usize {
     lab.log().matches("Accepted publickey").count()

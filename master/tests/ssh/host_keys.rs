@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use fakessh::hop::ssh::ConnectError;
 
-use crate::lab::{GUARD, Lab};
+use crate::lab::Lab;
+use fakessh_lab::GUARD;
 
 #[tokio::test]
 async fn an_unknown_host_is_asked_about_and_recorded() {

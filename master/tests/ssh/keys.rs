@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use fakessh::hop::ssh::{ConnectError, SshConnection, Via};
 
 use crate::lab::{Lab, account, output};
+use fakessh_lab::KillOnDrop;
 
 #[tokio::test]
 async fn every_kind_of_key_logs_in() {
@@ -89,7 +90,9 @@ async fn a_private_key_that_others_can_read_is_not_used() {
 }
 
 /// An agent, ended with the test.
-pub(crate) struct Agent(std::process::Child);
+pub(crate) struct Agent {
+    _process: KillOnDrop,
+}
 
 impl Agent {
     pub(crate) fn start(lab: &mut Lab) -> Agent {
@@ -106,7 +109,7 @@ impl Agent {
         std::io::Read::read(&mut stdout, &mut [0; 1]).unwrap();
         lab.environment.push(("SSH_AUTH_SOCK".into(), socket.into()));
         child.stdout = Some(stdout);
-        Agent(child)
+        Agent { _process: KillOnDrop(child) }
     }
 
     pub(crate) fn add(&self, lab: &Lab, name: &str) {
@@ -116,13 +119,6 @@ impl Agent {
             .env("SSH_AUTH_SOCK", lab.path("agent"))
             .status();
         assert!(added.unwrap().success());
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
     }
 }
 

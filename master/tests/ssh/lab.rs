@@ -2,25 +2,23 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use fakessh::caller::{Ask, Caller};
 use fakessh::hop::ssh::{ConnectError, SshConnection, Via};
 use fakessh::ssh_config::{Resolved, Target, resolve};
 use fakessh::stream::ByteStream;
+use fakessh_lab::GUARD;
+use fakessh_lab::guardian::Guardian;
+use fakessh_lab::log::ServerLog;
+use fakessh_lab::privilege::skipped;
+use fakessh_lab::server::{self, Server, ServerSetup};
 use fakessh_protocol::message::{Notice, Question, Secret};
 use tokio::net::TcpSocket;
-
-/// No test waits longer for anything. Shells of some accounts take long to start.
-pub(crate) const GUARD: Duration = Duration::from_secs(120);
-
-const SSHD: &str = "/usr/sbin/sshd";
 
 /// Answers questions from a list of (part of the question, answer), and keeps what it saw.
 #[derive(Default)]
@@ -55,7 +53,9 @@ pub(crate) struct Lab {
     pub(crate) port: u16,
     pub(crate) person: Arc<Person>,
     pub(crate) environment: Vec<(OsString, OsString)>,
-    sshd: Option<Child>,
+    sshd: Option<Server>,
+    log: ServerLog,
+    guardian: Guardian,
     /// Has the port, and does not listen. Connections are refused as long as nobody else listens
     /// there, and the system gives the port to nobody who asks for any.
     _port: TcpSocket,
@@ -65,11 +65,8 @@ impl Lab {
     /// Starts an `sshd` with these further lines of configuration; `None`, with a line on stderr,
     /// where there is none on this machine.
     pub(crate) fn start(lines: &str) -> Option<Lab> {
-        if !Path::new(SSHD).exists() {
-            let thread = std::thread::current();
-            let test = thread.name().unwrap_or("a test");
-            // Past the test runner's capture: tests/run counts these lines.
-            let _ = writeln!(std::io::stderr(), "SKIPPED {test}: there is no {SSHD}");
+        if server::installed().is_none() {
+            skipped("there is no sshd");
             return None;
         }
         let mut lab = Lab::without_server();
@@ -77,17 +74,13 @@ impl Lab {
         lab.keygen("id", &["-t", "ed25519", "-N", ""]);
         fs::copy(lab.path("id.pub"), lab.path("authorized")).unwrap();
         let directory = lab.directory.path().display();
-        // For sshd that checks it; it is only there while sshd runs as a service.
-        let _ = fs::create_dir_all("/run/sshd");
         let config = format!(
-            "ListenAddress 127.0.0.1:{port}\nHostKey {directory}/host\nPidFile none\n\
+            "ListenAddress 127.0.0.1\nHostKey {directory}/host\nPidFile none\n\
              AuthorizedKeysFile {directory}/authorized\nStrictModes no\nUsePAM no\n\
              PasswordAuthentication no\nKbdInteractiveAuthentication no\nLogLevel VERBOSE\n\
-             PermitRootLogin yes\n{lines}\n",
-            port = lab.port
+             PermitRootLogin yes\n{lines}\n"
         );
-        fs::write(lab.path("sshd_config"), config).unwrap();
-        lab.start_sshd();
+        lab.start_sshd(&config);
         lab.trust_host();
         Some(lab)
     }
@@ -104,51 +97,31 @@ impl Lab {
             person: Arc::default(),
             environment: vec![("PATH".into(), path), ("HOME".into(), "/nonexistent".into())],
             sshd: None,
+            log: ServerLog::default(),
+            guardian: Guardian::start(),
             _port: socket,
         }
     }
 
-    fn start_sshd(&mut self) {
-        let log = fs::File::create(self.path("log")).unwrap();
-        let mut child = Command::new(SSHD)
-            .args(["-D", "-e", "-f"])
-            .arg(self.path("sshd_config"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let listens = format!("Server listening on 127.0.0.1 port {}.", self.port);
-        let start = Instant::now();
-        while !self.log().contains(&listens) {
-            assert_eq!(child.try_wait().unwrap(), None, "sshd has ended: {}", self.log());
-            assert!(start.elapsed() < GUARD, "sshd did not start: {}", self.log());
-            std::thread::yield_now();
-        }
-        self.sshd = Some(child);
+    fn start_sshd(&mut self, config: &str) {
+        let directory = self.directory.path();
+        let setup = ServerSetup { directory, config, enter: &[], mark: "" };
+        self.sshd = Some(Server::start(&setup, Some(self.port), &self.log, &self.guardian));
     }
 
     /// Starts the server anew, with these further lines of configuration.
     pub(crate) fn restart(&mut self, lines: &str) {
         self.kill_server();
-        let config = fs::read_to_string(self.path("sshd_config")).unwrap();
-        fs::write(self.path("sshd_config"), format!("{config}{lines}\n")).unwrap();
-        self.start_sshd();
+        let written = fs::read_to_string(self.path("sshd_config")).unwrap();
+        let (_port, config) = written.split_once('\n').unwrap();
+        self.start_sshd(&format!("{config}{lines}\n"));
     }
 
     /// Ends the server, and the processes that serve connections.
     pub(crate) fn kill_server(&mut self) {
-        let Some(mut sshd) = self.sshd.take() else { return };
-        let children = format!("/proc/{0}/task/{0}/children", sshd.id());
-        let children = fs::read_to_string(children).unwrap_or_default();
-        let mut pids: Vec<i32> =
-            children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
-        pids.push(sshd.id() as i32);
-        for pid in pids {
-            let pid = rustix::process::Pid::from_raw(pid).unwrap();
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        if let Some(sshd) = self.sshd.take() {
+            sshd.stop(&self.guardian);
         }
-        sshd.wait().unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -156,7 +129,7 @@ impl Lab {
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.path("log")).unwrap_or_default()
+        self.log.text()
     }
 
     pub(crate) fn keygen(&self, name: &str, arguments: &[&str]) {

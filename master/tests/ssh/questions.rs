@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use fakessh::hop::ssh::{ConnectError, SshConnection, Via};
+use fakessh_lab::GUARD;
 use fakessh_protocol::message::Question;
 use fakessh_protocol::printable;
 use russh::keys::{Algorithm, PrivateKey};
@@ -13,7 +14,7 @@ use russh::server::{Auth, Config, Handler, Response, VerifiedPublicKey, run_stre
 use russh::{MethodKind, MethodSet};
 use tokio::sync::Notify;
 
-use crate::lab::{GUARD, Lab};
+use crate::lab::Lab;
 
 /// What a server wants, and what it has seen.
 #[derive(Clone)]

@@ -7,7 +7,8 @@ use fakessh::context::{Context, ContextError, Registry};
 use fakessh::ssh_config::Target;
 
 use crate::keys::Agent;
-use crate::lab::{GUARD, Lab, account};
+use crate::lab::{Lab, account};
+use fakessh_lab::GUARD;
 
 /// Lines of `ssh_config` about a server.
 fn host(name: &str, lab: &Lab) -> String {

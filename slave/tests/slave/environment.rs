@@ -11,7 +11,7 @@ use rustix::pipe::PipeFlags;
 
 use crate::account::directory;
 use crate::master::{MARKER, Master, command, copy_slave};
-use crate::place::{mounts_for, root_for};
+use fakessh_lab::privilege::{mounts_for, root_for};
 
 #[test]
 fn the_environment_is_the_logins_and_what_was_given() {

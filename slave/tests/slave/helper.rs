@@ -9,7 +9,7 @@ use fakessh_protocol::message::{RefusalReason, Secret, ToSlave};
 use crate::far::{Far, carrying, helper, start};
 use crate::hangup;
 use crate::master::{Fifo, MARKER, Master, command};
-use crate::place::mounts_for;
+use fakessh_lab::privilege::mounts_for;
 
 /// Asks for a password on the terminal, as sudo does, and goes on if it is right.
 fn asking(then: &str) -> String {

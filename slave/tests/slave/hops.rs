@@ -10,7 +10,7 @@ use fakessh_protocol::message::{Secret, ToSlave};
 use crate::account::{Account, PASSWORD, Sudoers, directory};
 use crate::far::{Far, carrying, start};
 use crate::master::{MARKER, Master, copy_slave};
-use crate::place::root_for;
+use fakessh_lab::privilege::root_for;
 
 const PROMPT: &str = "0f1e2d3c4b5a";
 

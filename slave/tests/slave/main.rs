@@ -14,7 +14,6 @@ mod hops;
 mod hostile;
 mod lifetime;
 mod master;
-mod place;
 mod raised;
 mod sessions;
 mod sftp_client;

@@ -10,7 +10,7 @@ use fakessh_lab::{KillOnDrop, Watchdog};
 use tempfile::TempDir;
 
 use crate::account::directory;
-use crate::place::skipped;
+use fakessh_lab::privilege::skipped;
 
 /// Types of packets.
 pub(crate) mod kind {

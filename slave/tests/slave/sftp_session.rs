@@ -12,8 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::master::{MARKER, Master};
-use crate::place::mounts_for;
 use crate::sftp_client::{Body, Scratch, kind, packet, text};
+use fakessh_lab::privilege::mounts_for;
 
 /// Starts the server, which is ours whatever the target has, and waits for its introduction.
 fn start(master: &mut Master, environment: &[(&str, &str)]) -> SessionHandles {

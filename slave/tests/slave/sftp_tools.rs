@@ -6,8 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::place::{has, not_here, root_for};
 use crate::sftp_client::{Scratch, openssh, ours};
+use fakessh_lab::privilege::{has, not_here, root_for};
 
 /// What is there to be sent and fetched. All times are of the past, so that two runs look alike.
 const TREE: &str = "

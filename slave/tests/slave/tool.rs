@@ -9,8 +9,8 @@ use fakessh_protocol::message::{ProgramKind, RefusalReason, Tool};
 use crate::account::directory;
 use crate::lifetime::until_nothing_is_in;
 use crate::master::{Master, command, copy_slave};
-use crate::place::{has, root_for};
 use crate::raised::Scratch;
+use fakessh_lab::privilege::{has, root_for};
 
 fn run(master: &mut Master, line: &str) -> String {
     let tool = master.tool_shell(line);

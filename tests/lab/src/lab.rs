@@ -63,7 +63,7 @@ impl Lab {
         &self.0.dir
     }
 
-    /// The value of [`MARK_VARIABLE`], also part of the lab's path.
+    /// The value of [`crate::guardian::MARK_VARIABLE`], also part of the lab's path.
     pub fn mark(&self) -> &str {
         &self.0.mark
     }
@@ -74,7 +74,7 @@ impl Lab {
     }
 
     /// Another account on the target, with [`crate::account::PASSWORD`]: see
-    /// [`LabBuilder::another_account`].
+    /// [`crate::LabBuilder::another_account`].
     pub fn other(&self) -> &Account {
         self.0.others.first().expect("the lab was built with another account")
     }
@@ -239,7 +239,7 @@ impl Lab {
         }
     }
 
-    /// Changes a file of the `/etc` that the lab has for itself: see [`LabBuilder::etc`].
+    /// Changes a file of the `/etc` that the lab has for itself: see [`crate::LabBuilder::etc`].
     ///
     /// # Panics
     /// Where the lab has none.

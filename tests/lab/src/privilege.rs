@@ -22,8 +22,34 @@ pub fn root_for(what: &str) -> bool {
     if is_root() {
         return true;
     }
-    say("SKIPPED", &format!("needs root for {what}"));
+    skipped(&format!("needs root for {what}"));
     false
+}
+
+/// As [`root_for`], for a test that hides a part of the file system from a program. If even root
+/// can't do so here, other words say it.
+#[must_use]
+pub fn mounts_for(what: &str) -> bool {
+    if !root_for(what) {
+        return false;
+    }
+    let obstacle = obstacle(&["--mount"], "mount -t tmpfs none /proc");
+    if let Some(reason) = &obstacle {
+        not_here(&format!("the kernel makes no mounts for {what}: {reason}"));
+    }
+    obstacle.is_none()
+}
+
+/// Whether a program can be run, which `tests/run` installs.
+#[must_use]
+pub fn has(program: &str) -> bool {
+    let mut tried = Command::new("sh");
+    tried.args(["-c", "command -v \"$1\" >/dev/null", "sh", program]);
+    let is_there = tried.status().is_ok_and(|status| status.success());
+    if !is_there {
+        skipped(&format!("needs {program}"));
+    }
+    is_there
 }
 
 /// As [`root_for`], for a test with an engine's containers. Where even root can't have one,
@@ -33,24 +59,36 @@ pub fn containers_for(engine: &str) -> bool {
     if !root_for(engine) {
         return false;
     }
-    let obstacle = obstacle();
+    let obstacle =
+        obstacle(&["--mount", "--pid", "--fork", "--uts", "--ipc", "--net"], LIKE_A_CONTAINER);
     if let Some(reason) = &obstacle {
-        say("NOT HERE", &format!("the kernel makes no container for {engine}: {reason}"));
+        not_here(&format!("the kernel makes no container for {engine}: {reason}"));
     }
     obstacle.is_none()
 }
 
-/// Why the kernel makes no containers here. No engine is asked: one that does not start where it
-/// could is a fault of the lab.
-fn obstacle() -> Option<String> {
+/// Why the kernel does not run this script in new namespaces of these kinds here. No engine is
+/// asked: an engine that does not start, although it could, is a fault of the lab.
+fn obstacle(kinds: &[&str], script: &str) -> Option<String> {
     let tried = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "--uts", "--ipc", "--net"])
-        .args(["sh", "-e", "-c", LIKE_A_CONTAINER])
+        .args(kinds)
+        .args(["sh", "-e", "-c", script])
         .stdin(Stdio::null())
         .output()
         .expect("starting unshare");
     let said = String::from_utf8_lossy(&tried.stderr);
     (!tried.status.success()).then(|| said.trim().replace('\n', "; "))
+}
+
+/// Says that the calling test does not run, for want of something that could be installed or
+/// allowed.
+pub fn skipped(reason: &str) {
+    say("SKIPPED", reason);
+}
+
+/// Says that the calling test does not run because the kernel can't do it.
+pub fn not_here(reason: &str) {
+    say("NOT HERE", reason);
 }
 
 /// Says on one line of standard error what becomes of the calling test, and why; past the test

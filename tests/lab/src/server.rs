@@ -14,27 +14,31 @@ const ATTEMPTS: usize = 10;
 
 /// A running `sshd`.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     listener: Child,
-    pub(crate) port: u16,
+    /// Where it listens.
+    pub port: u16,
 }
 
 /// What an `sshd` is started with.
 #[derive(Debug)]
-pub(crate) struct ServerSetup<'a> {
+pub struct ServerSetup<'a> {
     /// Where its files are.
-    pub(crate) directory: &'a Path,
+    pub directory: &'a Path,
     /// Configuration, without the port.
-    pub(crate) config: &'a str,
+    pub config: &'a str,
     /// Options of `nsenter(1)` that lead to where it lives; none for here.
-    pub(crate) enter: &'a [String],
+    pub enter: &'a [String],
     /// The lab's mark, for its environment.
-    pub(crate) mark: &'a str,
+    pub mark: &'a str,
 }
 
 impl Server {
     /// Starts an `sshd` and waits until it listens: on this port, or on any free one.
-    pub(crate) fn start(
+    ///
+    /// # Panics
+    /// If it does not; the message has what it logged.
+    pub fn start(
         setup: &ServerSetup<'_>,
         port: Option<u16>,
         log: &ServerLog,
@@ -65,12 +69,12 @@ impl Server {
     }
 
     /// The process id of the listening `sshd`.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.listener.id()
     }
 
     /// Ends it, its sessions and all that they started and that did not leave them.
-    pub(crate) fn stop(mut self, guardian: &Guardian) {
+    pub fn stop(mut self, guardian: &Guardian) {
         let below = process::descendants(self.pid());
         let _ = self.listener.kill();
         let _ = self.listener.wait();
@@ -105,11 +109,14 @@ fn spawn(setup: &ServerSetup<'_>, file: &Path) -> Child {
         .expect("starting sshd")
 }
 
-/// The server's program.
-fn sshd_path() -> PathBuf {
+/// The server's program, if it is installed.
+pub fn installed() -> Option<PathBuf> {
     let places = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
-    let found = places.iter().map(PathBuf::from).find(|path| path.exists());
-    found.expect("sshd is not installed (Debian: openssh-server)")
+    places.iter().map(PathBuf::from).find(|path| path.exists())
+}
+
+fn sshd_path() -> PathBuf {
+    installed().expect("sshd is not installed (Debian: openssh-server)")
 }
 
 /// Lines for `sshd_config` that only newer servers know.

@@ -104,9 +104,18 @@ impl Source {
             || self.path.ends_with("/tests.rs")
     }
 
-    /// Its lines up to the tests at its end, with their numbers from 0.
+    /// Its lines without a module of tests, with their numbers from 0.
     pub(crate) fn lines_without_tests(&self) -> impl Iterator<Item = (usize, &str)> {
-        let lines = self.text.lines().enumerate();
-        lines.take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
+        let mut is_test = false;
+        self.text.lines().enumerate().filter(move |(_, line)| {
+            let was_test = is_test;
+            is_test = match *line {
+                "#[cfg(test)]" => true,
+                // The end of what stands here, or the name of a file that holds it.
+                line if line == "}" || (line.ends_with(';') && !line.starts_with(' ')) => false,
+                _ => is_test,
+            };
+            !was_test && !is_test
+        })
     }
 }
