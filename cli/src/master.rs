@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use fakessh::daemon::{self, BoundedLog, EventLines, IDLE_EXIT, Place, client};
+use fakessh::daemon::{self, BoundedLog, EventLines, IDLE_EXIT, InstanceLock, client};
 use fakessh::runtime_dir::RuntimeDir;
 use tracing_subscriber::EnvFilter;
 
@@ -25,8 +25,8 @@ pub(super) fn master(arguments: &Arguments) -> anyhow::Result<u8> {
     if arguments.background {
         fakessh::daemon::detach()?;
     }
-    let place = match prepare() {
-        Ok(place) => place,
+    let lock = match prepare() {
+        Ok(lock) => lock,
         Err(error) if arguments.background => {
             // The client that started us shows it.
             println!("{error:#}");
@@ -49,7 +49,7 @@ pub(super) fn master(arguments: &Arguments) -> anyhow::Result<u8> {
     // than all that they do.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(async {
-        let serving = daemon::serve(place, (!idle.is_zero()).then_some(idle));
+        let serving = daemon::serve(lock, (!idle.is_zero()).then_some(idle));
         if arguments.background {
             let mut stdout = std::io::stdout();
             stdout.write_all(client::READY)?;
@@ -64,6 +64,6 @@ pub(super) fn master(arguments: &Arguments) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn prepare() -> anyhow::Result<Place> {
-    Ok(Place::take(RuntimeDir::of_user()?)?)
+fn prepare() -> anyhow::Result<InstanceLock> {
+    Ok(InstanceLock::take(RuntimeDir::of_user()?)?)
 }

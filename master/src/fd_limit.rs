@@ -12,6 +12,7 @@ use std::io;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_unix::fd_limit;
 use fakessh_unix::reserve::Reserve;
 use rustix::io::Errno;
@@ -63,9 +64,10 @@ pub(crate) fn lend<T>(take: impl FnOnce() -> T) -> T {
 /// Fills the reserve, so that something new may begin.
 ///
 /// # Errors
-/// One line for the user, if the reserve can't be filled.
-pub(crate) fn check() -> Result<(), String> {
-    reserve().fill().map_err(|error| explain(&error.into()))
+/// [`FailureKind::Limit`], if the reserve can't be filled.
+pub(crate) fn check() -> Result<(), Failure> {
+    let filled = reserve().fill();
+    filled.map_err(|error| Failure::new(FailureKind::Limit, explain(&error.into())))
 }
 
 /// Whether so many are in reserve.
@@ -75,7 +77,7 @@ pub(crate) fn has_reserve(count: usize) -> bool {
 
 /// Says in one line what an error of the system means to the user.
 pub(crate) fn explain(error: &io::Error) -> String {
-    if is_reached(error) { refusal() } else { error.to_string() }
+    if is_reached(error) { refusal().message } else { error.to_string() }
 }
 
 /// Whether an error says that this process may open no more descriptors.
@@ -83,14 +85,15 @@ pub(crate) fn is_reached(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::MFILE)
 }
 
-/// The line for those who are refused.
-pub(crate) fn refusal() -> String {
+/// The failure of those who are refused at the limit.
+pub(crate) fn refusal() -> Failure {
     let limit = getrlimit(Resource::Nofile).current;
     let limit = limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
-    format!(
+    let message = format!(
         "the master is at its limit of open descriptors ({limit}); try again when other sessions \
          have ended, or end it (fakessh stop) and start it with a higher limit (ulimit -Hn)"
-    )
+    );
+    Failure::new(FailureKind::Limit, message)
 }
 
 #[cfg(test)]

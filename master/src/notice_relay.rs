@@ -20,7 +20,8 @@ const MOST_CHARACTERS: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct NoticeRelay {
     name: String,
-    left: Mutex<Left>,
+    /// `None` after the person was told that there is more.
+    left: Mutex<Option<Left>>,
 }
 
 /// What may still be shown of the sender.
@@ -28,15 +29,13 @@ pub(crate) struct NoticeRelay {
 struct Left {
     lines: usize,
     characters: usize,
-    /// Whether the person was told that there is more.
-    is_over: bool,
 }
 
 impl NoticeRelay {
     /// Makes the relay of a sender of this name: the host or the hop as the person wrote it.
     pub(crate) fn new(name: impl Into<String>) -> NoticeRelay {
-        let left = Left { lines: MOST_LINES, characters: MOST_CHARACTERS, is_over: false };
-        NoticeRelay { name: name.into(), left: Mutex::new(left) }
+        let left = Left { lines: MOST_LINES, characters: MOST_CHARACTERS };
+        NoticeRelay { name: name.into(), left: Mutex::new(Some(left)) }
     }
 
     /// The sender's name.
@@ -59,23 +58,21 @@ impl NoticeRelay {
     /// Takes the lines of a text that may still be shown, and says whether the limit is reached;
     /// `None` if it was reached before.
     fn take(&self, text: &str) -> Option<(String, bool)> {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        if left.is_over {
-            return None;
-        }
+        let mut guard = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = guard.as_mut()?;
         let said = printable::said("", text);
         let mut shown = Vec::new();
         for line in said.lines() {
             let len = line.chars().count();
             if left.lines == 0 || left.characters < len {
-                left.is_over = true;
+                *guard = None;
                 break;
             }
             left.lines -= 1;
             left.characters -= len;
             shown.push(line);
         }
-        Some((shown.join("\n"), left.is_over))
+        Some((shown.join("\n"), guard.is_none()))
     }
 }
 

@@ -6,11 +6,12 @@
 //! ends drive: many **handles**, each with its own credit, control before bulk, fair turns.
 //! [`handles`] says which of them a session has.
 //! [`pace`] tells bulk from the rest. [`start`] is how a link begins behind whatever a login
-//! prints. [`invocation`] is one parsed `ssh` command line, and [`exit`] how a program ended. [`printable`]
+//! prints. [`invocation`] is one parsed `ssh` command line, [`exit`] how a program ended, and [`failure`] why something failed. [`printable`]
 //! makes text from outside fit for a terminal. [`pattern`] is ssh_config(5)'s.
 
 pub mod counted;
 pub mod exit;
+pub mod failure;
 pub mod handles;
 pub mod invocation;
 pub mod message;

@@ -5,6 +5,7 @@
 use std::fmt::Debug;
 
 use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::invocation::{
     ControlCommand, Destination, Invocation, Request, SessionKeywords,
@@ -150,7 +151,8 @@ fn from_the_master_to_a_shim() {
     golden(ToShim::Notice(Notice::from("h", "hm")), &[&[1, 1, 1], b"h", &[2], b"hm"]);
     golden(ToShim::Started, &[&[2]]);
     golden(ToShim::Exited(ExitStatus::Code(3)), &[&[3, 0, 3]]);
-    golden(ToShim::Failed("lost".into()), &[&[4, 4], b"lost"]);
+    let lost = Failure::new(FailureKind::ConnectionLost, "lost");
+    golden(ToShim::Failed(lost), &[&[4, 10, 4], b"lost"]);
     for (number, words) in (0..).zip([RealWords::With, RealWords::These]) {
         let message = ToShim::RealSsh { why: "why".into(), words: words(vec![b"-v".to_vec()]) };
         golden(message, &[&[5, 3], b"why", &[number, 1, 2], b"-v"]);

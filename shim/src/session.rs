@@ -187,8 +187,8 @@ impl Session {
                     }
                 }
                 ToShim::Exited(status) => return status.shell_code(),
-                ToShim::Failed(text) => {
-                    diagnostics.failed(&text);
+                ToShim::Failed(failure) => {
+                    diagnostics.failed(&failure.message);
                     return TRANSPORT_FAILURE;
                 }
                 ToShim::RealSsh { why, words } => {

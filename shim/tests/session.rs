@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use fakessh_protocol::VERSION;
 use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::failure::Failure;
 use fakessh_protocol::invocation::Request;
 use fakessh_protocol::message::{FromShim, Notice, Question, ToShim};
 use lab::{Lab, Session, kill, stderr_of, to_end};
@@ -84,7 +85,7 @@ fn a_refusal_is_one_line_and_255_even_with_q() {
         let child = lab.ssh(quiet).spawn().unwrap();
         let session = lab.accept();
         session.tell(&ToShim::Notice(Notice::ours("by the way")));
-        session.tell(&ToShim::Failed("no such host".into()));
+        session.tell(&ToShim::Failed(Failure::other("no such host")));
         drop(session);
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(255));
@@ -101,7 +102,7 @@ fn the_log_file_takes_our_lines() {
     let path = lab.directory.join("log");
     for _ in 0..2 {
         let mut child = lab.ssh(&["-E", path.to_str().unwrap(), "h", "x"]).spawn().unwrap();
-        lab.accept().tell(&ToShim::Failed("why".into()));
+        lab.accept().tell(&ToShim::Failed(Failure::other("why")));
         assert_eq!(stderr_of(&mut child), "");
         assert_eq!(child.wait().unwrap().code(), Some(255));
     }

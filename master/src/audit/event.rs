@@ -90,7 +90,7 @@ pub(crate) struct SessionEvent {
     /// `login`, `command`, `tool`, or the name of a subsystem.
     pub(crate) program: String,
     #[serde(flatten)]
-    pub(crate) command: Command,
+    pub(crate) command: LoggedCommand,
     #[serde(rename = "in")]
     pub(crate) input: u64,
     #[serde(rename = "out")]
@@ -103,7 +103,7 @@ pub(crate) struct SessionEvent {
 
 /// A command as it is noted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Command {
+pub(crate) struct LoggedCommand {
     #[serde(rename = "command_sha256", skip_serializing_if = "Option::is_none")]
     hash: Option<String>,
     /// Its beginning, where it is long.
@@ -111,20 +111,23 @@ pub(crate) struct Command {
     clear: Option<String>,
 }
 
-impl Command {
-    pub(super) fn new(command: &[u8], commands: Commands) -> Command {
+impl LoggedCommand {
+    pub(super) fn new(command: &[u8], commands: Commands) -> LoggedCommand {
         match commands {
-            Commands::None => Command::default(),
+            Commands::None => LoggedCommand::default(),
             Commands::Hash => {
                 let mut hash = String::with_capacity(64);
                 for byte in Sha256::digest(command) {
                     let _ = write!(hash, "{byte:02x}");
                 }
-                Command { hash: Some(hash), clear: None }
+                LoggedCommand { hash: Some(hash), clear: None }
             }
             Commands::Clear => {
                 let begin = &command[..command.len().min(MAX_COMMAND)];
-                Command { hash: None, clear: Some(String::from_utf8_lossy(begin).into_owned()) }
+                LoggedCommand {
+                    hash: None,
+                    clear: Some(String::from_utf8_lossy(begin).into_owned()),
+                }
             }
         }
     }
@@ -207,7 +210,7 @@ mod tests {
 
     use super::*;
 
-    fn session(command: Command, end: End) -> Event {
+    fn session(command: LoggedCommand, end: End) -> Event {
         Event::Session(Box::new(SessionEvent {
             ms: 12,
             run: 3,
@@ -228,7 +231,7 @@ mod tests {
     #[test]
     fn a_session_is_one_line_of_json() {
         let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let line = record(&session(Command::new(b"id", Commands::Hash), End::Status(0)), now);
+        let line = record(&session(LoggedCommand::new(b"id", Commands::Hash), End::Status(0)), now);
         assert_eq!(
             line,
             "{\"time\":\"2023-11-14T22:13:20.000Z\",\"event\":\"session\",\"ms\":12,\"run\":3,\
@@ -242,7 +245,8 @@ mod tests {
     #[test]
     fn what_a_terminal_acts_on_is_escaped_and_read_again() {
         let odd = "a\u{1b}]0;x\u{7}\u{9b}1m\u{202e}b\u{7f}\u{1f600}\n\"\\";
-        let event = session(Command::new(odd.as_bytes(), Commands::Clear), End::Failed(odd.into()));
+        let event =
+            session(LoggedCommand::new(odd.as_bytes(), Commands::Clear), End::Failed(odd.into()));
         let line = record(&event, UNIX_EPOCH);
         assert!(
             line.trim_end_matches('\n').bytes().all(|byte| matches!(byte, b' '..=b'~')),
@@ -251,7 +255,7 @@ mod tests {
         let read: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!((&read["command"], &read["failed"]), (&odd.into(), &odd.into()));
         let none =
-            record(&session(Command::new(b"id", Commands::None), End::Signal(9)), UNIX_EPOCH);
+            record(&session(LoggedCommand::new(b"id", Commands::None), End::Signal(9)), UNIX_EPOCH);
         assert!(!none.contains("command_") && none.contains("\"signal\":9"), "{none}");
         let refused = Event::Refused { what: odd.into(), why: "x".into(), by: None };
         assert!(refused.line().unwrap().is_ascii());
@@ -259,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_long_command_is_noted_in_part() {
-        let command = Command::new(&[b'x'; 3 * MAX_COMMAND], Commands::Clear);
+        let command = LoggedCommand::new(&[b'x'; 3 * MAX_COMMAND], Commands::Clear);
         assert_eq!(command.clear.unwrap().len(), MAX_COMMAND);
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 
 pub use event::Who;
-pub(crate) use event::{Command, End, Event, SessionEvent};
+pub(crate) use event::{End, Event, LoggedCommand, SessionEvent};
 pub(crate) use refusals::Refusals;
 pub use settings::{Commands, Settings};
 use writer::Writer;
@@ -85,9 +85,9 @@ impl Audit {
     }
 
     /// A command as it is to be noted.
-    pub(crate) fn command(&self, command: &[u8]) -> Command {
+    pub(crate) fn command(&self, command: &[u8]) -> LoggedCommand {
         let commands = self.0.as_ref().map_or(Commands::None, |queue| queue.commands);
-        Command::new(command, commands)
+        LoggedCommand::new(command, commands)
     }
 }
 

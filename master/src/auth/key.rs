@@ -14,7 +14,7 @@ use crate::caller::Caller;
 use super::agent::{Agent, AgentKey};
 use super::identity::{self, Candidate, KeyFile, KeySource};
 use super::secretly::secretly;
-use super::{Login, Step, Stop, shown};
+use super::{Login, LoginStep, Stop, shown};
 
 /// Tries for one passphrase, as in ssh.
 const PASSPHRASE_TRIES: usize = 3;
@@ -42,16 +42,16 @@ impl From<russh::SendError> for SignError {
 
 impl<H: Handler> Login<'_, H> {
     /// Tries the keys that are left, until one is accepted.
-    pub(super) async fn public_keys(&mut self) -> Result<Step, Stop> {
+    pub(super) async fn public_keys(&mut self) -> Result<LoginStep, Stop> {
         if self.keys.is_none() {
             self.collect_keys().await;
         }
         while let Some(candidate) = self.keys.as_mut().and_then(|keys| keys.pop_front()) {
             match self.try_key(candidate).await? {
-                Some(AuthResult::Success) => return Ok(Step::Done),
+                Some(AuthResult::Success) => return Ok(LoginStep::Done),
                 Some(AuthResult::Failure { remaining_methods, partial_success: true }) => {
                     self.note("(accepted, and more is wanted)");
-                    return Ok(Step::Partial(remaining_methods));
+                    return Ok(LoginStep::Partial(remaining_methods));
                 }
                 Some(AuthResult::Failure { remaining_methods, .. }) => {
                     self.failed(remaining_methods)?;
@@ -62,7 +62,7 @@ impl<H: Handler> Login<'_, H> {
         if self.offered == 0 && self.tried.is_empty() {
             self.note("no key was found");
         }
-        Ok(Step::Exhausted)
+        Ok(LoginStep::Exhausted)
     }
 
     async fn collect_keys(&mut self) {

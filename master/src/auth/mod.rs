@@ -110,7 +110,7 @@ enum Stop {
 }
 
 /// What became of one method.
-enum Step {
+enum LoginStep {
     Done,
     /// The method was accepted, and others are wanted on top.
     Partial(MethodSet),
@@ -229,13 +229,13 @@ impl<H: Handler> Login<'_, H> {
                 _ => self.password().await?,
             };
             // A key says itself which one it is.
-            if method != MethodKind::PublicKey && !matches!(step, Step::Exhausted) {
+            if method != MethodKind::PublicKey && !matches!(step, LoginStep::Exhausted) {
                 self.proof.accepted.push(<&str>::from(&method).to_owned());
             }
             match step {
-                Step::Done => return Ok(true),
-                Step::Partial(allowed) => self.allowed = allowed,
-                Step::Exhausted => exhausted.push(method),
+                LoginStep::Done => return Ok(true),
+                LoginStep::Partial(allowed) => self.allowed = allowed,
+                LoginStep::Exhausted => exhausted.push(method),
             }
         }
         Ok(false)

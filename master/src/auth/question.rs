@@ -4,7 +4,7 @@ use fakessh_protocol::message::{Notice, Question, QuestionKind, Secret};
 use fakessh_protocol::printable;
 use russh::client::{AuthResult, Handler, KeyboardInteractiveAuthResponse, Prompt};
 
-use super::{Login, Step, Stop};
+use super::{Login, LoginStep, Stop};
 
 /// Most questions of one login, rounds without a question included. A password, a code and a
 /// password to be changed (three questions), each three times, are fewer. It bounds what a hostile
@@ -13,30 +13,30 @@ const MAX_ASKED: usize = 24;
 
 impl<H: Handler> Login<'_, H> {
     /// Asks for a password, as often as the user allows.
-    pub(super) async fn password(&mut self) -> Result<Step, Stop> {
+    pub(super) async fn password(&mut self) -> Result<LoginStep, Stop> {
         let (user, host) = self.names();
         let text = format!("{user}@{host}'s password: ");
         for attempt in 1..=self.resolved.number_of_password_prompts {
             if !self.may_be_asked(1) {
                 self.note("password (asked too often)");
-                return Ok(Step::Exhausted);
+                return Ok(LoginStep::Exhausted);
             }
             let question = Question::secret(&*text);
             let Some(password) = self.caller.ask.ask(question).await else {
                 self.unanswered = true;
                 self.note("password (nobody to ask)");
-                return Ok(Step::Exhausted);
+                return Ok(LoginStep::Exhausted);
             };
             let idle_timeout = self.idle_timeout.clone();
             let login = self.handle.authenticate_password(user.clone(), password.0.clone());
             match idle_timeout.wait(login).await {
                 None => return Err(Stop::TimedOut),
                 Some(Err(_)) => return Err(Stop::Lost),
-                Some(Ok(AuthResult::Success)) => return Ok(Step::Done),
+                Some(Ok(AuthResult::Success)) => return Ok(LoginStep::Done),
                 Some(Ok(AuthResult::Failure { remaining_methods, partial_success })) => {
                     if partial_success {
                         self.note("password (accepted, and more is wanted)");
-                        return Ok(Step::Partial(remaining_methods));
+                        return Ok(LoginStep::Partial(remaining_methods));
                     }
                     self.note_wrong("password", attempt);
                     self.failed(remaining_methods)?;
@@ -50,11 +50,11 @@ impl<H: Handler> Login<'_, H> {
                 self.caller.ask.notice(again).await;
             }
         }
-        Ok(Step::Exhausted)
+        Ok(LoginStep::Exhausted)
     }
 
     /// Lets the server ask (RFC 4256), as often as the user allows.
-    pub(super) async fn keyboard_interactive(&mut self) -> Result<Step, Stop> {
+    pub(super) async fn keyboard_interactive(&mut self) -> Result<LoginStep, Stop> {
         for attempt in 1..=self.resolved.number_of_password_prompts {
             let mut unanswered = false;
             let mut has_asked = false;
@@ -66,14 +66,16 @@ impl<H: Handler> Login<'_, H> {
                 let (name, instructions, prompts) = match answer {
                     None => return Err(Stop::TimedOut),
                     Some(Err(_)) => return Err(Stop::Lost),
-                    Some(Ok(KeyboardInteractiveAuthResponse::Success)) => return Ok(Step::Done),
+                    Some(Ok(KeyboardInteractiveAuthResponse::Success)) => {
+                        return Ok(LoginStep::Done);
+                    }
                     Some(Ok(KeyboardInteractiveAuthResponse::Failure {
                         remaining_methods,
                         partial_success,
                     })) => {
                         if partial_success {
                             self.note("keyboard-interactive (accepted, and more is wanted)");
-                            return Ok(Step::Partial(remaining_methods));
+                            return Ok(LoginStep::Partial(remaining_methods));
                         }
                         self.failed(remaining_methods)?;
                         break;
@@ -87,7 +89,7 @@ impl<H: Handler> Login<'_, H> {
                 has_asked = true;
                 if !self.may_be_asked(prompts.len().max(1)) {
                     self.note("keyboard-interactive (asked too often)");
-                    return Ok(Step::Exhausted);
+                    return Ok(LoginStep::Exhausted);
                 }
                 let answers = self.answers(&name, &instructions, prompts, &mut unanswered).await;
                 let responses = answers.iter().map(|secret| secret.0.clone()).collect();
@@ -97,19 +99,19 @@ impl<H: Handler> Login<'_, H> {
             if unanswered {
                 self.unanswered = true;
                 self.note("keyboard-interactive (nobody to ask)");
-                return Ok(Step::Exhausted);
+                return Ok(LoginStep::Exhausted);
             }
             if !has_asked {
                 // Another attempt would be one more failure for the server, and no question.
                 self.note("keyboard-interactive (it asked nothing)");
-                return Ok(Step::Exhausted);
+                return Ok(LoginStep::Exhausted);
             }
             self.note_wrong("keyboard-interactive", attempt);
             if !self.allowed.contains(&russh::MethodKind::KeyboardInteractive) {
                 break;
             }
         }
-        Ok(Step::Exhausted)
+        Ok(LoginStep::Exhausted)
     }
 
     /// One answer for each prompt: the server waits for all of them, also where nobody answers.

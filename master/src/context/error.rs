@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fakessh_protocol::failure::{Failure, FailureKind};
 use thiserror::Error;
 
 use crate::hop::ssh::{ConnectError, ConnectionLost};
@@ -21,7 +22,7 @@ pub enum ContextError {
     #[error("ProxyJump leads through more than {0} hosts; is there a loop in ssh_config?")]
     TooManyJumps(usize),
     /// A host can only be reached through itself.
-    #[error("ProxyJump leads in a circle: {0}; look at ssh_config, or name the way with -J")]
+    #[error("ProxyJump leads in a circle: {0}; look at ssh_config, or name the jump hosts with -J")]
     JumpLoop(String),
     /// The registry makes no contexts any more.
     #[error("the master is about to end; try again to start a new one")]
@@ -64,8 +65,33 @@ pub enum ContextError {
 }
 
 impl ContextError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            ContextError::Config(_)
+            | ContextError::Destination(_)
+            | ContextError::TooManyJumps(_)
+            | ContextError::JumpLoop(_) => FailureKind::Config,
+            ContextError::Connect(error) => error.kind(),
+            ContextError::Helper { unanswered: true, .. } => FailureKind::NeedsAnswer,
+            ContextError::Helper { .. } => FailureKind::Hop,
+            ContextError::EndedAtStart(_) | ContextError::LostAtStart(_) => {
+                FailureKind::ConnectionLost
+            }
+            ContextError::Slaveless { .. } => FailureKind::NoSlave,
+            ContextError::Closing | ContextError::Locked | ContextError::Local(_) => {
+                FailureKind::Other
+            }
+        }
+    }
+
+    /// The same as a failure, for another process.
+    pub fn failure(&self) -> Failure {
+        Failure::new(self.kind(), self.to_string())
+    }
+
     /// Whether the host was not even reached, so that perhaps there is none of this name.
-    pub(crate) fn is_of_the_way(&self) -> bool {
+    pub(crate) fn is_of_the_path(&self) -> bool {
         match self {
             ContextError::Config(_) | ContextError::Destination(_) => true,
             ContextError::Connect(error) => {
@@ -75,7 +101,7 @@ impl ContextError {
         }
     }
 
-    /// Whether only this caller could not be asked: with another it may go well.
+    /// Whether the only reason is that this caller could not be asked: with another it may go well.
     pub(super) fn is_unanswered(&self) -> bool {
         match self {
             ContextError::Connect(error) => error.is_unanswered(),

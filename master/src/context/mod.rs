@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::message::{ProgramKind, Tool};
 use tokio::sync::{Mutex, mpsc};
 
@@ -273,19 +274,20 @@ impl Context {
     /// slave that is being started is waited for.
     ///
     /// # Errors
-    /// Where the link is lost, or no slave can run there; one line that says why.
+    /// If the link is lost, or no slave can run there.
     pub async fn open_tool(
         &self,
         tool: Tool,
         environment: Vec<(Vec<u8>, Vec<u8>)>,
-    ) -> Result<(SessionIo, mpsc::UnboundedReceiver<ReverseSession>, SessionCount), String> {
-        let link = self
-            .slave()
-            .await
-            .map_err(|why| format!("a tool can't be run where there is no slave: {why}"))?;
-        let running = self.count().map_err(|lost| lost.to_string())?;
+    ) -> Result<(SessionIo, mpsc::UnboundedReceiver<ReverseSession>, SessionCount), Failure> {
+        let link = self.slave().await.map_err(|why| {
+            let message = format!("a tool can't be run without a slave there: {why}");
+            Failure::new(FailureKind::NoSlave, message)
+        })?;
+        let lost = |lost: LinkLost| Failure::new(FailureKind::ConnectionLost, lost.to_string());
+        let running = self.count().map_err(lost)?;
         let opened = link.open_tool(tool, environment);
-        let (session, reverse) = opened.map_err(|lost| lost.to_string())?;
+        let (session, reverse) = opened.map_err(lost)?;
         Ok((session, reverse, running))
     }
 

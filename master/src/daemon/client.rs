@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use fakessh_protocol::failure::Failure;
 use fakessh_protocol::message::{Question, Secret};
 pub use fakessh_shim::diagnostics::say;
 use fakessh_shim::{diagnostics, prompt};
@@ -51,7 +52,7 @@ pub enum ClientError {
     Stranger(PathBuf),
     /// The master said no.
     #[error("{0}")]
-    Refused(String),
+    Refused(Failure),
     /// The master went away before it said anything, or said that it ends.
     #[error("the master has ended; try again, or see its log, {0}")]
     Ended(PathBuf),
@@ -192,7 +193,7 @@ impl Client {
             };
             match serde_json::from_slice(&reply.payload).map_err(|error| self.lost(&error))? {
                 Reply::Done(value) => return Ok(value),
-                Reply::Failed(why) => return Err(ClientError::Refused(why)),
+                Reply::Failed(failure) => return Err(ClientError::Refused(failure)),
                 Reply::Ending => return Err(ClientError::Ended(self.log())),
                 Reply::Notice(notice) => diagnostics::tell(&notice),
                 Reply::Ask { kind, text, hop } => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
+use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::message::{Notice, Question, Secret};
 use fakessh_unix::datagram::{CutShort, Datagram};
 use serde::Serialize;
@@ -15,7 +16,7 @@ use tokio::sync::{Mutex, Notify, oneshot};
 use zeroize::Zeroizing;
 
 use super::control::{self, Envelope, Listing, Reply, Request, RunEnd, RunRequest};
-use super::shared::{Busy, Shared};
+use super::shared::{Busy, MasterState};
 use crate::audit::{Event, Who};
 use crate::caller::{Ask, Caller};
 use crate::context::Branch;
@@ -33,7 +34,7 @@ const ABANDONED_LOOKS: u32 = 1000;
 const ABANDONED_LOOK: Duration = Duration::from_millis(10);
 
 /// A client that can be asked while its request is worked on.
-struct Client {
+struct AskedClient {
     socket: Socket,
     /// What it answers. Whoever asks holds this until the answer is there.
     answers: Mutex<Answers>,
@@ -41,14 +42,14 @@ struct Client {
     ended: Notify,
 }
 
-impl Client {
+impl AskedClient {
     async fn reply(&self, reply: &Reply) -> std::io::Result<()> {
         self.socket.send(&serde_json::to_vec(reply)?, &[]).await
     }
 }
 
 #[async_trait]
-impl Ask for Client {
+impl Ask for AskedClient {
     async fn ask(&self, question: Question) -> Option<Secret> {
         let mut answers = self.answers.lock().await;
         answers.ask(self.reply(&Reply::ask(&question))).await
@@ -68,7 +69,7 @@ impl Ask for Client {
 const JUST_ARRIVED: Duration = Duration::from_secs(1);
 
 /// Serves one client to its end. When it goes away, what it asked for is given up.
-pub(super) async fn serve(shared: Arc<Shared>, socket: Socket) {
+pub(super) async fn serve(shared: Arc<MasterState>, socket: Socket) {
     let _busy = Busy::new(&shared);
     let request = match socket.receive().await {
         Ok(Some(request)) => request,
@@ -83,7 +84,8 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: Socket) {
         }
     };
     let (answers, sender) = Answers::new();
-    let client = Arc::new(Client { socket, answers: Mutex::new(answers), ended: Notify::new() });
+    let client =
+        Arc::new(AskedClient { socket, answers: Mutex::new(answers), ended: Notify::new() });
     let listen = async {
         while let Ok(Some(message)) = client.socket.receive().await {
             if message.payload == control::ENDED {
@@ -101,7 +103,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: Socket) {
 }
 
 /// Does what a client asks for, and tells it.
-async fn work(shared: &Arc<Shared>, client: &Arc<Client>, request: Datagram) {
+async fn work(shared: &Arc<MasterState>, client: &Arc<AskedClient>, request: Datagram) {
     let begun = Instant::now();
     let reply = match open(&request.payload, client.clone()) {
         Ok((wanted, caller)) => handle(shared, client, wanted, &caller, request.descriptors).await,
@@ -112,26 +114,29 @@ async fn work(shared: &Arc<Shared>, client: &Arc<Client>, request: Datagram) {
         // Whatever it looked like, the reason is that this master ends. The next one will do it.
         Err(_) if shared.registry.is_closing() && begun.elapsed() < JUST_ARRIVED => Reply::Ending,
         Err(_) if shared.registry.is_closing() => {
-            Reply::Failed("the master was stopped (fakessh stop) before it was done".to_owned())
+            let text = "the master was stopped (fakessh stop) before it was done";
+            Reply::Failed(Failure::other(text))
         }
-        Err(why) => Reply::Failed(why),
+        Err(failure) => Reply::Failed(failure),
     };
     let _ = client.reply(&reply).await;
 }
 
 /// Reads a request; one of another version is refused before it is understood.
-fn open(payload: &[u8], client: Arc<Client>) -> Result<(Request, Caller), String> {
-    let malformed = |error: serde_json::Error| format!("the request can't be read: {error}");
+fn open(payload: &[u8], client: Arc<AskedClient>) -> Result<(Request, Caller), Failure> {
+    let malformed =
+        |error: serde_json::Error| Failure::other(format!("the request can't be read: {error}"));
     let envelope: Envelope = serde_json::from_slice(payload).map_err(malformed)?;
     let ours = crate::VERSION;
     // Any client may end a master of another version: it is the way out.
     let stops = envelope.request == json!(Request::Stop);
     if envelope.version != ours && !stops {
-        return Err(format!(
+        let message = format!(
             "the master that runs is fakessh {ours} and this is fakessh {}; \
              run `fakessh stop` and try again",
             envelope.version
-        ));
+        );
+        return Err(Failure::new(FailureKind::Version, message));
     }
     let request = if stops {
         Request::Stop
@@ -149,16 +154,16 @@ fn open(payload: &[u8], client: Arc<Client>) -> Result<(Request, Caller), String
 
 /// Does what a request asks for.
 async fn handle(
-    shared: &Arc<Shared>,
-    client: &Arc<Client>,
+    shared: &Arc<MasterState>,
+    client: &Arc<AskedClient>,
     request: Request,
     caller: &Caller,
     descriptors: Vec<OwnedFd>,
-) -> Result<Value, String> {
+) -> Result<Value, Failure> {
     match request {
         Request::Connect(route, rules) => {
             let connected = shared.registry.reach(&route, &rules, caller).await;
-            let reached = connected.map_err(|error| format!("{route}: {error}"))?;
+            let reached = connected.map_err(|error| error.failure().of(&route))?;
             reached.context.hold_briefly(false);
             Ok(Value::Null)
         }
@@ -168,7 +173,7 @@ async fn handle(
             to_value(&tree.iter().map(|branch| listing(branch, &tree)).collect::<Vec<_>>())
         }
         Request::Close(names) => {
-            shared.registry.close(&names).await.map_err(|error| error.to_string())?;
+            shared.registry.close(&names).await.map_err(|error| error.failure())?;
             Ok(Value::Null)
         }
         Request::CloseAll => {
@@ -191,17 +196,17 @@ async fn handle(
 
 /// Serves a tool until nobody holds its descriptor any more.
 async fn run(
-    shared: &Arc<Shared>,
-    client: &Arc<Client>,
+    shared: &Arc<MasterState>,
+    client: &Arc<AskedClient>,
     request: RunRequest,
     caller: &Caller,
     descriptors: Vec<OwnedFd>,
-) -> Result<Value, String> {
+) -> Result<Value, Failure> {
     // Dropped on every way out: a client that is killed can't remove its directory any more.
     let directory = Abandoned { base: shared.directory.clone(), name: request.directory };
     fd_limit::check()?;
     let (socket, listener) = sockets(descriptors)?;
-    let system = |error: std::io::Error| format!("can't serve the run: {error}");
+    let system = |error: std::io::Error| Failure::other(format!("can't serve the run: {error}"));
     let socket = Arc::new(Socket::new(socket).map_err(system)?);
     let listener = listener.map(Socket::new).transpose().map_err(system)?;
     let RunRequest { on, destination, routes, names, connect_later, connection, real_ssh, .. } =
@@ -227,7 +232,7 @@ async fn run(
     });
     if !connect_later {
         let connected = run.connect(&caller.ask).await;
-        connected.map_err(|(route, error)| format!("{route}: {error}"))?;
+        connected.map_err(|(route, error)| error.failure().of(route))?;
     }
     let (client_lives, client_gone) = oneshot::channel::<()>();
     let (busy, serving, served) = (Busy::new(shared), socket.clone(), run.clone());
@@ -250,14 +255,16 @@ async fn run(
 ///
 /// A run is over when nobody holds that other end. So it must not come with the request, and any
 /// socket that is connected might be it.
-fn sockets(descriptors: Vec<OwnedFd>) -> Result<(OwnedFd, Option<OwnedFd>), String> {
+fn sockets(descriptors: Vec<OwnedFd>) -> Result<(OwnedFd, Option<OwnedFd>), Failure> {
     let mut descriptors = descriptors.into_iter();
-    let socket = descriptors.next().ok_or("a run came without its socket")?;
+    let socket =
+        descriptors.next().ok_or_else(|| Failure::other("a run came without its socket"))?;
     let listener = descriptors.next();
     let is_sound = is_packet_socket(&socket, false)
         && listener.as_ref().is_none_or(|listener| is_packet_socket(listener, true));
     if !is_sound || descriptors.next().is_some() {
-        return Err("a run brings one end of a socket pair and one listening socket".to_owned());
+        let text = "a run brings one end of a socket pair and one listening socket";
+        return Err(Failure::other(text));
     }
     Ok((socket, listener))
 }
@@ -305,8 +312,8 @@ fn listing(Branch { context, parent, depth }: &Branch, tree: &[Branch]) -> Listi
     }
 }
 
-fn to_value<T: Serialize>(value: &T) -> Result<Value, String> {
-    serde_json::to_value(value).map_err(|error| error.to_string())
+fn to_value<T: Serialize>(value: &T) -> Result<Value, Failure> {
+    serde_json::to_value(value).map_err(|error| Failure::other(error.to_string()))
 }
 
 #[cfg(test)]

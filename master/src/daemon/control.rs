@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use fakessh_protocol::failure::Failure;
 use fakessh_protocol::message::{Notice, Question, QuestionKind, Secret};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -114,8 +115,8 @@ pub enum Reply {
     Notice(Notice),
     /// It is done, with what was asked for.
     Done(serde_json::Value),
-    /// It can't be done: one line that says why and what to do.
-    Failed(String),
+    /// It can't be done: of which kind that is, and one line that says why and what to do.
+    Failed(Failure),
     /// This master ends, and has not done it: the next one will.
     Ending,
 }

@@ -40,7 +40,7 @@ const ENDING_LOOK: Duration = Duration::from_millis(20);
 
 /// Why a master can't be started.
 #[derive(Debug, Error)]
-pub enum StartError {
+pub enum InstanceError {
     /// The directory for sockets can't be used.
     #[error(transparent)]
     RuntimeDir(#[from] RuntimeDirError),
@@ -54,23 +54,23 @@ pub enum StartError {
 
 /// The right to be the one master, and the socket on which it listens.
 #[derive(Debug)]
-pub struct Place {
+pub struct InstanceLock {
     directory: RuntimeDir,
     listener: OwnedFd,
     /// Locked as long as this process lives, whatever becomes of it.
     _lock: File,
 }
 
-impl Place {
+impl InstanceLock {
     /// Becomes the one master of this directory: locks, then looks, then binds.
     ///
     /// What a master before this one left behind is removed: its socket and its run directories.
     ///
     /// # Errors
-    /// [`StartError::Running`] where another process is the master.
-    pub fn take(directory: RuntimeDir) -> Result<Place, StartError> {
+    /// [`InstanceError::Running`] where another process is the master.
+    pub fn take(directory: RuntimeDir) -> Result<InstanceLock, InstanceError> {
         let system =
-            |error: io::Error| StartError::System(directory.path().display().to_string(), error);
+            |error: io::Error| InstanceError::System(directory.path().display().to_string(), error);
         let lock = directory.open_file(LOCK).map_err(system)?;
         let socket = directory.socket();
         let begin = Instant::now();
@@ -80,7 +80,7 @@ impl Place {
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     // One that is just ending has taken its socket away.
                     if socket.exists() || begin.elapsed() > ENDING {
-                        return Err(StartError::Running);
+                        return Err(InstanceError::Running);
                     }
                     std::thread::sleep(ENDING_LOOK);
                 }
@@ -93,7 +93,7 @@ impl Place {
         }
         crate::tool::sweep(&directory);
         let listener = listen(&socket).map_err(system)?;
-        Ok(Place { directory, listener, _lock: lock })
+        Ok(InstanceLock { directory, listener, _lock: lock })
     }
 
     /// Takes the socket away, so that no client comes any more; who needs a master then starts a

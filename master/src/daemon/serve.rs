@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::resume::Resumes;
-use super::shared::Shared;
-use super::{Place, clients};
+use super::shared::MasterState;
+use super::{InstanceLock, clients};
 use crate::audit::Audit;
 use crate::route::Names;
 use crate::socket::Socket;
@@ -23,19 +23,19 @@ const LOOKS: u32 = 8;
 ///
 /// # Errors
 /// Failures of the system at the start; none later.
-pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> {
+pub async fn serve(lock: InstanceLock, idle: Option<Duration>) -> std::io::Result<()> {
     crate::sys::keep_freed_memory();
     if let Err(error) = crate::fd_limit::raise() {
         tracing::warn!(%error, "can't raise the limit of open files");
     }
     if let Err(error) = crate::fd_limit::check() {
-        tracing::warn!(error, "can't keep descriptors in reserve");
+        tracing::warn!(%error, "can't keep descriptors in reserve");
     }
-    let listener = rustix::io::fcntl_dupfd_cloexec(&place.listener, 0)?;
+    let listener = rustix::io::fcntl_dupfd_cloexec(&lock.listener, 0)?;
     let listener = Socket::new(listener)?;
     let (audit, writing) = Audit::start(&audit_settings());
     writing.map(tokio::spawn);
-    let shared = Arc::new(Shared::new(place.directory.clone(), audit));
+    let shared = Arc::new(MasterState::new(lock.directory.clone(), audit));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let resumes = Resumes::watch();
@@ -80,17 +80,17 @@ pub async fn serve(place: Place, idle: Option<Duration>) -> std::io::Result<()> 
             }
         }
     }
-    place.close();
+    lock.close();
     drop(listener);
     ending.abort();
     shared.registry.shut_down().await;
     // Those who asked for the end are told that it has come.
     serving.shutdown().await;
     // Those of tools that have ended, and left a process behind that held the run.
-    crate::tool::sweep(&place.directory);
+    crate::tool::sweep(&lock.directory);
     shared.registry.audit().flush();
     tracing::info!("master ended");
-    drop(place);
+    drop(lock);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use crate::runtime_dir::RuntimeDir;
 
 /// What all clients of a master share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct MasterState {
     /// The directory of this master.
     pub(super) directory: RuntimeDir,
     pub(super) registry: Registry,
@@ -21,20 +21,20 @@ pub(super) struct Shared {
     pub(super) stop: Notify,
 }
 
-impl Shared {
-    pub(super) fn new(directory: RuntimeDir, audit: Audit) -> Shared {
+impl MasterState {
+    pub(super) fn new(directory: RuntimeDir, audit: Audit) -> MasterState {
         let registry = Registry::with_audit(audit);
         let (busy, stop) = Default::default();
-        Shared { directory, registry, busy, stop }
+        MasterState { directory, registry, busy, stop }
     }
 }
 
 /// Counts what is served, for as long as it lives.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Shared>);
+pub(super) struct Busy(Arc<MasterState>);
 
 impl Busy {
-    pub(super) fn new(shared: &Arc<Shared>) -> Busy {
+    pub(super) fn new(shared: &Arc<MasterState>) -> Busy {
         shared.busy.fetch_add(1, Ordering::Relaxed);
         Busy(shared.clone())
     }

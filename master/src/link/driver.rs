@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::ends::{ControlRequest, LinkLost, Outcome};
-use super::inbox::Chunk;
+use super::inbox::StreamEnd;
 use super::request::{LinkRequest, Open};
 use super::reverse_table::ReverseTable;
 use super::streams::{Streams, broken};
@@ -295,8 +295,8 @@ impl Driver {
                 let message = wire::decode(&payload).map_err(|error| broken(error.into()))?;
                 self.message(handle, message)?;
             }
-            Event::Eof(handle) => self.streams.close_inbox(handle, Chunk::End),
-            Event::Reset(handle) => self.streams.close_inbox(handle, Chunk::Cut),
+            Event::Eof(handle) => self.streams.close_inbox(handle, StreamEnd::Whole),
+            Event::Reset(handle) => self.streams.close_inbox(handle, StreamEnd::Cut),
             Event::Stopped(handle) => self.streams.stopped(handle),
         }
         Ok(())
@@ -323,8 +323,8 @@ impl Driver {
         // Nobody reads what is still underway to a program that is gone.
         self.streams.cut_sending(stdin);
         // Output comes before the outcome; if it did not, it was cut.
-        self.streams.close_inbox(stdout, Chunk::Cut);
-        self.streams.close_inbox(stderr, Chunk::Cut);
+        self.streams.close_inbox(stdout, StreamEnd::Cut);
+        self.streams.close_inbox(stderr, StreamEnd::Cut);
         let _ = sender.send(outcome);
     }
 }

@@ -15,8 +15,8 @@ use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::Piece;
-pub(crate) use super::inbox::Inbox;
 use super::inbox::{Arrivals, Chunk, inbox};
+pub(crate) use super::inbox::{Inbox, StreamEnd};
 
 /// Most chunks of one stream that wait for the carrier: one that goes out, and one that is ready
 /// after it.

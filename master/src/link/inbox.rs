@@ -9,6 +9,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamEnd {
+    /// All bytes have come.
+    Whole,
+    /// The stream was cut: bytes are missing.
+    Cut,
+}
+
+impl From<StreamEnd> for Chunk {
+    fn from(end: StreamEnd) -> Chunk {
+        match end {
+            StreamEnd::Whole => Chunk::End,
+            StreamEnd::Cut => Chunk::Cut,
+        }
+    }
+}
+
 /// What comes on a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Chunk {
@@ -28,34 +46,46 @@ const GATHERED: usize = 16 * 1024;
 
 /// Makes both ends of what waits for a handle's reader.
 pub(super) fn inbox() -> (Inbox, Arrivals) {
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(InboxShared::default());
     (Inbox(shared.clone()), Arrivals(shared))
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    waiting: Mutex<Waiting>,
+struct InboxShared {
+    state: Mutex<State>,
     arrival: Notify,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+impl InboxShared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    pieces: VecDeque<Bytes>,
-    /// Small pieces behind `pieces`.
-    gathered: BytesMut,
-    /// How the stream ended, behind both.
-    end: Option<Chunk>,
-    /// Whether the reader is gone.
-    is_unread: bool,
+#[derive(Debug)]
+enum State {
+    Read(Unreceived),
+    /// The reader is gone.
+    Unread,
 }
 
-impl Waiting {
+impl Default for State {
+    fn default() -> State {
+        State::Read(Unreceived::default())
+    }
+}
+
+/// What waits for the reader.
+#[derive(Debug, Default)]
+struct Unreceived {
+    pieces: VecDeque<Bytes>,
+    /// Small pieces after `pieces`.
+    gathered: BytesMut,
+    /// How the stream ended, after both.
+    end: Option<StreamEnd>,
+}
+
+impl Unreceived {
     fn put(&mut self, piece: Bytes) {
         if piece.len() >= WORTH_A_PIECE {
             self.close_gathered();
@@ -82,67 +112,72 @@ impl Waiting {
     }
 
     fn take(&mut self) -> Option<Chunk> {
-        self.take_bytes().map(Chunk::Data).or_else(|| self.end.clone())
+        self.take_bytes().map(Chunk::Data).or_else(|| self.end.map(Chunk::from))
     }
 }
 
 /// Where the link's task puts what comes. Dropped without an end, it cuts the stream.
 #[derive(Debug)]
-pub(crate) struct Inbox(Arc<Shared>);
+pub(crate) struct Inbox(Arc<InboxShared>);
 
 impl Inbox {
     /// Adds bytes; false if nobody reads them.
     #[must_use]
     pub(crate) fn put(&self, piece: Bytes) -> bool {
-        let mut waiting = self.0.lock();
-        if waiting.is_unread {
-            return false;
+        match &mut *self.0.lock() {
+            State::Read(waiting) => waiting.put(piece),
+            State::Unread => return false,
         }
-        waiting.put(piece);
-        drop(waiting);
         self.0.arrival.notify_one();
         true
     }
 
     /// Says how the stream ended; the first word counts.
-    pub(crate) fn end(&self, end: Chunk) {
-        self.0.lock().end.get_or_insert(end);
+    pub(crate) fn end(&self, end: StreamEnd) {
+        if let State::Read(waiting) = &mut *self.0.lock() {
+            waiting.end.get_or_insert(end);
+        }
         self.0.arrival.notify_one();
     }
 }
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        self.end(Chunk::Cut);
+        self.end(StreamEnd::Cut);
     }
 }
 
 /// Where a handle's reader takes it from.
 #[derive(Debug)]
-pub(super) struct Arrivals(Arc<Shared>);
+pub(super) struct Arrivals(Arc<InboxShared>);
 
 impl Arrivals {
     /// The next bytes, or how the stream ended, again and again. Cancel safe.
     pub(super) async fn next(&mut self) -> Chunk {
         loop {
-            let chunk = self.0.lock().take();
-            match chunk {
-                Some(chunk) => return chunk,
-                None => self.0.arrival.notified().await,
+            if let Some(chunk) = self.waiting(Unreceived::take) {
+                return chunk;
             }
+            self.0.arrival.notified().await;
         }
     }
 
     /// The next bytes, if they have come already.
     pub(super) fn more(&mut self) -> Option<Bytes> {
-        self.0.lock().take_bytes()
+        self.waiting(Unreceived::take_bytes)
+    }
+
+    fn waiting<T>(&self, take: impl FnOnce(&mut Unreceived) -> Option<T>) -> Option<T> {
+        match &mut *self.0.lock() {
+            State::Read(waiting) => take(waiting),
+            State::Unread => None,
+        }
     }
 }
 
 impl Drop for Arrivals {
     fn drop(&mut self) {
-        let mut waiting = self.0.lock();
-        *waiting = Waiting { is_unread: true, ..Waiting::default() };
+        *self.0.lock() = State::Unread;
     }
 }
 
@@ -160,7 +195,7 @@ mod tests {
         let large = Bytes::from(vec![b'L'; WORTH_A_PIECE]);
         assert!(inbox.put(Bytes::from_static(b"a")) && inbox.put(Bytes::from_static(b"b")));
         assert!(inbox.put(large.clone()) && inbox.put(Bytes::from_static(b"c")));
-        inbox.end(Chunk::End);
+        inbox.end(StreamEnd::Whole);
         drop(inbox);
         assert_eq!(arrivals.next().await, data(b"ab"));
         assert_eq!(arrivals.next().await, Chunk::Data(large));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use fakessh_protocol::failure::Failure;
 use fakessh_protocol::message::{FromShim, Handoff, ToShim};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -56,7 +57,7 @@ impl ReverseShim {
 impl Drop for ReverseShim {
     fn drop(&mut self) {
         if !*self.concluded.get_mut() {
-            self.send(ToShim::Failed("the session was given up".to_owned()));
+            self.send(ToShim::Failed(Failure::other("the session was given up")));
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::handles::{SessionHandles, Side, Stream};
 use fakessh_protocol::message::{
     FromShim, Handoff, MAX_RAISED, PackedHandoff, Raise, ToShim, ToSlave,
@@ -16,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::ends::{LinkLost, receiver, sender};
 use super::excess::{excess, items, weight};
-use super::inbox::Chunk;
+use super::inbox::StreamEnd;
 use super::request::{LinkCarrier, LinkRequest};
 use super::reverse::{ReverseSession, ReverseShim, WAITING, ends_session};
 use super::share;
@@ -53,7 +54,7 @@ enum Reverse {
 }
 
 /// A session that is admitted.
-struct Admitted {
+struct AdmittedReverse {
     handoff: Handoff,
     /// Who serves it.
     to: mpsc::UnboundedSender<ReverseSession>,
@@ -66,7 +67,7 @@ struct Admitted {
 /// Why a session is not admitted.
 enum Unadmitted {
     /// The shim is told.
-    Refused(String),
+    Refused(Failure),
     /// The slave has broken the protocol.
     Broken(MuxError),
 }
@@ -107,7 +108,7 @@ impl ReverseTable {
         }
         let SessionHandles { stdin, stdout, stderr, .. } = handles;
         match self.admit(tool, &handoff, share) {
-            Ok(Admitted { handoff, to, requests, room }) => {
+            Ok(AdmittedReverse { handoff, to, requests, room }) => {
                 let carrier = LinkCarrier::new(handles, requests);
                 let (stdin_end, inbox) = receiver(Stream::Stdin, carrier.clone());
                 let (stdout_end, stdout_underway) = sender(Stream::Stdout, carrier.clone());
@@ -145,17 +146,16 @@ impl ReverseTable {
         tool: Handle,
         packed: &PackedHandoff,
         share: &mut Allowance,
-    ) -> Result<Admitted, Unadmitted> {
-        let refused = |why: String| Err(Unadmitted::Refused(why));
+    ) -> Result<AdmittedReverse, Unadmitted> {
+        let refused = |why: String| Err(Unadmitted::Refused(Failure::new(FailureKind::Limit, why)));
         share.take(share::RAISE);
         if self.open.len() >= MAX_RAISED {
             return refused(format!("{MAX_RAISED} sessions of tools run in this context already"));
         }
         let (Some(to), Some(requests)) = (self.tools.get(&tool), self.requests.upgrade()) else {
-            return refused(
-                "the run that this ssh belongs to is over; start the tool again with `fakessh run`"
-                    .to_owned(),
-            );
+            let why = "the run that this ssh belongs to is over; start the tool again with \
+                       `fakessh run`";
+            return Err(Unadmitted::Refused(Failure::new(FailureKind::Refused, why)));
         };
         if packed.size() > self.room.available_permits() {
             return refused(no_room());
@@ -170,7 +170,7 @@ impl ReverseTable {
         let weight = weight(&handoff.invocation, packed.size());
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
         match self.room.clone().try_acquire_many_owned(weight) {
-            Ok(room) => Ok(Admitted { handoff, to: to.clone(), requests, room }),
+            Ok(room) => Ok(AdmittedReverse { handoff, to: to.clone(), requests, room }),
             Err(_) => refused(no_room()),
         }
     }
@@ -192,7 +192,7 @@ impl ReverseTable {
             return Ok(());
         }
         let SessionHandles { stdin, stdout, stderr, .. } = SessionHandles::of(control);
-        streams.close_inbox(stdin, Chunk::Cut);
+        streams.close_inbox(stdin, StreamEnd::Cut);
         streams.mux.stop(stdin);
         streams.cut_sending(stdout);
         streams.cut_sending(stderr);
@@ -226,8 +226,10 @@ impl ReverseTable {
             if let Some(Reverse::Concluded(message)) = open.remove(control)
                 && streams.mux.message(*control, &ToSlave::Tell(message)).is_err()
             {
-                let text = "the reason is too long to be told".to_owned();
-                let _ = streams.mux.message(*control, &ToSlave::Tell(ToShim::Failed(text)));
+                let text = "the reason is too long to be told";
+                let _ = streams
+                    .mux
+                    .message(*control, &ToSlave::Tell(ToShim::Failed(Failure::other(text))));
             }
             false
         });

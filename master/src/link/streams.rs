@@ -8,7 +8,7 @@ use fakessh_protocol::mux::{Mux, MuxError, Transmit};
 use fakessh_protocol::wire::{HEADER_LEN, Handle, MAX_DATA};
 
 use super::ends::{LinkLost, StreamRequest, Underway};
-use super::inbox::{Chunk, Inbox, WORTH_A_PIECE};
+use super::inbox::{Inbox, StreamEnd, WORTH_A_PIECE};
 use super::piece::Piece;
 
 /// Bytes that go to the link's stream in one piece, if so many are ready: one full data frame and
@@ -93,9 +93,9 @@ impl Streams {
     }
 
     /// Tells the reader how the stream ended.
-    pub(super) fn close_inbox(&mut self, handle: Handle, last: Chunk) {
+    pub(super) fn close_inbox(&mut self, handle: Handle, end: StreamEnd) {
         if let Some(inbox) = self.inboxes.remove(&handle) {
-            inbox.end(last);
+            inbox.end(end);
         }
     }
 

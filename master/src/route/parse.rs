@@ -53,7 +53,7 @@ impl StepError {
 
 /// A step as it stands in the text of a route.
 #[derive(Default)]
-struct Piece {
+struct StepText {
     /// Byte of the route at which it starts.
     start: usize,
     /// Its text, without the backslashes before a plus.
@@ -62,58 +62,58 @@ struct Piece {
     escaped: Vec<usize>,
 }
 
-impl Piece {
-    /// The byte of the route for a byte of this piece's text.
+impl StepText {
+    /// The byte of the route for a byte of this step_text's text.
     fn place(&self, at: usize) -> usize {
         self.start + at + self.escaped.iter().filter(|&&escaped| escaped < at).count()
     }
 }
 
 /// Parts a text at each `+` that has no backslash before it.
-fn pieces(text: &str) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    let mut piece = Piece::default();
+fn step_texts(text: &str) -> Vec<StepText> {
+    let mut step_texts = Vec::new();
+    let mut step_text = StepText::default();
     let mut characters = text.char_indices().peekable();
     while let Some((at, character)) = characters.next() {
         match character {
             '\\' if characters.next_if(|(_, next)| *next == '+').is_some() => {
-                piece.escaped.push(piece.text.len());
-                piece.text.push('+');
+                step_text.escaped.push(step_text.text.len());
+                step_text.text.push('+');
             }
             '+' => {
-                let next = Piece { start: at + 1, ..Piece::default() };
-                pieces.push(std::mem::replace(&mut piece, next));
+                let next = StepText { start: at + 1, ..StepText::default() };
+                step_texts.push(std::mem::replace(&mut step_text, next));
             }
-            _ => piece.text.push(character),
+            _ => step_text.text.push(character),
         }
     }
-    pieces.push(piece);
-    pieces
+    step_texts.push(step_text);
+    step_texts
 }
 
 /// Reads a route.
 pub(super) fn route(text: &str) -> Result<ReadRoute, RouteError> {
-    let pieces = pieces(text);
-    let mut steps = Vec::with_capacity(pieces.len());
-    let mut verbatim = Vec::with_capacity(pieces.len());
-    if let Some(piece) = pieces.get(MAX_STEPS) {
+    let step_texts = step_texts(text);
+    let mut steps = Vec::with_capacity(step_texts.len());
+    let mut verbatim = Vec::with_capacity(step_texts.len());
+    if let Some(step_text) = step_texts.get(MAX_STEPS) {
         let what = format!("a route has {MAX_STEPS} steps at most");
-        return Err(RouteError::new(text, piece.start..text.len(), what));
+        return Err(RouteError::new(text, step_text.start..text.len(), what));
     }
-    for (index, piece) in pieces.iter().enumerate() {
+    for (index, step_text) in step_texts.iter().enumerate() {
         let wrong = |error: StepError| {
-            let at = piece.place(error.at.start)..piece.place(error.at.end);
+            let at = step_text.place(error.at.start)..step_text.place(error.at.end);
             let mut shown = RouteError::new(text, at, error.what);
             if let Some(hint) = error.hint {
                 shown = shown.with_hint(hint);
             }
             if error.hops { shown.with_hops() } else { shown }
         };
-        let read = step(&piece.text).map_err(wrong)?;
+        let read = step(&step_text.text).map_err(wrong)?;
         if index > 0 && read.step.is_first_only() {
-            let name = piece.text.split(':').next().unwrap_or_default();
+            let name = step_text.text.split(':').next().unwrap_or_default();
             let what = format!("'{name}' starts from this host, and so can only begin a route");
-            return Err(wrong(StepError::new(0..piece.text.len(), what)));
+            return Err(wrong(StepError::new(0..step_text.text.len(), what)));
         }
         steps.push(read.step);
         verbatim.push(read.verbatim);

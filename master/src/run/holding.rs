@@ -4,13 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fakessh_protocol::message::{Question, QuestionKind};
-
 use super::{Hosts, Run};
 use crate::audit::{Audit, Refusals};
 use crate::caller::Ask;
-use crate::context::Context;
-use crate::lifetime::{Rules, Use};
+use crate::lifetime::Rules;
 use crate::route::Route;
 
 /// What a run brings with it beside its hosts.
@@ -20,7 +17,7 @@ pub(super) struct Holding {
     /// How its contexts are held.
     pub(super) rules: Rules,
     /// Who is asked before a session where that is wanted; else who asked for the session.
-    opener: Option<Arc<dyn Ask>>,
+    pub(super) opener: Option<Arc<dyn Ask>>,
 }
 
 impl Default for Holding {
@@ -76,32 +73,5 @@ impl Run {
 
     pub(crate) fn audit(&self) -> &Audit {
         self.registry.audit()
-    }
-
-    /// Asks whether a session may begin in a context that wants that. Cancel safe.
-    ///
-    /// # Errors
-    /// One line where it may not.
-    pub(crate) async fn confirm(
-        &self,
-        context: &Context,
-        what: &str,
-        asker: &Arc<dyn Ask>,
-    ) -> Result<(), String> {
-        let name = context.name();
-        // While somebody thinks about it.
-        let _held = context.hold(Use::Dependent);
-        let ask = self.holding.opener.as_ref().unwrap_or(asker);
-        let (user, who) = (context.user(), asker.who().map(|who| who.shown()));
-        let who = who.unwrap_or_else(|| "a program".to_owned());
-        let text = format!("{who} wants to run {what} at {name}, as {user}. Allow it (yes/no)? ");
-        match ask.ask(Question { kind: QuestionKind::Permission, text, hop: None }).await {
-            Some(answer) if answer.0.trim().eq_ignore_ascii_case("yes") => Ok(()),
-            Some(_) => Err(format!("{name}: it was not allowed to run {what}")),
-            None => Err(format!(
-                "{name}: each use has to be confirmed (config.toml), and there is nobody to ask: \
-                 there is no terminal; see SSH_ASKPASS"
-            )),
-        }
     }
 }

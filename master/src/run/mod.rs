@@ -1,6 +1,8 @@
 //! A run: which contexts the `ssh` of a tool may reach, and under which names.
 
+mod confirm;
 mod holding;
+mod plan;
 mod real_ssh;
 mod tunnel;
 
@@ -12,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::invocation::{Invocation, Request};
 use fakessh_protocol::message::RealWords;
 use tokio::sync::Notify;
@@ -30,7 +33,8 @@ use crate::route::{Options, Route, Step};
 use crate::ssh_config::Target;
 
 use holding::Holding;
-use real_ssh::{CONFIGURATION, behind, configuration, jump_in};
+pub(crate) use plan::{Denied, Plan, Program, Start, not_from_a_target};
+use real_ssh::{CONFIGURATION, Choice, behind, configuration, jump_in};
 use tunnel::HoldFor;
 
 /// Where the hosts of a run's command lines lead.
@@ -54,20 +58,6 @@ pub enum Hosts {
         names: HashMap<String, Result<Route, String>>,
         /// Whether what we can't do is left to the real `ssh`; else it is refused.
         real_ssh: bool,
-    },
-}
-
-/// What becomes of an invocation.
-#[derive(Debug)]
-pub(crate) enum Choice {
-    /// It goes there.
-    Route(Route),
-    /// It is the real ssh's.
-    RealSsh {
-        /// Why.
-        why: String,
-        /// What the real ssh is run with.
-        words: RealWords,
     },
 }
 
@@ -172,12 +162,14 @@ impl Run {
         }
     }
 
-    /// Where an invocation goes.
-    pub(crate) fn choose(&self, invocation: &Invocation) -> Result<Choice, String> {
+    /// Decides where an invocation goes.
+    fn choose(&self, invocation: &Invocation) -> Result<Choice, Failure> {
+        let refused = |why: String| Failure::new(FailureKind::Refused, why);
+        let config = |why: String| Failure::new(FailureKind::Config, why);
         if let Request::Tool(_) | Request::Program(_) = invocation.request {
             return match &self.hosts {
                 Hosts::Mapped { on: Some(on), .. } => Ok(Choice::Route(on.clone())),
-                _ => Err("this run has no host where its tool is to run".to_owned()),
+                _ => Err(refused("this run has no host where its tool is to run".to_owned())),
             };
         }
         let destination = &invocation.destination;
@@ -189,17 +181,17 @@ impl Run {
                     (None, Some(own)) => {
                         let hostname = self.hostname.get().map(String::as_str);
                         if !own.is_meant_by(host, hostname) {
-                            return Err(own.refusal(destination));
+                            return Err(refused(own.refusal(destination)));
                         }
                         &own.route
                     }
-                    (None, None) => return Err(unknown(host, routes)),
+                    (None, None) => return Err(refused(unknown(host, routes))),
                 };
                 if invocation.request == Request::Configuration {
                     return configuration(destination, route, &self.origin.directory);
                 }
                 match &invocation.unserved {
-                    Some(option) => Err(format!("{host}: {option} is not supported yet")),
+                    Some(option) => Err(refused(format!("{host}: {option} is not supported yet"))),
                     None => Ok(Choice::Route(route.clone())),
                 }
             }
@@ -214,7 +206,7 @@ impl Run {
                 let words = invocation.connection.iter().cloned().map(OsString::from_vec);
                 let words: Vec<OsString> = words.chain(of_run.iter().cloned()).collect();
                 if let Some(route) = named {
-                    let route = route.clone().map_err(|why| format!("{host}: {why}"))?;
+                    let route = route.clone().map_err(|why| config(format!("{host}: {why}")))?;
                     let route = with_words(route, &words)?;
                     return if is_configuration {
                         configuration(destination, &route, Path::new(""))
@@ -234,18 +226,18 @@ impl Run {
                 };
                 // A host and never a route, whatever is in its name: command lines of tools hold
                 // what stands in URLs, and routes come from people.
-                target.check().map_err(|error| error.to_string())?;
+                target.check().map_err(|error| config(error.to_string()))?;
                 Ok(Choice::Route(target.into()))
             }
         }
     }
 
-    /// What becomes of an invocation that wants something of ours that is not there yet: it is left
-    /// to the real `ssh` if that may be.
+    /// What becomes of an invocation that wants something that is not there yet: it is left to the
+    /// real `ssh` if that may be.
     ///
     /// # Errors
-    /// One line that names it, if not.
-    pub(crate) fn unserved(&self, invocation: &Invocation, what: &str) -> Result<Choice, String> {
+    /// Names what is wanted, if it may not be.
+    fn unserved(&self, invocation: &Invocation, what: &str) -> Result<Choice, Failure> {
         let destination = &invocation.destination;
         let why = format!("{what} is not supported yet");
         match &self.hosts {
@@ -258,11 +250,11 @@ impl Run {
             }
             Hosts::CommandLine { .. } | Hosts::Mapped { .. } => {}
         }
-        Err(format!("{}: {why}", destination.host))
+        Err(Failure::new(FailureKind::Refused, format!("{}: {why}", destination.host)))
     }
 
-    /// The context of a destination, connected if need be. Questions go to `ask`.
-    pub(crate) async fn reach(
+    /// Gets the context of a destination, and connects it if need be. Questions go to `ask`.
+    async fn reach(
         &self,
         route: &Route,
         invocation: &Invocation,
@@ -314,61 +306,51 @@ impl Run {
     }
 
     /// The context of a destination, if it is connected. Asks nobody.
-    pub(crate) async fn held(
-        &self,
-        route: &Route,
-        invocation: &Invocation,
-    ) -> Option<Arc<Context>> {
+    async fn held(&self, route: &Route, invocation: &Invocation) -> Option<Arc<Context>> {
         let caller = self.quiet_caller(invocation);
         self.registry.held(route, &caller).await.ok().flatten()
     }
 
-    /// The caller of an invocation, who is not asked anything.
-    pub(crate) fn quiet_caller(&self, invocation: &Invocation) -> Caller {
+    /// The caller that an invocation comes from, who is not asked anything.
+    fn quiet_caller(&self, invocation: &Invocation) -> Caller {
         match &self.hosts {
             Hosts::Mapped { .. } => self.origin.caller(Arc::new(AskNobody)),
             Hosts::CommandLine { .. } => Caller::of_invocation(invocation, Arc::new(AskNobody)),
         }
     }
 
-    /// Another connection to a destination that is connected already, for one session alone. There
-    /// is none where somebody would have to be asked.
-    pub(crate) async fn another(&self, route: &Route, caller: &Caller) -> Option<SshConnection> {
+    /// Makes another connection to a destination that is connected already, for one session alone.
+    /// `None` if somebody would have to be asked.
+    async fn another(&self, route: &Route, caller: &Caller) -> Option<SshConnection> {
         let connected = self.registry.another(route, caller).await;
         connected.inspect_err(|error| tracing::debug!(%error, "no other connection")).ok()
     }
 
-    /// What a tool is told of a destination that can't be reached.
-    pub(crate) fn failure(
-        &self,
-        invocation: &Invocation,
-        route: &Route,
-        error: &ContextError,
-    ) -> String {
-        let Hosts::CommandLine { .. } = &self.hosts else { return format!("{route}: {error}") };
+    /// The failure of an invocation whose destination can't be reached.
+    fn failure(&self, invocation: &Invocation, route: &Route, error: &ContextError) -> Failure {
+        let failure = error.failure();
         let host = &invocation.destination.host;
-        if error.is_of_the_way() && is_placeholder(host) {
-            return format!(
+        let is_mapped = matches!(self.hosts, Hosts::Mapped { .. });
+        if !is_mapped && error.is_of_the_path() && is_placeholder(host) {
+            let message = format!(
                 "{route}: {error}; in a run without a DEST {host} is an ordinary name: write \
                  `fakessh run DEST -- CMD`"
             );
+            return Failure { message, ..failure };
         }
-        if !error.is_of_the_way() || !looks_like_route(host) {
-            return format!("{route}: {error}");
+        if is_mapped || !error.is_of_the_path() || !looks_like_route(host) {
+            return failure.of(route);
         }
-        format!(
+        let message = format!(
             "{host}: {error}; a host that a tool names is never read as a route: for one, type \
              `fakessh ssh web1+sudo` or `fakessh run web1+sudo`, or name it in config.toml"
-        )
+        );
+        Failure { message, ..failure }
     }
 
-    /// A user on the command line says who the program runs as: another one than the context's is
-    /// refused, with the route that would do it.
-    pub(crate) fn check_user(
-        &self,
-        invocation: &Invocation,
-        context: &Context,
-    ) -> Result<(), String> {
+    /// Refuses another user on the command line than the context's, and names the route that would
+    /// lead to it: the command line says who the program runs as.
+    fn check_user(&self, invocation: &Invocation, context: &Context) -> Result<(), Failure> {
         let Hosts::Mapped { .. } = &self.hosts else { return Ok(()) };
         let Some(user) = &invocation.destination.user else { return Ok(()) };
         if user == context.user() {
@@ -377,10 +359,11 @@ impl Run {
         let (name, ours) = (context.name(), context.user());
         let host = &invocation.destination.host;
         let hop = if user == "root" { "sudo".to_owned() } else { format!("sudo:{user}") };
-        Err(format!(
+        let message = format!(
             "{host} is {name}, where programs run as {ours} and not as {user}; \
              the route {name}+{hop} would do that"
-        ))
+        );
+        Err(Failure::new(FailureKind::Refused, message))
     }
 
     /// Lets sessions of this run end that only kept a context.
@@ -455,7 +438,7 @@ fn looks_like_route(host: &str) -> bool {
 
 /// A route with options as `ssh -G` takes them. Those that none of its steps could have are of no
 /// account: they come with every command line of the run.
-fn with_words(route: Route, words: &[OsString]) -> Result<Route, String> {
+fn with_words(route: Route, words: &[OsString]) -> Result<Route, Failure> {
     if !route.steps().iter().any(|step| matches!(step, Step::Ssh(_))) {
         return Ok(route);
     }
@@ -467,5 +450,6 @@ fn with_words(route: Route, words: &[OsString]) -> Result<Route, String> {
     if route.starts_here() {
         options.jump = None;
     }
-    route.with_options(&options).map_err(|error| error.to_string())
+    let with_options = route.with_options(&options);
+    with_options.map_err(|error| Failure::new(FailureKind::Config, error.to_string()))
 }

@@ -5,11 +5,25 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
+use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::invocation::Destination;
 use fakessh_protocol::message::RealWords;
 
-use super::Choice;
 use crate::route::{Route, Step};
+
+/// Where an invocation goes.
+#[derive(Debug)]
+pub(super) enum Choice {
+    /// Along a route.
+    Route(Route),
+    /// To the real `ssh`.
+    RealSsh {
+        /// Why.
+        why: String,
+        /// What the real `ssh` is run with.
+        words: RealWords,
+    },
+}
 
 /// Why `ssh -G` is not answered here.
 pub(super) const CONFIGURATION: &str = "-G is a question to the real ssh";
@@ -49,15 +63,16 @@ pub(super) fn configuration(
     destination: &Destination,
     route: &Route,
     directory: &Path,
-) -> Result<Choice, String> {
+) -> Result<Choice, Failure> {
+    let refused = |why: String| Err(Failure::new(FailureKind::Refused, why));
     let host = &destination.host;
     let [Step::Ssh(target)] = route.steps() else {
-        return Err(format!("{host}: ssh has no configuration for the route {route} (-G)"));
+        return refused(format!("{host}: ssh has no configuration for the route {route} (-G)"));
     };
     let mut target = target.clone();
     match (&destination.user, &target.user) {
         (Some(asked), Some(user)) if asked != user => {
-            return Err(format!(
+            return refused(format!(
                 "{host} is {route}, and programs do not run as {asked} there (-G)"
             ));
         }
@@ -104,7 +119,7 @@ mod tests {
     /// What the real ssh is run with, or why it is not.
     fn real(run: &Run, invocation: &Invocation) -> Result<String, String> {
         let text = |words: Vec<Vec<u8>>| String::from_utf8(words.join(&b' ')).unwrap();
-        match run.choose(invocation)? {
+        match run.choose(invocation).map_err(|failure| failure.message)? {
             Choice::RealSsh { words: RealWords::With(options), .. } => {
                 Ok(format!("+ {}", text(options)))
             }

@@ -1,5 +1,5 @@
-//! Sessions that a tool on a target raises: the same as those of a local one, and less. They reach
-//! the contexts of their run and nothing else, and no question of theirs is asked over there.
+//! Reverse sessions: a tool on a target asks for them. They are as those of a local tool, and less:
+//! they reach the contexts of their run and nothing else, and no question is asked over there.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use fakessh_protocol::message::{Notice, Question, Secret, ToShim};
+use fakessh_protocol::failure::Failure;
+use fakessh_protocol::message::{Notice, Question, Secret};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Invoker, Messages, Stdio, Streams, of_our_version, serve_one};
+use super::{Invoker, Messages, ServedSession, Stdio, Streams};
 use crate::audit::Who;
 use crate::caller::{Ask, AskFrom};
 use crate::link::ReverseSession;
 use crate::pump::{Input, Output};
-use crate::run::Run;
+use crate::run::{Denied, Run};
 
 /// Most questions that the sessions of one tool may lead to: a few logins after lost connections.
 const MOST_QUESTIONS: usize = 32;
@@ -24,8 +25,8 @@ const MOST_QUESTIONS: usize = 32;
 /// Most notices that they may lead to: a screenful.
 const MOST_NOTICES: usize = 24;
 
-/// Serves what a tool raises that runs in the context of this name. Questions go to who started the
-/// tool. Dropped, it ends them all.
+/// Serves the reverse sessions of a tool that runs in the context of this name. Questions go to the
+/// person who started the tool. Dropped, this ends all of the sessions.
 pub(super) async fn serve_reverse(
     run: Arc<Run>,
     mut incoming: mpsc::UnboundedReceiver<ReverseSession>,
@@ -46,42 +47,38 @@ pub(super) async fn serve_reverse(
     }
 }
 
-/// In a box, since a session's type must not hold itself; a raised one raises none.
+/// Serves one session. In a box, since the type of a session must not hold itself; a reverse session
+/// starts none.
 fn serve_it(
     run: Arc<Run>,
     session: ReverseSession,
     ask: Arc<dyn Ask>,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     let ReverseSession { handoff, stdin, stdout, stderr, messages, shim } = session;
-    let wanted = of_our_version(handoff);
     let stdin = Input::Handle(stdin);
     let outputs = [Output::Handle(stdout), Output::Handle(stderr)];
     let stdio = Stdio::handles(Streams { stdin, outputs });
-    let ends = (Invoker::Reverse(shim), Messages::Reverse(messages));
-    Box::pin(serve_one(run, wanted, stdio, ends, ask, None))
+    let (invoker, messages) = (Invoker::Reverse(shim), Messages::Reverse(messages));
+    Box::pin(ServedSession::new(run, invoker, ask).serve(handoff, stdio, messages, None))
 }
 
-/// What the shim of a raised session is told of its failure: what a target may know, and no more.
+/// The failure of a reverse session as its shim may know it: what a target may know, and no more.
 /// Other reasons name addresses, routes, key files and agents of this machine, so they are for the
-/// person alone.
-pub(super) async fn failed(
-    host: &str,
-    why: String,
-    for_target: Option<String>,
-    ask: &dyn Ask,
-) -> ToShim {
-    tracing::info!(host, why, "a session that a target asked for failed");
-    if let Some(why) = for_target {
-        return ToShim::Failed(why);
+/// person alone. So is their kind.
+pub(super) async fn shown_failure(host: &str, denied: Denied, ask: &dyn Ask) -> Failure {
+    let Denied { failure: Failure { kind, message }, for_target } = denied;
+    tracing::info!(host, why = message, "a session that a target asked for failed");
+    if let Some(message) = for_target {
+        return Failure { kind, message };
     }
-    ask.notice(Notice::ours(why)).await;
-    ToShim::Failed(format!(
+    ask.notice(Notice::ours(message)).await;
+    Failure::other(format!(
         "{host}: it can't be reached, or was lost; the reason stands where the run was started"
     ))
 }
 
-/// The person who has started a tool on a target, for the sessions that this tool raises. A target
-/// that raises them without end does not get all of their attention.
+/// The person who has started a tool on a target, for the tool's reverse sessions. A target that
+/// starts them without end does not get all of that person's attention.
 struct ForTarget {
     inner: Arc<dyn Ask>,
     questions: AtomicUsize,
@@ -242,7 +239,7 @@ mod tests {
             liar.raise(handles.control, handles, &lie).await;
             let (handle, told) = guarded(liar.told()).await.unwrap();
             assert_eq!(handle, handles.control);
-            assert!(matches!(told, ToShim::Failed(why) if why.contains("is over")));
+            assert!(matches!(told, ToShim::Failed(why) if why.message.contains("is over")));
         }
         drop(plain);
         assert!(!link.is_lost());
@@ -303,7 +300,7 @@ mod tests {
         liar.raise(last.control, last, &lie(last)).await;
         let (handle, told) = guarded(liar.told()).await.unwrap();
         assert_eq!(handle, last.control);
-        assert!(matches!(&told, ToShim::Failed(why) if why.contains("8 MiB")), "{told:?}");
+        assert!(matches!(&told, ToShim::Failed(why) if why.message.contains("8 MiB")), "{told:?}");
         // The end of one makes room for another.
         held.pop();
         let next = handles(5);
@@ -352,7 +349,10 @@ mod tests {
                 }
                 let (handle, told) = liar.told().await.unwrap();
                 assert_eq!(handle, handles.control);
-                assert!(matches!(&told, ToShim::Failed(why) if why.contains(expected)), "{told:?}");
+                assert!(
+                    matches!(&told, ToShim::Failed(why) if why.message.contains(expected)),
+                    "{told:?}"
+                );
             }
         };
         tokio::select! {
@@ -396,7 +396,7 @@ mod tests {
             let raise = raise(Handle(4), handles, invocation(host, Request::Login));
             liar.raise(handles.control, handles, &raise).await;
             let (_, told) = guarded(liar.told()).await.unwrap();
-            let ToShim::Failed(why) = told else { panic!("{told:?}") };
+            let ToShim::Failed(Failure { message: why, .. }) = told else { panic!("{told:?}") };
             assert!(why.starts_with(&format!("{host}: ")), "{why}");
             for secret in ["deploy", "127.0.0.1", "refused", "exec", "/no/such", "app"] {
                 assert!(host == secret || !why.contains(secret), "{why}");

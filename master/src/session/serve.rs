@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fakessh_protocol::failure::Failure;
 use fakessh_protocol::message::{Handoff, ToShim};
 use fakessh_unix::datagram::{self, CutShort};
 use rustix::net::SocketType;
@@ -107,7 +108,7 @@ pub(super) struct Admitted {
 /// A handoff that can't be served, with what of it has arrived.
 struct Refused {
     socket: OwnedFd,
-    why: String,
+    why: Failure,
     stdio: Vec<OwnedFd>,
 }
 
@@ -158,8 +159,8 @@ fn admit(
     let stdio = match <[OwnedFd; 3]>::try_from(descriptors) {
         Ok(stdio) => stdio,
         Err(some) => {
-            let why = "standard input, output and error did not all reach the master".to_owned();
-            return refused(socket, why, some);
+            let why = "standard input, output and error did not all reach the master";
+            return refused(socket, Failure::other(why), some);
         }
     };
     match Socket::new(socket) {
@@ -243,10 +244,10 @@ mod tests {
                     // There is nobody to be told.
                     (0, None) => {}
                     (4, Some((ToShim::Failed(why), _))) => {
-                        assert!(why.contains("--route"), "{why}")
+                        assert!(why.message.contains("--route"), "{why}")
                     }
                     (1..=5, Some((ToShim::Failed(why), _))) => {
-                        assert!(why.contains("did not all reach"), "{why}");
+                        assert!(why.message.contains("did not all reach"), "{why}");
                     }
                     (_, told) => panic!("{count} descriptors: {told:?}"),
                 }
@@ -289,7 +290,8 @@ mod tests {
         /// Waits for the reason, which comes before any end; and then for the ends.
         async fn expect_reason_before_ends(self, word: &str) {
             let told = self.shim.receive_message::<ToShim>().await.unwrap();
-            let is_it = matches!(&told, Some((ToShim::Failed(why), _)) if why.contains(word));
+            let is_it =
+                matches!(&told, Some((ToShim::Failed(why), _)) if why.message.contains(word));
             assert!(is_it, "{told:?}");
             assert_eq!(self.see_an_end(), [false, false], "{told:?}");
             let Neighbours { writer, reader, shim } = self;

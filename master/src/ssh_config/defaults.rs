@@ -14,7 +14,7 @@ use super::ConfigError;
 use super::ssh_g::dump;
 
 /// What each `ssh` has built in, asked for once.
-static DEFAULTS: Mutex<Vec<(Program, Arc<OnceCell<String>>)>> = Mutex::new(Vec::new());
+static DEFAULTS: Mutex<Vec<(ProgramFile, Arc<OnceCell<String>>)>> = Mutex::new(Vec::new());
 
 /// How many are remembered. There is one on nearly all machines; more come with a `PATH` of some
 /// callers.
@@ -25,7 +25,7 @@ const PLAIN_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// A program file. Another version of it is another program.
 #[derive(Clone, PartialEq, Eq)]
-struct Program {
+struct ProgramFile {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -33,10 +33,10 @@ struct Program {
     changed: (i64, i64),
 }
 
-impl Program {
-    fn at(path: &Path) -> io::Result<Program> {
+impl ProgramFile {
+    fn at(path: &Path) -> io::Result<ProgramFile> {
         let found = path.metadata()?;
-        Ok(Program {
+        Ok(ProgramFile {
             path: path.to_owned(),
             device: found.dev(),
             inode: found.ino(),
@@ -58,7 +58,7 @@ pub(super) async fn defaults(ssh: &Path, caller: &Caller) -> Result<String, Conf
         ask: Arc::new(AskNobody),
     };
     let ask = || dump(ssh, &plain, "localhost", &nobody);
-    let answer = match Program::at(ssh) {
+    let answer = match ProgramFile::at(ssh) {
         Ok(program) => remembered(program).get_or_try_init(ask).await.cloned(),
         Err(_) => ask().await,
     };
@@ -70,7 +70,7 @@ pub(super) async fn defaults(ssh: &Path, caller: &Caller) -> Result<String, Conf
 }
 
 /// The place for a program's answer.
-fn remembered(program: Program) -> Arc<OnceCell<String>> {
+fn remembered(program: ProgramFile) -> Arc<OnceCell<String>> {
     let mut all = DEFAULTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, cell)) = all.iter().find(|(known, _)| *known == program) {
         return cell.clone();

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use crate::exit::ExitStatus;
+use crate::failure::Failure;
 use crate::invocation::Invocation;
 use crate::printable;
 
@@ -112,7 +113,7 @@ pub enum ToShim {
     /// The program has ended and all its output is written.
     Exited(ExitStatus),
     /// There was no session, or it was lost: one line for standard error, and status 255.
-    Failed(String),
+    Failed(Failure),
     /// This invocation is not for us: run the real `ssh`. The three descriptors of the handoff come
     /// back with this message.
     RealSsh {

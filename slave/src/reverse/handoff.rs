@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use fakessh_protocol::VERSION;
+use fakessh_protocol::failure::Failure;
 use fakessh_protocol::message::{Handoff, ToShim};
 use fakessh_unix::datagram::{self, MAX_DESCRIPTORS};
 use fakessh_unix::ready::has_hung_up;
@@ -40,7 +41,11 @@ impl Handed {
     /// Tells the shim why there is no session.
     pub(super) fn refuse(&self, why: String) {
         // A shim that does not listen sees that its socket is closed.
-        let _ = datagram::try_send_message(self.shim.as_fd(), &ToShim::Failed(why), &[]);
+        let _ = datagram::try_send_message(
+            self.shim.as_fd(),
+            &ToShim::Failed(Failure::other(why)),
+            &[],
+        );
     }
 }
 

@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::failure::Failure;
 use fakessh_protocol::handles::{SessionHandles, Stream};
 use fakessh_protocol::message::{FromShim, ToMaster, ToShim};
 use fakessh_protocol::mux::Mux;
@@ -237,13 +238,9 @@ impl ReverseSession {
                 self.phase = Phase::Ending(status);
                 self.settle(io, copiers)
             }
+            ToShim::Failed(failure) => self.end_early(io, copiers, failure),
             // We can't decide for the real ssh here: the descriptors are in use.
-            ToShim::Failed(why) | ToShim::RealSsh { why, .. } => {
-                io.mux.reset(stdin);
-                io.mux.stop(stdout);
-                io.mux.stop(stderr);
-                self.fail(io, copiers, why)
-            }
+            ToShim::RealSsh { why, .. } => self.end_early(io, copiers, Failure::other(why)),
             message => self.send(io, copiers, message),
         }
     }
@@ -260,7 +257,7 @@ impl ReverseSession {
             return Fate::GoesOn;
         }
         match self.failure.take() {
-            Some(failure) => self.fail(io, copiers, failure),
+            Some(failure) => self.fail(io, copiers, Failure::other(failure)),
             None => {
                 self.phase = Phase::Ended;
                 self.send(io, copiers, ToShim::Exited(status))
@@ -268,14 +265,23 @@ impl ReverseSession {
         }
     }
 
+    /// The session failed on the master's side: nothing more is read or written.
+    fn end_early(&mut self, io: &mut Io, copiers: &Copiers, failure: Failure) -> Fate {
+        let SessionHandles { stdin, stdout, stderr, .. } = self.handles;
+        io.mux.reset(stdin);
+        io.mux.stop(stdout);
+        io.mux.stop(stderr);
+        self.fail(io, copiers, failure)
+    }
+
     /// Tells the shim why the session failed. This does not wait for output to be written: its
     /// reader may never read.
-    fn fail(&mut self, io: &mut Io, copiers: &Copiers, why: String) -> Fate {
+    fn fail(&mut self, io: &mut Io, copiers: &Copiers, why: Failure) -> Fate {
         self.phase = Phase::Failed;
         self.stdio.stdin.freeze(&io.poll);
         self.stdio.stdout.freeze(&io.poll);
         self.stdio.stderr.freeze(&io.poll);
-        let why = self.failure.take().unwrap_or(why);
+        let why = self.failure.take().map_or(why, Failure::other);
         self.send(io, copiers, ToShim::Failed(why))
     }
 
@@ -337,7 +343,7 @@ impl ReverseSession {
 
     /// Ends the session for a reason of ours. It is to be removed.
     pub(super) fn give_up(&mut self, io: &mut Io, copiers: &Copiers, reason: &str) -> Fate {
-        let message = ToShim::Failed(reason.to_owned());
+        let message = ToShim::Failed(Failure::other(reason));
         let _ = datagram::try_send_message(self.shim.as_fd(), &message, &[]);
         self.leave(io, copiers)
     }

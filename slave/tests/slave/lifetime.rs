@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use fakessh_lab::{GUARD, wait_until};
 use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::failure::Failure;
 use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::message::{ToShim, ToSlave};
 use rustix::process::{Pid, Resource, Rlimit};
@@ -99,7 +100,7 @@ fn what_outlives_the_tool_keeps_its_ssh() {
     master.mux.stop(raise.handles.stdin);
     master.mux.reset(raise.handles.stdout);
     master.mux.reset(raise.handles.stderr);
-    master.verdict(raise.handles, ToShim::Failed("the run is over".into()));
+    master.verdict(raise.handles, ToShim::Failed(Failure::other("the run is over")));
     master.until("sent", |master| master.is_flushed());
     over.wait();
     until_none(master.child.id());
@@ -222,7 +223,7 @@ fn no_porter_is_left_of_a_session_that_failed() {
     master.until("all is sent", |master| master.unsent(handles.stdout) == 0);
     master.mux.reset(handles.stdout);
     master.mux.reset(handles.stderr);
-    master.verdict(handles, ToShim::Failed("it was lost".into()));
+    master.verdict(handles, ToShim::Failed(Failure::other("it was lost")));
     master.until("the shim's end", |master| master.text(tool.stdout) == "255\n");
     // The guardian and the tool.
     master.until_children(2);

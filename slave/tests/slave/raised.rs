@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::failure::Failure;
 use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::invocation::Request;
 use fakessh_protocol::message::{
@@ -271,7 +272,7 @@ fn what_the_master_says_reaches_the_shim() {
     assert_eq!((*control, &answer.0[..]), (handles.control, "what?"));
     master.mux.reset(handles.stdout);
     master.mux.reset(handles.stderr);
-    master.verdict(handles, ToShim::Failed("it was lost".into()));
+    master.verdict(handles, ToShim::Failed(Failure::other("it was lost")));
     assert_eq!(master.tool_succeeds(tool), "255\n");
     assert_eq!(master.text(tool.stderr), "fakessh: take note\nfakessh: it was lost\n");
     assert_eq!(master.gone, []);
@@ -288,7 +289,7 @@ fn an_output_that_was_cut_ends_with_the_verdict_and_not_before() {
     assert_eq!(master.run("echo between", b"").1, "between\n");
     assert_eq!(master.text(tool.stdout), "some\n");
     master.mux.finish(handles.stderr);
-    master.verdict(handles, ToShim::Failed("it was lost".into()));
+    master.verdict(handles, ToShim::Failed(Failure::other("it was lost")));
     assert_eq!(master.tool_succeeds(tool), "some\nend\n");
     assert_eq!(master.text(tool.stderr), "fakessh: it was lost\n255\n");
 }
@@ -363,7 +364,7 @@ fn the_streams_of_a_failed_session_end_after_its_ssh_has_said_why() {
         master.mux.stop(handles.stdin);
         master.mux.reset(handles.stdout);
         master.mux.reset(handles.stderr);
-        master.verdict(handles, ToShim::Failed("it is broken".into()));
+        master.verdict(handles, ToShim::Failed(Failure::other("it is broken")));
     }
     assert_eq!(master.tool_succeeds(tool), "True\n".repeat(TIMES));
 }

@@ -1,6 +1,7 @@
 //! What a shim's standard descriptors may be, and that they stay what they were.
 
 use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::failure::Failure;
 use fakessh_protocol::message::ToShim;
 
 use crate::master::Master;
@@ -227,7 +228,7 @@ fn what_can_not_be_read_or_written_fails_the_session() {
     master.until("a cut", |master| master.of(handles.stdin).reset);
     master.mux.reset(handles.stdout);
     master.mux.reset(handles.stderr);
-    master.verdict(handles, ToShim::Failed("it was cut".into()));
+    master.verdict(handles, ToShim::Failed(Failure::other("it was cut")));
     assert_eq!(master.tool_succeeds(tool), "255\n");
     assert!(master.text(tool.stderr).contains("standard input"), "{}", master.text(tool.stderr));
 

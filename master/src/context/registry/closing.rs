@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use fakessh_protocol::failure::{Failure, FailureKind};
 use thiserror::Error;
 use tokio::task::JoinSet;
 
@@ -38,6 +39,17 @@ pub enum CloseError {
         /// Each context that has it: its id, and what tells it from the others.
         contexts: Vec<(ContextId, String)>,
     },
+}
+
+impl CloseError {
+    /// The same as a failure, for another process.
+    pub fn failure(&self) -> Failure {
+        let kind = match self {
+            CloseError::Missing(_) => FailureKind::NotFound,
+            CloseError::Ambiguous { .. } => FailureKind::Refused,
+        };
+        Failure::new(kind, self.to_string())
+    }
 }
 
 impl Registry {

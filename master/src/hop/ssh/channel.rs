@@ -114,7 +114,7 @@ fn pump(channel: Channel<Msg>, stderr: Stderr, worth: Worth, alive: watch::Recei
     let (signals, signal_receiver) = mpsc::channel(1);
     let (end_sender, end) = watch::channel(None);
     let (state_sender, state) = watch::channel(Reading::Wanted);
-    let reader = Reader {
+    let reader = ChannelReader {
         read,
         incoming: Some(incoming_sender),
         stderr,
@@ -125,8 +125,13 @@ fn pump(channel: Channel<Msg>, stderr: Stderr, worth: Worth, alive: watch::Recei
         ends_at: None,
     };
     tokio::spawn(reader.run());
-    let writer =
-        Writer { write, outgoing: outgoing_receiver, signals: signal_receiver, state, alive };
+    let writer = ChannelWriter {
+        write,
+        outgoing: outgoing_receiver,
+        signals: signal_receiver,
+        state,
+        alive,
+    };
     tokio::spawn(writer.run());
     Pumps { outgoing, incoming, end, signals }
 }
@@ -139,7 +144,7 @@ enum Reading {
     Unwanted,
 }
 
-struct Reader {
+struct ChannelReader {
     read: ChannelReadHalf,
     /// `None` when the stream has ended, or is not wanted any more.
     incoming: Option<mpsc::Sender<Bytes>>,
@@ -152,7 +157,7 @@ struct Reader {
     ends_at: Option<Instant>,
 }
 
-impl Reader {
+impl ChannelReader {
     async fn run(mut self) {
         let mut alive = self.alive.clone();
         tokio::select! {
@@ -259,7 +264,7 @@ impl Reader {
     }
 }
 
-struct Writer {
+struct ChannelWriter {
     write: ChannelWriteHalf<Msg>,
     outgoing: mpsc::Receiver<Bytes>,
     signals: mpsc::Receiver<u8>,
@@ -267,9 +272,9 @@ struct Writer {
     alive: watch::Receiver<()>,
 }
 
-impl Writer {
+impl ChannelWriter {
     async fn run(self) {
-        let Writer { write, mut outgoing, mut signals, mut state, mut alive } = self;
+        let ChannelWriter { write, mut outgoing, mut signals, mut state, mut alive } = self;
         let mut channel_ends = state.clone();
         let pump = async {
             let write_all = async {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use fakessh_protocol::failure::FailureKind;
 use fakessh_protocol::printable::one_line;
 use russh::ChannelOpenFailure;
 use thiserror::Error;
@@ -128,6 +129,26 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// What kind of failure it is.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            _ if self.is_unanswered() => FailureKind::NeedsAnswer,
+            ConnectError::HostNotFound { .. } => FailureKind::Resolve,
+            ConnectError::NoAlgorithm { .. } => FailureKind::Config,
+            ConnectError::HostKey(_) => FailureKind::HostKey,
+            ConnectError::Auth(_) => FailureKind::Auth,
+            ConnectError::Refused { .. }
+            | ConnectError::NoRoute { .. }
+            | ConnectError::TimedOut { .. }
+            | ConnectError::Tcp { .. }
+            | ConnectError::ProxyCommand { .. }
+            | ConnectError::Jump { .. }
+            | ConnectError::NotSsh { .. }
+            | ConnectError::KeyExchange { .. }
+            | ConnectError::Disconnected { .. } => FailureKind::Connect,
+        }
+    }
+
     /// Whether a question was left that only this caller could not be asked: with another caller
     /// it may go well.
     pub fn is_unanswered(&self) -> bool {

@@ -15,8 +15,10 @@ use fakessh_protocol::message::{ProgramKind, Refusal, RefusalReason};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::{ChannelError, ProgramEnd, RemoteProgram, SshConnection};
-use crate::link::ends::{self, Carrier, CarrierIo, ControlRequest, Inbox, StreamRequest, Underway};
-use crate::link::{Chunk, LinkLost, Outcome, SessionIo};
+use crate::link::ends::{
+    self, Carrier, CarrierIo, ControlRequest, Inbox, StreamEnd, StreamRequest, Underway,
+};
+use crate::link::{LinkLost, Outcome, SessionIo};
 
 /// Bytes of an output that may wait for their reader.
 const WINDOW: usize = 1024 * 1024;
@@ -180,18 +182,18 @@ struct Out {
 }
 
 /// What tells an [`Out`] about its reader.
-struct Reader {
+struct OutputReader {
     window: Arc<Semaphore>,
     stop: Option<oneshot::Sender<()>>,
 }
 
 impl Out {
-    fn new(from: mpsc::Receiver<Bytes>, to: Inbox) -> (Out, Reader) {
+    fn new(from: mpsc::Receiver<Bytes>, to: Inbox) -> (Out, OutputReader) {
         let window = Arc::new(Semaphore::new(WINDOW));
         let (sender, stop) = oneshot::channel();
         (
             Out { from, to, window: window.clone(), stop, unread: None },
-            Reader { window, stop: Some(sender) },
+            OutputReader { window, stop: Some(sender) },
         )
     }
 
@@ -244,8 +246,8 @@ async fn run(
     let (mut err, err_reader) = Out::new(stderr, to_stderr);
     let hangup = signals.clone();
     let (pieces_sender, pieces) = mpsc::unbounded_channel();
-    let invoker =
-        Invoker { requests, pieces: Some(pieces_sender), signals, out_reader, err_reader };
+    let request_loop =
+        RequestLoop { requests, pieces: Some(pieces_sender), signals, out_reader, err_reader };
     let output = async {
         let passed = async { tokio::join!(out.pass(connection), err.pass(connection)) };
         let ended = tokio::select! {
@@ -259,8 +261,11 @@ async fn run(
             },
             () = was_unread(unread) => ProgramEnd::Exited(BROKEN_PIPE),
         };
-        let last = if ended == ProgramEnd::Unknown { Chunk::Cut } else { Chunk::End };
-        out.to.end(last.clone());
+        let last = match ended {
+            ProgramEnd::Unknown => StreamEnd::Cut,
+            ProgramEnd::Exited(_) | ProgramEnd::Refused => StreamEnd::Whole,
+        };
+        out.to.end(last);
         err.to.end(last);
         ended
     };
@@ -273,7 +278,7 @@ async fn run(
         () = input => return,
         // The invoker has hung up: the program is told, where the server does that, and the
         // channel is closed.
-        () = invoker.listen() => {
+        () = request_loop.listen() => {
             let _ = hangup.try_send(HANGUP);
             return;
         }
@@ -325,16 +330,16 @@ async fn write_all(
 }
 
 /// The invoker's side of the session.
-struct Invoker {
+struct RequestLoop {
     requests: mpsc::UnboundedReceiver<Request>,
     /// `None` when the standard input has ended.
     pieces: Option<mpsc::UnboundedSender<Bytes>>,
     signals: mpsc::Sender<u8>,
-    out_reader: Reader,
-    err_reader: Reader,
+    out_reader: OutputReader,
+    err_reader: OutputReader,
 }
 
-impl Invoker {
+impl RequestLoop {
     /// Serves the requests of the session's ends, until the session is to be given up.
     async fn listen(mut self) {
         while let Some(request) = self.requests.recv().await {
@@ -353,7 +358,7 @@ impl Invoker {
         }
     }
 
-    fn reader(&mut self, stream: Stream) -> &mut Reader {
+    fn reader(&mut self, stream: Stream) -> &mut OutputReader {
         if stream == Stream::Stderr { &mut self.err_reader } else { &mut self.out_reader }
     }
 }

@@ -35,7 +35,7 @@ const REST: Duration = Duration::from_micros(200);
 const WORTH_TELLING: usize = 1024 * 1024;
 
 /// A TCP socket.
-pub(super) struct Socket {
+pub(super) struct ConnectionSocket {
     stream: TcpStream,
     /// What was read ahead: `buffer[start..end]`.
     buffer: Box<[u8]>,
@@ -46,11 +46,11 @@ pub(super) struct Socket {
     rest: Option<Rest>,
 }
 
-impl Socket {
-    pub(super) fn new(stream: TcpStream) -> Socket {
+impl ConnectionSocket {
+    pub(super) fn new(stream: TcpStream) -> ConnectionSocket {
         let buffer = vec![0; AHEAD].into_boxed_slice();
         let pace = Pace::new(Instant::now());
-        Socket { stream, buffer, start: 0, end: 0, pace, rest: None }
+        ConnectionSocket { stream, buffer, start: 0, end: 0, pace, rest: None }
     }
 
     /// Gives what was read ahead.
@@ -147,7 +147,7 @@ impl Rest {
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for ConnectionSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -176,7 +176,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for ConnectionSocket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -201,13 +201,13 @@ mod tests {
 
     use super::*;
 
-    async fn pair() -> (Socket, TcpStream) {
+    async fn pair() -> (ConnectionSocket, TcpStream) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let (near, far) =
             tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
         let far = far.expect("a caller").0;
         far.set_nodelay(true).expect("TCP_NODELAY");
-        (Socket::new(near.expect("a connection")), far)
+        (ConnectionSocket::new(near.expect("a connection")), far)
     }
 
     fn pattern(from: usize, len: usize) -> Vec<u8> {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     /// Reads `len` bytes in pieces of growing size, as packets of all sizes are read.
-    async fn check(socket: &mut Socket, mut from: usize, len: usize) {
+    async fn check(socket: &mut ConnectionSocket, mut from: usize, len: usize) {
         let end = from + len;
         let mut size = 1;
         while from < end {

@@ -15,7 +15,7 @@ use tokio::net::TcpSocket;
 use crate::ssh_config::{AddressFamily, Resolved};
 
 use super::error::ConnectError;
-use super::socket::Socket;
+use super::socket::ConnectionSocket;
 
 /// Longest time to a finished key exchange where the user has set none.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,7 +45,7 @@ pub struct Addresses {
 
 /// A TCP connection, and what can end it from outside.
 pub(super) struct Tcp {
-    pub(super) stream: Socket,
+    pub(super) stream: ConnectionSocket,
     pub(super) addresses: Addresses,
     pub(super) shutdown: ShutdownOnDrop,
 }
@@ -126,7 +126,7 @@ async fn connect(
         }
         let addresses = Addresses { local: stream.local_addr()?, peer: stream.peer_addr()? };
         let shutdown = ShutdownOnDrop(rustix::io::fcntl_dupfd_cloexec(&stream, 0)?);
-        let stream = Socket::new(stream);
+        let stream = ConnectionSocket::new(stream);
         Ok::<_, io::Error>(Tcp { stream, addresses, shutdown })
     };
     let timed_out = || ConnectError::TimedOut { host: address.to_string(), what: "answer", limit };

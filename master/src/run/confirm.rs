@@ -1,0 +1,128 @@
+//! Asks the person before a session begins in a context that wants that.
+
+use std::sync::Arc;
+
+use fakessh_protocol::failure::{Failure, FailureKind};
+use fakessh_protocol::invocation::Request;
+use fakessh_protocol::message::{Question, QuestionKind};
+use fakessh_protocol::printable::word;
+
+use super::Run;
+use crate::caller::Ask;
+use crate::context::Context;
+use crate::lifetime::Use;
+
+/// Most variables that a question names, and most characters of each name.
+const MAX_NAMES: usize = 5;
+const MAX_NAME: usize = 40;
+
+/// Most characters of a command in a question.
+const MAX_SHOWN: usize = 200;
+
+impl Run {
+    /// Asks whether a session may begin in a context that wants that. Cancel safe.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(super) async fn confirm(
+        &self,
+        context: &Context,
+        request: &Request,
+        variables: &[(Vec<u8>, Vec<u8>)],
+        asker: &Arc<dyn Ask>,
+    ) -> Result<(), Failure> {
+        let name = context.name();
+        let what = shown(request) + &shown_variables(variables);
+        // While somebody thinks about it.
+        let _held = context.hold(Use::Dependent);
+        let ask = self.holding.opener.as_ref().unwrap_or(asker);
+        let (user, who) = (context.user(), asker.who().map(|who| who.shown()));
+        let who = who.unwrap_or_else(|| "a program".to_owned());
+        let text = format!("{who} wants to run {what} at {name}, as {user}. Allow it (yes/no)? ");
+        match ask.ask(Question { kind: QuestionKind::Permission, text, hop: None }).await {
+            Some(answer) if answer.0.trim().eq_ignore_ascii_case("yes") => Ok(()),
+            Some(_) => {
+                let message = format!("{name}: it was not allowed to run {what}");
+                Err(Failure::new(FailureKind::Refused, message))
+            }
+            None => {
+                let message = format!(
+                    "{name}: each use has to be confirmed (config.toml), and there is nobody to \
+                     ask: there is no terminal; see SSH_ASKPASS"
+                );
+                Err(Failure::new(FailureKind::NeedsAnswer, message))
+            }
+        }
+    }
+}
+
+/// What a session is to run, for a person.
+fn shown(request: &Request) -> String {
+    let text = match request {
+        Request::Login => return "a login shell".to_owned(),
+        Request::Nothing | Request::Configuration => return "nothing".to_owned(),
+        Request::Subsystem(name) => name.clone(),
+        Request::Command(command) => String::from_utf8_lossy(command).into_owned(),
+        Request::Tool(argv) | Request::Program(argv) => {
+            String::from_utf8_lossy(&argv.join(&b' ')).into_owned()
+        }
+    };
+    let count = text.chars().count();
+    if count <= MAX_SHOWN {
+        // Quoted, with all that a terminal would act on escaped.
+        return format!("{text:?}");
+    }
+    // What a command does may stand at its end.
+    let part = |skipped, len| text.chars().skip(skipped).take(len).collect::<String>();
+    let end = MAX_SHOWN / 2;
+    let (first, last) = (part(0, MAX_SHOWN - end), part(count - end, end));
+    format!("{first:?}... ({count} characters) ...{last:?}")
+}
+
+/// The variables that a session gets beside the login's, for a person: some of them have programs
+/// run others. Those that say a language or a terminal do not.
+fn shown_variables(variables: &[(Vec<u8>, Vec<u8>)]) -> String {
+    let harmless = |name: &[u8]| {
+        name == b"LANG" || name == b"TERM" || name == b"COLORTERM" || name.starts_with(b"LC_")
+    };
+    let mut names: Vec<String> = variables
+        .iter()
+        .filter(|(name, _)| !harmless(name))
+        .map(|(name, _)| word(&String::from_utf8_lossy(name), MAX_NAME))
+        .collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    if names.len() > MAX_NAMES {
+        let more = names.len() - MAX_NAMES;
+        names.truncate(MAX_NAMES);
+        names.push(format!("{more} more"));
+    }
+    format!(" with {} set", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_shows_a_command_without_what_a_terminal_acts_on() {
+        let shown = |command: &str| shown(&Request::Command(command.as_bytes().to_vec()));
+        assert_eq!(shown("id"), "\"id\"");
+        assert_eq!(shown("a\nb\u{1b}[2J\u{202e}\"c"), "\"a\\nb\\u{1b}[2J\\u{202e}\\\"c\"");
+        let long = shown(&format!("{}; id", "x".repeat(1000)));
+        assert!(long.ends_with("x; id\"") && long.contains("(1004 characters)"), "{long}");
+        assert!(long.len() < 240, "{long}");
+    }
+
+    #[test]
+    fn a_question_names_variables_that_may_run_programs() {
+        let variables = |names: &[&str]| {
+            let variables = names.iter().map(|name| (name.as_bytes().to_vec(), b"x".to_vec()));
+            shown_variables(&variables.collect::<Vec<_>>())
+        };
+        assert_eq!(variables(&["LANG", "LC_ALL", "TERM"]), "");
+        assert_eq!(variables(&["LANG", "BASH_ENV", "A"]), " with BASH_ENV, A set");
+        assert!(variables(&["A", "B", "C", "D", "E", "F", "G"]).ends_with("D, E, 2 more set"));
+    }
+}

@@ -1,0 +1,160 @@
+//! What becomes of an invocation: the run's answer to a handoff.
+
+use std::sync::Arc;
+
+use fakessh_protocol::failure::{Failure, FailureKind};
+use fakessh_protocol::invocation::{ControlCommand, Destination, Invocation, Request};
+use fakessh_protocol::message::{ProgramKind, RealWords, Tool};
+
+use super::Run;
+use super::real_ssh::Choice;
+use crate::caller::Ask;
+use crate::context::{Context, Reached};
+use crate::hop::ssh::{Deferred, SshConnection};
+
+/// What is to be done for an invocation.
+pub(crate) enum Plan {
+    /// To start a program.
+    Start(Start),
+    /// To keep a context (`-N`), until it is released or lost.
+    Keep(Arc<Context>),
+    /// To say that there is a connection (`-O check`).
+    Check,
+    /// To end what keeps a context (`-O exit`). The connection itself is not the tool's to end: it
+    /// may serve others.
+    Release(Arc<Context>),
+    /// To leave the invocation to the real `ssh`.
+    RealSsh {
+        /// Why.
+        why: String,
+        /// What the real `ssh` is run with.
+        words: RealWords,
+    },
+}
+
+/// A program, and where to start it.
+pub(crate) struct Start {
+    pub(crate) context: Arc<Context>,
+    pub(crate) program: Program,
+    /// Variables beside the account's login environment, as name and value.
+    pub(crate) variables: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Makes a connection for this session alone.
+    pub(crate) another: Option<Deferred<Option<SshConnection>>>,
+}
+
+/// What to start.
+pub(crate) enum Program {
+    /// The program that an `ssh` asks for.
+    OfSsh(ProgramKind),
+    /// A program with its arguments kept apart, as `fakessh exec` asks for.
+    Exec(ProgramKind),
+    /// The tool of the run.
+    Tool(Tool),
+}
+
+/// Why an invocation gets no session, or did not have it to its end.
+#[derive(Debug)]
+pub(crate) struct Denied {
+    pub(crate) failure: Failure,
+    /// The reason as a shim on a target may know it: nothing about this machine, and nothing about
+    /// the paths from it. If there is none, the person is told the reason, and such a shim that
+    /// there is one.
+    pub(crate) for_target: Option<String>,
+}
+
+/// A failure whose reason is not for targets.
+impl From<Failure> for Denied {
+    fn from(failure: Failure) -> Denied {
+        Denied { failure, for_target: None }
+    }
+}
+
+impl Denied {
+    /// A failure whose reason any shim may know.
+    pub(crate) fn open(failure: Failure) -> Denied {
+        Denied { for_target: Some(failure.message.clone()), failure }
+    }
+}
+
+impl Run {
+    /// Decides what becomes of an invocation, and connects what it needs. Questions go to `ask`.
+    pub(crate) async fn resolve(
+        self: &Arc<Run>,
+        invocation: &Invocation,
+        ask: &Arc<dyn Ask>,
+    ) -> Result<Plan, Denied> {
+        let host = &invocation.destination.host;
+        let route = match self.choose(invocation) {
+            Ok(Choice::Route(route)) => route,
+            Ok(Choice::RealSsh { why, words }) => return Ok(Plan::RealSsh { why, words }),
+            Err(failure) => {
+                let for_target = match &invocation.unserved {
+                    Some(option) => format!("{host}: {option} is not supported yet"),
+                    None if invocation.request == Request::Configuration => not_from_a_target(host),
+                    // Which names it has is not for a target to know.
+                    None => {
+                        format!("{host}: no --route of this run names it; add --route {host}=DEST")
+                    }
+                };
+                return Err(Denied { failure, for_target: Some(for_target) });
+            }
+        };
+        if let Some(command) = invocation.control {
+            let held = self.held(&route, invocation).await;
+            let Some(context) = held.filter(|context| context.is_usable()) else {
+                let message = format!("{route}: there is no connection");
+                return Err(Failure::new(FailureKind::NotFound, message).into());
+            };
+            return Ok(match command {
+                ControlCommand::Check => Plan::Check,
+                ControlCommand::Exit | ControlCommand::Stop => Plan::Release(context),
+            });
+        }
+        let reached = self.reach(&route, invocation, ask).await;
+        let Reached { context, options } =
+            reached.map_err(|error| self.failure(invocation, &route, &error))?;
+        if let Some(keyword) = options.unserved(invocation) {
+            return match self.unserved(invocation, &format!("{keyword} of ssh_config"))? {
+                Choice::RealSsh { why, words } => Ok(Plan::RealSsh { why, words }),
+                Choice::Route(_) => Err(Failure::other(keyword).into()),
+            };
+        }
+        if let Err(failure) = self.check_user(invocation, &context) {
+            let Destination { user, host, .. } = &invocation.destination;
+            let user = user.as_deref().unwrap_or_default();
+            let text = format!(
+                "{host}: programs run there as another user than {user}; name a --route that leads \
+                 to {user}"
+            );
+            return Err(Denied { failure, for_target: Some(text) });
+        }
+        let Some(program) = program(&invocation.request) else { return Ok(Plan::Keep(context)) };
+        let variables = options.variables(invocation);
+        if context.is_confirmed() {
+            self.confirm(&context, &invocation.request, &variables, ask).await?;
+        }
+        let another = context.why_direct().map(|_| -> Deferred<_> {
+            let caller = self.quiet_caller(invocation);
+            let run = self.clone();
+            Box::pin(async move { run.another(&route, &caller).await })
+        });
+        Ok(Plan::Start(Start { context, program, variables, another }))
+    }
+}
+
+/// What a shim on a target is told of a question to the real `ssh`: the one over there knows
+/// nothing of the run's routes.
+pub(crate) fn not_from_a_target(host: &str) -> String {
+    format!("{host}: ssh -G is not answered on a target")
+}
+
+fn program(request: &Request) -> Option<Program> {
+    Some(match request {
+        Request::Login => Program::OfSsh(ProgramKind::Login),
+        Request::Command(command) => Program::OfSsh(ProgramKind::Shell(command.clone())),
+        Request::Subsystem(name) => Program::OfSsh(ProgramKind::Subsystem(name.clone())),
+        Request::Program(argv) => Program::Exec(ProgramKind::Program(argv.clone())),
+        Request::Tool(argv) => Program::Tool(Tool { argv: argv.clone() }),
+        Request::Nothing | Request::Configuration => return None,
+    })
+}
