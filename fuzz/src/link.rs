@@ -2,7 +2,7 @@
 
 use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::invocation::{Invocation, Request};
-use fakessh_protocol::message::{ProgramKind, Raise, Spawn, ToMaster, ToSlave};
+use fakessh_protocol::message::{ProgramKind, Spawn, StartReverse, ToMaster, ToSlave};
 use fakessh_protocol::mux::{Event, Expecting, Mux, MuxError};
 use fakessh_protocol::wire::{self, Handle};
 use serde::de::DeserializeOwned;
@@ -29,7 +29,7 @@ pub fn to_master(input: &[u8]) {
     let mut mux = Mux::new().limit_received(ToMaster::limit);
     take(&mut mux, input, |mux, message: ToMaster, len| {
         let raise = match message {
-            ToMaster::Raise(raise) => raise,
+            ToMaster::StartReverse(raise) => raise,
             ToMaster::Hello(_) | ToMaster::Refused(_) => return Ok(()),
             // A few numbers, and an answer.
             _ => {
@@ -37,7 +37,7 @@ pub fn to_master(input: &[u8]) {
                 return Ok(());
             }
         };
-        let Raise { handles, handoff, .. } = *raise;
+        let StartReverse { handles, handoff, .. } = *raise;
         assert!(handoff.size() <= len);
         if let Ok(handoff) = handoff.unpack() {
             assert!(size_of_invocation(&handoff.invocation) <= MOST_GROWTH * len);

@@ -51,9 +51,9 @@ pub enum Stream {
 /// The handles of one session. The side that starts the session picks them, all not used for
 /// long, and sends at once. So the other side opens them whatever becomes of the session, and
 /// closes them if there is none: a slave without a program stops `stdin` and resets `stdout` and
-/// `stderr`. In a reverse session ([`Raise`]) the master does that.
+/// `stderr`. In a reverse session ([`StartReverse`]) the master does that.
 ///
-/// [`Raise`]: crate::message::Raise
+/// [`StartReverse`]: crate::message::StartReverse
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionHandles {
     /// Messages of the session, both ways.

@@ -5,7 +5,7 @@ mod link;
 mod shim;
 
 pub use link::{
-    Hello, Helper, HelperTerminal, LinkSettings, MAX_RAISED, PackedHandoff, ProgramKind, Raise,
-    Refusal, RefusalReason, Spawn, ToMaster, ToSlave, Tool,
+    Hello, Helper, HelperTerminal, LinkSettings, MAX_REVERSE, PackedHandoff, ProgramKind, Refusal,
+    RefusalReason, Spawn, StartReverse, ToMaster, ToSlave, Tool,
 };
 pub use shim::{FromShim, Handoff, Notice, Question, QuestionKind, RealWords, Secret, ToShim};

@@ -120,7 +120,7 @@ fn from_the_master_to_a_slave() {
     golden(ToSlave::Signal(15), &[&[2, 15]]);
     golden(ToSlave::Hangup, &[&[3]]);
     golden(ToSlave::Type(Secret("pw".into())), &[&[4, 2], b"pw"]);
-    golden(ToSlave::Tell(ToShim::Started), &[&[5, 2]]);
+    golden(ToSlave::ToShim(ToShim::Started), &[&[5, 2]]);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn from_a_slave_to_the_master() {
         let refusal = Refusal { reason, message: "no".into() };
         golden(ToMaster::Refused(refusal), &[&[2, number, 2], b"no"]);
     }
-    golden(ToMaster::Said(FromShim::Signal(2)), &[&[4, 1, 2]]);
+    golden(ToMaster::FromShim(FromShim::Signal(2)), &[&[4, 1, 2]]);
     golden(ToMaster::Gone, &[&[5]]);
 }
 

@@ -307,8 +307,8 @@ impl Driver {
         match message {
             ToMaster::Exited(status) => self.ended(handle, Outcome::Exited(status)),
             ToMaster::Refused(refusal) => self.ended(handle, Outcome::Refused(refusal)),
-            ToMaster::Raise(raise) => return reverse.start(handle, *raise, streams, share),
-            ToMaster::Said(message) => reverse.receive(handle, message),
+            ToMaster::StartReverse(raise) => return reverse.start(handle, *raise, streams, share),
+            ToMaster::FromShim(message) => reverse.receive(handle, message),
             ToMaster::Gone => return reverse.gone(handle, streams),
             ToMaster::Hello(_) => {}
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::handles::{SessionHandles, Side, Stream};
 use fakessh_protocol::message::{
-    FromShim, Handoff, MAX_RAISED, PackedHandoff, Raise, ToShim, ToSlave,
+    FromShim, Handoff, MAX_REVERSE, PackedHandoff, StartReverse, ToShim, ToSlave,
 };
 use fakessh_protocol::mux::MuxError;
 use fakessh_protocol::wire::{Handle, MAX_MESSAGE};
@@ -97,11 +97,11 @@ impl ReverseTable {
     pub(super) fn start(
         &mut self,
         control: Handle,
-        raise: Raise,
+        raise: StartReverse,
         streams: &mut Streams,
         share: &mut Allowance,
     ) -> Result<(), LinkLost> {
-        let Raise { tool, handles, handoff } = raise;
+        let StartReverse { tool, handles, handoff } = raise;
         handles.check(control, Side::Slave).map_err(broken)?;
         if self.open.contains_key(&control) {
             return Err(broken(MuxError::OpenedTwice(control)));
@@ -131,7 +131,7 @@ impl ReverseTable {
                 mux.open_sending(stdout).map_err(broken)?;
                 mux.open_sending(stderr).map_err(broken)?;
                 // First of all: the ends must not come before the reason.
-                let _ = mux.message(control, &ToSlave::Tell(ToShim::Failed(refusal)));
+                let _ = mux.message(control, &ToSlave::ToShim(ToShim::Failed(refusal)));
                 mux.stop(stdin);
                 mux.reset(stdout);
                 mux.reset(stderr);
@@ -149,8 +149,8 @@ impl ReverseTable {
     ) -> Result<AdmittedReverse, Unadmitted> {
         let refused = |why: String| Err(Unadmitted::Refused(Failure::new(FailureKind::Limit, why)));
         share.take(share::RAISE);
-        if self.open.len() >= MAX_RAISED {
-            return refused(format!("{MAX_RAISED} sessions of tools run in this context already"));
+        if self.open.len() >= MAX_REVERSE {
+            return refused(format!("{MAX_REVERSE} sessions of tools run in this context already"));
         }
         let (Some(to), Some(requests)) = (self.tools.get(&tool), self.requests.upgrade()) else {
             let why = "the run that this ssh belongs to is over; start the tool again with \
@@ -208,7 +208,7 @@ impl ReverseTable {
             self.concluded.push(control);
         } else {
             // If the message is too long, the session goes on without it.
-            let _ = streams.mux.message(control, &ToSlave::Tell(message));
+            let _ = streams.mux.message(control, &ToSlave::ToShim(message));
         }
     }
 
@@ -224,12 +224,12 @@ impl ReverseTable {
                 return true;
             }
             if let Some(Reverse::Concluded(message)) = open.remove(control)
-                && streams.mux.message(*control, &ToSlave::Tell(message)).is_err()
+                && streams.mux.message(*control, &ToSlave::ToShim(message)).is_err()
             {
                 let text = "the reason is too long to be told";
                 let _ = streams
                     .mux
-                    .message(*control, &ToSlave::Tell(ToShim::Failed(Failure::other(text))));
+                    .message(*control, &ToSlave::ToShim(ToShim::Failed(Failure::other(text))));
             }
             false
         });

@@ -129,7 +129,7 @@ mod tests {
     use fakessh_protocol::handles::SessionHandles;
     use fakessh_protocol::invocation::{Destination, Invocation, Request};
     use fakessh_protocol::message::{
-        FromShim, Handoff, Hello, PackedHandoff, Raise, ToMaster, ToShim, ToSlave, Tool,
+        FromShim, Handoff, Hello, PackedHandoff, StartReverse, ToMaster, ToShim, ToSlave, Tool,
     };
     use fakessh_protocol::mux::{Event, Expecting, Mux, Transmit};
     use fakessh_protocol::wire::{self, Handle};
@@ -192,7 +192,7 @@ mod tests {
                     let Ok((used, event)) = self.mux.receive(&bytes) else { break };
                     bytes = bytes.slice(used..);
                     if let Some(Event::Message(handle, payload)) = event
-                        && let Ok(ToSlave::Tell(message)) = wire::decode(&payload)
+                        && let Ok(ToSlave::ToShim(message)) = wire::decode(&payload)
                     {
                         return Some((handle, message));
                     }
@@ -222,7 +222,7 @@ mod tests {
     fn raise(tool: Handle, handles: SessionHandles, invocation: Invocation) -> ToMaster {
         let handoff = Handoff { version: crate::VERSION.to_owned(), invocation };
         let handoff = PackedHandoff::pack(&handoff).unwrap();
-        ToMaster::Raise(Box::new(Raise { tool, handles, handoff }))
+        ToMaster::StartReverse(Box::new(StartReverse { tool, handles, handoff }))
     }
 
     async fn guarded<T>(work: impl Future<Output = T>) -> T {
@@ -344,7 +344,7 @@ mod tests {
                 liar.raise(handles.control, handles, &lie).await;
                 // Nobody has asked for an answer, and a thousand are no harm.
                 for _ in 0..1000 {
-                    let answer = ToMaster::Said(FromShim::Answer(None));
+                    let answer = ToMaster::FromShim(FromShim::Answer(None));
                     liar.say(handles.control, &answer).await;
                 }
                 let (handle, told) = liar.told().await.unwrap();

@@ -31,9 +31,9 @@ pub struct LinkSettings {
     pub silence_ms: u32,
 }
 
-/// Most sessions at once that a slave raises: what tools start in parallel, many times over. Each
+/// Most reverse sessions at once of a slave: what tools start in parallel, many times over. Each
 /// takes some kilobytes of the master, and up to seven descriptors and three processes there.
-pub const MAX_RAISED: usize = 1024;
+pub const MAX_REVERSE: usize = 1024;
 
 /// What to start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +56,7 @@ pub enum ProgramKind {
         /// TCP port.
         port: u16,
     },
-    /// A tool whose `ssh`, `scp` and `sftp` lead back to the master ([`Raise`]).
+    /// A tool whose `ssh`, `scp` and `sftp` lead back to the master ([`StartReverse`]).
     Tool(Tool),
     /// A program, looked for on the account's `PATH`, and its arguments. No shell is in between.
     Program(#[serde(with = "counted::words")] Vec<Vec<u8>>),
@@ -125,14 +125,14 @@ pub enum ToSlave {
     Hangup,
     /// Type this into the terminal of the session's helper, and a line feed behind it.
     Type(Secret),
-    /// On the control handle of a session that the slave raised: for its shim. The slave passes
+    /// On the control handle of a reverse session: a message for its shim. The slave passes
     /// [`ToShim::Exited`] on when the shim's descriptors have all that came for them; after that,
     /// and after [`ToShim::Failed`], the session is over. Never [`ToShim::RealSsh`]. The master
     /// sends either of the two when it has closed the handles of standard output and error.
-    Tell(ToShim),
+    ToShim(ToShim),
 }
 
-/// A tool on the target has called `ssh`: the slave raises a session, whose invoker it is. On the
+/// A tool on the target has called `ssh`: the slave starts a reverse session, as its invoker. On the
 /// new session's control handle, which the slave picks ([`Side::Slave`](crate::handles::Side::Slave)).
 ///
 /// The slave sends on `stdin`, the master on `stdout` and `stderr`. Bytes may follow at once.
@@ -141,7 +141,7 @@ pub enum ToSlave {
 /// can call `ssh` as long as it holds the run. The master serves it or tells it that the run is
 /// over; the slave sends none after a hangup of the tool's session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Raise {
+pub struct StartReverse {
     /// The control handle of the tool's own session: the run it belongs to, and all that it may
     /// reach.
     pub tool: Handle,
@@ -208,24 +208,24 @@ pub enum ToMaster {
     Exited(ExitStatus),
     /// On a control handle, instead of any output: the session is over.
     Refused(Refusal),
-    /// On the control handle of a new session that the slave raises.
-    Raise(Box<Raise>),
-    /// On the control handle of a raised session: from its shim.
-    Said(FromShim),
-    /// On the control handle of a raised session: its shim is gone, and the session is over.
+    /// On the control handle of a new reverse session.
+    StartReverse(Box<StartReverse>),
+    /// On the control handle of a reverse session: a message from its shim.
+    FromShim(FromShim),
+    /// On the control handle of a reverse session: its shim is gone, and the session is over.
     Gone,
 }
 
-/// Most bytes of a [`ToMaster::Raise`]: a command line and an environment as large as the kernel
+/// Most bytes of a [`ToMaster::StartReverse`]: a command line and an environment as large as the kernel
 /// allows by default, which is 2 MiB for both (execve(2)), and what goes around them.
-const MAX_RAISE: usize = 2 * 1024 * 1024 + 64 * 1024;
+const MAX_START_REVERSE: usize = 2 * 1024 * 1024 + 64 * 1024;
 
 /// Most bytes of a [`ToMaster::Hello`] and of a [`ToMaster::Refused`]: a name or two, a path
 /// (4096 bytes), and a line of text.
 const MAX_WORDY: usize = 16 * 1024;
 
-/// Most bytes of a [`ToMaster::Said`]: an answer of 4096 bytes is the longest that a shim gives.
-const MAX_SAID: usize = 8 * 1024;
+/// Most bytes of a [`ToMaster::FromShim`]: an answer of 4096 bytes is the longest that a shim gives.
+const MAX_FROM_SHIM: usize = 8 * 1024;
 
 /// Most bytes of the others, which are a few numbers.
 const MAX_BRIEF: usize = 16;
@@ -236,8 +236,8 @@ impl ToMaster {
     pub fn limit(first: u8) -> usize {
         match first {
             0 | 2 => MAX_WORDY,
-            3 => MAX_RAISE,
-            4 => MAX_SAID,
+            3 => MAX_START_REVERSE,
+            4 => MAX_FROM_SHIM,
             _ => MAX_BRIEF,
         }
     }
@@ -253,7 +253,7 @@ mod tests {
         let hello = Hello { user: String::new(), uid: 0, home: String::new(), pid: 0 };
         let refusal = Refusal { reason: RefusalReason::Other, message: String::new() };
         let handoff = Handoff { version: String::new(), invocation: Default::default() };
-        let raise = Raise {
+        let start = StartReverse {
             tool: Handle(4),
             handles: SessionHandles::of(Handle(u32::MAX)),
             handoff: PackedHandoff::pack(&handoff).unwrap(),
@@ -262,8 +262,8 @@ mod tests {
             (ToMaster::Hello(hello), MAX_WORDY),
             (ToMaster::Exited(ExitStatus::Signal(255)), MAX_BRIEF),
             (ToMaster::Refused(refusal), MAX_WORDY),
-            (ToMaster::Raise(Box::new(raise)), MAX_RAISE),
-            (ToMaster::Said(FromShim::Signal(255)), MAX_SAID),
+            (ToMaster::StartReverse(Box::new(start)), MAX_START_REVERSE),
+            (ToMaster::FromShim(FromShim::Signal(255)), MAX_FROM_SHIM),
             (ToMaster::Gone, MAX_BRIEF),
         ] {
             let bytes = wire::encode(&message).unwrap();

@@ -250,7 +250,7 @@ impl EventLoop {
                 }
                 self.inbound.wipe();
             }
-            ToSlave::Tell(message) => owners.reverse.tell(io, control, message),
+            ToSlave::ToShim(message) => owners.reverse.tell(io, control, message),
             ToSlave::Settings(_) => {}
         }
         Ok(Next::More)

@@ -327,7 +327,7 @@ impl ReverseSession {
                 Ok(Some((message, _))) => {
                     if let Phase::Running = self.phase {
                         // No shim has a message that is too large to be passed on.
-                        let message = ToMaster::Said(message);
+                        let message = ToMaster::FromShim(message);
                         let _ = io.mux.message(self.handles.control, &message);
                     }
                 }

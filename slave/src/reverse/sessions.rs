@@ -1,14 +1,14 @@
 //! All runs and their reverse sessions, and what one means for the other.
 
 use std::collections::HashMap;
-use std::fmt::Display;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use fakessh_protocol::handles::{HandleAllocator, SessionHandles, Side, Stream};
 use fakessh_protocol::message::{
-    Handoff, MAX_RAISED, PackedHandoff, Raise, Refusal, ToMaster, ToShim,
+    Handoff, MAX_REVERSE, PackedHandoff, Refusal, StartReverse, ToMaster, ToShim,
 };
+use fakessh_protocol::mux::MuxError;
 use fakessh_protocol::wire::Handle;
 
 use super::copier::Copiers;
@@ -147,9 +147,9 @@ impl Reverse {
 
     /// A shim has handed over: begins its session, or tells the shim why not.
     fn begin(&mut self, io: &mut Io, tool: Handle, mut handed: Handed) {
-        if self.sessions.len() >= MAX_RAISED {
+        if self.sessions.len() >= MAX_REVERSE {
             return handed
-                .refuse(format!("{MAX_RAISED} sessions of tools on this host run already"));
+                .refuse(format!("{MAX_REVERSE} sessions of tools on this host run already"));
         }
         let Ok(stdio) = <[OwnedFd; 3]>::try_from(std::mem::take(&mut handed.descriptors)) else {
             let why = "standard input, output and error did not all arrive";
@@ -163,13 +163,11 @@ impl Reverse {
             shim.watch(&io.poll, Interest::Read)?;
             Ok(ReverseSession::new(tool, handles, shim, stdio))
         });
-        let begun = begun
-            .map_err(|error| format!("can't start a session on this host: {error}"))
-            .and_then(|session| {
-                announce(io, tool, handles, &handed.handoff)
-                    .map_err(|error| format!("can't raise a session: {error}"))?;
-                Ok(session)
-            });
+        let begun = begun.map_err(|error| error.to_string()).and_then(|session| {
+            announce(io, tool, handles, &handed.handoff)
+                .map_err(|error| error.to_string())
+                .map(|()| session)
+        });
         match begun {
             Ok(mut session) => {
                 session.begin(io);
@@ -177,7 +175,7 @@ impl Reverse {
             }
             Err(why) => {
                 self.copiers.kill_session(handles.control);
-                handed.refuse(why);
+                handed.refuse(format!("can't start a session on this host: {why}"));
             }
         }
     }
@@ -332,22 +330,18 @@ fn announce(
     tool: Handle,
     handles: SessionHandles,
     handoff: &Handoff,
-) -> Result<(), String> {
-    let text = |error: &dyn Display| error.to_string();
-    let handoff = PackedHandoff::pack(handoff).map_err(|error| text(&error))?;
-    let raise = ToMaster::Raise(Box::new(Raise { tool, handles, handoff }));
+) -> Result<(), MuxError> {
+    let handoff = PackedHandoff::pack(handoff)?;
+    let start = ToMaster::StartReverse(Box::new(StartReverse { tool, handles, handoff }));
     let SessionHandles { control, stdin, stdout, stderr } = handles;
-    let opened = io
-        .mux
+    let mux = &mut io.mux;
+    let announced = mux
         .open_sending(stdin)
-        .and_then(|()| io.mux.open_receiving(stdout))
-        .and_then(|()| io.mux.open_receiving(stderr));
-    let told = match opened {
-        Ok(()) => io.mux.message(control, &raise).map_err(|error| text(&error)),
-        Err(error) => Err(text(&error)),
-    };
-    if told.is_err() {
-        [stdin, stdout, stderr].into_iter().for_each(|handle| io.mux.forget(handle));
+        .and_then(|()| mux.open_receiving(stdout))
+        .and_then(|()| mux.open_receiving(stderr))
+        .and_then(|()| Ok(mux.message(control, &start)?));
+    if announced.is_err() {
+        [stdin, stdout, stderr].into_iter().for_each(|handle| mux.forget(handle));
     }
-    told
+    announced
 }

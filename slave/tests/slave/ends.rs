@@ -7,7 +7,7 @@ use fakessh_protocol::wire::{Header, Kind};
 
 use crate::hangup;
 use crate::master::{Fifo, Master, Witness};
-use crate::raised::Scratch;
+use crate::reverse::Scratch;
 
 #[test]
 fn a_hangup_ends_the_process_group() {

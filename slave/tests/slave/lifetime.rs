@@ -12,7 +12,7 @@ use fakessh_protocol::message::{ToShim, ToSlave};
 use rustix::process::{Pid, Resource, Rlimit};
 
 use crate::master::{Fifo, Master, Witness, command};
-use crate::raised::Scratch;
+use crate::reverse::Scratch;
 
 impl Master {
     /// The run directories of this slave.
@@ -94,13 +94,13 @@ fn what_outlives_the_tool_keeps_its_ssh() {
     master.tool_succeeds(tool);
     assert_eq!(master.run_directories().len(), 1);
     gate.release();
-    let raise = master.next_raised();
-    assert_eq!(raise.tool, tool.control);
+    let start = master.next_reverse();
+    assert_eq!(start.tool, tool.control);
     // The master decides whether it still serves it.
-    master.mux.stop(raise.handles.stdin);
-    master.mux.reset(raise.handles.stdout);
-    master.mux.reset(raise.handles.stderr);
-    master.verdict(raise.handles, ToShim::Failed(Failure::other("the run is over")));
+    master.mux.stop(start.handles.stdin);
+    master.mux.reset(start.handles.stdout);
+    master.mux.reset(start.handles.stderr);
+    master.outcome(start.handles, ToShim::Failed(Failure::other("the run is over")));
     master.until("sent", |master| master.is_flushed());
     over.wait();
     until_none(master.child.id());
@@ -115,7 +115,7 @@ fn a_hangup_of_the_tool_ends_its_run() {
     let witness = Witness::new("tool-hangup");
     let line = format!("{}; trap '' HUP; ssh far x; echo $? >&9; sleep 1000", witness.hold());
     let tool = master.tool_shell(&line);
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.message(tool, &ToSlave::Hangup);
     master.until("the session's end", |master| master.gone == [handles.control]);
     master.exit(tool);
@@ -131,7 +131,7 @@ fn the_end_of_the_link_ends_runs() {
     // One of everything: a porter that waits for input, one that can't write, a detached shim.
     let line = format!("{}; sleep 1000 | ssh far x & setsid ssh far y & wait", witness.hold());
     master.tool_shell(&line);
-    let sessions = [(); 2].map(|()| master.next_raised().handles);
+    let sessions = [(); 2].map(|()| master.next_reverse().handles);
     for handles in sessions {
         master.send(handles.stdout, &[b'x'; 1_000_000]);
     }
@@ -147,7 +147,7 @@ fn a_slave_that_is_killed_leaves_nothing_of_its_runs() {
     let witness = Witness::new("tool-killed");
     let line = format!("{}; sleep 1000 | ssh far x; sleep 1000", witness.hold());
     master.tool_shell(&line);
-    master.next_raised();
+    master.next_reverse();
     let other = master.tool_shell("echo up; sleep 1000");
     master.until("up", |master| master.text(other.stdout) == "up\n");
     assert_eq!(master.run_directories().len(), 2);
@@ -163,7 +163,7 @@ fn a_slave_with_waiting_sessions_is_idle() {
     let mut master = Master::start();
     let _tool = master.tool_shell("sleep 1000 | ssh far x | cat & ssh far y <&0 & wait");
     for _ in 0..2 {
-        let handles = master.next_raised().handles;
+        let handles = master.next_reverse().handles;
         master.send(handles.stdout, b"some");
     }
     master.until("sent", |master| master.is_flushed());
@@ -197,7 +197,7 @@ fn no_child_and_no_descriptor_is_left_of_a_session() {
     let mut before = None;
     for _ in 0..3 {
         let tool = master.tool_shell(&format!("ssh far x <{input} >{output} 2>>{output}; cat"));
-        let handles = master.next_raised().handles;
+        let handles = master.next_reverse().handles;
         master.answer(handles, b"out", ExitStatus::Code(0));
         master.mux.finish(tool.stdin);
         master.tool_succeeds(tool);
@@ -218,12 +218,12 @@ fn no_porter_is_left_of_a_session_that_failed() {
     let path = fifo.path.display();
     let line = format!("sleep 1000 <{path} & ssh far x >{path}; echo $?; read go; kill $!");
     let tool = master.tool_shell(&line);
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.send(handles.stdout, &[b'x'; 200_000]);
     master.until("all is sent", |master| master.unsent(handles.stdout) == 0);
     master.mux.reset(handles.stdout);
     master.mux.reset(handles.stderr);
-    master.verdict(handles, ToShim::Failed(Failure::other("it was lost")));
+    master.outcome(handles, ToShim::Failed(Failure::other("it was lost")));
     master.until("the shim's end", |master| master.text(tool.stdout) == "255\n");
     // The guardian and the tool.
     master.until_children(2);
@@ -255,10 +255,10 @@ os.system('ssh far x </dev/null')
 ";
     let script = Scratch::with("garbage", script.as_bytes());
     let tool = master.tool(&["python3", script.path.to_str().unwrap()]);
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.answer(handles, b"fine\n", ExitStatus::Code(0));
     assert_eq!(master.tool_succeeds(tool), "fine\n");
-    assert!(master.raised.is_empty());
+    assert!(master.reverse.is_empty());
     master.until_no_run_directory();
     assert_eq!(master.run("echo fine", b"").1, "fine\n");
 }
@@ -295,7 +295,7 @@ os._exit(0)
     let script = Scratch::with("flood", script.as_bytes());
     let script = script.path.to_str().unwrap();
     let tool = master.tool(&["python3", script, told.path.to_str().unwrap()]);
-    master.next_raised();
+    master.next_reverse();
     master.until("the beginning", |master| master.text(tool.stdout).starts_with("begins"));
     let before = master.memory("VmRSS");
     assert_eq!(std::fs::read_to_string(&told.path).unwrap(), "stalled");
@@ -321,11 +321,11 @@ fn at_the_limit_of_descriptors_a_shim_is_told_so() {
     });
     // Those that got in, and those that come when these have let descriptors go.
     while !master.exits.contains_key(&tool.control) {
-        for raise in std::mem::take(&mut master.raised) {
-            master.answer(raise.handles, b"", ExitStatus::Code(0));
+        for start in std::mem::take(&mut master.reverse) {
+            master.answer(start.handles, b"", ExitStatus::Code(0));
         }
-        master.until("a raised session or the tool's end", |master| {
-            !master.raised.is_empty() || master.exits.contains_key(&tool.control)
+        master.until("a reverse session or the tool's end", |master| {
+            !master.reverse.is_empty() || master.exits.contains_key(&tool.control)
         });
     }
     // Others have room again, as soon as what the last ones had is closed.

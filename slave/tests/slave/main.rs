@@ -14,7 +14,7 @@ mod hops;
 mod hostile;
 mod lifetime;
 mod master;
-mod raised;
+mod reverse;
 mod sessions;
 mod sftp_client;
 mod sftp_hostile;

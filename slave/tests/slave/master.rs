@@ -14,7 +14,7 @@ use fakessh_lab::{GUARD, KillOnDrop, Watchdog, files, wait_until};
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::handles::{HandleAllocator, SessionHandles, Side};
 use fakessh_protocol::message::{
-    FromShim, Hello, LinkSettings, ProgramKind, Raise, Refusal, Spawn, ToMaster, ToSlave,
+    FromShim, Hello, LinkSettings, ProgramKind, Refusal, Spawn, StartReverse, ToMaster, ToSlave,
 };
 use fakessh_protocol::mux::{Event, Expecting, Mux, Transmit};
 use fakessh_protocol::start::{Found, Scanner};
@@ -70,8 +70,8 @@ pub(crate) struct Master {
     pub(crate) exits: HashMap<Handle, ExitStatus>,
     pub(crate) refusals: HashMap<Handle, Refusal>,
     pub(crate) stopped: Vec<Handle>,
-    /// Sessions that the slave has raised, and that no test has looked at.
-    pub(crate) raised: VecDeque<Raise>,
+    /// Reverse sessions that the slave has started, and that no test has looked at.
+    pub(crate) reverse: VecDeque<StartReverse>,
     /// What their shims said.
     pub(crate) said: Vec<(Handle, FromShim)>,
     /// Those whose shim has gone.
@@ -126,7 +126,7 @@ impl Master {
             exits: HashMap::new(),
             refusals: HashMap::new(),
             stopped: Vec::new(),
-            raised: VecDeque::new(),
+            reverse: VecDeque::new(),
             said: Vec::new(),
             gone: Vec::new(),
             closed: false,
@@ -368,14 +368,14 @@ impl Master {
                     ToMaster::Refused(refusal) => {
                         self.refusals.insert(handle, refusal);
                     }
-                    ToMaster::Raise(raise) => {
-                        assert_eq!(raise.handles.control, handle);
-                        self.mux.open_receiving(raise.handles.stdin).unwrap();
-                        self.mux.open_sending(raise.handles.stdout).unwrap();
-                        self.mux.open_sending(raise.handles.stderr).unwrap();
-                        self.raised.push_back(*raise);
+                    ToMaster::StartReverse(start) => {
+                        assert_eq!(start.handles.control, handle);
+                        self.mux.open_receiving(start.handles.stdin).unwrap();
+                        self.mux.open_sending(start.handles.stdout).unwrap();
+                        self.mux.open_sending(start.handles.stderr).unwrap();
+                        self.reverse.push_back(*start);
                     }
-                    ToMaster::Said(message) => self.said.push((handle, message)),
+                    ToMaster::FromShim(message) => self.said.push((handle, message)),
                     ToMaster::Gone => self.gone.push(handle),
                 },
             }

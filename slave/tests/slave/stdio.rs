@@ -5,15 +5,15 @@ use fakessh_protocol::failure::Failure;
 use fakessh_protocol::message::ToShim;
 
 use crate::master::Master;
-use crate::raised::Scratch;
+use crate::reverse::Scratch;
 
 /// Runs `ssh` from Python, which can make all kinds of descriptors; the far end is `cat`. Returns
 /// what the script printed.
 fn python(master: &mut Master, name: &str, script: &str, echoed: usize) -> String {
     let script = Scratch::with(name, script.as_bytes());
     let tool = master.tool(&["python3", script.path.to_str().unwrap()]);
-    let handles = master.next_raised().handles;
-    assert_eq!(master.echo_raised(handles), echoed);
+    let handles = master.next_reverse().handles;
+    assert_eq!(master.echo_reverse(handles), echoed);
     master.answer(handles, b"", ExitStatus::Code(0));
     master.tool_succeeds(tool)
 }
@@ -67,7 +67,7 @@ print(p.wait())
 ";
     let script = Scratch::with("at-once", script.as_bytes());
     let tool = master.tool(&["python3", script.path.to_str().unwrap()]);
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     for n in 1..=100 {
         master.until("a question", |master| master.of(handles.stdin).len == n * 8);
         master.send(handles.stdout, b"question");
@@ -129,7 +129,7 @@ fn two_that_share_an_input_lose_and_double_nothing() {
     let tool = master.tool_shell(
         "exec 3<&0; ssh far one <&3 & ssh far two <&3 & wait; echo over; exec 3<&-; cat",
     );
-    let [one, two] = [(); 2].map(|()| master.next_raised().handles);
+    let [one, two] = [(); 2].map(|()| master.next_reverse().handles);
     let mut sent = Vec::new();
     for number in 0..200_000_u32 {
         sent.extend(format!("{number:06}\n").into_bytes());
@@ -158,8 +158,8 @@ fn files_are_read_from_and_written_to_where_they_stand() {
         "exec <{input} >>{output} 2>&1; read skipped; exec 3<&0; ssh far cat; echo after $?"
     );
     let tool = master.tool(&["bash", "-c", &line]);
-    let handles = master.next_raised().handles;
-    master.echo_raised(handles);
+    let handles = master.next_reverse().handles;
+    master.echo_reverse(handles);
     master.send(handles.stderr, b"error\n");
     master.answer(handles, b"", ExitStatus::Code(4));
     assert_eq!(master.exit(tool), ExitStatus::Code(0));
@@ -175,7 +175,7 @@ fn one_file_for_both_outputs_loses_nothing() {
     let mut master = Master::start();
     let output = Scratch::new("both-out");
     let tool = master.tool_shell(&format!("ssh far x >{output} 2>&1 </dev/null"));
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     for _ in 0..500 {
         master.send(handles.stdout, &b"o\n".repeat(1000));
         master.send(handles.stderr, &b"e\n".repeat(1000));
@@ -199,7 +199,7 @@ fn what_leads_nowhere_is_neither_waited_for_nor_failed() {
     ];
     for line in lines {
         let tool = master.tool_shell(&format!("{line}; echo $?"));
-        let handles = master.next_raised().handles;
+        let handles = master.next_reverse().handles;
         master.until("the end of input", |master| master.of(handles.stdin).ended);
         master.send(handles.stdout, &[b'x'; 1_000_000]);
         master.answer(handles, b"", ExitStatus::Code(5));
@@ -213,7 +213,7 @@ fn a_named_pipe_whose_writer_has_gone_ends() {
     let fifo = Scratch::new("named");
     let line = format!("mkfifo {fifo}; (echo in >{fifo}) & ssh far x <{fifo}; echo $?");
     let tool = master.tool_shell(&line);
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.until("the end of input", |master| master.of(handles.stdin).ended);
     assert_eq!(master.text(handles.stdin), "in\n");
     master.answer(handles, b"", ExitStatus::Code(0));
@@ -224,16 +224,16 @@ fn a_named_pipe_whose_writer_has_gone_ends() {
 fn what_can_not_be_read_or_written_fails_the_session() {
     let mut master = Master::start();
     let tool = master.tool_shell("ssh far x </; echo $?");
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.until("a cut", |master| master.of(handles.stdin).reset);
     master.mux.reset(handles.stdout);
     master.mux.reset(handles.stderr);
-    master.verdict(handles, ToShim::Failed(Failure::other("it was cut")));
+    master.outcome(handles, ToShim::Failed(Failure::other("it was cut")));
     assert_eq!(master.tool_succeeds(tool), "255\n");
     assert!(master.text(tool.stderr).contains("standard input"), "{}", master.text(tool.stderr));
 
     let tool = master.tool_shell("ssh far x >/dev/full </dev/null; echo $?");
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.send(handles.stdout, b"lost");
     master.answer(handles, b"", ExitStatus::Code(0));
     assert_eq!(master.tool_succeeds(tool), "255\n");
@@ -253,7 +253,7 @@ print(text.count(b'line'), p.wait(), os.get_blocking(near))
 ";
     let script = Scratch::with("terminal", script.as_bytes());
     let tool = master.tool(&["python3", script.path.to_str().unwrap()]);
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.answer(handles, &[&b"line\n".repeat(5000)[..], b"end\n"].concat(), ExitStatus::Code(0));
     assert_eq!(master.tool_succeeds(tool), "5000 0 True\n");
 }
@@ -264,7 +264,7 @@ fn the_last_byte_is_written_before_the_shim_ends() {
     let output = Scratch::new("last-byte");
     for _ in 0..20 {
         let tool = master.tool_shell(&format!("ssh far x >{output} </dev/null; wc -c <{output}"));
-        let handles = master.next_raised().handles;
+        let handles = master.next_reverse().handles;
         master.answer(handles, &[b'x'; 300_000], ExitStatus::Code(0));
         assert_eq!(master.tool_succeeds(tool).trim(), "300000");
     }

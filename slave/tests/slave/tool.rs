@@ -9,7 +9,7 @@ use fakessh_protocol::message::{ProgramKind, RefusalReason, Tool};
 use crate::account::directory;
 use crate::lifetime::until_nothing_is_in;
 use crate::master::{Master, command, copy_slave};
-use crate::raised::Scratch;
+use crate::reverse::Scratch;
 use fakessh_lab::privilege::{has, root_for};
 
 fn run(master: &mut Master, line: &str) -> String {
@@ -104,7 +104,7 @@ fn what_can_not_be_started_is_told_apart() {
 fn a_tool_may_be_ssh_itself() {
     let mut master = Master::start();
     let tool = master.tool(&["ssh", "far", "x"]);
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.answer(handles, b"there\n", ExitStatus::Code(3));
     assert_eq!(master.exit(tool), ExitStatus::Code(3));
     assert_eq!(master.text(tool.stdout), "there\n");
@@ -133,9 +133,9 @@ fn every_way_of_calling_it_finds_the_run() {
     ];
     for line in lines {
         let tool = master.tool_shell(&line);
-        let raise = master.next_raised();
-        assert_eq!(raise.tool, tool.control);
-        master.answer(raise.handles, b"found\n", ExitStatus::Code(0));
+        let start = master.next_reverse();
+        assert_eq!(start.tool, tool.control);
+        master.answer(start.handles, b"found\n", ExitStatus::Code(0));
         assert_eq!(master.tool_succeeds(tool), "found\n", "{line}");
     }
 }
@@ -148,10 +148,10 @@ fn scp_and_sftp_use_the_ssh_beside_them() {
     let mut master = Master::start();
     for line in ["scp -q /etc/hostname far:there", "echo ls | sftp -q -b - far"] {
         let tool = master.tool_shell(&format!("{line}; echo $?"));
-        let raise = master.next_raised();
-        assert_eq!(raise.handoff.unpack().unwrap().invocation.destination.host, "far");
-        master.until("input", |master| master.of(raise.handles.stdin).len > 0);
-        master.answer(raise.handles, b"", ExitStatus::Code(1));
+        let start = master.next_reverse();
+        assert_eq!(start.handoff.unpack().unwrap().invocation.destination.host, "far");
+        master.until("input", |master| master.of(start.handles.stdin).len > 0);
+        master.answer(start.handles, b"", ExitStatus::Code(1));
         assert!(!master.tool_succeeds(tool).starts_with('0'));
     }
 }
@@ -168,7 +168,7 @@ fn a_slave_whose_file_is_gone_still_gives_tools_their_ssh() {
     let mut master = Master::start_with(command);
     assert!(!directory.exists());
     let tool = master.tool_shell("ssh far x");
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.answer(handles, b"there\n", ExitStatus::Code(0));
     assert_eq!(master.tool_succeeds(tool), "there\n");
 }

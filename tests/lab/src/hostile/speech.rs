@@ -4,7 +4,7 @@ use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::invocation::{Destination, Invocation, Request};
 use fakessh_protocol::message::{
-    FromShim, Handoff, Hello, PackedHandoff, Raise, Refusal, RefusalReason, ToMaster,
+    FromShim, Handoff, Hello, PackedHandoff, Refusal, RefusalReason, StartReverse, ToMaster,
 };
 use fakessh_protocol::wire::{self, HEADER_LEN, Handle, Header, Kind};
 
@@ -45,7 +45,7 @@ pub(super) fn refused(words: usize) -> ToMaster {
 }
 
 pub(super) fn said(signal: u8) -> ToMaster {
-    ToMaster::Said(FromShim::Signal(signal))
+    ToMaster::FromShim(FromShim::Signal(signal))
 }
 
 /// The handles of the so-many-th session that is raised.
@@ -57,7 +57,7 @@ pub(super) fn handles(number: u32) -> SessionHandles {
 pub(super) fn raise(tool: Handle, handles: SessionHandles, invocation: Invocation) -> Vec<u8> {
     let handoff = Handoff { version: env!("CARGO_PKG_VERSION").to_owned(), invocation };
     let handoff = PackedHandoff::pack(&handoff).expect("a handoff that can be said at all");
-    let raise = ToMaster::Raise(Box::new(Raise { tool, handles, handoff }));
+    let raise = ToMaster::StartReverse(Box::new(StartReverse { tool, handles, handoff }));
     let mut bytes = message(handles.control, &raise);
     bytes.extend(frame(Kind::Reset, handles.stdin, &[]));
     bytes
@@ -85,7 +85,7 @@ pub(super) fn with_variables(count: usize) -> Invocation {
 /// A raise of 3.9 MB that is nothing but empty variables, which no honest encoder writes.
 pub(super) fn long_raise() -> Vec<u8> {
     const LEN: usize = 3_900_000;
-    let mut payload = wire::encode(&ToMaster::Raise(Box::new(Raise {
+    let mut payload = wire::encode(&ToMaster::StartReverse(Box::new(StartReverse {
         tool: Handle(4),
         handles: handles(0),
         handoff: PackedHandoff::pack(&Handoff {

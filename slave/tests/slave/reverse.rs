@@ -1,4 +1,4 @@
-//! Plays the part of the master for sessions that tools raise, and tests what passes over them.
+//! Plays the part of the master for reverse sessions, and tests what passes over them.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use fakessh_protocol::failure::Failure;
 use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::invocation::Request;
 use fakessh_protocol::message::{
-    FromShim, Notice, ProgramKind, Question, Raise, ToShim, ToSlave, Tool,
+    FromShim, Notice, ProgramKind, Question, StartReverse, ToShim, ToSlave, Tool,
 };
 use tempfile::TempDir;
 
@@ -26,30 +26,30 @@ impl Master {
         self.tool(&["sh", "-c", line])
     }
 
-    /// The next session that a tool raises.
-    pub(crate) fn next_raised(&mut self) -> Raise {
-        self.until("a raised session", |master| !master.raised.is_empty());
-        self.raised.pop_front().unwrap()
+    /// The next reverse session of a tool.
+    pub(crate) fn next_reverse(&mut self) -> StartReverse {
+        self.until("a reverse session", |master| !master.reverse.is_empty());
+        self.reverse.pop_front().unwrap()
     }
 
-    /// Ends a raised session as a program would that has printed this.
+    /// Ends a reverse session as a program would that has printed this.
     pub(crate) fn answer(&mut self, handles: SessionHandles, text: &[u8], status: ExitStatus) {
         self.send(handles.stdout, text);
         self.mux.finish(handles.stdout);
         self.mux.finish(handles.stderr);
-        self.verdict(handles, ToShim::Exited(status));
+        self.outcome(handles, ToShim::Exited(status));
     }
 
-    /// Says how a raised session ended, when its outputs are closed.
-    pub(crate) fn verdict(&mut self, handles: SessionHandles, verdict: ToShim) {
+    /// Says how a reverse session ended, when its outputs are closed.
+    pub(crate) fn outcome(&mut self, handles: SessionHandles, outcome: ToShim) {
         self.until("closed outputs", |master| {
             !master.mux.is_sending(handles.stdout) && !master.mux.is_sending(handles.stderr)
         });
-        self.message(handles, &ToSlave::Tell(verdict));
+        self.message(handles, &ToSlave::ToShim(outcome));
     }
 
-    /// Echoes what comes from a raised session's input until its end, and returns how much it was.
-    pub(crate) fn echo_raised(&mut self, handles: SessionHandles) -> usize {
+    /// Echoes what comes from a reverse session's input until its end, and returns how much it was.
+    pub(crate) fn echo_reverse(&mut self, handles: SessionHandles) -> usize {
         let mut passed = 0;
         let mut ended = false;
         while !ended {
@@ -111,13 +111,13 @@ fn a_tools_ssh_leads_to_the_master() {
     let mut master = Master::start();
     let tool =
         master.tool_shell("printf in | ssh -o BatchMode=yes user@far some 'com  mand'; echo $?");
-    let raise = master.next_raised();
-    assert_eq!(raise.tool, tool.control);
-    let invocation = raise.handoff.unpack().unwrap().invocation;
+    let start = master.next_reverse();
+    assert_eq!(start.tool, tool.control);
+    let invocation = start.handoff.unpack().unwrap().invocation;
     assert_eq!(invocation.destination.host, "far");
     assert_eq!(invocation.destination.user.as_deref(), Some("user"));
     assert_eq!(invocation.request, Request::Command(b"some com  mand".to_vec()));
-    let handles = raise.handles;
+    let handles = start.handles;
     master.until("the end of input", |master| master.of(handles.stdin).ended);
     assert_eq!(master.text(handles.stdin), "in");
     master.send(handles.stderr, b"err\n");
@@ -133,8 +133,8 @@ fn all_byte_values_pass_both_ways() {
     let bytes: Vec<u8> = (0..=255).cycle().take(256 * 40).collect();
     let input = Scratch::with("bytes-in", &bytes);
     let tool = master.tool_shell(&format!("ssh far cat <{input}"));
-    let handles = master.next_raised().handles;
-    assert_eq!(master.echo_raised(handles), bytes.len());
+    let handles = master.next_reverse().handles;
+    assert_eq!(master.echo_reverse(handles), bytes.len());
     master.answer(handles, b"", ExitStatus::Code(0));
     assert_eq!(master.exit(tool), ExitStatus::Code(0));
     assert_eq!(master.of(tool.stdout).bytes, bytes);
@@ -153,9 +153,9 @@ fn a_hundred_megabytes(line: &str) {
     let input = Scratch::with("bulk", &bytes);
     let tool = master.tool_shell(&line.replace("INPUT", &input.to_string()));
     master.forget(tool.stdout);
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     let begun = std::time::Instant::now();
-    assert_eq!(master.echo_raised(handles), bytes.len());
+    assert_eq!(master.echo_reverse(handles), bytes.len());
     master.answer(handles, b"", ExitStatus::Code(0));
     assert_eq!(master.exit(tool), ExitStatus::Code(0));
     println!("{line}: {} ms", begun.elapsed().as_millis());
@@ -179,7 +179,7 @@ fn output_goes_on_after_the_end_of_input_and_input_after_that_of_output() {
     let tool = master.tool_shell(
         "{ echo first; cat; } | ssh far x | { cat; echo eof; }; exec 1>&-; cat >/dev/null",
     );
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.until("input", |master| master.text(handles.stdin) == "first\n");
     master.mux.finish(handles.stdout);
     // Whoever reads sees the end at once, and the session is not over.
@@ -196,7 +196,7 @@ fn output_goes_on_after_the_end_of_input_and_input_after_that_of_output() {
 fn a_reader_that_leaves_stops_the_program_and_its_status_counts() {
     let mut master = Master::start();
     let tool = master.tool_shell("{ ssh far yes; echo $? >&2; } | head -n 1");
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.send(handles.stdout, b"y\ny\ny\n");
     master.until("a stop", |master| {
         if !master.stopped.contains(&handles.stdout) {
@@ -205,7 +205,7 @@ fn a_reader_that_leaves_stops_the_program_and_its_status_counts() {
         master.stopped.contains(&handles.stdout)
     });
     master.mux.finish(handles.stderr);
-    master.verdict(handles, ToShim::Exited(ExitStatus::Signal(13)));
+    master.outcome(handles, ToShim::Exited(ExitStatus::Signal(13)));
     assert_eq!(master.tool_succeeds(tool), "y\n");
     assert_eq!(master.text(tool.stderr), "141\n");
 }
@@ -214,7 +214,7 @@ fn a_reader_that_leaves_stops_the_program_and_its_status_counts() {
 fn a_program_that_reads_no_more_breaks_the_writers_pipe() {
     let mut master = Master::start();
     let tool = master.tool_shell("{ yes; echo $? >&2; } 2>&2 | ssh far x; echo ssh $?");
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.until("input", |master| master.of(handles.stdin).len > 100_000);
     master.mux.stop(handles.stdin);
     master.until("the writer's end", |master| master.of(tool.stderr).len > 0);
@@ -228,7 +228,7 @@ fn signals_and_the_death_of_a_shim_reach_the_master() {
     let mut master = Master::start();
     let tool = master.tool_shell("ssh far x & p=$!; read go; kill -INT $p; wait $p; echo $?; cat");
     // A shell without job control starts what is in the background with SIGINT ignored.
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.send(tool.stdin, b"go\n");
     master.mux.finish(tool.stdin);
     master.until("nothing", |master| master.is_flushed());
@@ -237,14 +237,14 @@ fn signals_and_the_death_of_a_shim_reach_the_master() {
     assert_eq!(master.said, []);
 
     let tool = master.tool_shell("ssh far x & p=$!; read go; kill -TERM $p; wait $p; echo $?");
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.send(tool.stdin, b"go\n");
     master.until("its death", |master| master.gone == [handles.control]);
     assert_eq!(master.said, [(handles.control, FromShim::Signal(15))]);
     assert_eq!(master.tool_succeeds(tool), "143\n");
 
     let tool = master.tool_shell("ssh far x & p=$!; read go; kill -KILL $p; wait $p; echo $?");
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.send(tool.stdin, b"go\n");
     master.until("its death", |master| master.gone.contains(&handles.control));
     assert_eq!(master.tool_succeeds(tool), "137\n");
@@ -263,33 +263,33 @@ fn what_the_master_says_reaches_the_shim() {
         "-c",
         "SSH_ASKPASS_REQUIRE=force SSH_ASKPASS=/bin/echo ssh far x; echo $?",
     ]);
-    let handles = master.next_raised().handles;
-    master.message(handles, &ToSlave::Tell(ToShim::Notice(Notice::ours("take note"))));
+    let handles = master.next_reverse().handles;
+    master.message(handles, &ToSlave::ToShim(ToShim::Notice(Notice::ours("take note"))));
     let question = Question::secret("what?");
-    master.message(handles, &ToSlave::Tell(ToShim::Ask(question)));
+    master.message(handles, &ToSlave::ToShim(ToShim::Ask(question)));
     master.until("an answer", |master| !master.said.is_empty());
     let (control, FromShim::Answer(Some(answer))) = &master.said[0] else { panic!() };
     assert_eq!((*control, &answer.0[..]), (handles.control, "what?"));
     master.mux.reset(handles.stdout);
     master.mux.reset(handles.stderr);
-    master.verdict(handles, ToShim::Failed(Failure::other("it was lost")));
+    master.outcome(handles, ToShim::Failed(Failure::other("it was lost")));
     assert_eq!(master.tool_succeeds(tool), "255\n");
     assert_eq!(master.text(tool.stderr), "fakessh: take note\nfakessh: it was lost\n");
     assert_eq!(master.gone, []);
 }
 
 #[test]
-fn an_output_that_was_cut_ends_with_the_verdict_and_not_before() {
+fn an_output_that_was_cut_ends_with_the_outcome_and_not_before() {
     let mut master = Master::start();
     let tool = master.tool_shell("{ ssh far x; echo $? >&2; } | { cat; echo end; }");
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.send(handles.stdout, b"some\n");
     master.until("output", |master| master.text(tool.stdout) == "some\n");
     master.mux.reset(handles.stdout);
     assert_eq!(master.run("echo between", b"").1, "between\n");
     assert_eq!(master.text(tool.stdout), "some\n");
     master.mux.finish(handles.stderr);
-    master.verdict(handles, ToShim::Failed(Failure::other("it was lost")));
+    master.outcome(handles, ToShim::Failed(Failure::other("it was lost")));
     assert_eq!(master.tool_succeeds(tool), "some\nend\n");
     assert_eq!(master.text(tool.stderr), "fakessh: it was lost\n255\n");
 }
@@ -301,15 +301,15 @@ fn two_hundred_at_once_have_their_own_answers() {
         .tool_shell("for n in $(seq 200); do (echo $n | ssh far $n; echo $n $?) & done; wait");
     let mut sessions = Vec::new();
     for _ in 0..200 {
-        sessions.push(master.next_raised());
+        sessions.push(master.next_reverse());
     }
     // None has ended before all are there.
-    for raise in sessions {
-        let Request::Command(number) = raise.handoff.unpack().unwrap().invocation.request else {
+    for start in sessions {
+        let Request::Command(number) = start.handoff.unpack().unwrap().invocation.request else {
             panic!()
         };
         let number = String::from_utf8(number).unwrap();
-        let handles = raise.handles;
+        let handles = start.handles;
         master.until("input", |master| master.of(handles.stdin).ended);
         assert_eq!(master.text(handles.stdin), format!("{number}\n"));
         let status = ExitStatus::Code((number.parse::<u32>().unwrap() % 100) as u8);
@@ -328,7 +328,7 @@ fn a_reader_that_stops_stops_only_its_own_session() {
     let mut master = Master::start();
     let tool = master.tool_shell("ssh far x | { kill -STOP $$; sleep 1000; }");
     let _ = tool;
-    let handles = master.next_raised().handles;
+    let handles = master.next_reverse().handles;
     master.send(handles.stdout, &vec![b'x'; 2_000_000]);
     let window = fakessh_protocol::mux::INITIAL_WINDOW as usize;
     master.until("a full window", |master| master.unsent(handles.stdout) + window <= 2_000_000);
@@ -360,11 +360,11 @@ fn the_streams_of_a_failed_session_end_after_its_ssh_has_said_why() {
     let mut master = Master::start();
     let tool = master.tool(&["python3", "-c", HASTY, &TIMES.to_string()]);
     for _ in 0..TIMES {
-        let handles = master.next_raised().handles;
+        let handles = master.next_reverse().handles;
         master.mux.stop(handles.stdin);
         master.mux.reset(handles.stdout);
         master.mux.reset(handles.stderr);
-        master.verdict(handles, ToShim::Failed(Failure::other("it is broken")));
+        master.outcome(handles, ToShim::Failed(Failure::other("it is broken")));
     }
     assert_eq!(master.tool_succeeds(tool), "True\n".repeat(TIMES));
 }
