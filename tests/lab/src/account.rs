@@ -101,7 +101,7 @@ impl Account {
         change_accounts(&mut chpasswd, &format!("{}:{password}\n", self.name));
     }
 
-    /// Makes this account the owner of a file or directory, where we may.
+    /// Makes this account the owner of a file or directory, if we may.
     pub fn give(&self, path: &Path) {
         if privilege::is_root() {
             chown(path, Some(self.uid), Some(self.gid)).expect("changing an owner in the lab");

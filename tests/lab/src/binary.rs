@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// The `fakessh` that is tested: `$FAKESSH_BIN`, else the one that cargo built beside the test.
 ///
 /// # Panics
-/// Where there is none; the message says how to get one.
+/// If there is none; the message says how to get one.
 pub fn fakessh() -> PathBuf {
     if let Some(path) = std::env::var_os("FAKESSH_BIN") {
         let path = PathBuf::from(path);
@@ -31,7 +31,7 @@ pub fn fakessh() -> PathBuf {
 /// An older `fakessh` that the benchmarks measure beside this one: `$FAKESSH_BEFORE`.
 ///
 /// # Panics
-/// Where it names no program.
+/// If it names no program.
 pub fn before() -> Option<PathBuf> {
     let path = PathBuf::from(std::env::var_os("FAKESSH_BEFORE")?);
     assert!(

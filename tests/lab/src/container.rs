@@ -20,7 +20,7 @@ impl Container {
     /// only.
     ///
     /// # Panics
-    /// Where the kernel can't.
+    /// If the kernel can't.
     pub fn start(lab: &Lab, root: &Path) -> Container {
         fs::create_dir_all(root.join(".before")).expect("a place for the former root");
         let script = format!(
@@ -62,7 +62,7 @@ impl Lxc {
     /// Starts a container of this name in this root: see [`crate::privilege::containers_for`].
     ///
     /// # Panics
-    /// Where LXC can't.
+    /// If LXC can't.
     pub fn start(lab: &Lab, name: &str, root: &Path) -> Lxc {
         let path = lab.dir().join("lxc");
         let dir = path.join(name);
@@ -97,7 +97,7 @@ impl Lxc {
     /// The first process in it.
     ///
     /// # Panics
-    /// Where LXC doesn't say.
+    /// If LXC doesn't say.
     pub fn pid(&self) -> u32 {
         let done = Command::new("lxc-info")
             .args(["--pid", "--no-humanize", "--name", &self.name, "--lxcpath"])

@@ -8,7 +8,7 @@ use crate::adopted::Adopted;
 use crate::guardian::MARK_VARIABLE;
 use crate::log::ServerLog;
 
-/// How many lines of the daemon's log are shown where it does not start.
+/// How many lines of the daemon's log are shown if it does not start.
 const SHOWN: usize = 5;
 
 /// A running `dockerd`. The lab's account may use it, with [`Docker::HOST`] as `DOCKER_HOST`.
@@ -27,7 +27,7 @@ impl Docker {
     /// Starts the daemon and waits until it listens.
     ///
     /// # Panics
-    /// Where it does not; the message has what it said.
+    /// If it does not; the message has what it said.
     pub(crate) fn start(dir: &Path, mark: &str, group: u32, containers: &Adopted) -> Docker {
         fs::create_dir_all(dir).expect("creating a directory of the lab");
         let word = |name: &str| dir.join(name).display().to_string();
@@ -66,7 +66,7 @@ impl Docker {
     /// Makes an image of this root.
     ///
     /// # Panics
-    /// Where Docker can't.
+    /// If Docker can't.
     pub fn import(&self, root: &Path, image: &str) {
         let mut tar = Command::new("tar")
             .args(["--numeric-owner", "-C"])
@@ -85,7 +85,7 @@ impl Docker {
     /// id of its first process, which counts as the lab's own.
     ///
     /// # Panics
-    /// Where Docker can't.
+    /// If Docker can't.
     pub fn run(&self, name: &str, image: &str, words: &[&str]) -> u32 {
         let variable = format!("{MARK_VARIABLE}={}", self.mark);
         let mut command = self.command(&["run", "-d", "--network", "none", "--name", name]);
@@ -103,7 +103,7 @@ impl Docker {
         succeed(&mut self.command(&["rm", "--force", name]));
     }
 
-    /// Reads a file in a container; `None` where there is none.
+    /// Reads a file in a container; `None` if there is none.
     pub fn read(&self, name: &str, path: &str) -> Option<Vec<u8>> {
         let done = self.command(&["exec", name, "cat", path]).output().expect("starting docker");
         done.status.success().then_some(done.stdout)

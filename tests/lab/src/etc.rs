@@ -28,7 +28,7 @@ impl EtcFiles {
     }
 
     /// Writes these files into the lab's directory, and gives the commands that put a copy of the
-    /// machine's `/etc` with them in place in a mount namespace; `None` where there are no files.
+    /// machine's `/etc` with them in place in a mount namespace; `None` if there are no files.
     pub(crate) fn script(
         &self,
         dir: &Path,

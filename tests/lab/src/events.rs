@@ -14,7 +14,7 @@ impl Lab {
         self.fakessh_dir().join("log")
     }
 
-    /// The audit log, where the configuration does not say another place.
+    /// The audit log, if the configuration does not say another place.
     pub fn audit_log(&self) -> PathBuf {
         self.dir().join("user/.local/state/fakessh/audit.jsonl")
     }
@@ -22,7 +22,7 @@ impl Lab {
     /// Waits until the master has logged a line with all these words, and gives it.
     ///
     /// # Panics
-    /// Where none comes.
+    /// If none comes.
     #[track_caller]
     pub fn wait_for_log(&self, words: &[&str]) -> String {
         wait_for_line(&self.master_log(), |line| words.iter().all(|word| line.contains(word)))
@@ -31,7 +31,7 @@ impl Lab {
     /// Waits until the audit log has an event of this kind with all these fields, and gives it.
     ///
     /// # Panics
-    /// Where none comes, or the log holds something else than JSON.
+    /// If none comes, or the log holds something else than JSON.
     #[track_caller]
     pub fn wait_for_event(&self, kind: &str, fields: &[(&str, &str)]) -> serde_json::Value {
         let read = |line: &str| -> serde_json::Value {

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The names in a directory; none where there is no directory.
+/// The names in a directory; none if there is no directory.
 pub fn listing(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let mut names: Vec<String> =
@@ -17,7 +17,7 @@ pub fn listing(dir: &Path) -> Vec<String> {
 /// Writes a script that everybody may run.
 ///
 /// # Panics
-/// Where it can't be written.
+/// If it can't be written.
 pub fn write_script(path: &Path, text: &str) {
     // By a process of its own: what this one has open for writing when another thread forks can't
     // be executed (ETXTBSY) until that child executes something itself.
@@ -37,7 +37,7 @@ pub fn write_script(path: &Path, text: &str) {
 /// Copies a program, with its permissions; by a process of its own, as [`write_script`].
 ///
 /// # Panics
-/// Where it can't be copied.
+/// If it can't be copied.
 pub fn copy_program(from: &Path, to: &Path) {
     let status = Command::new("cp").arg(from).arg(to).status().expect("starting cp");
     assert!(status.success(), "copying {} to {}: {status}", from.display(), to.display());

@@ -35,7 +35,7 @@ impl Gate {
     /// Lets the program that waits, now or later, read this text and go on. Returns at once.
     pub fn open(&self, text: &str) {
         let (path, text) = (self.0.clone(), text.to_owned());
-        // Opening waits for a reader; where none comes, the test's own guard says so.
+        // Opening waits for a reader; if none comes, the test's own guard says so.
         std::thread::spawn(move || _ = fs::write(path, text));
     }
 

@@ -82,7 +82,7 @@ impl Lab {
     /// The lab's Docker, started by the first who asks: see [`crate::privilege::containers_for`].
     ///
     /// # Panics
-    /// Where it does not start.
+    /// If it does not start.
     pub fn docker(&self) -> &Docker {
         let Inner { dir, mark, account, containers, docker, .. } = &*self.0;
         docker.get_or_init(|| Docker::start(&dir.join("docker"), mark, account.gid, containers))
@@ -242,7 +242,7 @@ impl Lab {
     /// Changes a file of the `/etc` that the lab has for itself: see [`crate::LabBuilder::etc`].
     ///
     /// # Panics
-    /// Where the lab has none.
+    /// If the lab has none.
     pub fn change_etc(&self, path: &str, change: impl FnOnce(String) -> String) {
         assert!(self.0.mounts.is_some(), "the lab has no /etc of its own");
         let file = self.seen_by_target("/etc").join(path);
@@ -256,7 +256,7 @@ impl Lab {
     /// Gives a root devices and `/proc`, as the lab's server and its sessions see it.
     ///
     /// # Panics
-    /// Where the lab has no mount namespace of its own.
+    /// If the lab has no mount namespace of its own.
     pub fn furnish(&self, root: &Path) {
         let mounts = self.0.mounts.as_ref().expect("a mount namespace of the lab's own");
         let devices = crate::root::devices(root);

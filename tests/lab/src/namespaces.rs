@@ -19,7 +19,7 @@ impl Namespaces {
     /// as root. One that goes into another root says `echo up; exec cat` from there itself.
     ///
     /// # Panics
-    /// Where they can't be made, or where the script fails.
+    /// If they can't be made, or if the script fails.
     pub(crate) fn new(kinds: &[&str], script: &str, mark: &str) -> Namespaces {
         let script = format!("set -e\n{script}\necho up\nexec cat");
         let mut holder = Command::new("unshare")
@@ -54,7 +54,7 @@ impl Namespaces {
         self.inner
     }
 
-    /// The process that was started to make them; another one where it holds a process namespace.
+    /// The process that was started to make them; another one if it holds a process namespace.
     pub(crate) fn holder(&self) -> u32 {
         self.holder.id()
     }

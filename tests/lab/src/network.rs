@@ -25,7 +25,7 @@ impl Network {
     /// first of a link calls the second. Root only.
     ///
     /// # Panics
-    /// Where the kernel or Debian's iproute2 can't do it.
+    /// If the kernel or Debian's iproute2 can't do it.
     pub fn start(links: &[(&str, &str)]) -> Arc<Network> {
         let mut hosts: Vec<Host> = Vec::new();
         for (number, (one, other)) in links.iter().enumerate() {
@@ -65,7 +65,7 @@ impl Network {
     /// The address of a host.
     ///
     /// # Panics
-    /// Where there is no such host, or where nobody calls it.
+    /// If there is no such host, or if nobody calls it.
     pub fn address(&self, name: &str) -> &str {
         let host = self.host(name);
         assert!(!host.address.is_empty(), "nobody calls {name}");

@@ -18,7 +18,7 @@ impl ClosedPort {
     /// Any that is free.
     ///
     /// # Panics
-    /// Where there is none.
+    /// If there is none.
     pub fn any() -> ClosedPort {
         let socket = hold(0).expect("holding a port");
         let address = getsockname(&socket).expect("the port that is held");

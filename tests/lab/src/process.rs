@@ -21,7 +21,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process of this id; `None` where there is none.
+    /// The process of this id; `None` if there is none.
     pub fn open(pid: u32) -> Option<Process> {
         let raw = Pid::from_raw(i32::try_from(pid).ok()?)?;
         let fd = pidfd_open(raw, PidfdFlags::empty()).ok()?;
@@ -29,7 +29,7 @@ impl Process {
         Some(Process { pid, command, fd })
     }
 
-    /// Its command line as it is now; empty where it is gone.
+    /// Its command line as it is now; empty if it is gone.
     pub fn command_now(&self) -> String {
         command(self.pid).unwrap_or_default()
     }
@@ -42,7 +42,7 @@ impl Process {
         Process::open(fields.split(' ').nth(1)?.parse().ok()?)
     }
 
-    /// Its state as ps(1) shows it: `R`, `S`, `T`; `X` where it is gone.
+    /// Its state as ps(1) shows it: `R`, `S`, `T`; `X` if it is gone.
     pub fn state(&self) -> char {
         state(self.pid).unwrap_or('X')
     }
@@ -102,7 +102,7 @@ impl Process {
         self.wait(Duration::ZERO)
     }
 
-    /// Waits until it has ended; false where it still runs after this time.
+    /// Waits until it has ended; false if it still runs after this time.
     #[must_use]
     pub fn wait(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;

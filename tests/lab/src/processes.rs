@@ -50,7 +50,7 @@ impl Lab {
     /// The master's process.
     ///
     /// # Panics
-    /// Where there is none, or more than one.
+    /// If there is none, or more than one.
     #[track_caller]
     pub fn master(&self) -> Process {
         let mut masters = self.processes();

@@ -38,7 +38,7 @@ impl Lab {
     /// itself.
     ///
     /// # Panics
-    /// Where the lab has none.
+    /// If the lab has none.
     pub fn program_at_server(&self, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
         let mounts = self.0.mounts.as_ref().expect("a mount namespace of the lab's own");
         self.program(words).entering(&mounts.enter("mount", "mnt"))
@@ -125,7 +125,7 @@ impl Lab {
     /// What `fakessh ls --json` lists.
     ///
     /// # Panics
-    /// Where it is no list.
+    /// If it is no list.
     #[track_caller]
     pub fn list(&self) -> Vec<serde_json::Value> {
         let listed = self.fakessh(["ls", "--json"]).run().expect_status(0).expect_err("");

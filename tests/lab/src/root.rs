@@ -22,7 +22,7 @@ const PROGRAMS: &str = "[ ash awk basename cat chmod chown chroot cmp cp cut dat
 /// Makes a root in this directory with the usual programs of a static busybox. It has no `sftp-server`.
 ///
 /// # Panics
-/// Without busybox, or where the directory can't be written.
+/// Without busybox, or if the directory can't be written.
 pub fn make(root: &Path) {
     for (name, mode) in
         [("bin", 0o755), ("etc", 0o755), ("root", 0o700), ("proc", 0o555), ("dev", 0o755)]
@@ -64,7 +64,7 @@ pub fn make_without_shell(root: &Path) {
 /// Copies a program of this machine into a root, with the libraries that it needs.
 ///
 /// # Panics
-/// Where `ldd` doesn't know it.
+/// If `ldd` doesn't know it.
 pub fn add_program(root: &Path, program: &str) {
     let listed = Command::new("ldd").arg(program).output().expect("running ldd");
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();

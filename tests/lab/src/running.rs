@@ -100,7 +100,7 @@ impl Running {
     /// Writes to its standard input, which was left open.
     ///
     /// # Errors
-    /// As writing to a pipe: EPIPE where nobody will read it.
+    /// As writing to a pipe: EPIPE if nobody will read it.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let stdin = self.stdin.as_mut().expect("the tool's standard input was left open");
         stdin.write_all(bytes)
@@ -183,7 +183,7 @@ impl Running {
     /// Waits for its end and for the end of its streams.
     ///
     /// # Panics
-    /// Where it hangs, or where others hold its streams open long after its end.
+    /// If it hangs, or if others hold its streams open long after its end.
     pub fn finish(mut self) -> Finished {
         self.stdin = None;
         let status = self.wait();
@@ -206,7 +206,7 @@ impl Running {
     /// Waits for its end alone: its streams may go on in the hands of others.
     ///
     /// # Panics
-    /// Where it hangs.
+    /// If it hangs.
     pub fn wait(&mut self) -> ExitStatus {
         // Left unreaped until the guard knows, so that its number is still its own.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
@@ -286,7 +286,7 @@ impl Finished {
     /// Holds the status against this one.
     ///
     /// # Panics
-    /// Where it is another; the message has all that the tool wrote.
+    /// If it is another; the message has all that the tool wrote.
     #[track_caller]
     pub fn expect_status(self, code: i32) -> Finished {
         let got = self.code();
@@ -297,7 +297,7 @@ impl Finished {
     /// Holds its standard output against this text.
     ///
     /// # Panics
-    /// Where it is another.
+    /// If it is another.
     #[track_caller]
     pub fn expect_out(self, text: &str) -> Finished {
         let same = self.stdout == text.as_bytes();
@@ -308,7 +308,7 @@ impl Finished {
     /// Holds its standard error against this text.
     ///
     /// # Panics
-    /// Where it is another.
+    /// If it is another.
     #[track_caller]
     pub fn expect_err(self, text: &str) -> Finished {
         let same = self.stderr == text.as_bytes();
@@ -321,7 +321,7 @@ impl Finished {
     /// in it (letter case aside).
     ///
     /// # Panics
-    /// Where it looks otherwise.
+    /// If it looks otherwise.
     #[track_caller]
     pub fn expect_fault(self, code: i32, words: &[&str]) -> Finished {
         let finished = self.expect_status(code);

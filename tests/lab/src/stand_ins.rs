@@ -133,7 +133,7 @@ else:
 /// They know the container of this first process.
 ///
 /// # Panics
-/// Where they can't be written.
+/// If they can't be written.
 pub fn install(lab: &Lab, pid: u32) {
     let dir = lab.dir().join("stand-ins");
     fs::create_dir_all(&dir).expect("creating a directory of the lab");

@@ -22,7 +22,7 @@ pub struct Terminal {
 /// A new pseudo-terminal: the side of who sits at it, and the side of programs.
 ///
 /// # Panics
-/// Where the system has none to give.
+/// If the system has none to give.
 pub fn pair() -> (File, File) {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let master = openpt(flags).expect("opening a pseudo-terminal");

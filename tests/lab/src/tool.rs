@@ -136,7 +136,7 @@ impl Tool {
     /// Starts it, as the leader of a session of its own, without a terminal unless it was given one.
     ///
     /// # Panics
-    /// Where it can't be started.
+    /// If it can't be started.
     pub fn start(mut self) -> Running {
         if self.on_terminal {
             self.command.arg("--ctty");

@@ -118,7 +118,7 @@ pub fn read(root: &Path) -> BTreeMap<PathBuf, Entry> {
 /// Holds two trees against each other, with all of [`Entry`].
 ///
 /// # Panics
-/// Where they differ; the message names the first few differences.
+/// If they differ; the message names the first few differences.
 #[track_caller]
 pub fn assert_same(one: &Path, other: &Path) {
     assert_same_by(one, other, |_| {});
@@ -128,7 +128,7 @@ pub fn assert_same(one: &Path, other: &Path) {
 /// second, and what a umask takes away.
 ///
 /// # Panics
-/// Where they differ.
+/// If they differ.
 #[track_caller]
 pub fn assert_same_for_scp(one: &Path, other: &Path) {
     assert_same_by(one, other, |entry| {
@@ -141,7 +141,7 @@ pub fn assert_same_for_scp(one: &Path, other: &Path) {
 /// As [`assert_same`], after `forget` took from each entry what the tool does not carry.
 ///
 /// # Panics
-/// Where they differ.
+/// If they differ.
 #[track_caller]
 pub fn assert_same_by(one: &Path, other: &Path, forget: impl Fn(&mut Entry)) {
     let [mut first, mut second] = [read(one), read(other)];

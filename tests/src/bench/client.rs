@@ -20,7 +20,7 @@ pub(super) fn command(program: &Program) -> io::Result<Command> {
     Ok(command)
 }
 
-/// Waits for a child's end; kills it where it does not come.
+/// Waits for a child's end; kills it if it does not come.
 pub(super) fn end(child: &mut Child, limit: Duration) {
     let process = Process::open(child.id());
     if process.is_some_and(|process| !process.wait(limit)) {

@@ -60,7 +60,7 @@ fn follow(order: Order, held: &mut Held) -> Answer {
     done.unwrap_or_else(|error| Answer::Failed(error.to_string()))
 }
 
-/// Ends the process where `act` does not come to an end: whoever gave the order sees that.
+/// Ends the process if `act` does not come to an end: whoever gave the order sees that.
 fn guarded<T>(what: &str, act: impl FnOnce() -> T) -> T {
     let (done, ended) = channel::<()>();
     let what = what.to_owned();

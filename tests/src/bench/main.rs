@@ -70,7 +70,7 @@ impl Bench {
     }
 }
 
-/// The program `bench`: see [`arguments::usage`]. Fails where a measure could not be taken, and
+/// The program `bench`: see [`arguments::usage`]. Fails if a measure could not be taken, and
 /// never for what it measured.
 fn main() -> ExitCode {
     match arguments::parse(std::env::args().skip(1)) {

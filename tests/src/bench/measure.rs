@@ -7,7 +7,7 @@ use crate::{Bench, backlog, bulk, contexts, files, hostile, latency, login, memo
 pub(super) struct Measure {
     pub(super) id: &'static str,
     pub(super) title: &'static str,
-    /// Takes it. Panics where it can't be taken, as all of the lab does.
+    /// Takes it. Panics if it can't be taken, as all of the lab does.
     pub(super) take: fn(&Bench) -> Vec<Row>,
 }
 

@@ -40,7 +40,7 @@ pub(super) fn idle(bench: &Bench) -> Vec<Row> {
 /// Megabytes (10^6 bytes) that a process has in memory now.
 ///
 /// # Panics
-/// Where there is no such process.
+/// If there is no such process.
 pub(super) fn resident(pid: u32) -> f64 {
     let process = Process::open(pid).expect("a process to look at");
     process.memory("VmRSS") as f64 * 1.024 / 1000.0

@@ -46,7 +46,7 @@ impl Rounds {
     /// Our median.
     ///
     /// # Panics
-    /// Where we took no part.
+    /// If we took no part.
     pub(super) fn ours(&self) -> f64 {
         median(&self.ours).expect("our own figures")
     }

@@ -37,7 +37,7 @@ pub(super) struct Row {
     pub(super) target: Option<f64>,
     /// What its first release is held to.
     pub(super) first_target: Option<f64>,
-    /// How it came about, where the figures alone would mislead.
+    /// How it came about, if the figures alone would mislead.
     pub(super) note: Option<String>,
 }
 

@@ -133,7 +133,7 @@ impl Site {
     /// Milliseconds that a program takes.
     ///
     /// # Panics
-    /// Where it fails.
+    /// If it fails.
     pub(super) fn time(&self, contender: Contender, program: Program) -> f64 {
         let (milliseconds, _) = self.took(contender, Order::Time { program, input: 0 });
         milliseconds
@@ -142,7 +142,7 @@ impl Site {
     /// MB (10^6 bytes) a second that a program moves.
     ///
     /// # Panics
-    /// Where it fails, or where its output is not all there.
+    /// If it fails, or if its output is not all there.
     pub(super) fn throughput(
         &self,
         contender: Contender,
@@ -161,7 +161,7 @@ impl Site {
     /// Runs of a program that end in a second.
     ///
     /// # Panics
-    /// Where one fails.
+    /// If one fails.
     pub(super) fn rate(
         &self,
         contender: Contender,
@@ -259,7 +259,7 @@ pub(super) fn rivals_of(lab: &Lab) -> Running {
 /// Gives a driver an order.
 ///
 /// # Panics
-/// Where the driver is gone, or says that it could not be done; the message has what the clients
+/// If the driver is gone, or says that it could not be done; the message has what the clients
 /// said on standard error.
 pub(super) fn tell(driver: &mut Running, order: &Order) -> Answer {
     let mut line = serde_json::to_vec(order).expect("an order is plain data");

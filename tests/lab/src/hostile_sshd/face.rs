@@ -43,7 +43,7 @@ impl Signs {
     /// With the private key of this file, which shows itself.
     ///
     /// # Panics
-    /// Where the file holds no key that can be read.
+    /// If the file holds no key that can be read.
     pub fn with_key(file: &Path, offers: &'static str, hash: Option<HashAlg>) -> Signs {
         let key = russh::keys::load_secret_key(file, None).expect("a private key");
         let shown = key.public_key().to_bytes().expect("a public key");
@@ -53,7 +53,7 @@ impl Signs {
     /// Shows a certificate of the key: a file as `ssh-keygen` writes it.
     ///
     /// # Panics
-    /// Where the file holds no certificate.
+    /// If the file holds no certificate.
     #[must_use]
     pub fn showing(mut self, certificate: &Path) -> Signs {
         let certificate = Certificate::read_file(certificate).expect("a certificate");

@@ -68,7 +68,7 @@ impl HostileSshd {
     /// Starts a server with this face.
     ///
     /// # Panics
-    /// Where no port is to be had.
+    /// If no port is to be had.
     pub fn start(face: Face) -> HostileSshd {
         let listener = TcpListener::bind("127.0.0.1:0").expect("binding a port on loopback");
         let port = listener.local_addr().expect("the port that was bound").port();
