@@ -27,12 +27,12 @@ impl Context {
         self.id
     }
 
-    /// Host name or address, and port, of the nearest SSH connection; `None` where there is none.
+    /// Host name or address, and port, of the nearest SSH connection; `None` if there is none.
     pub fn address(&self) -> Option<(&str, u16)> {
         self.address.as_ref().map(|(host, port)| (host.as_str(), *port))
     }
 
-    /// Why each session has an SSH channel of its own; `None` where a slave serves them.
+    /// Why each session has an SSH channel of its own; `None` if a slave serves them.
     pub fn why_direct(&self) -> Option<Arc<StartError>> {
         match &self.serving {
             Serving::Slave(_) => None,
@@ -104,7 +104,7 @@ impl Context {
         self.certificate_end.is_some_and(|end| end <= now)
     }
 
-    /// Holds it until this is dropped; `None` where it is just being closed.
+    /// Holds it until the result is dropped; `None` if it is just being closed.
     pub(crate) fn hold(&self, kind: Use) -> Option<InUse> {
         self.uses.begin(kind)
     }

@@ -53,7 +53,7 @@ pub struct Context {
     id: ContextId,
     name: String,
     user: String,
-    /// Host and port of the nearest SSH connection; nothing where there is none.
+    /// Host and port of the nearest SSH connection, if there is one.
     address: Option<(String, u16)>,
     serving: Serving,
     underlay: Underlay,
@@ -215,7 +215,7 @@ impl Context {
         }
     }
 
-    /// Asks for a sign of life; where none comes in ten seconds the connection is dead. Must be
+    /// Asks for a sign of life; if none comes in ten seconds, the connection is dead. Must be
     /// called in a tokio runtime.
     pub fn probe(&self) {
         match &self.serving {

@@ -60,7 +60,7 @@ impl Starting {
         starting
     }
 
-    /// One that has failed, or would: it is not tried.
+    /// A start that has failed, or would fail: it is not tried.
     pub(super) fn failed(why: Arc<StartError>, keepalive: Keepalive) -> Starting {
         Starting::new(State::Failed(why), keepalive)
     }
@@ -108,7 +108,7 @@ impl Starting {
         }
     }
 
-    /// Why there is none; `None` where there is one.
+    /// Why there is no slave; `None` if there is one.
     pub(super) fn why_none(&self) -> Option<Arc<StartError>> {
         match &*self.state.borrow() {
             State::Slave(_) => None,

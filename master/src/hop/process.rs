@@ -136,7 +136,7 @@ async fn write(mut outgoing: mpsc::Receiver<Bytes>, mut stdin: ChildStdin) {
     }
 }
 
-/// Ends also where nobody wants more.
+/// Reads to the end, or until nobody wants more.
 async fn read(mut stdout: ChildStdout, incoming: &mpsc::Sender<Bytes>) {
     loop {
         let mut piece = BytesMut::with_capacity(PIECE);

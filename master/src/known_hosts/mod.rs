@@ -1,7 +1,7 @@
 //! Is the key that a host shows the one that is recorded for it?
 //!
 //! [`KnownHosts`] holds what the files say, and answers without any effect ([`KnownHosts::check`]).
-//! [`decide`] acts on the answer as `StrictHostKeyChecking` wants it: it asks, records, or refuses.
+//! [`decide()`] acts on the answer as `StrictHostKeyChecking` wants it: it asks, records, or refuses.
 
 mod certificate;
 mod decide;

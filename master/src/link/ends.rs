@@ -1,4 +1,4 @@
-//! The ends of a session: what its tasks hold, and what whoever carries it keeps.
+//! The ends of a session: what its tasks hold, and what its carrier keeps.
 //!
 //! A link carries sessions, and so does a channel of an SSH connection. The ends know neither: each
 //! end asks its [`Carrier`].

@@ -38,7 +38,7 @@ pub enum Chunk {
     Cut,
 }
 
-/// Bytes from which a piece is kept as it is. Smaller ones are copied behind each other.
+/// Bytes from which a piece is kept as it is. Smaller ones are put together.
 pub(super) const WORTH_A_PIECE: usize = 4096;
 
 /// Bytes of small pieces that are put together: what a reader likes to get at once.

@@ -33,7 +33,7 @@ pub use reverse::{ReverseSession, ReverseShim};
 
 use request::{LinkCarrier, LinkRequest, Open};
 
-/// Time between two looks at a link where the user's configuration names none. Below the shortest
+/// Time between two looks at a link, if the user's configuration names none. Below the shortest
 /// idle timeout of common firewalls and of sshd's `ChannelTimeout` in the field.
 pub const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(15);
 
@@ -91,7 +91,7 @@ pub struct Link {
 
 impl Link {
     /// Starts to drive a stream at whose far end a slave has said hello. `early` are the bytes
-    /// that came behind its hello.
+    /// that came after its hello.
     pub(crate) fn start(
         stream: ByteStream,
         mux: fakessh_protocol::mux::Mux,

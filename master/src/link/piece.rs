@@ -45,7 +45,7 @@ impl Piece {
         }
     }
 
-    /// The bytes as a whole frame, where there is room for its header.
+    /// The bytes as a whole frame, if there is room for its header.
     pub(crate) fn into_frame(self, header: [u8; HEADER_LEN]) -> Result<Bytes, Piece> {
         match self {
             Piece::Framed(mut bytes) => {

@@ -16,7 +16,7 @@ pub(super) struct Holding {
     id: u64,
     /// How its contexts are held.
     pub(super) rules: Rules,
-    /// Who is asked before a session where that is wanted; else who asked for the session.
+    /// Who is asked before a session, if not the process that asked for the session.
     pub(super) opener: Option<Arc<dyn Ask>>,
 }
 

@@ -17,7 +17,7 @@ const WAITING: usize = 16;
 /// Asks by way of a shim.
 pub(super) struct ShimAsk {
     socket: Arc<Socket>,
-    /// One question at a time: whoever holds this waits for its answer.
+    /// One question at a time: the task that holds this waits for its answer.
     answers: Mutex<Answers>,
 }
 

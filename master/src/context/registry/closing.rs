@@ -16,7 +16,7 @@ use super::{Branch, Registry};
 use crate::context::pool::Keyed;
 use crate::context::{Context, ContextId};
 
-/// Why a context was closed where somebody wanted it.
+/// Why a context was closed if somebody wanted it.
 const ASKED: &str = "somebody asked for it";
 
 /// The same for [`Registry::lock`].

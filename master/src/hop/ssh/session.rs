@@ -329,7 +329,7 @@ async fn write_all(
     }
 }
 
-/// The invoker's side of the session.
+/// Serves what the invoker's ends ask for.
 struct RequestLoop {
     requests: mpsc::UnboundedReceiver<Request>,
     /// `None` when the standard input has ended.
