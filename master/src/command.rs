@@ -1,121 +1,309 @@
-//! Runs programs in a context from Rust, in the manner of `std::process::Command`.
+//! A program to be run in a context, in the manner of `std::process::Command`.
 
-use fakessh_protocol::exit::ExitStatus;
-use fakessh_protocol::message::{ProgramKind, Refusal};
-use thiserror::Error;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 
-use crate::context::{Context, SessionCount};
-use crate::link::{Chunk, LinkLost, Outcome, Receiver, SessionIo};
+use fakessh_protocol::message::ProgramKind;
+use tokio::task::JoinSet;
 
-/// Why a program's end is not known, or its output not whole.
-#[derive(Clone, Debug, Error)]
-pub enum CommandError {
-    /// The connection was lost; what became of the program is unknown.
-    #[error(transparent)]
-    Lost(#[from] LinkLost),
-    /// It was never started.
-    #[error("{}", .0.message)]
-    Refused(Refusal),
-    /// Its output was cut short though it ended.
-    #[error("the program's output was cut short")]
-    Cut,
+use crate::child::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
+use crate::error::Error;
+use crate::handle::Context;
+use crate::link::{Receiver, Sender, SessionIo};
+use crate::pump::{self, Input, Received, Sent, Sink, Source};
+
+/// Where a standard stream of a program leads.
+#[derive(Debug)]
+pub struct Stdio(Target);
+
+#[derive(Debug)]
+enum Target {
+    Piped,
+    Null,
+    Inherit,
+    Descriptor(OwnedFd),
 }
 
-/// What a program printed, and how it ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Output {
-    /// How it ended.
-    pub status: ExitStatus,
-    /// Its standard output.
-    pub stdout: Vec<u8>,
-    /// Its standard error.
-    pub stderr: Vec<u8>,
+impl Stdio {
+    /// To a field of the [`Child`].
+    pub fn piped() -> Stdio {
+        Stdio(Target::Piped)
+    }
+
+    /// Nowhere: input is at its end, output is thrown away at the far end.
+    pub fn null() -> Stdio {
+        Stdio(Target::Null)
+    }
+
+    /// To the same stream of this process, whose flags stay as they are.
+    pub fn inherit() -> Stdio {
+        Stdio(Target::Inherit)
+    }
 }
 
-/// A program to be run in a context.
+impl From<File> for Stdio {
+    fn from(file: File) -> Stdio {
+        OwnedFd::from(file).into()
+    }
+}
+
+impl From<OwnedFd> for Stdio {
+    /// To a descriptor of this process: a file, pipe, socket or terminal, whose flags stay as they
+    /// are.
+    fn from(fd: OwnedFd) -> Stdio {
+        Stdio(Target::Descriptor(fd))
+    }
+}
+
+/// What is run.
 #[derive(Clone, Debug)]
-pub struct Command<'a> {
-    context: &'a Context,
-    program: ProgramKind,
-    environment: Vec<(Vec<u8>, Vec<u8>)>,
+enum Program {
+    Argv(Vec<OsString>),
+    Line(OsString),
+    Subsystem(String),
+    Tcp { host: String, port: u16 },
 }
 
-impl Context {
-    /// A command line for the account's login shell, as `ssh HOST COMMAND` runs it: in the home
-    /// directory, with the login environment. Nothing is quoted.
-    pub fn command(&self, command: impl AsRef<[u8]>) -> Command<'_> {
-        let program = ProgramKind::Shell(command.as_ref().to_vec());
-        Command { context: self, program, environment: Vec::new() }
-    }
-
-    /// A program, looked for on the account's `PATH`, with its arguments as they are: no shell is in
-    /// between. It runs in the home directory, with the login environment.
-    ///
-    /// In a context without a slave the server knows shells only: the words are quoted for the
-    /// account's, and a program that is not there is what that shell says of it.
-    pub fn program<T: AsRef<[u8]>>(&self, argv: impl IntoIterator<Item = T>) -> Command<'_> {
-        let argv = argv.into_iter().map(|word| word.as_ref().to_vec()).collect();
-        Command { context: self, program: ProgramKind::Program(argv), environment: Vec::new() }
-    }
-
-    /// A subsystem by its name, such as `sftp`.
-    pub fn subsystem(&self, name: impl Into<String>) -> Command<'_> {
-        let program = ProgramKind::Subsystem(name.into());
-        Command { context: self, program, environment: Vec::new() }
-    }
+/// A program to be run in a context. Its standard streams are inherited unless they are set, or
+/// unless [`Command::output`] runs it.
+#[derive(Debug)]
+pub struct Command {
+    context: Context,
+    program: Program,
+    environment: Vec<(OsString, OsString)>,
+    stdio: [Option<Stdio>; 3],
 }
 
-impl Command<'_> {
-    /// Adds a variable to the login environment. `USER`, `LOGNAME`, `HOME`, `SHELL` and `LD_*` are
-    /// left as the account has them.
+impl Command {
+    pub(crate) fn argv(context: &Context, program: &OsStr) -> Command {
+        Command::new(context, Program::Argv(vec![program.to_owned()]))
+    }
+
+    pub(crate) fn line(context: &Context, line: &OsStr) -> Command {
+        Command::new(context, Program::Line(line.to_owned()))
+    }
+
+    pub(crate) fn subsystem(context: &Context, name: String) -> Command {
+        Command::new(context, Program::Subsystem(name))
+    }
+
+    pub(crate) fn tcp(context: &Context, host: String, port: u16) -> Command {
+        Command::new(context, Program::Tcp { host, port })
+    }
+
+    fn new(context: &Context, program: Program) -> Command {
+        let stdio = [None, None, None];
+        Command { context: context.clone(), program, environment: Vec::new(), stdio }
+    }
+
+    /// Adds an argument, which arrives as it is: no shell reads it. For [`Context::shell`] it is one
+    /// more word of the line, quoted for a POSIX shell.
     #[must_use]
-    pub fn env(mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Self {
-        self.environment.push((name.as_ref().to_vec(), value.as_ref().to_vec()));
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Command {
+        match &mut self.program {
+            Program::Argv(argv) => argv.push(argument.as_ref().to_owned()),
+            Program::Line(line) => {
+                line.push(" ");
+                line.push(quoted(argument.as_ref()));
+            }
+            // They have none.
+            Program::Subsystem(_) | Program::Tcp { .. } => {}
+        }
         self
     }
 
-    /// Starts it. The request is on its way when this returns; nothing is waited for, and standard
-    /// input may follow at once.
-    ///
-    /// # Errors
-    /// Where the connection is lost.
-    pub fn spawn(self) -> Result<(SessionIo, SessionCount), LinkLost> {
-        self.context.open(self.program, self.environment)
+    /// Adds arguments, as [`Command::arg`] does.
+    #[must_use]
+    pub fn args(self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        arguments.into_iter().fold(self, Command::arg)
     }
 
-    /// Runs it to its end with an empty standard input, and collects what it prints.
+    /// Adds a variable to the login environment. `USER`, `LOGNAME`, `HOME`, `SHELL` and `LD_*` stay as
+    /// the account has them.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Command {
+        self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Where standard input comes from.
+    #[must_use]
+    pub fn stdin(self, stdio: impl Into<Stdio>) -> Command {
+        self.stream(0, stdio.into())
+    }
+
+    /// Where standard output goes.
+    #[must_use]
+    pub fn stdout(self, stdio: impl Into<Stdio>) -> Command {
+        self.stream(1, stdio.into())
+    }
+
+    /// Where standard error goes.
+    #[must_use]
+    pub fn stderr(self, stdio: impl Into<Stdio>) -> Command {
+        self.stream(2, stdio.into())
+    }
+
+    fn stream(mut self, number: usize, stdio: Stdio) -> Command {
+        self.stdio[number] = Some(stdio);
+        self
+    }
+
+    /// Starts the program. The request is on its way when this returns: nothing is waited for, and
+    /// standard input may follow at once. Whether the program exists is known from [`Child::wait`].
     ///
-    /// Memory grows with the output; for a lot of it take [`Command::spawn`]. Cancelled, it hangs
-    /// the program up.
+    /// Must be called in a tokio runtime.
     ///
     /// # Errors
-    /// [`CommandError`]. A status other than 0 is none.
-    pub async fn output(self) -> Result<Output, CommandError> {
-        let (session, _running) = self.spawn()?;
-        let SessionIo { stdin, stdout, stderr, mut control } = session;
-        stdin.finish();
-        let (stdout, stderr, outcome) =
-            tokio::join!(collect(stdout), collect(stderr), control.outcome());
-        let status = match outcome {
-            Outcome::Exited(status) => status,
-            Outcome::Refused(refusal) => return Err(CommandError::Refused(refusal)),
-            Outcome::Lost(lost) => return Err(CommandError::Lost(lost)),
-        };
-        let (Some(stdout), Some(stderr)) = (stdout, stderr) else { return Err(CommandError::Cut) };
-        Ok(Output { status, stdout, stderr })
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an argument or variable with a NUL or a
+    /// variable's name with `=`, [`ErrorKind::ConnectionLost`](crate::ErrorKind::ConnectionLost),
+    /// and [`ErrorKind::Limit`](crate::ErrorKind::Limit) if this process has no descriptors left.
+    pub fn spawn(self) -> Result<Child, Error> {
+        let Command { context, program, environment, stdio } = self;
+        let name = context.name().to_owned();
+        check(&name, &program, &environment)?;
+        let environment = environment.into_iter().map(|(name, value)| (bytes(name), bytes(value)));
+        let opened = context.held().open(program.into_kind(), environment.collect());
+        let (session, running) = opened.map_err(|lost| Error::lost(&name, &lost))?;
+        let SessionIo { stdin, stdout, stderr, control } = session;
+        let [input, output, error] = stdio.map(|stdio| stdio.map_or(Target::Inherit, |it| it.0));
+        let mut pumps = JoinSet::new();
+        let failed = |error: io::Error| Error::of_stream(&name, &error);
+        let stdin = give(&mut pumps, input, stdin).map_err(failed)?;
+        let stdout = take(&mut pumps, output, stdout, std::io::stdout()).map_err(failed)?;
+        let stderr = take(&mut pumps, error, stderr, std::io::stderr()).map_err(failed)?;
+        let streams = (stdin, stdout.map(ChildStdout::new), stderr.map(ChildStderr::new));
+        Ok(Child::new(&name, control, running, streams, pumps))
+    }
+
+    /// Runs the program to its end. Streams that were not set are this process's own.
+    ///
+    /// # Errors
+    /// As [`Command::spawn`] and [`Child::wait`]. A status other than 0 is no error. Cancelled, it hangs
+    /// the program up.
+    pub async fn status(self) -> Result<ExitStatus, Error> {
+        self.spawn()?.wait().await
+    }
+
+    /// Runs the program to its end, and collects what it prints. Standard input is empty unless it
+    /// was set.
+    ///
+    /// Memory grows with the output: for a lot of it take [`Command::spawn`].
+    ///
+    /// # Errors
+    /// As [`Command::spawn`] and [`Child::wait_with_output`]. A status other than 0 is no error.
+    /// Cancelled, it hangs the program up.
+    pub async fn output(mut self) -> Result<Output, Error> {
+        self.stdio[0].get_or_insert_with(Stdio::null);
+        self.stdio[1].get_or_insert_with(Stdio::piped);
+        self.stdio[2].get_or_insert_with(Stdio::piped);
+        self.spawn()?.wait_with_output().await
     }
 }
 
-async fn collect(mut receiver: Receiver) -> Option<Vec<u8>> {
-    let mut collected = Vec::new();
-    loop {
-        match receiver.receive().await {
-            Chunk::Data(bytes) => {
-                collected.extend_from_slice(&bytes);
-                receiver.consumed(bytes.len());
-            }
-            Chunk::End => return Some(collected),
-            Chunk::Cut => return None,
+impl Program {
+    fn into_kind(self) -> ProgramKind {
+        match self {
+            Program::Argv(argv) => ProgramKind::Program(argv.into_iter().map(bytes).collect()),
+            Program::Line(line) => ProgramKind::Shell(bytes(line)),
+            Program::Subsystem(name) => ProgramKind::Subsystem(name),
+            Program::Tcp { host, port } => ProgramKind::Connection { host, port },
         }
     }
+}
+
+fn bytes(text: OsString) -> Vec<u8> {
+    std::os::unix::ffi::OsStringExt::into_vec(text)
+}
+
+/// What no kernel would take, as std says it.
+fn check(name: &str, program: &Program, environment: &[(OsString, OsString)]) -> Result<(), Error> {
+    let has_nul = |text: &OsStr| text.as_bytes().contains(&0);
+    let in_program = match program {
+        Program::Argv(argv) => argv.iter().any(|word| has_nul(word)),
+        Program::Line(line) => has_nul(line),
+        Program::Subsystem(_) | Program::Tcp { .. } => false,
+    };
+    if in_program {
+        return Err(Error::config(name, "an argument of the program holds a NUL"));
+    }
+    for (variable, value) in environment {
+        if variable.is_empty() || variable.as_bytes().contains(&b'=') {
+            let text = format!("{variable:?} is no name of a variable");
+            return Err(Error::config(name, &text));
+        }
+        if has_nul(variable) || has_nul(value) {
+            return Err(Error::config(name, &format!("the variable {variable:?} holds a NUL")));
+        }
+    }
+    Ok(())
+}
+
+/// A word for a POSIX shell.
+fn quoted(word: &OsStr) -> OsString {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-./=:,@%+".contains(byte);
+    if !word.is_empty() && word.as_bytes().iter().all(is_plain) {
+        return word.to_owned();
+    }
+    let mut quoted = b"'".to_vec();
+    for &byte in word.as_bytes() {
+        match byte {
+            b'\'' => quoted.extend_from_slice(b"'\\''"),
+            byte => quoted.push(byte),
+        }
+    }
+    quoted.push(b'\'');
+    std::os::unix::ffi::OsStringExt::from_vec(quoted)
+}
+
+type Pumps = JoinSet<Result<(), io::Error>>;
+
+/// Connects standard input.
+fn give(pumps: &mut Pumps, target: Target, sender: Sender) -> io::Result<Option<ChildStdin>> {
+    let fd = match target {
+        Target::Piped => return Ok(Some(ChildStdin::new(sender))),
+        Target::Null => {
+            sender.finish();
+            return Ok(None);
+        }
+        Target::Inherit => rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?,
+        Target::Descriptor(fd) => fd,
+    };
+    let mut input = Input::Descriptor(Ok(Source::new(fd)?));
+    pumps.spawn(async move {
+        match pump::send(&mut input, sender).await {
+            Sent::Whole | Sent::Unwanted | Sent::Over => Ok(()),
+            Sent::Failed(error) => Err(error),
+        }
+    });
+    Ok(None)
+}
+
+/// Connects an output; `ours` is the stream of this process.
+fn take(
+    pumps: &mut Pumps,
+    target: Target,
+    receiver: Receiver,
+    ours: impl std::os::fd::AsFd,
+) -> io::Result<Option<Receiver>> {
+    let fd = match target {
+        Target::Piped => return Ok(Some(receiver)),
+        Target::Null => {
+            // It tells the program to stop: nobody reads. That would be SIGPIPE.
+            File::options().write(true).open("/dev/null")?.into()
+        }
+        Target::Inherit => rustix::io::fcntl_dupfd_cloexec(ours, 3)?,
+        Target::Descriptor(fd) => fd,
+    };
+    let mut output = pump::Output::Descriptor(Ok(Sink::new(fd)?));
+    pumps.spawn(async move {
+        match pump::receive(receiver, &mut output).await {
+            Received::Whole | Received::Unwanted | Received::Cut => Ok(()),
+            Received::Failed(error) => Err(error),
+        }
+    });
+    Ok(None)
 }

@@ -1,28 +1,22 @@
 //! Holds SSH connections open and lets every program that runs `ssh` use them.
 //!
-//! The program `fakessh` is made of this library, and what it does can be done with a call:
-//!
-//! - A [`Registry`](context::Registry) makes each [`Context`](context::Context) once and holds it:
-//!   one login, and from then on any number of sessions at the price of a round trip.
-//! - [`Context::command`](context::Context::command) runs programs there from Rust.
-//! - A [`Run`](run::Run) lets a tool's `ssh` reach contexts: see [`tool`].
-//! - [`daemon`] is the master as a process of its own, and the client's side of it.
+//! [`Fakessh`] connects to contexts and holds them: one login, and from then on any number of programs
+//! at the price of a round trip each. A [`Context`] is an account on a host, or in a container,
+//! reached by a route such as `bastion+web1+sudo`. A [`Command`] runs a program there, in the manner
+//! of `std::process` and `tokio::process`.
 //!
 //! ```no_run
-//! use std::sync::Arc;
-//! use fakessh::caller::{AskNobody, Caller};
-//! use fakessh::context::Registry;
-//! use fakessh::ssh_config::parse_destination;
-//!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let registry = Registry::default();
-//! let caller = Caller::current(Arc::new(AskNobody))?;
-//! let web1 = registry.context(&parse_destination("web1")?, &caller).await?;
-//! let output = web1.command("uname -r").output().await?;
-//! println!("{} {}", output.status.shell_code(), String::from_utf8_lossy(&output.stdout));
+//! # async fn example() -> Result<(), fakessh::Error> {
+//! let fakessh = fakessh::Fakessh::builder().build()?;
+//! let web1 = fakessh.connect("web1").await?;
+//! let output = web1.command("uname").arg("-r").output().await?;
+//! println!("{}: {}", output.status, String::from_utf8_lossy(&output.stdout));
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! The program `fakessh` is made of this library: a [`Run`](run::Run) lets a tool's `ssh` reach
+//! contexts (see [`tool`]), and [`daemon`] is the master as a process of its own.
 //!
 //! It runs on Linux, in a tokio runtime. Terminals and forwarding are not there yet.
 
@@ -31,12 +25,16 @@ pub mod audit;
 pub mod auth;
 mod bounded_log;
 pub mod caller;
-pub mod command;
+mod child;
+mod command;
 pub mod context;
 pub mod daemon;
+mod error;
+mod fakessh;
 mod fd_limit;
 #[doc(hidden)]
 pub mod fuzzing;
+mod handle;
 pub mod hop;
 pub mod json_bytes;
 pub mod known_hosts;
@@ -55,6 +53,11 @@ pub mod stream;
 mod sys;
 pub mod tool;
 
+pub use child::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output, Signal, Stream};
+pub use command::{Command, Stdio};
+pub use error::{Error, ErrorKind};
+pub use fakessh::{Builder, Fakessh};
+pub use handle::Context;
 pub use sys::scrub::ScrubbingAllocator;
 
 /// The version of this program. Shims and clients of another one are refused.

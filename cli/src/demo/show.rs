@@ -12,7 +12,6 @@ use tempfile::TempDir;
 use thiserror::Error;
 
 use fakessh::caller::{AskNobody, Caller};
-use fakessh::command::CommandError;
 use fakessh::context::{Context, ContextError, Registry};
 use fakessh::run::{Hosts, Run, RunDestination};
 use fakessh::runtime_dir::{RuntimeDir, RuntimeDirError};
@@ -60,7 +59,7 @@ pub(crate) enum DemoError {
     Context(#[from] ContextError),
     /// A command failed.
     #[error(transparent)]
-    Command(#[from] CommandError),
+    Command(#[from] fakessh::Error),
     /// A tool failed.
     #[error("{0} ended with status {1}")]
     Tool(String, u8),
@@ -215,10 +214,11 @@ async fn do_job(job: &Job<'_>) -> Result<Duration, DemoError> {
 
 /// How much longer the account's own shell takes to start there than a plain `sh`: its startup
 /// files, most of all. Of each the fastest start counts, so that other load of the machine does not.
-async fn startup_files(context: &Context) -> Result<Duration, DemoError> {
+async fn startup_files(context: &Arc<Context>) -> Result<Duration, DemoError> {
+    let context = fakessh::Context::from(context.clone());
     let mut fastest = [Duration::MAX; 2];
     for _ in 0..SHELLS {
-        let commands = [context.command("echo"), context.program(["/bin/sh", "-c", "echo"])];
+        let commands = [context.shell("echo"), context.command("/bin/sh").args(["-c", "echo"])];
         for (command, fastest) in commands.into_iter().zip(&mut fastest) {
             let begin = Instant::now();
             command.output().await?;

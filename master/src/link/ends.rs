@@ -4,15 +4,17 @@
 //! end asks its [`Carrier`].
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::handles::Stream;
 use fakessh_protocol::message::{Refusal, Secret, ToShim};
 use thiserror::Error;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use super::Piece;
 use super::inbox::{Arrivals, Chunk, inbox};
@@ -134,8 +136,15 @@ pub(crate) fn session(carrier: Arc<dyn Carrier>) -> (SessionIo, CarrierIo) {
 /// Makes the sending end of a stream, and what the carrier keeps of it.
 pub(super) fn sender(stream: Stream, carrier: Arc<dyn Carrier>) -> (Sender, Arc<Underway>) {
     let underway = Arc::new(Underway::new());
-    let passed = Arc::default();
-    (Sender { stream, underway: underway.clone(), carrier, finished: false, passed }, underway)
+    let sender = Sender {
+        stream,
+        underway: underway.clone(),
+        carrier,
+        finished: false,
+        passed: Arc::default(),
+        room: None,
+    };
+    (sender, underway)
 }
 
 /// Makes the receiving end of a stream, and what the carrier keeps of it.
@@ -148,14 +157,14 @@ pub(super) fn receiver(stream: Stream, carrier: Arc<dyn Carrier>) -> (Receiver, 
 #[derive(Debug)]
 pub(crate) struct Underway {
     /// Permits for further chunks; closed when no more are wanted.
-    room: Semaphore,
+    room: Arc<Semaphore>,
     /// Whether the end of the session is the reason for that, and not the program.
     over: AtomicBool,
 }
 
 impl Underway {
     fn new() -> Underway {
-        Underway { room: Semaphore::new(CHUNKS_UNDERWAY), over: AtomicBool::new(false) }
+        Underway { room: Arc::new(Semaphore::new(CHUNKS_UNDERWAY)), over: AtomicBool::new(false) }
     }
 
     /// Makes room for another chunk: the carrier has taken one.
@@ -183,9 +192,11 @@ pub enum SendError {
     Stopped,
 }
 
+/// A wait for room for another chunk.
+type Room = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send + Sync>>;
+
 /// Sends the bytes of one stream. Dropped before [`Sender::finish`], it cuts the stream, and the slave
 /// hangs the program up: a cut input must not look complete.
-#[derive(Debug)]
 pub struct Sender {
     stream: Stream,
     underway: Arc<Underway>,
@@ -193,6 +204,14 @@ pub struct Sender {
     finished: bool,
     /// Bytes that were sent.
     passed: Arc<AtomicU64>,
+    /// The wait of [`Sender::poll_send`] for room, if it has begun.
+    room: Option<Room>,
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("stream", &self.stream).finish_non_exhaustive()
+    }
 }
 
 impl Sender {
@@ -233,6 +252,40 @@ impl Sender {
         }
         let permit = self.underway.room.acquire().await.map_err(|_| SendError::Stopped)?;
         permit.forget();
+        self.pass(piece)
+    }
+
+    /// Sends what `chunk` makes as soon as there is room for it. Pending, nothing is sent.
+    ///
+    /// # Errors
+    /// [`SendError::Stopped`].
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: impl FnOnce() -> Bytes,
+    ) -> Poll<Result<(), SendError>> {
+        let permit = match (self.room.take(), self.underway.room.clone().try_acquire_owned()) {
+            (None, Ok(permit)) => permit,
+            (_, Err(TryAcquireError::Closed)) => return Poll::Ready(Err(SendError::Stopped)),
+            (waiting, permit) => {
+                drop(permit);
+                let new = || Box::pin(self.underway.room.clone().acquire_owned()) as Room;
+                let mut waiting = waiting.unwrap_or_else(new);
+                match waiting.as_mut().poll(cx) {
+                    Poll::Ready(Ok(permit)) => permit,
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(SendError::Stopped)),
+                    Poll::Pending => {
+                        self.room = Some(waiting);
+                        return Poll::Pending;
+                    }
+                }
+            }
+        };
+        permit.forget();
+        Poll::Ready(self.pass(Piece::Plain(chunk())))
+    }
+
+    fn pass(&self, piece: Piece) -> Result<(), SendError> {
         self.passed.fetch_add(piece.len() as u64, Ordering::Relaxed);
         match self.carrier.stream(self.stream, StreamRequest::Data(piece)) {
             true => Ok(()),
@@ -270,9 +323,14 @@ impl Receiver {
     /// Waits for the next bytes, or for the stream's end: `Cut` also if the link is lost. Call
     /// [`Receiver::consumed`] when the bytes are out of the way. Cancel safe.
     pub async fn receive(&mut self) -> Chunk {
-        let chunk = self.arrivals.next().await;
+        std::future::poll_fn(|cx| self.poll_receive(cx)).await
+    }
+
+    /// As [`Receiver::receive`].
+    pub(crate) fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Chunk> {
+        let chunk = ready!(self.arrivals.poll_next(cx));
         self.ended = !matches!(chunk, Chunk::Data(_));
-        chunk
+        Poll::Ready(chunk)
     }
 
     /// The next bytes, if they have come already.

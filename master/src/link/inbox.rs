@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::Notify;
 
 /// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,10 +53,22 @@ pub(super) fn inbox() -> (Inbox, Arrivals) {
 #[derive(Debug, Default)]
 struct InboxShared {
     state: Mutex<State>,
-    arrival: Notify,
 }
 
 impl InboxShared {
+    /// Wakes the reader after `put` has put something there for it; false if nobody reads.
+    fn wake_after(&self, put: impl FnOnce(&mut Unreceived)) -> bool {
+        let reader = match &mut *self.lock() {
+            State::Read(waiting) => {
+                put(waiting);
+                waiting.reader.take()
+            }
+            State::Unread => return false,
+        };
+        reader.inspect(Waker::wake_by_ref);
+        true
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -83,6 +95,8 @@ struct Unreceived {
     gathered: BytesMut,
     /// How the stream ended, after both.
     end: Option<StreamEnd>,
+    /// Who waits for more.
+    reader: Option<Waker>,
 }
 
 impl Unreceived {
@@ -124,20 +138,14 @@ impl Inbox {
     /// Adds bytes; false if nobody reads them.
     #[must_use]
     pub(crate) fn put(&self, piece: Bytes) -> bool {
-        match &mut *self.0.lock() {
-            State::Read(waiting) => waiting.put(piece),
-            State::Unread => return false,
-        }
-        self.0.arrival.notify_one();
-        true
+        self.0.wake_after(|waiting| waiting.put(piece))
     }
 
     /// Says how the stream ended; the first word counts.
     pub(crate) fn end(&self, end: StreamEnd) {
-        if let State::Read(waiting) = &mut *self.0.lock() {
+        self.0.wake_after(|waiting| {
             waiting.end.get_or_insert(end);
-        }
-        self.0.arrival.notify_one();
+        });
     }
 }
 
@@ -152,14 +160,16 @@ impl Drop for Inbox {
 pub(super) struct Arrivals(Arc<InboxShared>);
 
 impl Arrivals {
-    /// The next bytes, or how the stream ended, again and again. Cancel safe.
-    pub(super) async fn next(&mut self) -> Chunk {
-        loop {
-            if let Some(chunk) = self.waiting(Unreceived::take) {
-                return chunk;
+    /// The next bytes, or how the stream ended, again and again.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Chunk> {
+        let next = self.waiting(|waiting| {
+            let chunk = waiting.take();
+            if chunk.is_none() {
+                waiting.reader = Some(cx.waker().clone());
             }
-            self.0.arrival.notified().await;
-        }
+            chunk
+        });
+        next.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// The next bytes, if they have come already.
@@ -185,6 +195,10 @@ impl Drop for Arrivals {
 mod tests {
     use super::*;
 
+    async fn next(arrivals: &mut Arrivals) -> Chunk {
+        std::future::poll_fn(|cx| arrivals.poll_next(cx)).await
+    }
+
     fn data(bytes: &'static [u8]) -> Chunk {
         Chunk::Data(Bytes::from_static(bytes))
     }
@@ -197,11 +211,11 @@ mod tests {
         assert!(inbox.put(large.clone()) && inbox.put(Bytes::from_static(b"c")));
         inbox.end(StreamEnd::Whole);
         drop(inbox);
-        assert_eq!(arrivals.next().await, data(b"ab"));
-        assert_eq!(arrivals.next().await, Chunk::Data(large));
-        assert_eq!(arrivals.next().await, data(b"c"));
-        assert_eq!(arrivals.next().await, Chunk::End);
-        assert_eq!(arrivals.next().await, Chunk::End);
+        assert_eq!(next(&mut arrivals).await, data(b"ab"));
+        assert_eq!(next(&mut arrivals).await, Chunk::Data(large));
+        assert_eq!(next(&mut arrivals).await, data(b"c"));
+        assert_eq!(next(&mut arrivals).await, Chunk::End);
+        assert_eq!(next(&mut arrivals).await, Chunk::End);
     }
 
     #[tokio::test]
@@ -213,7 +227,7 @@ mod tests {
         }
         drop(inbox);
         let mut sizes = Vec::new();
-        while let Chunk::Data(piece) = arrivals.next().await {
+        while let Chunk::Data(piece) = next(&mut arrivals).await {
             sizes.push(piece.len());
         }
         assert_eq!(sizes, [GATHERED; WINDOW / GATHERED]);
@@ -222,12 +236,12 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_waits_is_woken_and_one_that_is_gone_is_known() {
         let (inbox, mut arrivals) = inbox();
-        let (came, ()) = tokio::join!(arrivals.next(), async {
+        let (came, ()) = tokio::join!(next(&mut arrivals), async {
             tokio::task::yield_now().await;
             assert!(inbox.put(Bytes::from_static(b"x")));
         });
         assert_eq!(came, data(b"x"));
-        let (came, ()) = tokio::join!(arrivals.next(), async { drop(inbox) });
+        let (came, ()) = tokio::join!(next(&mut arrivals), async { drop(inbox) });
         assert_eq!(came, Chunk::Cut);
         let (inbox, arrivals) = super::inbox();
         drop(arrivals);

@@ -6,13 +6,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use fakessh::command::CommandError;
 use fakessh::context::{ContextError, Registry};
 use fakessh::hop::ssh::ConnectError;
-use fakessh::link::{Chunk, Outcome, SessionIo};
+use fakessh::{ErrorKind, Stdio};
 use fakessh_lab::GUARD;
-use fakessh_protocol::exit::ExitStatus;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::lab::Lab;
 
@@ -29,12 +27,13 @@ async fn many_who_ask_at_once_share_one_login() {
         let (registry, target, caller) = (registry.clone(), target.clone(), lab.caller());
         tokio::spawn(async move {
             let context = registry.context(&*target, &caller).await.unwrap();
-            context.command(format!("echo {number}; exit {number}")).output().await.unwrap()
+            let context = fakessh::Context::from(context);
+            context.shell(format!("echo {number}; exit {number}")).output().await.unwrap()
         })
     });
     for (number, task) in tasks.collect::<Vec<_>>().into_iter().enumerate() {
         let output = tokio::time::timeout(GUARD, task).await.expect("hangs").unwrap();
-        assert_eq!(output.status, ExitStatus::Code(number as u8));
+        assert_eq!(output.status.code(), Some(number as i32));
         assert_eq!(output.stdout, format!("{number}\n").into_bytes());
     }
     assert_eq!(logins(&lab), 1);
@@ -51,23 +50,22 @@ async fn a_program_is_fed_read_and_asked_for_its_end() {
     let context =
         registry.context(&lab.target(&["StrictHostKeyChecking=yes"]), &lab.caller()).await.unwrap();
 
-    let (session, _running) =
-        context.command("read a; echo got $a $MINE; exec sort").env("MINE", "x y").spawn().unwrap();
-    let SessionIo { stdin, mut stdout, stderr: _stderr, mut control } = session;
-    stdin.send(Bytes::from_static(b"first\nb\na\n")).await.unwrap();
-    stdin.finish();
-    let mut printed = Vec::new();
-    while let Chunk::Data(bytes) = stdout.receive().await {
-        stdout.consumed(bytes.len());
-        printed.extend_from_slice(&bytes);
-    }
-    assert_eq!(String::from_utf8_lossy(&printed), "got first x y\na\nb\n");
-    assert_eq!(control.outcome().await, Outcome::Exited(ExitStatus::Code(0)));
+    let context = fakessh::Context::from(context);
+    let command = context.shell("read a; echo got $a $MINE; exec sort").env("MINE", "x y");
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"first\nb\na\n").await.unwrap();
+    stdin.shutdown().await.unwrap();
+    let mut printed = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut printed).await.unwrap();
+    assert_eq!(printed, "got first x y\na\nb\n");
+    assert!(child.wait().await.unwrap().success());
 
-    let killed = context.command("kill -TERM $$").output().await.unwrap();
-    assert_eq!(killed.status.shell_code(), 143);
+    let killed = context.shell("kill -TERM $$").output().await.unwrap();
+    assert_eq!((killed.status.signal(), killed.status.shell_code()), (Some(15), 143));
     let refused = context.subsystem("no-such").output().await.unwrap_err();
-    assert!(matches!(refused, CommandError::Refused(_)), "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::NotFound, "{refused}");
 }
 
 #[tokio::test]
@@ -76,16 +74,21 @@ async fn a_lost_connection_is_told_from_an_end_and_the_next_one_is_new() {
     let registry = Registry::default();
     let target = lab.target(&["StrictHostKeyChecking=yes"]);
     let context = registry.context(&target, &lab.caller()).await.unwrap();
-    let (session, _running) = context.command("sleep 1000").spawn().unwrap();
-    let mut control = session.control;
+    let held = context.clone();
+    let context = fakessh::Context::from(context);
+    let mut child = context.command("sleep").arg("1000").stdout(Stdio::piped()).spawn().unwrap();
     lab.restart("");
-    let outcome = tokio::time::timeout(GUARD, control.outcome()).await.expect("hangs");
-    assert!(matches!(outcome, Outcome::Lost(_)), "{outcome:?}");
-    assert!(context.is_lost());
+    let lost = tokio::time::timeout(GUARD, child.wait()).await.expect("hangs").unwrap_err();
+    assert_eq!(lost.kind(), ErrorKind::ConnectionLost, "{lost}");
+    // The loss is no end of the output.
+    let cut = child.stdout.take().unwrap().read_u8().await.unwrap_err();
+    assert_eq!(cut.to_string(), "the stream was cut: bytes are missing");
+    assert!(held.is_lost());
     assert!(context.command("true").output().await.is_err());
 
     let again = registry.context(&target, &lab.caller()).await.unwrap();
-    assert_eq!(again.command("echo back").output().await.unwrap().stdout, b"back\n");
+    let again = fakessh::Context::from(again);
+    assert_eq!(again.shell("echo back").output().await.unwrap().stdout, b"back\n");
 }
 
 #[tokio::test]
@@ -125,7 +128,8 @@ async fn a_login_that_takes_longer_than_connect_timeout_is_waited_for() {
             }
             reached => reached.unwrap(),
         };
-        let up = context.command("echo up");
+        let context = fakessh::Context::from(context);
+        let up = context.shell("echo up");
         let printed = tokio::time::timeout(GUARD, up.output()).await.expect("hangs");
         assert_eq!(printed.unwrap().stdout, b"up\n");
         return;

@@ -142,14 +142,9 @@ fn a_password_file_answers_each_hop_once_and_by_its_name() {
         file.display().to_string()
     });
     let (named, not_named) = (format!("remote+su={right}"), format!("remote+su:bob={other}"));
-    for (files, expected) in [
-        (&[&right][..], "right\n"),
-        (&[&named], "right\n"),
-        (&[&other, &named], "right\n"),
-        (&[&right, &not_named], "right\n"),
-        // Nobody is there for a hop that no file is for.
-        (&[&not_named], ""),
-    ] {
+    for (files, expected) in
+        [(&[&right][..], "right\n"), (&[&named], "right\n"), (&[&other, &named], "right\n")]
+    {
         for command in [&["connect"][..], &["run"], &["ssh"]] {
             fs::write(answers(&lab), "").unwrap();
             let mut words = command.to_vec();
@@ -166,6 +161,16 @@ fn a_password_file_answers_each_hop_once_and_by_its_name() {
             assert_eq!(fs::read_to_string(answers(&lab)).unwrap(), expected, "{words:?}");
         }
     }
+    // A file for a hop that the command does not use is a mistake, and none is read.
+    fs::write(answers(&lab), "").unwrap();
+    for command in ["connect", "run"] {
+        let mut words = vec![command, "-F", &config, "--password-file", &not_named, "remote+su"];
+        if command == "run" {
+            words.extend(["--", "ssh", "remote", "true"]);
+        }
+        lab.fakessh(&words).run().expect_fault(255, &["remote+su:bob is no hop of remote+su"]);
+    }
+    assert_eq!(fs::read_to_string(answers(&lab)).unwrap(), "");
     let twice = ["connect", "-F", &config, "--password-file", &named, "--password-file", &named];
     lab.fakessh([&twice[..], &["remote+su"]].concat()).run().expect_fault(255, &["twice"]);
     lab.expect_nothing_left();

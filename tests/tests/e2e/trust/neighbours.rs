@@ -54,7 +54,14 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
         continue
     if WORD in command and int(pid) not in (os.getpid(), os.getppid()):
         victims.append(int(pid))
-print(sorted({f"{door}" for pid in victims for door in attack(pid)}))
+def lives(pid):
+    # What has ended has no memory, and its maps are open to everybody, and empty.
+    try:
+        return open(f"/proc/{pid}/stat").read().rsplit(") ", 1)[1][0] not in "ZX"
+    except OSError:
+        return False
+found = {pid: set(attack(pid)) for pid in victims}
+print(sorted({door for pid, doors in found.items() if lives(pid) for door in doors}))
 print(len(victims))
 "#;
 

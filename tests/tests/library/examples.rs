@@ -1,0 +1,52 @@
+//! The examples do what they say.
+
+use std::path::PathBuf;
+
+use fakessh_lab::{Lab, Tool};
+
+/// The program of an example, which cargo has built beside the tests.
+fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).unwrap();
+    let program = profile.join("examples").join(name);
+    assert!(program.exists(), "no {}: cargo build --examples", program.display());
+    program
+}
+
+fn run(name: &str, words: &[&str]) -> String {
+    let program = example(name);
+    let words = [program.to_str().unwrap()].into_iter().chain(words.iter().copied());
+    Tool::new(words).run().expect_status(0).out()
+}
+
+#[test]
+fn hello_says_what_system_the_host_has() {
+    let lab = Lab::start();
+    let config = lab.config_path().display().to_string();
+    assert!(run("hello", &["remote", &config]).starts_with("remote: Linux "));
+}
+
+#[test]
+fn parallel_prints_each_result() {
+    let lab = Lab::start();
+    lab.host_through("closed", 1, &[]);
+    lab.host_through("another", lab.port(), &[]);
+    let config = lab.config_path().display().to_string();
+    let hosts = ["remote", "another", "closed", "remote+sudo"];
+    let words = [&[&*config, "echo here"][..], &hosts].concat();
+    let mut lines: Vec<String> = run("parallel", &words).lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines[0], "another: exit status: 0: here");
+    assert!(lines[1].starts_with("closed: try again: "), "{lines:?}");
+    assert!(lines[2].starts_with("remote+sudo: ") && !lines[2].contains("here"), "{lines:?}");
+    assert_eq!(lines[3], "remote: exit status: 0: here");
+}
+
+#[test]
+fn line_protocol_gets_an_answer_for_each_line() {
+    let lab = Lab::start();
+    let config = lab.config_path().display().to_string();
+    let expected = "1 squared is 1\n2 squared is 4\n3 squared is 9\n\
+                    the service ended: exit status: 0\n";
+    assert_eq!(run("line_protocol", &["remote", &config]), expected);
+}
