@@ -5,13 +5,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
 
 use fakessh_protocol::message::ProgramKind;
 use tokio::task::JoinSet;
 
 use crate::child::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
+use crate::context::Context;
 use crate::error::Error;
-use crate::handle::Context;
 use crate::link::{Receiver, Sender, SessionIo};
 use crate::pump::{self, Input, Received, Sent, Sink, Source};
 
@@ -71,35 +72,35 @@ enum Program {
 /// unless [`Command::output`] runs it.
 #[derive(Debug)]
 pub struct Command {
-    context: Context,
+    context: Arc<Context>,
     program: Program,
     environment: Vec<(OsString, OsString)>,
     stdio: [Option<Stdio>; 3],
 }
 
 impl Command {
-    pub(crate) fn argv(context: &Context, program: &OsStr) -> Command {
+    pub(crate) fn argv(context: &Arc<Context>, program: &OsStr) -> Command {
         Command::new(context, Program::Argv(vec![program.to_owned()]))
     }
 
-    pub(crate) fn line(context: &Context, line: &OsStr) -> Command {
+    pub(crate) fn line(context: &Arc<Context>, line: &OsStr) -> Command {
         Command::new(context, Program::Line(line.to_owned()))
     }
 
-    pub(crate) fn subsystem(context: &Context, name: String) -> Command {
+    pub(crate) fn subsystem(context: &Arc<Context>, name: String) -> Command {
         Command::new(context, Program::Subsystem(name))
     }
 
-    pub(crate) fn tcp(context: &Context, host: String, port: u16) -> Command {
+    pub(crate) fn tcp(context: &Arc<Context>, host: String, port: u16) -> Command {
         Command::new(context, Program::Tcp { host, port })
     }
 
-    fn new(context: &Context, program: Program) -> Command {
+    fn new(context: &Arc<Context>, program: Program) -> Command {
         let stdio = [None, None, None];
         Command { context: context.clone(), program, environment: Vec::new(), stdio }
     }
 
-    /// Adds an argument, which arrives as it is: no shell reads it. For [`Context::shell`] it is one
+    /// Adds an argument, which arrives as it is: no shell reads it. For [`Context::shell`](crate::Context::shell) it is one
     /// more word of the line, quoted for a POSIX shell.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Command {
@@ -166,7 +167,7 @@ impl Command {
         let name = context.name().to_owned();
         check(&name, &program, &environment)?;
         let environment = environment.into_iter().map(|(name, value)| (bytes(name), bytes(value)));
-        let opened = context.held().open(program.into_kind(), environment.collect());
+        let opened = context.open(program.into_kind(), environment.collect());
         let (session, running) = opened.map_err(|lost| Error::lost(&name, &lost))?;
         let SessionIo { stdin, stdout, stderr, control } = session;
         let [input, output, error] = stdio.map(|stdio| stdio.map_or(Target::Inherit, |it| it.0));

@@ -24,10 +24,6 @@ impl Context {
         Context(held)
     }
 
-    pub(crate) fn held(&self) -> &Arc<context::Context> {
-        &self.0
-    }
-
     /// The route, as it was first asked for.
     pub fn name(&self) -> &str {
         self.0.name()
@@ -44,18 +40,18 @@ impl Context {
     /// If no slave can run there, the server knows shells only. Then the words are quoted for the
     /// account's shell, and a program that does not exist is what that shell says of it.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        Command::argv(self, program.as_ref())
+        Command::argv(&self.0, program.as_ref())
     }
 
     /// A command line for the account's login shell, as `ssh HOST COMMAND` runs it. Nothing in it is
     /// quoted.
     pub fn shell(&self, line: impl AsRef<OsStr>) -> Command {
-        Command::line(self, line.as_ref())
+        Command::line(&self.0, line.as_ref())
     }
 
     /// A subsystem by its name, such as `sftp`.
     pub fn subsystem(&self, name: impl Into<String>) -> Command {
-        Command::subsystem(self, name.into())
+        Command::subsystem(&self.0, name.into())
     }
 
     /// A connection to a TCP port, opened at the far end. Nothing is waited for: whether the port
@@ -64,7 +60,7 @@ impl Context {
     /// # Errors
     /// [`ErrorKind::ConnectionLost`](crate::ErrorKind::ConnectionLost).
     pub fn tcp(&self, host: impl Into<String>, port: u16) -> Result<Stream, Error> {
-        let command = Command::tcp(self, host.into(), port);
+        let command = Command::tcp(&self.0, host.into(), port);
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let lost = || Error::lost(self.name(), &"the session has no streams");
         Stream::of(command.spawn()?).ok_or_else(lost)
