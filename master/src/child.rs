@@ -111,7 +111,7 @@ pub struct Child {
     signaller: Signaller,
     status: Option<Result<ExitStatus, Error>>,
     /// What moves bytes between the program and descriptors of this process.
-    pumps: JoinSet<Result<(), io::Error>>,
+    pumps: JoinSet<Result<(), Error>>,
     name: String,
     _running: SessionCount,
 }
@@ -122,7 +122,7 @@ impl Child {
         control: Control,
         running: SessionCount,
         streams: (Option<ChildStdin>, Option<ChildStdout>, Option<ChildStderr>),
-        pumps: JoinSet<Result<(), io::Error>>,
+        pumps: JoinSet<Result<(), Error>>,
     ) -> Child {
         let (stdin, stdout, stderr) = streams;
         let (name, signaller) = (name.to_owned(), control.signaller());
@@ -146,6 +146,8 @@ impl Child {
     /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) and others if the program was never
     /// started, [`ErrorKind::ConnectionLost`](crate::ErrorKind::ConnectionLost) if the connection was
     /// lost: then it is unknown what became of the program.
+    /// [`ErrorKind::OutputCut`](crate::ErrorKind::OutputCut) and others if the program ended, and its
+    /// output is not whole where it should be.
     pub async fn wait(&mut self) -> Result<ExitStatus, Error> {
         drop(self.stdin.take());
         if self.status.is_none() {
@@ -157,10 +159,11 @@ impl Child {
             });
         }
         while let Some(pumped) = self.pumps.join_next().await {
+            // The status counts only if the bytes are where they should be.
             if let Ok(Err(error)) = pumped
                 && matches!(self.status, Some(Ok(_)))
             {
-                self.status = Some(Err(Error::of_stream(&self.name, &error)));
+                self.status = Some(Err(error));
             }
         }
         match &self.status {
@@ -360,52 +363,4 @@ output_stream! {
 output_stream! {
     /// Standard error of a program.
     ChildStderr
-}
-
-/// A connection that was opened at the far end: to a port or a Unix socket there.
-///
-/// Shutdown is the end of what is sent; what the peer sends is read to its own end. Dropped, it
-/// ends the connection.
-#[derive(Debug)]
-pub struct Stream {
-    outgoing: ChildStdin,
-    incoming: ChildStdout,
-    /// Dropped, it ends what connects.
-    _child: Child,
-}
-
-impl Stream {
-    /// The stream of a program that only connects.
-    pub(crate) fn of(mut child: Child) -> Option<Stream> {
-        let (outgoing, incoming) = (child.stdin.take()?, child.stdout.take()?);
-        Some(Stream { outgoing, incoming, _child: child })
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut TaskContext<'_>,
-        target: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.incoming).poll_read(cx, target)
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut TaskContext<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.outgoing).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.outgoing).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.outgoing).poll_shutdown(cx)
-    }
 }

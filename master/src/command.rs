@@ -34,7 +34,7 @@ impl Stdio {
         Stdio(Target::Piped)
     }
 
-    /// Nowhere: input is at its end, output is thrown away at the far end.
+    /// Nowhere: input is at its end, output is thrown away.
     pub fn null() -> Stdio {
         Stdio(Target::Null)
     }
@@ -65,7 +65,6 @@ enum Program {
     Argv(Vec<OsString>),
     Line(OsString),
     Subsystem(String),
-    Tcp { host: String, port: u16 },
 }
 
 /// A program to be run in a context. Its standard streams are inherited unless they are set, or
@@ -91,17 +90,14 @@ impl Command {
         Command::new(context, Program::Subsystem(name))
     }
 
-    pub(crate) fn tcp(context: &Arc<Context>, host: String, port: u16) -> Command {
-        Command::new(context, Program::Tcp { host, port })
-    }
-
     fn new(context: &Arc<Context>, program: Program) -> Command {
         let stdio = [None, None, None];
         Command { context: context.clone(), program, environment: Vec::new(), stdio }
     }
 
-    /// Adds an argument, which arrives as it is: no shell reads it. For [`Context::shell`](crate::Context::shell) it is one
-    /// more word of the line, quoted for a POSIX shell.
+    /// Adds an argument, which arrives as it is: no shell reads it. For
+    /// [`Context::shell`](crate::Context::shell) it is one more word of the line, quoted for a POSIX
+    /// shell.
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Command {
         match &mut self.program {
@@ -110,8 +106,8 @@ impl Command {
                 line.push(" ");
                 line.push(quoted(argument.as_ref()));
             }
-            // They have none.
-            Program::Subsystem(_) | Program::Tcp { .. } => {}
+            // It has none.
+            Program::Subsystem(_) => {}
         }
         self
     }
@@ -173,9 +169,9 @@ impl Command {
         let [input, output, error] = stdio.map(|stdio| stdio.map_or(Target::Inherit, |it| it.0));
         let mut pumps = JoinSet::new();
         let failed = |error: io::Error| Error::of_stream(&name, &error);
-        let stdin = give(&mut pumps, input, stdin).map_err(failed)?;
-        let stdout = take(&mut pumps, output, stdout, std::io::stdout()).map_err(failed)?;
-        let stderr = take(&mut pumps, error, stderr, std::io::stderr()).map_err(failed)?;
+        let stdin = give(&mut pumps, &name, input, stdin).map_err(failed)?;
+        let stdout = take(&mut pumps, &name, output, stdout, std::io::stdout()).map_err(failed)?;
+        let stderr = take(&mut pumps, &name, error, stderr, std::io::stderr()).map_err(failed)?;
         let streams = (stdin, stdout.map(ChildStdout::new), stderr.map(ChildStderr::new));
         Ok(Child::new(&name, control, running, streams, pumps))
     }
@@ -211,7 +207,6 @@ impl Program {
             Program::Argv(argv) => ProgramKind::Program(argv.into_iter().map(bytes).collect()),
             Program::Line(line) => ProgramKind::Shell(bytes(line)),
             Program::Subsystem(name) => ProgramKind::Subsystem(name),
-            Program::Tcp { host, port } => ProgramKind::Connection { host, port },
         }
     }
 }
@@ -226,7 +221,7 @@ fn check(name: &str, program: &Program, environment: &[(OsString, OsString)]) ->
     let in_program = match program {
         Program::Argv(argv) => argv.iter().any(|word| has_nul(word)),
         Program::Line(line) => has_nul(line),
-        Program::Subsystem(_) | Program::Tcp { .. } => false,
+        Program::Subsystem(_) => false,
     };
     if in_program {
         return Err(Error::config(name, "an argument of the program holds a NUL"));
@@ -260,10 +255,15 @@ fn quoted(word: &OsStr) -> OsString {
     std::os::unix::ffi::OsStringExt::from_vec(quoted)
 }
 
-type Pumps = JoinSet<Result<(), io::Error>>;
+type Pumps = JoinSet<Result<(), Error>>;
 
 /// Connects standard input.
-fn give(pumps: &mut Pumps, target: Target, sender: Sender) -> io::Result<Option<ChildStdin>> {
+fn give(
+    pumps: &mut Pumps,
+    name: &str,
+    target: Target,
+    sender: Sender,
+) -> io::Result<Option<ChildStdin>> {
     let fd = match target {
         Target::Piped => return Ok(Some(ChildStdin::new(sender))),
         Target::Null => {
@@ -274,10 +274,11 @@ fn give(pumps: &mut Pumps, target: Target, sender: Sender) -> io::Result<Option<
         Target::Descriptor(fd) => fd,
     };
     let mut input = Input::Descriptor(Ok(Source::new(fd)?));
+    let name = name.to_owned();
     pumps.spawn(async move {
         match pump::send(&mut input, sender).await {
             Sent::Whole | Sent::Unwanted | Sent::Over => Ok(()),
-            Sent::Failed(error) => Err(error),
+            Sent::Failed(error) => Err(Error::of_stream(&name, &error)),
         }
     });
     Ok(None)
@@ -286,6 +287,7 @@ fn give(pumps: &mut Pumps, target: Target, sender: Sender) -> io::Result<Option<
 /// Connects an output; `ours` is the stream of this process.
 fn take(
     pumps: &mut Pumps,
+    name: &str,
     target: Target,
     receiver: Receiver,
     ours: impl std::os::fd::AsFd,
@@ -293,18 +295,71 @@ fn take(
     let fd = match target {
         Target::Piped => return Ok(Some(receiver)),
         Target::Null => {
-            // It tells the program to stop: nobody reads. That would be SIGPIPE.
+            // Without a reader the program would get SIGPIPE.
             File::options().write(true).open("/dev/null")?.into()
         }
         Target::Inherit => rustix::io::fcntl_dupfd_cloexec(ours, 3)?,
         Target::Descriptor(fd) => fd,
     };
     let mut output = pump::Output::Descriptor(Ok(Sink::new(fd)?));
+    let name = name.to_owned();
     pumps.spawn(async move {
         match pump::receive(receiver, &mut output).await {
-            Received::Whole | Received::Unwanted | Received::Cut => Ok(()),
-            Received::Failed(error) => Err(error),
+            Received::Whole | Received::Unwanted => Ok(()),
+            Received::Cut => Err(Error::output_cut(&name)),
+            Received::Failed(error) => Err(Error::of_stream(&name, &error)),
         }
     });
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+    use crate::ErrorKind;
+    use crate::link::ends::{Carrier, ControlRequest, StreamEnd, StreamRequest, session};
+
+    /// Carries nothing: the test plays the other side.
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Carrier for Nothing {
+        fn stream(&self, _: fakessh_protocol::handles::Stream, _: StreamRequest) -> bool {
+            true
+        }
+
+        fn control(&self, _: ControlRequest) {}
+    }
+
+    #[tokio::test]
+    async fn an_output_that_was_cut_is_not_taken_for_the_whole() {
+        for (end, is_whole) in [(StreamEnd::Whole, true), (StreamEnd::Cut, false)] {
+            let (io, carrier) = session(Arc::new(Nothing));
+            let (mut reader, writer) = io::pipe().unwrap();
+            let mut pumps = Pumps::new();
+            let target = Target::Descriptor(writer.into());
+            take(&mut pumps, "web1", target, io.stdout, std::io::stdout()).unwrap();
+            assert!(carrier.stdout.put(bytes::Bytes::from_static(b"half")));
+            carrier.stdout.end(end);
+            let pumped = pumps.join_next().await.unwrap().unwrap();
+            assert_eq!(pumped.is_ok(), is_whole);
+            if let Err(error) = pumped {
+                assert_eq!((error.kind(), error.route()), (ErrorKind::OutputCut, Some("web1")));
+            }
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "half");
+        }
+    }
+
+    #[test]
+    fn words_are_quoted_for_a_posix_shell() {
+        for (word, expected) in
+            [("plain-1.txt", "plain-1.txt"), ("", "''"), ("a b", "'a b'"), ("it's", "'it'\\''s'")]
+        {
+            assert_eq!(quoted(OsStr::new(word)), expected);
+        }
+    }
 }

@@ -3,46 +3,11 @@
 use std::fmt;
 use std::io;
 
-use fakessh_protocol::failure::FailureKind;
-use fakessh_protocol::message::{Refusal, RefusalReason};
+pub use fakessh_protocol::failure::FailureKind as ErrorKind;
+use fakessh_protocol::message::Refusal;
 
 use crate::context::ContextError;
 use crate::route::Route;
-
-/// What kind of failure it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// A route, an option, a configuration file or an argument can't be understood.
-    Config,
-    /// No address is known for a host's name.
-    Resolve,
-    /// A host can't be reached, or does not speak SSH.
-    Connect,
-    /// A host's key is not known, has changed, or is revoked.
-    HostKey,
-    /// A login was refused.
-    Auth,
-    /// Somebody has to answer a question, and there is nobody to ask.
-    NeedsAnswer,
-    /// A hop did not get there: `sudo`, a container.
-    Hop,
-    /// A hop or a stream needs a slave where none can run.
-    NoSlave,
-    /// The program or the subsystem does not exist.
-    NotFound,
-    /// A limit is reached, of this machine or the other: descriptors, processes, the length of a
-    /// command.
-    Limit,
-    /// The connection was lost or closed. What became of a program is unknown.
-    ConnectionLost,
-    /// A program has ended, and output of it is missing.
-    OutputCut,
-    /// The master is of another version.
-    Version,
-    /// Anything else.
-    Other,
-}
 
 /// Why something failed. Its text is one line that says what was tried, on what, and what to do.
 #[derive(Clone, Debug)]
@@ -86,12 +51,7 @@ impl Error {
     }
 
     pub(crate) fn refused(route: &str, refusal: &Refusal) -> Error {
-        let kind = match refusal.reason {
-            RefusalReason::NotFound => ErrorKind::NotFound,
-            RefusalReason::Limit => ErrorKind::Limit,
-            RefusalReason::Other => ErrorKind::Other,
-        };
-        Error::new(kind, route, &refusal.message)
+        Error::new(refusal.reason.into(), route, &refusal.message)
     }
 
     pub(crate) fn of_stream(route: &str, error: &io::Error) -> Error {
@@ -101,28 +61,7 @@ impl Error {
     }
 
     pub(crate) fn of_context(route: &Route, error: &ContextError) -> Error {
-        Error::new(error.kind().into(), &route.to_string(), error)
-    }
-}
-
-impl From<FailureKind> for ErrorKind {
-    fn from(kind: FailureKind) -> ErrorKind {
-        match kind {
-            FailureKind::Config => ErrorKind::Config,
-            FailureKind::Resolve => ErrorKind::Resolve,
-            FailureKind::Connect => ErrorKind::Connect,
-            FailureKind::HostKey => ErrorKind::HostKey,
-            FailureKind::Auth => ErrorKind::Auth,
-            FailureKind::NeedsAnswer => ErrorKind::NeedsAnswer,
-            FailureKind::Hop => ErrorKind::Hop,
-            FailureKind::NoSlave => ErrorKind::NoSlave,
-            FailureKind::NotFound => ErrorKind::NotFound,
-            FailureKind::Limit => ErrorKind::Limit,
-            FailureKind::ConnectionLost => ErrorKind::ConnectionLost,
-            FailureKind::OutputCut => ErrorKind::OutputCut,
-            FailureKind::Version => ErrorKind::Version,
-            _ => ErrorKind::Other,
-        }
+        Error::new(error.kind(), &route.to_string(), error)
     }
 }
 

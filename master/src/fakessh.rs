@@ -70,7 +70,7 @@ impl Fakessh {
         let reached = self.registry.reach(&route, &Rules::default(), &self.caller).await;
         let reached = reached.map_err(|error| Error::of_context(&route, &error))?;
         reached.context.hold_briefly(false);
-        Ok(Context::new(reached.context))
+        Ok(reached.context.into())
     }
 
     /// Ends all connections, and what runs over them.

@@ -3,8 +3,7 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use crate::child::Stream;
-use crate::command::{Command, Stdio};
+use crate::command::Command;
 use crate::context;
 use crate::error::Error;
 
@@ -20,10 +19,6 @@ impl From<Arc<context::Context>> for Context {
 }
 
 impl Context {
-    pub(crate) fn new(held: Arc<context::Context>) -> Context {
-        Context(held)
-    }
-
     /// The route, as it was first asked for.
     pub fn name(&self) -> &str {
         self.0.name()
@@ -52,18 +47,6 @@ impl Context {
     /// A subsystem by its name, such as `sftp`.
     pub fn subsystem(&self, name: impl Into<String>) -> Command {
         Command::subsystem(&self.0, name.into())
-    }
-
-    /// A connection to a TCP port, opened at the far end. Nothing is waited for: whether the port
-    /// answers shows when the stream is read.
-    ///
-    /// # Errors
-    /// [`ErrorKind::ConnectionLost`](crate::ErrorKind::ConnectionLost).
-    pub fn tcp(&self, host: impl Into<String>, port: u16) -> Result<Stream, Error> {
-        let command = Command::tcp(&self.0, host.into(), port);
-        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let lost = || Error::lost(self.name(), &"the session has no streams");
-        Stream::of(command.spawn()?).ok_or_else(lost)
     }
 
     /// Waits until the connection is lost or closed, and says why. Cancel safe.

@@ -53,12 +53,11 @@ pub mod stream;
 mod sys;
 pub mod tool;
 
-pub use child::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output, Signal, Stream};
+pub use child::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output, Signal};
 pub use command::{Command, Stdio};
 pub use error::{Error, ErrorKind};
 pub use fakessh::{Builder, Fakessh};
 pub use handle::Context;
 pub use sys::scrub::ScrubbingAllocator;
 
-/// The version of this program. Shims and clients of another one are refused.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub use fakessh_protocol::VERSION;

@@ -77,7 +77,8 @@ pub struct Invocation {
     /// An option that we can't honour yet, by the name that the user gave it (`-L`, `-o Tunnel`).
     /// The master refuses the invocation, or leaves it to the real `ssh` where it may.
     pub unserved: Option<String>,
-    /// Whether the shim waits for word that the session runs (`-f`, `LocalCommand`).
+    /// Whether the shim waits for word that the session runs: with `-f` and `LocalCommand`, and
+    /// before it reads a terminal.
     pub announce: bool,
     /// What the command line itself says of the session: the configuration's word for that does not
     /// count.

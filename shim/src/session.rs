@@ -31,9 +31,6 @@ mod started;
 use relay::{Relay, Wake};
 use started::LocalCommand;
 
-/// The version that a [`Handoff`] names. A master of another version refuses it.
-pub const VERSION: &str = fakessh_protocol::VERSION;
-
 /// Opens `/dev/null` for each standard descriptor that is closed, so that none of the descriptors
 /// that are opened later takes its number. To be called before anything else is opened.
 ///
@@ -134,7 +131,7 @@ fn hand_over(command_line: CommandLine, socket: OwnedFd) -> Result<Session, Stri
         keeps_only,
     );
 
-    let handoff = Handoff { version: VERSION.to_owned(), invocation };
+    let handoff = Handoff { version: fakessh_protocol::VERSION.to_owned(), invocation };
     let descriptors = [far.as_fd(), input.as_fd(), stdout(), stderr()];
     datagram::send_message(socket.as_fd(), &handoff, &descriptors).map_err(|error| {
         if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {

@@ -334,12 +334,8 @@ fn lost_at(name: &str, lost: &LinkLost) -> Failure {
 }
 
 fn refused_at(name: &str, refusal: &Refusal) -> Failure {
-    let kind = match refusal.reason {
-        RefusalReason::NotFound => FailureKind::NotFound,
-        RefusalReason::Limit => FailureKind::Limit,
-        RefusalReason::Other => FailureKind::Refused,
-    };
-    Failure::new(kind, format!("{name}: {}", one_line(&refusal.message)))
+    let message = format!("{name}: {}", one_line(&refusal.message));
+    Failure::new(refusal.reason.into(), message)
 }
 
 /// The status that a shell gives a program that could not be started.

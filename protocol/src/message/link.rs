@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::shim::{FromShim, Handoff, Secret, ToShim};
 use crate::counted;
 use crate::exit::ExitStatus;
+use crate::failure::FailureKind;
 use crate::handles::SessionHandles;
 use crate::wire::{self, Handle, WireError};
 
@@ -188,6 +189,16 @@ pub enum RefusalReason {
     Limit,
     /// Anything else.
     Other,
+}
+
+impl From<RefusalReason> for FailureKind {
+    fn from(reason: RefusalReason) -> FailureKind {
+        match reason {
+            RefusalReason::NotFound => FailureKind::NotFound,
+            RefusalReason::Limit => FailureKind::Limit,
+            RefusalReason::Other => FailureKind::Refused,
+        }
+    }
 }
 
 /// A program was not started.

@@ -165,23 +165,3 @@ async fn a_thousand_children_run_at_once() {
     assert_eq!(lab.logins(), 1);
     fakessh.close().await;
 }
-
-#[tokio::test]
-async fn a_connection_is_opened_at_the_far_end() {
-    let lab = Lab::start();
-    let context = remote(&lab).await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let echo = tokio::spawn(async move {
-        let (socket, _) = listener.accept().await.unwrap();
-        let (mut read, mut write) = socket.into_split();
-        tokio::io::copy(&mut read, &mut write).await.unwrap()
-    });
-    let mut stream = context.tcp("127.0.0.1", port).unwrap();
-    soon(stream.write_all(b"there and back")).await.unwrap();
-    soon(stream.shutdown()).await.unwrap();
-    let mut text = String::new();
-    soon(stream.read_to_string(&mut text)).await.unwrap();
-    assert_eq!(text, "there and back");
-    assert_eq!(soon(echo).await.unwrap(), 14);
-}
