@@ -6,8 +6,9 @@
 //! ends drive: many **handles**, each with its own credit, control before bulk, fair turns.
 //! [`handles`] says which of them a session has.
 //! [`pace`] tells bulk from the rest. [`start`] is how a link begins behind whatever a login
-//! prints. [`invocation`] is one parsed `ssh` command line, [`exit`] how a program ended, and [`failure`] why something failed. [`printable`]
-//! makes text from outside fit for a terminal. [`pattern`] is ssh_config(5)'s.
+//! prints. [`invocation`] is one parsed `ssh` command line, [`exit`] how a program ended, [`failure`]
+//! why something failed, and [`report`] how a connection stands. [`printable`] makes text from
+//! outside fit for a terminal. [`pattern`] is ssh_config(5)'s.
 
 pub mod counted;
 pub mod exit;
@@ -19,6 +20,7 @@ pub mod mux;
 pub mod pace;
 pub mod pattern;
 pub mod printable;
+pub mod report;
 pub mod start;
 pub mod wire;
 

@@ -5,7 +5,8 @@ mod link;
 mod shim;
 
 pub use link::{
-    Hello, Helper, HelperTerminal, LinkSettings, MAX_REVERSE, PackedHandoff, ProgramKind, Refusal,
-    RefusalReason, Spawn, StartReverse, ToMaster, ToSlave, Tool,
+    Connection, Hello, Helper, HelperTerminal, LinkSettings, MAX_REVERSE, MAX_SOCKET_PATH,
+    PackedHandoff, Peer, ProgramKind, Refusal, RefusalReason, Spawn, StartReverse, ToMaster,
+    ToSlave, Tool,
 };
 pub use shim::{FromShim, Handoff, Notice, Question, QuestionKind, RealWords, Secret, ToShim};

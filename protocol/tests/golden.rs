@@ -11,9 +11,9 @@ use fakessh_protocol::invocation::{
     ControlCommand, Destination, Invocation, Request, SessionKeywords,
 };
 use fakessh_protocol::message::{
-    FromShim, Handoff, Hello, Helper, HelperTerminal, LinkSettings, Notice, ProgramKind, Question,
-    QuestionKind, RealWords, Refusal, RefusalReason, Secret, Spawn, ToMaster, ToShim, ToSlave,
-    Tool,
+    Connection, FromShim, Handoff, Hello, Helper, HelperTerminal, LinkSettings, Notice, Peer,
+    ProgramKind, Question, QuestionKind, RealWords, Refusal, RefusalReason, Secret, Spawn,
+    ToMaster, ToShim, ToSlave, Tool,
 };
 use fakessh_protocol::mux::{Mux, Transmit};
 use fakessh_protocol::start;
@@ -113,8 +113,11 @@ fn from_the_master_to_a_slave() {
     golden(spawn(su, Vec::new()), &[handles, &[3, 1, 2], b"su", &[2, 0, 0]]);
     let docker = helper(HelperTerminal::None, false);
     golden(spawn(docker, Vec::new()), &[handles, &[3, 1, 2], b"su", &[0, 0, 0]]);
-    let connection = ProgramKind::Connection { host: "db1".into(), port: 22 };
-    golden(spawn(connection, Vec::new()), &[handles, &[4, 3], b"db1", &[22, 0]]);
+    let connection = |peer, reports| ProgramKind::Connection(Connection { peer, reports });
+    let tcp = connection(Peer::Tcp { host: "db1".into(), port: 22 }, false);
+    golden(spawn(tcp, Vec::new()), &[handles, &[4, 0, 3], b"db1", &[22, 0, 0]]);
+    let unix = connection(Peer::Unix(b"/r/s\xff".to_vec()), true);
+    golden(spawn(unix, Vec::new()), &[handles, &[4, 1, 5], b"/r/s\xff", &[1, 0]]);
     let tool = ProgramKind::Tool(Tool { argv: vec![b"git".to_vec()] });
     golden(spawn(tool, Vec::new()), &[handles, &[5, 1, 3], b"git", &[0]]);
     golden(ToSlave::Signal(15), &[&[2, 15]]);

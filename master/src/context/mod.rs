@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fakessh_protocol::failure::{Failure, FailureKind};
-use fakessh_protocol::message::{ProgramKind, Tool};
+use fakessh_protocol::message::{Connection, Peer, ProgramKind, Tool};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::auth::earlier;
@@ -130,7 +130,8 @@ impl Context {
 
     /// A TCP connection that the slave opens, as a stream.
     async fn tcp(&self, host: &str, port: u16) -> Result<ByteStream, ContextError> {
-        let program = ProgramKind::Connection { host: host.to_owned(), port };
+        let peer = Peer::Tcp { host: host.to_owned(), port };
+        let program = ProgramKind::Connection(Connection { peer, reports: false });
         let needs = "a connection from there";
         let session = self.slave_session(program, Vec::new(), needs).await?;
         let ask = Arc::new(crate::caller::AskNobody);

@@ -1,5 +1,7 @@
 //! The conversation between the master and a slave.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::shim::{FromShim, Handoff, Secret, ToShim};
@@ -49,18 +51,51 @@ pub enum ProgramKind {
     /// What leads to another account or into a container: its standard input and output are the
     /// stream of a link.
     Helper(Helper),
-    /// A TCP connection that the slave opens: standard input goes there, and what comes from there
-    /// is standard output. Why it fails stands on standard error, with status 1.
-    Connection {
+    /// A connection that the slave opens: standard input goes there, and what comes from there is
+    /// standard output. Why it fails stands on standard error, with status 1.
+    Connection(Connection),
+    /// A tool whose `ssh`, `scp` and `sftp` lead back to the master ([`StartReverse`]).
+    Tool(Tool),
+    /// A program, looked for on the account's `PATH`, and its arguments. No shell is in between.
+    Program(#[serde(with = "counted::words")] Vec<Vec<u8>>),
+}
+
+/// A connection that a slave opens, and what is said of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Who is connected to.
+    pub peer: Peer,
+    /// Whether standard error is a [report](crate::report). Otherwise it has nothing but the reason
+    /// of a failure, for people: so it is for a hop, which waits for nothing.
+    pub reports: bool,
+}
+
+/// Who a connection leads to. Displayed, it is `HOST:PORT` or the path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Peer {
+    /// A TCP port.
+    Tcp {
         /// Name or address, as the target resolves it.
         host: String,
         /// TCP port.
         port: u16,
     },
-    /// A tool whose `ssh`, `scp` and `sftp` lead back to the master ([`StartReverse`]).
-    Tool(Tool),
-    /// A program, looked for on the account's `PATH`, and its arguments. No shell is in between.
-    Program(#[serde(with = "counted::words")] Vec<Vec<u8>>),
+    /// A Unix stream socket, by its absolute path.
+    Unix(#[serde(with = "counted::bytes")] Vec<u8>),
+}
+
+/// Most bytes of the path of a [`Peer::Unix`]: `sun_path` has 108 (unix(7)), the last of which ends
+/// the path.
+pub const MAX_SOCKET_PATH: usize = 107;
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Peer::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Peer::Unix(path) => f.write_str(&String::from_utf8_lossy(path)),
+        }
+    }
 }
 
 /// The helper of a hop: `sudo`, `docker exec`.

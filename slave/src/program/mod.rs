@@ -1,17 +1,17 @@
 //! Starts programs: each kind of program that the master can ask for.
 //!
 //! The `launcher` has what every program gets, and `spawn` starts one with pipes of ours. A program
-//! is started by the login `shell`, or without it, as a `helper` or a `tool`; `tcp` is a program
-//! without a file.
+//! is started by the login `shell`, or without it, as a `helper` or a `tool`; a `connection` is a
+//! program without a file.
 
 mod account;
+mod connection;
 mod helper;
 mod launcher;
 mod self_upload;
 mod shell;
 mod spawn;
 mod subsystem;
-mod tcp;
 mod terminal;
 mod tool;
 
@@ -52,7 +52,7 @@ pub(crate) fn start(
             shell::command(launcher, line.as_bytes(), variables, true)
         }
         ProgramKind::Helper(helper) => helper::start(launcher, helper, variables),
-        ProgramKind::Connection { host, port } => tcp::start(launcher, host, *port),
+        ProgramKind::Connection(connection) => connection::start(launcher, connection),
         ProgramKind::Program(argv) => start_directly(launcher, argv, variables),
         ProgramKind::Tool(_) => {
             let message = "a tool needs a run of its own".to_owned();

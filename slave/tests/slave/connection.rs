@@ -2,19 +2,28 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::thread::JoinHandle;
 
 use fakessh_lab::{GUARD, process::state, wait_until};
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::handles::SessionHandles;
-use fakessh_protocol::message::{ProgramKind, ToSlave};
+use fakessh_protocol::message::{Connection, Peer, ProgramKind, ToSlave};
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::hangup;
 use crate::master::Master;
 
+/// A port that nobody listens at, and that nobody else can have as long as the socket is kept.
+pub(crate) fn closed_port() -> (OwnedFd, u16) {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let bound = rustix::net::getsockname(&socket).unwrap();
+    (socket, SocketAddrV4::try_from(bound).unwrap().port())
+}
+
 /// A server for one connection, and its port.
-fn server<T: Send + 'static>(
+pub(crate) fn server<T: Send + 'static>(
     serve: impl FnOnce(TcpStream) -> T + Send + 'static,
 ) -> (u16, JoinHandle<T>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
@@ -29,7 +38,8 @@ fn server<T: Send + 'static>(
 }
 
 fn connect(master: &mut Master, host: &str, port: u16) -> SessionHandles {
-    master.spawn(ProgramKind::Connection { host: host.to_owned(), port }, &[])
+    let peer = Peer::Tcp { host: host.to_owned(), port };
+    master.spawn(ProgramKind::Connection(Connection { peer, reports: false }), &[])
 }
 
 #[test]
@@ -100,11 +110,7 @@ fn bulk_goes_both_ways_at_once() {
 #[test]
 fn a_refused_connection_says_so_in_one_line() {
     let mut master = Master::start();
-    // A port that nobody listens at, and nobody else can have.
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let bound = rustix::net::getsockname(&socket).unwrap();
-    let port = SocketAddrV4::try_from(bound).unwrap().port();
+    let (_socket, port) = closed_port();
     let handles = connect(&mut master, "127.0.0.1", port);
     assert_eq!(master.exit(handles), ExitStatus::Code(1));
     assert_eq!(master.text(handles.stderr), format!("127.0.0.1:{port}: Connection refused\n"));

@@ -14,6 +14,7 @@ mod hops;
 mod hostile;
 mod lifetime;
 mod master;
+mod report;
 mod reverse;
 mod sessions;
 mod sftp_client;

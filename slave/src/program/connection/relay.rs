@@ -2,15 +2,16 @@
 //! end: one side may finish long before the other.
 
 use std::io;
-use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use fakessh_unix::splice::splice;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use rustix::net::Shutdown;
 use rustix::pipe::SpliceFlags;
 
+use super::reporter::Reporter;
 use crate::pipe::enlarge;
 
 /// Most bytes that are moved by one call.
@@ -88,26 +89,31 @@ impl Flow {
 }
 
 /// Moves bytes between the socket and our own standard input and output until both directions
-/// have ended, or nobody reads the output any more.
+/// have ended. If nobody reads the output any more, a connection of a hop has ended, and one that
+/// reports goes on until its input has ended: what was written before a stream was dropped arrives.
 ///
-/// Standard input and output become non-blocking: they must be nobody else's.
+/// The peer's clean end is reported before the output is closed. Standard input and output become
+/// non-blocking: they must be nobody else's.
 ///
 /// # Errors
 /// Why bytes of the peer are missing.
-pub(super) fn relay(socket: &TcpStream) -> io::Result<()> {
+pub(super) fn relay(socket: &OwnedFd, reporter: &Reporter) -> io::Result<()> {
     let input = take(rustix::stdio::stdin(), OFlags::RDONLY)?;
     let output = take(rustix::stdio::stdout(), OFlags::WRONLY)?;
     let null = rustix::fs::open("/dev/null", OFlags::RDWR, rustix::fs::Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     rustix::stdio::dup2_stdout(&null)?;
-    socket.set_nonblocking(true)?;
+    rustix::io::ioctl_fionbio(socket, true)?;
     let mut outgoing = Some((input, Flow::new()));
     let mut incoming = Some((output, Flow::new()));
     let mut cut = None;
     loop {
         let ready = wait(socket, outgoing.as_ref(), incoming.as_ref())?;
         if ready.output_broke {
-            return Ok(());
+            incoming = None;
+            if outgoing.is_none() || !reporter.is_of_stream() {
+                return Ok(());
+            }
         }
         if let Some((input, flow)) = outgoing.as_mut().filter(|_| ready.outgoing) {
             match flow.go_on(input.as_fd(), socket.as_fd()) {
@@ -121,7 +127,7 @@ pub(super) fn relay(socket: &TcpStream) -> io::Result<()> {
                 Ok(Progress::Ended) => {
                     outgoing = None;
                     // If the peer is gone already, the other direction says so.
-                    let _ = socket.shutdown(Shutdown::Write);
+                    let _ = rustix::net::shutdown(socket, Shutdown::Write);
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -129,7 +135,13 @@ pub(super) fn relay(socket: &TcpStream) -> io::Result<()> {
         if let Some((output, flow)) = incoming.as_mut().filter(|_| ready.incoming) {
             match flow.go_on(socket.as_fd(), output.as_fd()) {
                 Ok(Progress::Waits) => {}
-                Ok(Progress::Ended) => incoming = None,
+                Ok(Progress::Ended) => {
+                    if cut.is_none() {
+                        reporter.end();
+                    }
+                    incoming = None;
+                }
+                Err(Errno::PIPE) if reporter.is_of_stream() => incoming = None,
                 Err(Errno::PIPE) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
@@ -151,7 +163,7 @@ struct Ready {
 
 /// Waits until a direction can go on.
 fn wait(
-    socket: &TcpStream,
+    socket: &OwnedFd,
     outgoing: Option<&(OwnedFd, Flow)>,
     incoming: Option<&(OwnedFd, Flow)>,
 ) -> Result<Ready, Errno> {
