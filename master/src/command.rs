@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
-use fakessh_protocol::message::ProgramKind;
+use fakessh_protocol::message::{Connection, Peer, ProgramKind};
 use tokio::task::JoinSet;
 
 use crate::child::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
@@ -65,6 +65,7 @@ enum Program {
     Argv(Vec<OsString>),
     Line(OsString),
     Subsystem(String),
+    Connection(Peer),
 }
 
 /// A program to be run in a context. Its standard streams are inherited unless they are set, or
@@ -90,6 +91,12 @@ impl Command {
         Command::new(context, Program::Subsystem(name))
     }
 
+    /// A connection that is opened there, and reports on its standard error.
+    pub(crate) fn connection(context: &Arc<Context>, peer: Peer) -> Command {
+        let command = Command::new(context, Program::Connection(peer));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped())
+    }
+
     fn new(context: &Arc<Context>, program: Program) -> Command {
         let stdio = [None, None, None];
         Command { context: context.clone(), program, environment: Vec::new(), stdio }
@@ -106,8 +113,8 @@ impl Command {
                 line.push(" ");
                 line.push(quoted(argument.as_ref()));
             }
-            // It has none.
-            Program::Subsystem(_) => {}
+            // They have none.
+            Program::Subsystem(_) | Program::Connection(_) => {}
         }
         self
     }
@@ -207,6 +214,9 @@ impl Program {
             Program::Argv(argv) => ProgramKind::Program(argv.into_iter().map(bytes).collect()),
             Program::Line(line) => ProgramKind::Shell(bytes(line)),
             Program::Subsystem(name) => ProgramKind::Subsystem(name),
+            Program::Connection(peer) => {
+                ProgramKind::Connection(Connection { peer, reports: true })
+            }
         }
     }
 }
@@ -221,7 +231,7 @@ fn check(name: &str, program: &Program, environment: &[(OsString, OsString)]) ->
     let in_program = match program {
         Program::Argv(argv) => argv.iter().any(|word| has_nul(word)),
         Program::Line(line) => has_nul(line),
-        Program::Subsystem(_) => false,
+        Program::Subsystem(_) | Program::Connection(_) => false,
     };
     if in_program {
         return Err(Error::config(name, "an argument of the program holds a NUL"));

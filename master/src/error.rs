@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 
+use fakessh_protocol::failure::Failure;
 pub use fakessh_protocol::failure::FailureKind as ErrorKind;
 use fakessh_protocol::message::Refusal;
 
@@ -52,6 +53,19 @@ impl Error {
 
     pub(crate) fn refused(route: &str, refusal: &Refusal) -> Error {
         Error::new(refusal.reason.into(), route, &refusal.message)
+    }
+
+    /// There is no connection to this peer.
+    pub(crate) fn connection(route: &str, peer: &str, failure: &Failure) -> Error {
+        let hint = match failure.kind {
+            ErrorKind::Resolve => "; check the name",
+            ErrorKind::Connect => "; check that something listens there",
+            ErrorKind::NotFound => "; check the path",
+            ErrorKind::Refused => "; check what the account may do there",
+            _ => "",
+        };
+        let text = format_args!("can't connect to {peer} there: {failure}{hint}");
+        Error::new(failure.kind, route, text)
     }
 
     pub(crate) fn of_stream(route: &str, error: &io::Error) -> Error {

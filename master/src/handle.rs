@@ -1,9 +1,14 @@
 //! A context as users of the library hold it.
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
+use fakessh_protocol::message::Peer;
+
 use crate::command::Command;
+use crate::connection::Stream;
 use crate::context;
 use crate::error::Error;
 
@@ -47,6 +52,56 @@ impl Context {
     /// A subsystem by its name, such as `sftp`.
     pub fn subsystem(&self, name: impl Into<String>) -> Command {
         Command::subsystem(&self.0, name.into())
+    }
+
+    /// Connects to a TCP port from there: the name is looked up, and the port reached, as a program
+    /// of the account would. Behind `+sudo` that program is root's, and in a container its.
+    ///
+    /// It takes one round trip, and what the connection takes there. A connection counts as a
+    /// session. Cancelled, it leaves nothing.
+    ///
+    /// If no slave can run there, the SSH server connects, as for `ssh -L`. Three things are
+    /// different then: a host that is not known counts as [`Connect`], a peer's reset is read as
+    /// its end, and a stream that nobody reads holds up the others of its connection after a
+    /// mebibyte. SSH can't tell more.
+    ///
+    /// ```no_run
+    /// # async fn example(web1: fakessh::Context) -> Result<(), Box<dyn std::error::Error>> {
+    /// use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    ///
+    /// let mut stream = web1.tcp("127.0.0.1", 8080).await?;
+    /// stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
+    /// stream.shutdown().await?;
+    /// let mut answer = Vec::new();
+    /// stream.read_to_end(&mut answer).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Resolve`], [`Connect`] and others with the reason of the far end,
+    /// [`Limit`](crate::ErrorKind::Limit) if there can be no more connections,
+    /// [`Config`](crate::ErrorKind::Config) if `host` can't be a host, and
+    /// [`ConnectionLost`](crate::ErrorKind::ConnectionLost).
+    ///
+    /// [`Resolve`]: crate::ErrorKind::Resolve
+    /// [`Connect`]: crate::ErrorKind::Connect
+    pub async fn tcp(&self, host: &str, port: u16) -> Result<Stream, Error> {
+        Stream::connect(&self.0, Peer::Tcp { host: host.to_owned(), port }).await
+    }
+
+    /// Connects to a Unix stream socket there, by its absolute path, as [`Context::tcp`] does to a
+    /// port.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such path,
+    /// [`Refused`](crate::ErrorKind::Refused) if the account may not connect to it,
+    /// [`Connect`](crate::ErrorKind::Connect) if nobody listens, and for all of these if the SSH
+    /// server connects. [`Config`](crate::ErrorKind::Config) if the path has more than 107 bytes or
+    /// is not absolute: as with `ssh -L`, abstract names are not connected to.
+    pub async fn unix(&self, path: impl AsRef<Path>) -> Result<Stream, Error> {
+        let path = path.as_ref().as_os_str().as_bytes().to_vec();
+        Stream::connect(&self.0, Peer::Unix(path)).await
     }
 
     /// Waits until the connection is lost or closed, and says why. Cancel safe.

@@ -3,7 +3,9 @@
 //! [`Fakessh`] connects to contexts and holds them: one login, and from then on any number of programs
 //! at the price of a round trip each. A [`Context`] is an account on a host, or in a container,
 //! reached by a route such as `bastion+web1+sudo`. A [`Command`] runs a program there, in the manner
-//! of `std::process` and `tokio::process`.
+//! of `std::process` and `tokio::process`. A [`Stream`] is a connection that is opened there, to a
+//! port ([`Context::tcp`]) or a Unix socket ([`Context::unix`]): whatever runs over tokio's
+//! `AsyncRead` and `AsyncWrite` runs over it.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), fakessh::Error> {
@@ -11,6 +13,7 @@
 //! let web1 = fakessh.connect("web1").await?;
 //! let output = web1.command("uname").arg("-r").output().await?;
 //! println!("{}: {}", output.status, String::from_utf8_lossy(&output.stdout));
+//! let docker = web1.unix("/run/docker.sock").await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -18,7 +21,8 @@
 //! The program `fakessh` is made of this library: a [`Run`](run::Run) lets a tool's `ssh` reach
 //! contexts (see [`tool`]), and [`daemon`] is the master as a process of its own.
 //!
-//! It runs on Linux, in a tokio runtime. Terminals and forwarding are not there yet.
+//! It runs on Linux, in a tokio runtime. Terminals and the forwarding of ports that listen
+//! are not there yet.
 
 mod allowance;
 pub mod audit;
@@ -27,6 +31,7 @@ mod bounded_log;
 pub mod caller;
 mod child;
 mod command;
+mod connection;
 pub mod context;
 pub mod daemon;
 mod error;
@@ -55,6 +60,7 @@ pub mod tool;
 
 pub use child::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output, Signal};
 pub use command::{Command, Stdio};
+pub use connection::Stream;
 pub use error::{Error, ErrorKind};
 pub use fakessh::{Builder, Fakessh};
 pub use handle::Context;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fakessh_protocol::exit::{self, ExitStatus};
+use fakessh_protocol::report::Report;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::sync::{mpsc, watch};
@@ -62,7 +63,14 @@ enum Stderr {
     /// Into the reason of a failure: the program is the start of a slave.
     Kept(Diagnostics),
     Sent(mpsc::Sender<Bytes>),
+    /// There is no program, but a connection whose end is to be reported here.
+    Report(mpsc::Sender<Bytes>),
+    /// The connection's end was reported.
+    Reported,
 }
+
+/// Lines of a connection's report: that it is there, and its end.
+const REPORT_LINES: usize = 2;
 
 /// The stream of a TCP connection.
 pub(super) fn connection(
@@ -95,6 +103,19 @@ pub(super) fn program(
     let (stderr_sender, stderr) = mpsc::channel(INCOMING_CHUNKS);
     let Pumps { outgoing, incoming, end, signals } =
         pump(channel, Stderr::Sent(stderr_sender), worth, alive);
+    RemoteProgram { stdin: outgoing, stdout: incoming, stderr, end, signals }
+}
+
+/// The channel of a connection, as a program that reports.
+pub(super) fn reported(
+    channel: Channel<Msg>,
+    worth: Worth,
+    alive: watch::Receiver<()>,
+) -> RemoteProgram {
+    let (report, stderr) = mpsc::channel(REPORT_LINES);
+    let _ = report.try_send(Report::Connected.line().into());
+    let Pumps { outgoing, incoming, end, signals } =
+        pump(channel, Stderr::Report(report), worth, alive);
     RemoteProgram { stdin: outgoing, stdout: incoming, stderr, end, signals }
 }
 
@@ -200,7 +221,7 @@ impl ChannelReader {
                     }
                 }
                 Some(ChannelMsg::ExtendedData { data, ext: STDERR }) => match &self.stderr {
-                    Stderr::None => {}
+                    Stderr::None | Stderr::Report(_) | Stderr::Reported => {}
                     Stderr::Kept(diagnostics) => diagnostics.add(&data),
                     Stderr::Sent(sender) => {
                         // Where nobody wants it, it is dropped: standard output goes on.
@@ -228,7 +249,13 @@ impl ChannelReader {
                     self.ended(ProgramEnd::Refused);
                     return;
                 }
-                Some(ChannelMsg::Close) | None => return,
+                Some(ChannelMsg::Close) => {
+                    if matches!(self.stderr, Stderr::Reported) {
+                        self.ended(ProgramEnd::Exited(ExitStatus::Code(0)));
+                    }
+                    return;
+                }
+                None => return,
                 Some(_) => {}
             }
         }
@@ -249,6 +276,11 @@ impl ChannelReader {
     /// Ends the stream; that of a hop after it is known how the command ended, which belongs to
     /// the reason of a start that failed.
     fn output_ended(&mut self) {
+        if let Stderr::Report(report) = &self.stderr {
+            // Before the stream ends: the end of a channel that is lost is none.
+            let _ = report.try_send(Report::End.line().into());
+            self.stderr = Stderr::Reported;
+        }
         if matches!(self.stderr, Stderr::Kept(_)) && self.end.borrow().is_none() {
             self.ends_at = Some(Instant::now() + LAST_WORDS);
         } else {

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use fakessh_protocol::message::Peer;
 use russh::client::Msg;
 use russh::{Channel, ChannelOpenFailure};
 use tokio::time::Instant;
@@ -72,7 +73,7 @@ impl SshConnection {
                 ProgramKind::Subsystem(name) => channel.request_subsystem(true, name).await,
                 ProgramKind::Program(argv) => channel.exec(true, quote::command_line(argv)).await,
                 // These need a slave.
-                ProgramKind::Helper(_) | ProgramKind::Connection { .. } | ProgramKind::Tool(_) => {
+                ProgramKind::Helper(_) | ProgramKind::Connection(_) | ProgramKind::Tool(_) => {
                     Err(russh::Error::RequestDenied)
                 }
             }
@@ -88,6 +89,40 @@ impl SshConnection {
     pub async fn direct_tcpip(&self, host: &str, port: u16) -> Result<ByteStream, ChannelError> {
         let channel = self.direct_channel(host, port).await?;
         Ok(channel::connection(channel, self.0.worth.clone(), self.alive()))
+    }
+
+    /// A connection that the server opens, as a program that reports on its standard error
+    /// ([`fakessh_protocol::report`]).
+    ///
+    /// # Errors
+    /// [`ChannelError`].
+    pub(crate) async fn start_connection(
+        &self,
+        peer: &Peer,
+    ) -> Result<RemoteProgram, ChannelError> {
+        let channel = match peer {
+            Peer::Tcp { host, port } => self.direct_channel(host, *port).await?,
+            Peer::Unix(path) => self.direct_streamlocal(path, peer).await?,
+        };
+        Ok(channel::reported(channel, self.0.worth.clone(), self.alive()))
+    }
+
+    async fn direct_streamlocal(
+        &self,
+        path: &[u8],
+        peer: &Peer,
+    ) -> Result<Channel<Msg>, ChannelError> {
+        let what = format!("a connection to {peer}");
+        let Ok(path) = std::str::from_utf8(path) else {
+            return Err(ChannelError::Refused {
+                host: self.0.host.clone(),
+                what,
+                message: "its SSH server is asked in UTF-8, which the path is not".to_owned(),
+                forbidden: true,
+            });
+        };
+        let opened = self.0.handle.channel_open_direct_streamlocal(path).await;
+        opened.map_err(|error| self.channel_error(&what, &error))
     }
 
     async fn session(&self, retry_for: Duration) -> Result<Channel<Msg>, ChannelError> {

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fakessh_protocol::exit::{ExitStatus, TRANSPORT_FAILURE};
+use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::handles::Stream;
 use fakessh_protocol::message::{ProgramKind, Refusal, RefusalReason};
+use fakessh_protocol::report::Report;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::{ChannelError, ProgramEnd, RemoteProgram, SshConnection};
@@ -36,6 +38,9 @@ const UNREAD: Duration = Duration::from_secs(1);
 
 /// The status of a program that wrote on although nobody read: that of a SIGPIPE.
 const BROKEN_PIPE: ExitStatus = ExitStatus::Signal(13);
+
+/// The status of a connection that there is not, as a slave has it.
+const NOT_CONNECTED: ExitStatus = ExitStatus::Code(1);
 
 /// SIGHUP, for a program whose invoker is gone.
 const HANGUP: u8 = 1;
@@ -64,6 +69,11 @@ async fn begin(
     program: &ProgramKind,
     environment: &[(String, String)],
 ) -> Result<(SshConnection, RemoteProgram), ChannelError> {
+    if let ProgramKind::Connection(connection) = program {
+        // No other session takes its place, and another connection reaches no more.
+        let started = shared.start_connection(&connection.peer).await;
+        return started.map(|program| (shared, program));
+    }
     if shared.is_held_up()
         && let Some(own) = fallbacks.another().await
     {
@@ -105,24 +115,37 @@ impl SshConnection {
         tokio::spawn(async move {
             match begin(shared.clone(), fallbacks, &program, &environment).await {
                 Ok((connection, running)) => {
-                    let is_subsystem = matches!(program, ProgramKind::Subsystem(_));
                     tokio::select! {
-                        () = run(&connection, running, is_subsystem, receiver, io) => {}
+                        () = run(&connection, running, &program, receiver, io) => {}
                         // Also for a connection of its own: who closes the shared one means all.
                         () = shared.ended_here() => {}
                     }
                 }
-                Err(error) => refuse(io, error),
+                Err(error) => refuse(io, &program, error),
             }
         });
         session
     }
 }
 
-fn refuse(io: CarrierIo, error: ChannelError) {
+fn refuse(io: CarrierIo, program: &ProgramKind, error: ChannelError) {
     io.stdin.end();
-    let refusal = Refusal { reason: RefusalReason::Other, message: error.to_string() };
-    let _ = io.outcome.send(Outcome::Refused(refusal));
+    let _ = io.outcome.send(match (program, error) {
+        (ProgramKind::Connection(_), ChannelError::Refused { message, forbidden, .. }) => {
+            let kind = if forbidden { FailureKind::Refused } else { FailureKind::Connect };
+            let report = Report::Failed(Failure::new(kind, message));
+            let _ = io.stderr.put(report.line().into());
+            io.stderr.end(StreamEnd::Whole);
+            Outcome::Exited(NOT_CONNECTED)
+        }
+        (ProgramKind::Connection(_), ChannelError::Lost(lost)) => {
+            Outcome::Lost(LinkLost(lost.message.into()))
+        }
+        (_, error) => {
+            let message = error.to_string();
+            Outcome::Refused(Refusal { reason: RefusalReason::Other, message })
+        }
+    });
 }
 
 /// What the ends of the session ask of the channel.
@@ -233,12 +256,14 @@ impl Out {
 
 async fn run(
     connection: &SshConnection,
-    program: RemoteProgram,
-    is_subsystem: bool,
+    running: RemoteProgram,
+    program: &ProgramKind,
     requests: mpsc::UnboundedReceiver<Request>,
     io: CarrierIo,
 ) {
-    let RemoteProgram { stdin, stdout, stderr, mut end, signals } = program;
+    let RemoteProgram { stdin, stdout, stderr, mut end, signals } = running;
+    let is_subsystem = matches!(program, ProgramKind::Subsystem(_));
+    let is_connection = matches!(program, ProgramKind::Connection(_));
     let CarrierIo { stdin: underway, stdout: to_stdout, stderr: to_stderr, outcome } = io;
     let (unread_sender, unread) = oneshot::channel();
     let (mut out, out_reader) = Out::new(stdout, to_stdout);
@@ -249,7 +274,14 @@ async fn run(
     let request_loop =
         RequestLoop { requests, pieces: Some(pieces_sender), signals, out_reader, err_reader };
     let output = async {
-        let passed = async { tokio::join!(out.pass(connection), err.pass(connection)) };
+        let pass_out = async {
+            out.pass(connection).await;
+            if is_connection {
+                // The other direction may go on. Whether this end is a good one, the report says.
+                out.to.end(StreamEnd::Whole);
+            }
+        };
+        let passed = async { tokio::join!(pass_out, err.pass(connection)) };
         let ended = tokio::select! {
             _ = passed => match ended(&mut end).await {
                 // Servers need not say how a subsystem ended. That is no failure, and for ssh no
