@@ -1,5 +1,7 @@
 //! The examples do what they say.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::PathBuf;
 
 use fakessh_lab::{Lab, Tool};
@@ -49,4 +51,25 @@ fn line_protocol_gets_an_answer_for_each_line() {
     let expected = "1 squared is 1\n2 squared is 4\n3 squared is 9\n\
                     the service ended: exit status: 0\n";
     assert_eq!(run("line_protocol", &["remote", &config]), expected);
+}
+
+#[test]
+fn http_over_route_prints_a_page_of_the_target() {
+    let lab = Lab::start();
+    let config = lab.config_path().display().to_string();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let served = std::thread::spawn(move || {
+        let mut socket = listener.accept().unwrap().0;
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            socket.read_exact(&mut byte).unwrap();
+            request.extend(byte);
+        }
+        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\na page\n").unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    assert_eq!(run("http_over_route", &["remote", &port, &config]), "200 OK\na page\n");
+    assert!(served.join().unwrap().starts_with("GET / HTTP/1.1\r\n"));
 }

@@ -3,7 +3,9 @@
 
 mod children;
 mod contexts;
+mod database;
 mod examples;
+mod streams;
 
 use std::future::Future;
 
