@@ -10,15 +10,16 @@ use crate::allowance::Allowance;
 const BURST: u64 = 8192;
 
 /// Frames that a slave may send in a second for as long as it likes, which take some hundredths of
-/// the thread. A thousand short commands have ten thousand, and bulk is bounded by its readers.
-const PER_SECOND: u64 = 250_000;
+/// the thread. A thousand short commands have ten thousand, and bulk at a gigabyte a second has thirty
+/// thousand.
+const PER_SECOND: u64 = 100_000;
 
 /// Frames that a message counts for: it is decoded.
 const MESSAGE: u64 = 8;
 
 /// Frames that a session counts for which is raised: it is served, or refused in four frames. A tool
 /// may start some thousand in a second.
-pub(super) const RAISE: u64 = 128;
+pub(super) const RAISE: u64 = 64;
 
 /// Bytes of a message that take as long as a frame: they are copied and zeroed.
 const MESSAGE_BYTES: usize = 64;

@@ -264,7 +264,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_slave_that_takes_no_answer_ends_its_link() {
         let (link, mut liar) = Liar::start();
         let handles = handles(0);
@@ -276,7 +276,8 @@ mod tests {
                 liar.flush().await;
             }
         };
-        guarded(lies).await;
+        // The link rests between them, as long as its share of the thread says.
+        tokio::time::timeout(10 * GUARD, lies).await.expect("hangs");
         let lost = guarded(link.lost()).await;
         assert!(lost.to_string().contains("takes no answer"), "{lost}");
     }

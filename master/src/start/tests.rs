@@ -8,6 +8,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::*;
+use crate::stream::{Diagnostics, INCOMING_CHUNKS, OUTGOING_CHUNKS};
 
 /// How long something may take. A guard against hangs only.
 const GUARD: Duration = Duration::from_secs(60);
@@ -142,5 +143,34 @@ fn an_upload_that_is_cut_is_a_failure_that_leaves_nothing() {
     assert!(said.contains(&complaint(&marker)) && said.contains("bytes to"), "{said}");
     for directory in ["/dev/shm", "/tmp"] {
         assert!(!std::path::Path::new(directory).join(format!(".fakessh-{marker}")).exists());
+    }
+}
+
+/// Starts a slave at a target that prints a line each second for ever, after these bytes.
+async fn start_amid_noise(marker: &str, first: String, limit: Duration) -> StartError {
+    let (to_us, incoming) = tokio::sync::mpsc::channel(INCOMING_CHUNKS);
+    let (outgoing, _from_us) = tokio::sync::mpsc::channel(OUTGOING_CHUNKS);
+    let noise = async move {
+        let _ = to_us.send(first.into()).await;
+        while to_us.send("Welcome, and welcome again\n".into()).await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::spawn(noise);
+    let stream = ByteStream { incoming, outgoing, diagnostics: Diagnostics::default() };
+    let (idle, keepalive) = (IdleTimeout::new(limit), Keepalive::default());
+    start(stream, marker, Upload::Sent, &idle, keepalive).await.unwrap_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_prints_for_ever_is_given_up() {
+    let limit = Duration::from_secs(60);
+    let marker = marker().unwrap();
+    for first in [String::new(), format!("{}\n", readiness(&marker))] {
+        let begin = tokio::time::Instant::now();
+        let error = start_amid_noise(&marker, first, limit).await;
+        assert!(matches!(error, StartError::Timeout { .. }), "{error:?}");
+        let took = begin.elapsed();
+        assert!(limit <= took && took <= 2 * limit, "{took:?}");
     }
 }

@@ -14,6 +14,12 @@ impl Lab {
         server.as_ref().map_or_else(Vec::new, |server| process::descendants(server.pid()))
     }
 
+    /// The server's process that listens.
+    pub fn server_pid(&self) -> u32 {
+        let server = self.0.server.lock().unwrap_or_else(PoisonError::into_inner);
+        server.as_ref().map(Server::pid).expect("the server runs")
+    }
+
     /// Kills the server's processes that serve connections, but not the one that listens: what a
     /// crash or an administrator does to sessions.
     pub fn kill_connections(&self) {

@@ -7,6 +7,7 @@ mod speech;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::Lab;
 use crate::files::copy_program;
@@ -26,6 +27,15 @@ impl HostileHost {
         let lab = Lab::builder().sshd(command).start();
         copy_program(&PathBuf::from(program), &lab.dir().join("bin/hostile-slave"));
         HostileHost { lab }
+    }
+
+    /// Leaves its processes, and those that they start, only the time of the processors that no other
+    /// process wants (sched(7), `SCHED_IDLE`). A target is another machine: what is measured here is
+    /// what it costs the master, and not what it takes of the processors of its own machine.
+    pub fn give_way(&self) {
+        let pid = self.lab.server_pid().to_string();
+        let chrt = Command::new("chrt").args(["--idle", "--pid", "0", &pid]).status();
+        assert!(chrt.is_ok_and(|status| status.success()), "chrt(1) of util-linux has failed");
     }
 
     /// Adds it to the hosts that the clients of another lab know.
