@@ -1,7 +1,7 @@
 //! `fakessh close`: closes connections.
 
 use fakessh::daemon::client::Client;
-use fakessh::daemon::control::Request;
+use fakessh::daemon::request::Request;
 use fakessh::runtime_dir::RuntimeDir;
 
 #[derive(clap::Args, Debug)]

@@ -1,7 +1,7 @@
 //! `fakessh connect`: connects, and keeps the connections.
 
 use fakessh::daemon::client::Client;
-use fakessh::daemon::control::Request;
+use fakessh::daemon::request::{ConnectRequest, Place, Request};
 use fakessh::route::Names;
 use fakessh::runtime_dir::RuntimeDir;
 
@@ -33,8 +33,10 @@ pub(super) fn connect(arguments: Arguments) -> anyhow::Result<u8> {
     let rules = arguments.held.rules(&names);
     let mut status = 0;
     for route in routes {
+        let to = Place::Route((&route).into());
+        let request = Request::Connect(ConnectRequest { to, rules: rules.clone() });
         // One that fails is no reason to leave out the others.
-        if let Err(error) = Client::call(&directory, &Request::Connect(route, rules.clone()), &[]) {
+        if let Err(error) = Client::call(&directory, &request, &[]) {
             super::say(&error.into());
             status = FAILURE;
         }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use fakessh::daemon::control::RunRequest;
+use fakessh::daemon::request::RunRequest;
 use fakessh::route::Names;
 use fakessh_protocol::invocation::{Destination, Invocation, Request};
 
@@ -47,6 +47,7 @@ pub(super) fn exec(arguments: Arguments) -> anyhow::Result<u8> {
     let route = arguments.options.route(&arguments.destination, &names)?;
     arguments.password.read(|text| arguments.options.route(text, &names), &[&route])?;
     let request = RunRequest {
+        version: fakessh::VERSION.to_owned(),
         on: Some(route),
         rules: arguments.held.rules(&names),
         tool: arguments.command.first().map(|program| program.to_string_lossy().into_owned()),

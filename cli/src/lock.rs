@@ -1,7 +1,7 @@
 //! `fakessh lock`: closes what needs an answer to be opened again.
 
 use fakessh::daemon::client::Client;
-use fakessh::daemon::control::Request;
+use fakessh::daemon::request::Request;
 use fakessh::runtime_dir::RuntimeDir;
 
 #[derive(clap::Args, Debug)]

@@ -3,8 +3,9 @@
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use fakessh::daemon::Listing;
 use fakessh::daemon::client::Client;
-use fakessh::daemon::control::{Listing, Request};
+use fakessh::daemon::request::Request;
 use fakessh::runtime_dir::RuntimeDir;
 use fakessh_protocol::printable::{self, MAX_QUOTE};
 

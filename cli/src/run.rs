@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use anyhow::{Context as _, bail};
 use fakessh::daemon::Answering;
 use fakessh::daemon::client::{Client, say};
-use fakessh::daemon::control::{Request, RunEnd, RunRequest};
+use fakessh::daemon::request::{Request, RunEnd, RunRequest};
 use fakessh::route::{Names, Route};
 use fakessh::run::RunDestination;
 use fakessh::runtime_dir::RuntimeDir;
@@ -114,6 +114,7 @@ fn request(arguments: &Arguments, names: &Names) -> anyhow::Result<RunRequest> {
     let connection = if is_mapped { Vec::new() } else { options.all_words() };
     let names = if is_mapped { BTreeMap::new() } else { super::destination::named(names) };
     Ok(RunRequest {
+        version: fakessh::VERSION.to_owned(),
         on,
         destination,
         routes,

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
 use fakessh::daemon::client::Client;
-use fakessh::daemon::control::{Request, RunRequest};
+use fakessh::daemon::request::{Request, RunRequest};
 use fakessh::route::{Names, Options, Route};
 use fakessh::run::RunDestination;
 use fakessh::runtime_dir::RuntimeDir;
@@ -129,7 +129,8 @@ fn is_for_the_real_ssh(line: &CommandLine) -> bool {
 /// What every run of one command asks for. The session itself connects: `-O check` must not.
 fn request() -> RunRequest {
     // This process is the shim, and answers as that.
-    RunRequest { connect_later: true, ..RunRequest::default() }
+    let version = fakessh::VERSION.to_owned();
+    RunRequest { version, connect_later: true, ..RunRequest::default() }
 }
 
 /// A run for this process alone.

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use fakessh::daemon::control::{Envelope, Reply, Request, encode_answer};
+use fakessh::control::{ClientMessage, Envelope, Reply, encode_answer};
+use fakessh::daemon::request::Request;
 use fakessh::fuzzing;
 use fakessh::hop::Prompt;
 use fakessh::route::{MAX_STEPS, Route};
@@ -109,6 +110,7 @@ pub fn control(input: &[u8]) {
     again::<Envelope>(input);
     again::<Request>(input);
     again::<Reply>(input);
+    again::<ClientMessage>(input);
     if let Some(answer) = fuzzing::answer(input) {
         assert_eq!(encode_answer(Some(&answer))[..], *input);
     }

@@ -3,18 +3,24 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::sync::Arc;
 
+use fakessh_protocol::invocation::Invocation;
 use fakessh_protocol::message::{Connection, Peer, ProgramKind};
 use tokio::task::JoinSet;
 
-use crate::child::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
-use crate::context::Context;
+use crate::child::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output, Streams};
+use crate::context::Reached;
+use crate::control::OutputName;
 use crate::error::Error;
+use crate::holder::Held;
 use crate::link::{Receiver, Sender, SessionIo};
 use crate::pump::{self, Input, Received, Sent, Sink, Source};
+use crate::shared::{self, InputPipe, OutputPipe, SharedContext};
+
+/// Variables of a program, as names and values.
+type Variables = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Where a standard stream of a program leads.
 #[derive(Debug)]
@@ -72,32 +78,32 @@ enum Program {
 /// unless [`Command::output`] runs it.
 #[derive(Debug)]
 pub struct Command {
-    context: Arc<Context>,
+    context: Held,
     program: Program,
     environment: Vec<(OsString, OsString)>,
     stdio: [Option<Stdio>; 3],
 }
 
 impl Command {
-    pub(crate) fn argv(context: &Arc<Context>, program: &OsStr) -> Command {
+    pub(crate) fn argv(context: &Held, program: &OsStr) -> Command {
         Command::new(context, Program::Argv(vec![program.to_owned()]))
     }
 
-    pub(crate) fn line(context: &Arc<Context>, line: &OsStr) -> Command {
+    pub(crate) fn line(context: &Held, line: &OsStr) -> Command {
         Command::new(context, Program::Line(line.to_owned()))
     }
 
-    pub(crate) fn subsystem(context: &Arc<Context>, name: String) -> Command {
+    pub(crate) fn subsystem(context: &Held, name: String) -> Command {
         Command::new(context, Program::Subsystem(name))
     }
 
     /// A connection that is opened there, and reports on its standard error.
-    pub(crate) fn connection(context: &Arc<Context>, peer: Peer) -> Command {
+    pub(crate) fn connection(context: &Held, peer: Peer) -> Command {
         let command = Command::new(context, Program::Connection(peer));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped())
     }
 
-    fn new(context: &Arc<Context>, program: Program) -> Command {
+    fn new(context: &Held, program: Program) -> Command {
         let stdio = [None, None, None];
         Command { context: context.clone(), program, environment: Vec::new(), stdio }
     }
@@ -125,11 +131,13 @@ impl Command {
         arguments.into_iter().fold(self, Command::arg)
     }
 
-    /// Adds a variable to the login environment. `USER`, `LOGNAME`, `HOME`, `SHELL` and `LD_*` stay as
+    /// Adds a variable to the login environment, in the place of one that was added before. `USER`, `LOGNAME`, `HOME`, `SHELL` and `LD_*` stay as
     /// the account has them.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Command {
-        self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        let name = name.as_ref();
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -167,20 +175,14 @@ impl Command {
     /// and [`ErrorKind::Limit`](crate::ErrorKind::Limit) if this process has no descriptors left.
     pub fn spawn(self) -> Result<Child, Error> {
         let Command { context, program, environment, stdio } = self;
-        let name = context.name().to_owned();
-        check(&name, &program, &environment)?;
+        check(context.name(), &program, &environment)?;
         let environment = environment.into_iter().map(|(name, value)| (bytes(name), bytes(value)));
-        let opened = context.open(program.into_kind(), environment.collect());
-        let (session, running) = opened.map_err(|lost| Error::lost(&name, &lost))?;
-        let SessionIo { stdin, stdout, stderr, control } = session;
-        let [input, output, error] = stdio.map(|stdio| stdio.map_or(Target::Inherit, |it| it.0));
-        let mut pumps = JoinSet::new();
-        let failed = |error: io::Error| Error::of_stream(&name, &error);
-        let stdin = give(&mut pumps, &name, input, stdin).map_err(failed)?;
-        let stdout = take(&mut pumps, &name, output, stdout, std::io::stdout()).map_err(failed)?;
-        let stderr = take(&mut pumps, &name, error, stderr, std::io::stderr()).map_err(failed)?;
-        let streams = (stdin, stdout.map(ChildStdout::new), stderr.map(ChildStderr::new));
-        Ok(Child::new(&name, control, running, streams, pumps))
+        let environment = environment.collect();
+        let stdio = stdio.map(|stdio| stdio.map_or(Target::Inherit, |it| it.0));
+        match &context {
+            Held::Here(reached) => spawn_here(reached, program, environment, stdio),
+            Held::Shared(context) => spawn_shared(context, program, environment, stdio),
+        }
     }
 
     /// Runs the program to its end. Streams that were not set are this process's own.
@@ -208,16 +210,83 @@ impl Command {
     }
 }
 
-impl Program {
-    fn into_kind(self) -> ProgramKind {
-        match self {
-            Program::Argv(argv) => ProgramKind::Program(argv.into_iter().map(bytes).collect()),
-            Program::Line(line) => ProgramKind::Shell(bytes(line)),
-            Program::Subsystem(name) => ProgramKind::Subsystem(name),
-            Program::Connection(peer) => {
-                ProgramKind::Connection(Connection { peer, reports: true })
-            }
-        }
+/// Starts a program over a connection that this process holds.
+fn spawn_here(
+    Reached { context, options }: &Reached,
+    program: Program,
+    set_env: Variables,
+    stdio: [Target; 3],
+) -> Result<Child, Error> {
+    let name = context.name().to_owned();
+    let program = match program {
+        Program::Argv(argv) => ProgramKind::Program(argv.into_iter().map(bytes).collect()),
+        Program::Line(line) => ProgramKind::Shell(bytes(line)),
+        Program::Subsystem(name) => ProgramKind::Subsystem(name),
+        Program::Connection(peer) => ProgramKind::Connection(Connection { peer, reports: true }),
+    };
+    // SetEnv of ssh_config counts, too.
+    let environment = options.variables(&Invocation { set_env, ..Invocation::default() });
+    let opened = context.open(program, environment);
+    let (session, running) = opened.map_err(|lost| Error::lost(&name, &lost))?;
+    let SessionIo { stdin, stdout, stderr, control } = session;
+    let [input, output, error] = stdio;
+    let mut pumps = JoinSet::new();
+    let failed = |error: io::Error| Error::of_stream(&name, &error);
+    let stdin = give(&mut pumps, &name, input, stdin).map_err(failed)?;
+    let stdout = take(&mut pumps, &name, output, stdout, std::io::stdout()).map_err(failed)?;
+    let stderr = take(&mut pumps, &name, error, stderr, std::io::stderr()).map_err(failed)?;
+    let streams = Streams {
+        stdin: stdin.map(ChildStdin::of_link),
+        stdout: stdout.map(ChildStdout::of_link),
+        stderr: stderr.map(ChildStderr::of_link),
+    };
+    Ok(Child::here(&name, control, running, streams, pumps))
+}
+
+/// Starts a program over a connection of the user's master.
+fn spawn_shared(
+    context: &SharedContext,
+    program: Program,
+    environment: Variables,
+    [input, output, error]: [Target; 3],
+) -> Result<Child, Error> {
+    let name = context.name();
+    let failed = |error: io::Error| Error::of_stream(name, &error);
+    let words = |argv: Vec<OsString>| argv.iter().map(|word| word.as_os_str().into()).collect();
+    let program = match program {
+        Program::Argv(argv) => shared::Program::Argv(words(argv)),
+        Program::Line(line) => shared::Program::Shell(line.as_os_str().into()),
+        Program::Subsystem(name) => shared::Program::Subsystem(name),
+        Program::Connection(Peer::Tcp { host, port }) => shared::Program::Tcp { host, port },
+        Program::Connection(Peer::Unix(path)) => shared::Program::Unix(path.into()),
+    };
+    let (stdin, for_stdin) = match input {
+        Target::Piped => InputPipe::new().map(|(ours, theirs)| (Some(ours), theirs)),
+        other => descriptor(other, std::io::stdin()).map(|theirs| (None, theirs)),
+    }
+    .map_err(failed)?;
+    let pipe_for = |target: Target, ours: BorrowedFd<'_>| match target {
+        Target::Piped => OutputPipe::new().map(|(ours, theirs)| (Some(ours), theirs)),
+        other => descriptor(other, ours).map(|theirs| (None, theirs)),
+    };
+    let (stdout, for_stdout) = pipe_for(output, std::io::stdout().as_fd()).map_err(failed)?;
+    let (stderr, for_stderr) = pipe_for(error, std::io::stderr().as_fd()).map_err(failed)?;
+    let descriptors = [for_stdin, for_stdout, for_stderr];
+    let session = context.open(program, shared::Stdio { descriptors, environment })?;
+    let streams = Streams {
+        stdin: stdin.map(|pipe| ChildStdin::of_pipe(pipe.of(&session))),
+        stdout: stdout.map(|pipe| ChildStdout::of_pipe(pipe.of(&session, OutputName::Stdout))),
+        stderr: stderr.map(|pipe| ChildStderr::of_pipe(pipe.of(&session, OutputName::Stderr))),
+    };
+    Ok(Child::shared(name, session, streams))
+}
+
+/// A descriptor for a stream that is no pipe of ours; `ours` is the stream of this process.
+fn descriptor(target: Target, ours: impl AsFd) -> io::Result<OwnedFd> {
+    match target {
+        Target::Null => Ok(File::options().read(true).write(true).open("/dev/null")?.into()),
+        Target::Descriptor(fd) => Ok(fd),
+        Target::Inherit | Target::Piped => Ok(rustix::io::fcntl_dupfd_cloexec(ours, 3)?),
     }
 }
 
@@ -273,15 +342,14 @@ fn give(
     name: &str,
     target: Target,
     sender: Sender,
-) -> io::Result<Option<ChildStdin>> {
+) -> io::Result<Option<Sender>> {
     let fd = match target {
-        Target::Piped => return Ok(Some(ChildStdin::new(sender))),
+        Target::Piped => return Ok(Some(sender)),
         Target::Null => {
             sender.finish();
             return Ok(None);
         }
-        Target::Inherit => rustix::io::fcntl_dupfd_cloexec(std::io::stdin(), 3)?,
-        Target::Descriptor(fd) => fd,
+        other => descriptor(other, std::io::stdin())?,
     };
     let mut input = Input::Descriptor(Ok(Source::new(fd)?));
     let name = name.to_owned();
@@ -300,16 +368,12 @@ fn take(
     name: &str,
     target: Target,
     receiver: Receiver,
-    ours: impl std::os::fd::AsFd,
+    ours: impl AsFd,
 ) -> io::Result<Option<Receiver>> {
+    // Nowhere is a descriptor, too: without a reader the program would get SIGPIPE.
     let fd = match target {
         Target::Piped => return Ok(Some(receiver)),
-        Target::Null => {
-            // Without a reader the program would get SIGPIPE.
-            File::options().write(true).open("/dev/null")?.into()
-        }
-        Target::Inherit => rustix::io::fcntl_dupfd_cloexec(ours, 3)?,
-        Target::Descriptor(fd) => fd,
+        other => descriptor(other, ours)?,
     };
     let mut output = pump::Output::Descriptor(Ok(Sink::new(fd)?));
     let name = name.to_owned();
@@ -326,6 +390,7 @@ fn take(
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
+    use std::sync::Arc;
 
     use super::*;
     use crate::ErrorKind;

@@ -8,7 +8,6 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
@@ -21,8 +20,8 @@ use tokio::sync::oneshot;
 
 use crate::child::{Child, ChildStderr, ChildStdin, ChildStdout};
 use crate::command::Command;
-use crate::context::Context;
 use crate::error::Error;
+use crate::holder::Held;
 
 /// How long the bytes of a stream that was dropped may take on their way to the peer. Then the
 /// connection is cut.
@@ -89,7 +88,7 @@ impl Ending {
 
 impl Stream {
     /// Connects, and waits until the connection is there. Cancelled, it leaves nothing.
-    pub(crate) async fn connect(context: &Arc<Context>, peer: Peer) -> Result<Stream, Error> {
+    pub(crate) async fn connect(context: &Held, peer: Peer) -> Result<Stream, Error> {
         let name = context.name();
         check(&peer).map_err(|text| Error::config(name, &text))?;
         let shown = printable::word(&peer.to_string(), MAX_HOST);

@@ -11,7 +11,9 @@ use crate::context::ContextError;
 use crate::route::Route;
 
 /// Why something failed. Its text is one line that says what was tried, on what, and what to do.
-#[derive(Clone, Debug)]
+///
+/// `Debug` shows the same text and the kind, since that is what a `main` prints that returns it.
+#[derive(Clone)]
 pub struct Error {
     kind: ErrorKind,
     /// The route, as it was asked for; empty if there was none.
@@ -20,7 +22,7 @@ pub struct Error {
 }
 
 impl Error {
-    fn new(kind: ErrorKind, route: &str, message: impl fmt::Display) -> Error {
+    pub(crate) fn new(kind: ErrorKind, route: &str, message: impl fmt::Display) -> Error {
         Error { kind, route: route.to_owned(), message: message.to_string() }
     }
 
@@ -41,6 +43,16 @@ impl Error {
 
     pub(crate) fn config(route: &str, error: &(impl fmt::Display + ?Sized)) -> Error {
         Error::new(ErrorKind::Config, route, error)
+    }
+
+    pub(crate) fn other(route: &str, error: &(impl fmt::Display + ?Sized)) -> Error {
+        Error::new(ErrorKind::Other, route, error)
+    }
+
+    /// A failure that the user's master tells of, whose message may begin with the route.
+    pub(crate) fn of_failure(route: &str, failure: Failure) -> Error {
+        let rest = failure.message.strip_prefix(route).and_then(|rest| rest.strip_prefix(": "));
+        Error::new(failure.kind, route, rest.unwrap_or(&failure.message))
     }
 
     pub(crate) fn lost(route: &str, lost: &(impl fmt::Display + ?Sized)) -> Error {
@@ -76,6 +88,12 @@ impl Error {
 
     pub(crate) fn of_context(route: &Route, error: &ContextError) -> Error {
         Error::new(error.kind(), &route.to_string(), error)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} ({:?})", self.kind)
     }
 }
 

@@ -70,5 +70,5 @@ pub fn ssh_g(text: &str) -> Option<Resolved> {
 
 /// The answer in a datagram of a client.
 pub fn answer(bytes: &[u8]) -> Option<Secret> {
-    crate::daemon::control::answer(bytes)
+    crate::control::answer(bytes)
 }

@@ -9,17 +9,33 @@ use fakessh_protocol::message::Peer;
 
 use crate::command::Command;
 use crate::connection::Stream;
-use crate::context;
+use crate::context::{self, Reached};
 use crate::error::Error;
+use crate::holder::Held;
+use crate::shared::SharedContext;
 
 /// One place where programs can be run: an account on a host, or in a container. Clones are the
-/// same place. It stays connected as long as its [`Fakessh`](crate::Fakessh) holds it.
+/// same place. It stays connected as long as its [`Fakessh`](crate::Fakessh) holds it, or the user's
+/// master does ([`Fakessh::shared`](crate::Fakessh::shared)).
 #[derive(Clone, Debug)]
-pub struct Context(Arc<context::Context>);
+pub struct Context(Held);
 
+impl From<Reached> for Context {
+    fn from(reached: Reached) -> Context {
+        Context(Held::Here(reached))
+    }
+}
+
+/// Without the variables that a configuration sets.
 impl From<Arc<context::Context>> for Context {
-    fn from(held: Arc<context::Context>) -> Context {
-        Context(held)
+    fn from(context: Arc<context::Context>) -> Context {
+        Reached { context, options: Arc::default() }.into()
+    }
+}
+
+impl From<SharedContext> for Context {
+    fn from(context: SharedContext) -> Context {
+        Context(Held::Shared(Arc::new(context)))
     }
 }
 
@@ -31,7 +47,10 @@ impl Context {
 
     /// The account that programs run as, as the far end says it.
     pub fn user(&self) -> &str {
-        self.0.user()
+        match &self.0 {
+            Held::Here(reached) => reached.context.user(),
+            Held::Shared(context) => context.user(),
+        }
     }
 
     /// A program, looked for on the account's `PATH`, to be given arguments: they arrive as they are,
@@ -106,7 +125,21 @@ impl Context {
 
     /// Waits until the connection is lost or closed, and says why. Cancel safe.
     pub async fn lost(&self) -> Error {
-        let lost = self.0.lost().await;
-        Error::lost(self.name(), &lost)
+        match &self.0 {
+            Held::Here(reached) => {
+                let lost = reached.context.lost().await;
+                Error::lost(self.name(), &lost)
+            }
+            Held::Shared(context) => context.lost().await,
+        }
+    }
+
+    /// Ends the connection for everybody who has it, and what runs over it; a connection of the user's
+    /// master, too. Cancelled, it ends all the same.
+    pub async fn close(&self) {
+        match &self.0 {
+            Held::Here(reached) => reached.context.close().await,
+            Held::Shared(context) => context.close().await,
+        }
     }
 }

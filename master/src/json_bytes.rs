@@ -24,6 +24,13 @@ impl From<&OsStr> for JsonBytes {
     }
 }
 
+impl From<Vec<u8>> for JsonBytes {
+    fn from(bytes: Vec<u8>) -> JsonBytes {
+        String::from_utf8(bytes)
+            .map_or_else(|error| JsonBytes::Bytes(error.into_bytes()), JsonBytes::Text)
+    }
+}
+
 impl From<JsonBytes> for OsString {
     fn from(text: JsonBytes) -> OsString {
         match text {

@@ -7,6 +7,9 @@
 //! port ([`Context::tcp`]) or a Unix socket ([`Context::unix`]): whatever runs over tokio's
 //! `AsyncRead` and `AsyncWrite` runs over it.
 //!
+//! Connections are held in this process, or by the user's master ([`Fakessh::shared`]), which other
+//! programs share and which outlives this one. To the rest of a program that makes no difference.
+//!
 //! ```no_run
 //! # async fn example() -> Result<(), fakessh::Error> {
 //! let fakessh = fakessh::Fakessh::builder().build()?;
@@ -18,44 +21,71 @@
 //! # }
 //! ```
 //!
-//! The program `fakessh` is made of this library: a [`Run`](run::Run) lets a tool's `ssh` reach
-//! contexts (see [`tool`]), and [`daemon`] is the master as a process of its own.
+//! A [`Run`] lets tools such as rsync and git, which start an `ssh` of their own, reach contexts. Who is
+//! asked for passwords says [`ask`]; the text of a route is that of the program `fakessh`
+//! (docs/routes.md), which is made of this library.
 //!
 //! It runs on Linux, in a tokio runtime. Terminals and the forwarding of ports that listen
 //! are not there yet.
 
+pub mod ask;
+
 mod allowance;
-pub mod audit;
-pub mod auth;
 mod bounded_log;
-pub mod caller;
 mod child;
 mod command;
 mod connection;
-pub mod context;
-pub mod daemon;
 mod error;
 mod fakessh;
 mod fd_limit;
+mod handle;
+mod holder;
+mod notice_relay;
+mod runs;
+mod session;
+mod shared;
+mod socket;
+mod start;
+mod sys;
+
+// What the program `fakessh` and the fuzz targets need beside the library. It may change with any version.
+#[doc(hidden)]
+pub mod audit;
+#[doc(hidden)]
+pub mod auth;
+#[doc(hidden)]
+pub mod caller;
+#[doc(hidden)]
+pub mod context;
+#[doc(hidden)]
+pub mod control;
+#[doc(hidden)]
+pub mod daemon;
 #[doc(hidden)]
 pub mod fuzzing;
-mod handle;
+#[doc(hidden)]
 pub mod hop;
+#[doc(hidden)]
 pub mod json_bytes;
+#[doc(hidden)]
 pub mod known_hosts;
+#[doc(hidden)]
 pub mod lifetime;
+#[doc(hidden)]
 pub mod link;
-mod notice_relay;
+#[doc(hidden)]
 pub mod pump;
+#[doc(hidden)]
 pub mod route;
+#[doc(hidden)]
 pub mod run;
+#[doc(hidden)]
 pub mod runtime_dir;
-mod session;
-mod socket;
+#[doc(hidden)]
 pub mod ssh_config;
-mod start;
+#[doc(hidden)]
 pub mod stream;
-mod sys;
+#[doc(hidden)]
 pub mod tool;
 
 pub use child::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output, Signal};
@@ -64,6 +94,8 @@ pub use connection::Stream;
 pub use error::{Error, ErrorKind};
 pub use fakessh::{Builder, Fakessh};
 pub use handle::Context;
+pub use runs::{Hosts, Run};
+#[doc(hidden)]
 pub use sys::scrub::ScrubbingAllocator;
 
 pub use fakessh_protocol::VERSION;

@@ -22,6 +22,22 @@ pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<Owned
     Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
 }
 
+/// Forks. The parent exits with status 0, and the child goes on.
+///
+/// To be called while this process has one thread.
+///
+/// # Errors
+/// As fork(2).
+pub(crate) fn go_on_in_child() -> io::Result<()> {
+    // SAFETY: by the contract above no other thread holds a lock that the child would wait for.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(()),
+        // SAFETY: _exit(2) runs nothing of this process.
+        _ => unsafe { libc::_exit(0) },
+    }
+}
+
 /// Closes descriptors that this process was started with and never uses.
 ///
 /// To be called before anything of this process has opened a descriptor: then the numbers belong

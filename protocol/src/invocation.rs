@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::connection::Connection;
 use crate::counted;
 
 /// Where an invocation wants to go, as written: the master decides which context that is.
@@ -33,6 +34,17 @@ pub enum Request {
     Program(#[serde(with = "counted::words")] Vec<Vec<u8>>),
     /// `-G`: nothing; what the configuration says of the destination, which the real `ssh` prints.
     Configuration,
+    /// No `ssh` at all: a connection that is opened there, as a client of the control protocol asks for
+    /// it.
+    Connection(Connection),
+}
+
+impl Request {
+    /// Whether no `ssh` asks for this, but a program of fakessh, or a client of the master: such a
+    /// request leads to the one place that it is meant for.
+    pub fn is_none_of_ssh(&self) -> bool {
+        matches!(self, Request::Tool(_) | Request::Program(_) | Request::Connection(_))
+    }
 }
 
 /// What a control command of `-O` asks of the master (`ssh(1)`).

@@ -10,6 +10,7 @@
 //! why something failed, and [`report`] how a connection stands. [`printable`] makes text from
 //! outside fit for a terminal. [`pattern`] is ssh_config(5)'s.
 
+pub mod connection;
 pub mod counted;
 pub mod exit;
 pub mod failure;

@@ -4,9 +4,9 @@
 mod link;
 mod shim;
 
+pub use crate::connection::{Connection, MAX_SOCKET_PATH, Peer};
 pub use link::{
-    Connection, Hello, Helper, HelperTerminal, LinkSettings, MAX_REVERSE, MAX_SOCKET_PATH,
-    PackedHandoff, Peer, ProgramKind, Refusal, RefusalReason, Spawn, StartReverse, ToMaster,
-    ToSlave, Tool,
+    Hello, Helper, HelperTerminal, LinkSettings, MAX_REVERSE, PackedHandoff, ProgramKind, Refusal,
+    RefusalReason, Spawn, StartReverse, ToMaster, ToSlave, Tool,
 };
 pub use shim::{FromShim, Handoff, Notice, Question, QuestionKind, RealWords, Secret, ToShim};

@@ -25,7 +25,7 @@ const CUT: &str = "cut";
 const KINDS: [(&str, FailureKind); 5] = [
     ("resolve", FailureKind::Resolve),
     ("connect", FailureKind::Connect),
-    ("not-found", FailureKind::NotFound),
+    ("not_found", FailureKind::NotFound),
     ("limit", FailureKind::Limit),
     ("refused", FailureKind::Refused),
 ];

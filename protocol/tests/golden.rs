@@ -178,6 +178,9 @@ fn what_an_invocation_wants() {
     golden(Request::Tool(vec![b"git".to_vec()]), &[&[4, 1, 3], b"git"]);
     golden(Request::Program(vec![b"id".to_vec()]), &[&[5, 1, 2], b"id"]);
     golden(Request::Configuration, &[&[6]]);
+    let peer = Peer::Unix(b"/s".to_vec());
+    let connection = Connection { peer, reports: true };
+    golden(Request::Connection(connection), &[&[7, 1, 2], b"/s", &[1]]);
     golden(ControlCommand::Check, &[&[0]]);
     golden(ControlCommand::Exit, &[&[1]]);
     golden(ControlCommand::Stop, &[&[2]]);

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use thiserror::Error;
 
 use fakessh::caller::{AskNobody, Caller};
-use fakessh::context::{Context, ContextError, Registry};
+use fakessh::context::{ContextError, Reached, Registry};
+use fakessh::lifetime::Rules;
 use fakessh::run::{Hosts, Run, RunDestination};
 use fakessh::runtime_dir::{RuntimeDir, RuntimeDirError};
 use fakessh::ssh_config::Target;
@@ -153,7 +154,7 @@ async fn served(
     server: &DemoServer,
 ) -> Result<(), DemoError> {
     let step = Steps::begin("a login, and the start of the slave");
-    let context = registry.context(target, caller).await?;
+    let reached = registry.reach(&target.into(), &Rules::default(), caller).await?;
     step.took();
     let destination = Some(RunDestination::new(target.into()));
     let hosts = Hosts::Mapped { on: None, destination, routes: Default::default() };
@@ -164,7 +165,7 @@ async fn served(
     run.finish().await;
     let command = command?;
 
-    let (logins, invocations) = (server.logins(), context.served());
+    let (logins, invocations) = (server.logins(), reached.context.served());
     if logins != 1 {
         return Err(DemoError::Different(format!("there were {logins} logins and not one")));
     }
@@ -173,7 +174,7 @@ async fn served(
         let text = format!("only {invocations} of {} ssh command lines came here", COMMANDS + 2);
         return Err(DemoError::Different(text));
     }
-    let shells = startup_files(&context).await?;
+    let shells = startup_files(reached).await?;
     let step = Steps::begin(&format!("{LOGINS} with a login of their own (the real ssh)"));
     let with_login = job::with_login(&words(target), LOGINS).await?;
     step.gave(&with_login.map_or_else(|| "no ssh here".to_owned(), each));
@@ -214,8 +215,8 @@ async fn do_job(job: &Job<'_>) -> Result<Duration, DemoError> {
 
 /// How much longer the account's own shell takes to start there than a plain `sh`: its startup
 /// files, most of all. Of each the fastest start counts, so that other load of the machine does not.
-async fn startup_files(context: &Arc<Context>) -> Result<Duration, DemoError> {
-    let context = fakessh::Context::from(context.clone());
+async fn startup_files(reached: Reached) -> Result<Duration, DemoError> {
+    let context = fakessh::Context::from(reached);
     let mut fastest = [Duration::MAX; 2];
     for _ in 0..SHELLS {
         let commands = [context.shell("echo"), context.command("/bin/sh").args(["-c", "echo"])];

@@ -1,6 +1,6 @@
 //! Which variables of the caller's environment a session gets (`SendEnv`, `SetEnv`).
 
-use fakessh_protocol::invocation::{Invocation, Request, SessionKeywords};
+use fakessh_protocol::invocation::{Invocation, SessionKeywords};
 use fakessh_protocol::pattern;
 
 use crate::ssh_config::Resolved;
@@ -28,11 +28,10 @@ impl SessionOptions {
     /// A keyword of the configuration that would make something else of this invocation's session,
     /// and that only the real `ssh` obeys as yet.
     pub(crate) fn unserved(&self, invocation: &Invocation) -> Option<&'static str> {
-        match invocation.request {
-            // They are none of ssh's.
-            Request::Tool(_) | Request::Program(_) => None,
-            _ => self.session.first_beside(invocation.given),
+        if invocation.request.is_none_of_ssh() {
+            return None;
         }
+        self.session.first_beside(invocation.given)
     }
 
     /// Variables that an invocation sends: `SendEnv` of the user's configuration and of its command

@@ -12,7 +12,8 @@ use fakessh_unix::datagram;
 use serde_json::Value;
 
 use super::client::{Client, ask};
-use super::control::{self, Reply, RunEnd};
+use super::request::RunEnd;
+use crate::control::{self, ClientMessage, Reply};
 use crate::tool::RunDirectory;
 
 /// How often it is looked whether a question is on the terminal, when the tool has ended.
@@ -49,7 +50,8 @@ impl Answering {
     /// Says that the tool of a run has ended, and learns what became of the run; `None` if the
     /// master has ended as well.
     pub fn end_of_run(self) -> Option<RunEnd> {
-        datagram::send(self.client.socket().as_fd(), control::ENDED, &[]).ok()?;
+        let ended = serde_json::to_vec(&ClientMessage::Ended).ok()?;
+        datagram::send(self.client.socket().as_fd(), &ended, &[]).ok()?;
         loop {
             match self.done.recv_timeout(LOOK) {
                 Ok(end) => return serde_json::from_value(end).ok(),
@@ -84,6 +86,8 @@ fn answer(socket: &OwnedFd, asking: &AtomicBool, done: &Sender<Value>) -> Ending
                 }
             }
             Ok(Reply::Notice(notice)) => diagnostics::tell(&notice),
+            // They are said of contexts and sessions.
+            Ok(Reply::Lost(_) | Reply::Whole(_)) => {}
             Ok(Reply::Done(value)) => {
                 let _ = done.send(value);
                 return Ending::OfRun;

@@ -8,12 +8,16 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use crate::sys;
 
-/// Gets a session of its own, goes to `/`, and closes every descriptor that was inherited but for
-/// standard input, output and error. To be called first of all.
+/// Goes on in a process that is nobody's child, gets a session of its own, goes to `/`, and closes
+/// every descriptor that was inherited but for standard input, output and error. The process that
+/// was started ends: whoever started it waits for it, and has no child that it knows nothing of.
+///
+/// To be called first of all, while there is one thread.
 ///
 /// # Errors
 /// Failures of the system.
 pub fn detach() -> io::Result<()> {
+    sys::go_on_in_child()?;
     // Fails only for a process that leads a group already: then it has left its starter's.
     let _ = rustix::process::setsid();
     rustix::process::chdir("/")?;

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use fakessh_protocol::failure::Failure;
@@ -19,8 +19,9 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use serde_json::Value;
 use thiserror::Error;
 
-use super::control::{self, Envelope, Reply, Request};
 use super::liveness;
+use super::request::Request;
+use crate::control::{self, Envelope, PROTOCOL, Reply};
 use crate::runtime_dir::{RuntimeDir, RuntimeDirError};
 
 /// Masters that are started for one client. One that may be idle for a short time only
@@ -93,13 +94,27 @@ impl Client {
         Ok(Client { socket, directory: directory.clone() })
     }
 
-    /// Connects to the master of a directory, and starts it in the background if there is none.
+    /// Connects to the master of a directory, and starts it in the background if there is none: this
+    /// program itself, which must be `fakessh`.
     ///
     /// However many programs do so at once, one master is started.
     ///
     /// # Errors
     /// [`ClientError`].
     pub fn connect_or_start(directory: &RuntimeDir) -> Result<Client, ClientError> {
+        let program = std::env::current_exe();
+        let program = program.map_err(|error| ClientError::Start(error.to_string()))?;
+        Client::connect_or_start_with(directory, &program)
+    }
+
+    /// As [`Client::connect_or_start`], with another program to be the master.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn connect_or_start_with(
+        directory: &RuntimeDir,
+        program: &Path,
+    ) -> Result<Client, ClientError> {
         match Client::connect(directory) {
             Err(ClientError::NoMaster) => {}
             connected => return connected,
@@ -117,7 +132,7 @@ impl Client {
             connected => return connected,
         }
         let connect = || Client::connect(directory);
-        start_until_there(|| start(directory), connect).unwrap_or_else(|| {
+        start_until_there(|| start(directory, program), connect).unwrap_or_else(|| {
             let log = directory.path().join("log");
             let text =
                 format!("each one ended at once, {MOST_STARTS} in all; see {}", log.display());
@@ -162,7 +177,7 @@ impl Client {
         let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let request = serde_json::to_value(request).map_err(|error| self.lost(&error))?;
         let envelope = Envelope {
-            version: crate::VERSION.to_owned(),
+            protocol: PROTOCOL,
             environment: environment.collect(),
             directory: here.as_os_str().into(),
             request,
@@ -196,6 +211,8 @@ impl Client {
                 Reply::Failed(failure) => return Err(ClientError::Refused(failure)),
                 Reply::Ending => return Err(ClientError::Ended(self.log())),
                 Reply::Notice(notice) => diagnostics::tell(&notice),
+                // None of them is said before the request is done.
+                Reply::Lost(_) | Reply::Whole(_) => {}
                 Reply::Ask { kind, text, hop } => {
                     let question = Reply::question(&kind, text, hop);
                     let answer = ask(&question, self.socket.as_fd());
@@ -209,6 +226,11 @@ impl Client {
             }
             answered = true;
         }
+    }
+
+    /// The connection itself, over which no request was made yet.
+    pub(crate) fn into_socket(self) -> OwnedFd {
+        self.socket
     }
 
     pub(super) fn socket(&self) -> &OwnedFd {
@@ -267,16 +289,15 @@ fn start_until_there<T>(
 }
 
 /// Starts a master in the background and waits until it listens.
-fn start(directory: &RuntimeDir) -> Result<(), ClientError> {
+fn start(directory: &RuntimeDir, program: &Path) -> Result<(), ClientError> {
     let failed = |error: io::Error| ClientError::Start(error.to_string());
-    let program = std::env::current_exe().map_err(failed)?;
     // What else is in our environment is ours: the master serves many, and lives on.
     let kept = std::env::vars_os().filter(|(name, _)| {
         let name = name.as_bytes();
         name.starts_with(b"FAKESSH_") || KEPT.contains(&name)
     });
     let kept: Vec<_> = kept.collect();
-    let mut master = Command::new(&program)
+    let mut master = Command::new(program)
         .args(["master", "--background"])
         .env_clear()
         .envs(kept)
@@ -290,10 +311,11 @@ fn start(directory: &RuntimeDir) -> Result<(), ClientError> {
     if let Some(mut stdout) = master.stdout.take() {
         stdout.read_to_end(&mut said).map_err(failed)?;
     }
+    // The master itself is a child of that process, and no child of ours.
+    let _ = master.wait();
     if said == READY {
         return Ok(());
     }
-    let _ = master.wait();
     let said = String::from_utf8_lossy(&said);
     let log = directory.path().join("log");
     Err(ClientError::Start(match said.trim() {

@@ -10,7 +10,8 @@ use fakessh_unix::process::Stat;
 use fakessh_unix::{peer, ready};
 use rustix::event::PollFlags;
 
-use super::control::{Envelope, Request};
+use super::request::Request;
+use crate::control::{Envelope, PROTOCOL};
 use crate::json_bytes::JsonBytes;
 
 /// How long the master may be silent before this looks at it for the first time.
@@ -51,7 +52,7 @@ fn is_readable(socket: BorrowedFd<'_>, limit: Duration) -> bool {
 /// as alive here: the client notices that on its own connection.
 fn answers(socket: OwnedFd) -> bool {
     let request = Envelope {
-        version: crate::VERSION.to_owned(),
+        protocol: PROTOCOL,
         environment: Vec::new(),
         directory: JsonBytes::Text("/".to_owned()),
         request: serde_json::json!(Request::List),

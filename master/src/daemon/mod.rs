@@ -1,15 +1,19 @@
 //! The master as a process of its own: one per user, started when first needed.
 //!
 //! It sits in `/`, holds nobody's stdio and has its own session. Clients talk to it over one
-//! socket ([`control`]); each request brings the environment and directory of who asked.
+//! socket ([`control`](crate::control)); each request brings the environment and directory of who asked.
 
 mod answering;
 mod background;
 pub mod client;
 mod clients;
-pub mod control;
+mod contexts;
+mod listing;
 mod liveness;
+mod messages;
+pub mod request;
 mod resume;
+mod runs;
 mod serve;
 mod shared;
 
@@ -27,6 +31,7 @@ use crate::socket::listen;
 pub use crate::bounded_log::{BoundedLog, EventLines};
 pub use answering::Answering;
 pub use background::{detach, let_go_of_stdio};
+pub use listing::Listing;
 pub use serve::serve;
 
 /// How long a master without contexts and clients stays.

@@ -32,6 +32,7 @@ pub struct Rule {
 
 /// The rules that a command brings with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Rules {
     /// `--persist`: of the contexts at the end of the routes that the command names. It comes
     /// before all else.

@@ -139,15 +139,14 @@ async fn send_source(source: &mut Source, sender: Sender) -> Sent {
     }
 }
 
-/// Writes what a handle gives to an output, and closes it at a good end, or where its reader is
-/// gone. At any other end, and where this is cancelled, it stays open: its reader would take the
-/// end for a good one.
+/// Writes what a handle gives to an output. The output stays open: the caller closes it
+/// ([`Output::close`]) if the end is a good one, or its reader is gone.
 ///
 /// Where the output's reader is gone, or writing fails, the program is told to stop, and gets
 /// SIGPIPE or EPIPE as it would without us. A descriptor that can't be written counts as failed
 /// only when there is something to write. Cancelled, it tells the program to stop.
 pub(crate) async fn receive(mut receiver: Receiver, output: &mut Output) -> Received {
-    let received = match output {
+    match output {
         Output::Descriptor(Ok(sink)) => receive_into(receiver, sink).await,
         Output::Handle(sender) => pass(&mut receiver, sender).await,
         Output::Descriptor(Err(error)) if !reader_left(error) => match receiver.receive().await {
@@ -156,14 +155,20 @@ pub(crate) async fn receive(mut receiver: Receiver, output: &mut Output) -> Rece
             Chunk::Cut => Received::Cut,
         },
         Output::Descriptor(Err(_)) | Output::Closed => Received::Unwanted,
-    };
-    if let Received::Whole | Received::Unwanted = received
-        && let Output::Handle(sender) = std::mem::replace(output, Output::Closed)
-        && let Received::Whole = received
-    {
-        sender.finish();
     }
-    received
+}
+
+impl Output {
+    /// Closes the output at a good end, or if its reader is gone. At any other end it stays open: its
+    /// reader would take the end for a good one.
+    pub(crate) fn close(&mut self, received: &Received) {
+        if let Received::Whole | Received::Unwanted = received
+            && let Output::Handle(sender) = std::mem::replace(self, Output::Closed)
+            && let Received::Whole = received
+        {
+            sender.finish();
+        }
+    }
 }
 
 async fn receive_into(mut receiver: Receiver, sink: &mut Sink) -> Received {

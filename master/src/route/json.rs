@@ -6,57 +6,87 @@ use std::ffi::OsString;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Route, Step};
+use super::{Route, RouteError, Step};
 use crate::json_bytes::JsonBytes;
 
-#[derive(Serialize, Deserialize)]
+/// A route as a message holds it, before anybody has understood it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Json {
+pub enum RouteJson {
+    /// Its text.
     Plain(String),
+    /// Its text, and options of its connections.
     WithOptions(WithOptions),
 }
 
-#[derive(Serialize, Deserialize)]
+/// The text of a route, and options of its connections.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WithOptions {
+pub struct WithOptions {
     route: String,
-    /// The number of a step, and its options.
+    /// The number of a step, from 0, and its options as words for ssh(1).
     connection: Vec<(usize, Vec<JsonBytes>)>,
 }
 
-impl Serialize for Route {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let options = self.steps.iter().enumerate().filter_map(|(at, step)| match step {
+/// The options that say how to get to a host. Others would be about sessions, or name another host.
+const OPTIONS: [&str; 4] = ["-F", "-J", "-i", "-o"];
+
+impl From<&Route> for RouteJson {
+    fn from(of: &Route) -> RouteJson {
+        let options = of.steps.iter().enumerate().filter_map(|(at, step)| match step {
             Step::Ssh(target) if !target.connection.is_empty() => {
                 Some((at, target.connection.iter().map(|word| word.as_os_str().into()).collect()))
             }
             _ => None,
         });
         let connection: Vec<(usize, Vec<JsonBytes>)> = options.collect();
-        let route = self.to_string();
-        let json = if connection.is_empty() {
-            Json::Plain(route)
+        let route = of.to_string();
+        if connection.is_empty() {
+            RouteJson::Plain(route)
         } else {
-            Json::WithOptions(WithOptions { route, connection })
+            RouteJson::WithOptions(WithOptions { route, connection })
+        }
+    }
+}
+
+impl TryFrom<RouteJson> for Route {
+    type Error = RouteError;
+
+    fn try_from(json: RouteJson) -> Result<Route, RouteError> {
+        let (text, connection) = match json {
+            RouteJson::Plain(text) => (text, Vec::new()),
+            RouteJson::WithOptions(json) => (json.route, json.connection),
         };
-        json.serialize(serializer)
+        let mut route = Route::parse(&text)?;
+        for (at, words) in connection {
+            let Some(Step::Ssh(target)) = route.steps.get_mut(at) else {
+                let what = format!("step {at} is no connection that options could be for");
+                return Err(RouteError::new(&text, 0..text.len(), &what));
+            };
+            let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
+            let are_options = words.chunks(2).all(|pair| match pair {
+                [flag, _] => OPTIONS.iter().any(|option| flag == option),
+                _ => false,
+            });
+            if !are_options {
+                let what = "the options of a connection are pairs of -F, -J, -i or -o and a value";
+                return Err(RouteError::new(&text, 0..text.len(), what));
+            }
+            target.connection = words;
+        }
+        Ok(route)
+    }
+}
+
+impl Serialize for Route {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        RouteJson::from(self).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Route {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Route, D::Error> {
-        let (text, connection) = match Json::deserialize(deserializer)? {
-            Json::Plain(text) => (text, Vec::new()),
-            Json::WithOptions(json) => (json.route, json.connection),
-        };
-        let mut route = Route::parse(&text).map_err(D::Error::custom)?;
-        for (at, words) in connection {
-            let Some(Step::Ssh(target)) = route.steps.get_mut(at) else {
-                return Err(D::Error::custom(format!("step {at} of {text} has no options")));
-            };
-            target.connection = words.into_iter().map(OsString::from).collect();
-        }
-        Ok(route)
+        Route::try_from(RouteJson::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
@@ -98,6 +128,9 @@ mod tests {
             "7",
             r#"{"route":"web1+sudo","connection":[[1,["-i","k"]]]}"#,
             r#"{"route":"web1","connection":[[9,["-i","k"]]]}"#,
+            r#"{"route":"web1","connection":[[0,["-i","k","web2"]]]}"#,
+            r#"{"route":"web1","connection":[[0,["-L","1:h:2"]]]}"#,
+            r#"{"route":"web1","connection":[[0,["web2","-i"]]]}"#,
             r#"{"route":"web1","connection":[],"more":1}"#,
         ] {
             assert!(serde_json::from_str::<Route>(text).is_err(), "{text}");

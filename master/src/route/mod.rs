@@ -19,6 +19,7 @@ use std::str::FromStr;
 
 pub use config::{Names, NamesError};
 pub use error::RouteError;
+pub use json::RouteJson;
 pub use options::{Options, OptionsError};
 
 use crate::hop::{self, Kind};

@@ -62,6 +62,7 @@ fn shown(request: &Request) -> String {
         Request::Login => return "a login shell".to_owned(),
         Request::Nothing | Request::Configuration => return "nothing".to_owned(),
         Request::Subsystem(name) => name.clone(),
+        Request::Connection(to) => format!("a connection to {}", to.peer),
         Request::Command(command) => String::from_utf8_lossy(command).into_owned(),
         Request::Tool(argv) | Request::Program(argv) => {
             String::from_utf8_lossy(&argv.join(&b' ')).into_owned()

@@ -85,6 +85,8 @@ pub struct Run {
     /// rights of the master and outside of the tool's namespaces.
     origin: Origin,
     holding: Holding,
+    /// The one context of the run, which is never connected to again.
+    pinned: Option<Reached>,
     /// What `ssh_config` makes of the last host of the run's DEST, if DEST is a place on it. Known
     /// as soon as it was connected to.
     hostname: OnceLock<String>,
@@ -109,10 +111,25 @@ impl Run {
     pub fn new(hosts: Hosts, registry: Registry, opener: &Caller) -> Run {
         let origin =
             Origin { environment: opener.environment.clone(), directory: opener.directory.clone() };
-        let (holding, used, kept, hostname) = Default::default();
+        let (holding, used, kept, hostname, pinned) = Default::default();
         let called = AtomicBool::new(false);
         let refusals = Arc::new(Refusals::new(registry.audit().clone()));
-        Run { hosts, registry, origin, holding, hostname, used, kept, called, refusals }
+        Run { hosts, registry, origin, holding, pinned, hostname, used, kept, called, refusals }
+    }
+
+    /// A run that leads to this one context, of which `route` is the way. If the context is lost, the
+    /// run leads nowhere. As long as the run lives, the context is in use.
+    pub(crate) fn in_context(
+        route: Route,
+        reached: Reached,
+        registry: Registry,
+        opener: &Caller,
+    ) -> Run {
+        let hosts =
+            Hosts::Mapped { on: Some(route.clone()), destination: None, routes: HashMap::new() };
+        let held = reached.context.hold(Use::Run);
+        let used = HashMap::from([(CacheKey::Mapped(route), (reached.clone(), held))]).into();
+        Run { used, pinned: Some(reached), ..Run::new(hosts, registry, opener) }
     }
 
     /// Notes that a shim of this run was started.
@@ -166,7 +183,7 @@ impl Run {
     fn choose(&self, invocation: &Invocation) -> Result<Choice, Failure> {
         let refused = |why: String| Failure::new(FailureKind::Refused, why);
         let config = |why: String| Failure::new(FailureKind::Config, why);
-        if let Request::Tool(_) | Request::Program(_) = invocation.request {
+        if self.pinned.is_some() || invocation.request.is_none_of_ssh() {
             return match &self.hosts {
                 Hosts::Mapped { on: Some(on), .. } => Ok(Choice::Route(on.clone())),
                 _ => Err(refused("this run has no host where its tool is to run".to_owned())),
@@ -260,9 +277,10 @@ impl Run {
         invocation: &Invocation,
         ask: &Arc<dyn Ask>,
     ) -> Result<Reached, ContextError> {
-        match &self.hosts {
-            Hosts::Mapped { .. } => self.reach_mapped(route, ask).await,
-            Hosts::CommandLine { .. } => {
+        match (&self.hosts, &self.pinned) {
+            (_, Some(reached)) => Ok(reached.clone()),
+            (Hosts::Mapped { .. }, None) => self.reach_mapped(route, ask).await,
+            (Hosts::CommandLine { .. }, None) => {
                 let hold = |context: &Context| HoldFor::of(&self.hosts, invocation, context);
                 let caller = Caller::of_invocation(invocation, ask.clone());
                 let deciding = deciding(route, &caller);

@@ -113,7 +113,9 @@ impl Run {
         let reached = self.reach(&route, invocation, ask).await;
         let Reached { context, options } =
             reached.map_err(|error| self.failure(invocation, &route, &error))?;
-        if let Some(keyword) = options.unserved(invocation) {
+        // What a client of the master asks for is no `ssh`.
+        let keyword = options.unserved(invocation).filter(|_| self.pinned.is_none());
+        if let Some(keyword) = keyword {
             return match self.unserved(invocation, &format!("{keyword} of ssh_config"))? {
                 Choice::RealSsh { why, words } => Ok(Plan::RealSsh { why, words }),
                 Choice::Route(_) => Err(Failure::other(keyword).into()),
@@ -154,6 +156,7 @@ fn program(request: &Request) -> Option<Program> {
         Request::Command(command) => Program::OfSsh(ProgramKind::Shell(command.clone())),
         Request::Subsystem(name) => Program::OfSsh(ProgramKind::Subsystem(name.clone())),
         Request::Program(argv) => Program::Exec(ProgramKind::Program(argv.clone())),
+        Request::Connection(to) => Program::OfSsh(ProgramKind::Connection(to.clone())),
         Request::Tool(argv) => Program::Tool(Tool { argv: argv.clone() }),
         Request::Nothing | Request::Configuration => return None,
     })

@@ -1,55 +1,119 @@
-//! The invoker of a session: the shim that waits for its end.
+//! The invoker of a session: the shim or the client that waits for its end.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use fakessh_protocol::failure::{Failure, FailureKind};
-use fakessh_protocol::message::{FromShim, ToShim};
+use fakessh_protocol::message::{FromShim, Secret, ToShim};
 use tokio::sync::mpsc;
 
 use super::outcome::SessionOutcome;
 use super::reverse;
 use super::stdio::Stdio;
 use crate::caller::Ask;
+use crate::control::{
+    AskedClient, ClientMessage, Heard, OutputName, ProgramEnd, Reply, heard, not_understood,
+};
 use crate::link::ReverseShim;
 use crate::run::not_from_a_target;
 use crate::socket::Socket;
 
-/// Sends a shim messages.
+/// Sends an invoker messages.
 pub(super) enum Invoker {
     /// A shim on this host.
     Local(Arc<Socket>),
+    /// A client of the control protocol.
+    Client(Arc<AskedClient>),
     /// A shim on a target.
     Reverse(ReverseShim),
 }
 
-/// Receives the messages of a shim.
+/// Receives the messages of an invoker.
 pub(super) enum Messages {
     Local(Arc<Socket>),
+    Client(Arc<AskedClient>),
     Reverse(mpsc::Receiver<FromShim>),
 }
 
+/// What an invoker says.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// The answer to a question.
+    Answer(Option<Secret>),
+    /// To send the program this signal.
+    Signal(u8),
+    /// To cut standard input.
+    Abort,
+    /// To let the program run on when the invoker is gone.
+    Detach,
+}
+
+impl From<FromShim> for Message {
+    fn from(message: FromShim) -> Message {
+        match message {
+            FromShim::Answer(answer) => Message::Answer(answer),
+            FromShim::Signal(number) => Message::Signal(number),
+        }
+    }
+}
+
 impl Messages {
-    /// Waits for the next message; `None` when the shim is gone. Cancel safe.
-    pub(super) async fn next(&mut self) -> Option<FromShim> {
+    /// Waits for the next message; `None` when the invoker is gone, or says something that is no
+    /// message of a session. Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<Message> {
         match self {
             Messages::Local(socket) => {
                 let received = socket.receive_message::<FromShim>().await;
-                received.ok().flatten().map(|(message, _)| message)
+                received.ok().flatten().map(|(message, _)| message.into())
             }
-            Messages::Reverse(messages) => messages.recv().await,
+            Messages::Client(client) => {
+                let received = client.socket().receive().await.ok()??;
+                let message = match heard(received.payload) {
+                    Ok(message) => message,
+                    Err(error) => {
+                        let _ = client.reply(&Reply::Failed(not_understood(&error))).await;
+                        return None;
+                    }
+                };
+                match message {
+                    Heard::Answer(answer) => Some(Message::Answer(answer)),
+                    Heard::Message(ClientMessage::Signal(number)) => Some(Message::Signal(number)),
+                    Heard::Message(ClientMessage::Abort) => Some(Message::Abort),
+                    Heard::Message(ClientMessage::Detach) => Some(Message::Detach),
+                    // They are for other connections.
+                    Heard::Message(
+                        ClientMessage::Start(_) | ClientMessage::Close | ClientMessage::Ended,
+                    ) => None,
+                }
+            }
+            Messages::Reverse(messages) => messages.recv().await.map(Message::from),
         }
     }
 }
 
 impl Invoker {
-    pub(super) fn is_local(&self) -> bool {
-        matches!(self, Invoker::Local(_))
+    /// Whether a program that can't be started has a status, as for a shell. A client is told the
+    /// kind of the failure.
+    pub(super) fn takes_statuses(&self) -> bool {
+        !matches!(self, Invoker::Client(_))
     }
 
-    /// Sends a message. If the shim is gone, [`Messages`] tells.
+    /// Tells a client that all of an output was written, before the output is closed: a client that
+    /// finds the end of a pipe must be able to tell it from the end of the master.
+    pub(super) async fn whole(&self, output: OutputName) {
+        if let Invoker::Client(client) = self {
+            let _ = client.reply(&Reply::Whole(output)).await;
+        }
+    }
+
+    /// Sends a message. If the invoker is gone, [`Messages`] tells.
     pub(super) async fn send(&self, message: ToShim) {
         match self {
+            Invoker::Client(client) => {
+                if let ToShim::Notice(notice) = message {
+                    client.notice(notice).await;
+                }
+            }
             Invoker::Local(socket) => {
                 let _ = socket.send_message(&message, &[]).await;
             }
@@ -57,7 +121,7 @@ impl Invoker {
         }
     }
 
-    /// Reports how the session ended, to a shim that asked for this host.
+    /// Reports how the session ended, to an invoker that asked for this host.
     pub(super) async fn report(
         &self,
         outcome: SessionOutcome,
@@ -89,6 +153,21 @@ impl Invoker {
                     // If the shim is gone, `Messages` tells.
                     tracing::debug!(%error, "a shim was not told how its session ended");
                 }
+            }
+            Invoker::Client(client) => {
+                let reply = match outcome {
+                    SessionOutcome::Exited(status) => {
+                        serde_json::to_value(ProgramEnd::from(status)).map_or_else(
+                            |error| Reply::Failed(Failure::other(error.to_string())),
+                            Reply::Done,
+                        )
+                    }
+                    SessionOutcome::Failed(denied) => Reply::Failed(denied.failure),
+                    SessionOutcome::RealSsh { why, .. } => {
+                        Reply::Failed(Failure::new(FailureKind::Refused, why))
+                    }
+                };
+                let _ = client.reply(&reply).await;
             }
             Invoker::Reverse(shim) => {
                 let message = match outcome {

@@ -8,27 +8,28 @@ mod reverse;
 mod serve;
 mod stdio;
 
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::failure::{Failure, FailureKind};
-use fakessh_protocol::invocation::{Invocation, Request};
-use fakessh_protocol::message::{
-    FromShim, Handoff, Notice, Refusal, RefusalReason, Secret, ToShim,
-};
+use fakessh_protocol::invocation::Invocation;
+use fakessh_protocol::message::{Handoff, Notice, Refusal, RefusalReason, Secret, ToShim};
 use fakessh_protocol::printable::one_line;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::caller::{Ask, AskNobodyFor};
 use crate::context::{Context, SessionCount};
+use crate::control::{AskedClient, OutputName, Reply, StartRequest};
 use crate::lifetime::Use;
 use crate::link::{LinkLost, Outcome, ReverseSession, SessionIo, Signaller, Traffic};
 use crate::pump::{self, Received, Sent};
 use crate::run::{Denied, Plan, Program, Run, Start};
+use crate::socket::Socket;
 
-pub(crate) use ask::Answers;
 use ask::ShimAsk;
-use invoker::{Invoker, Messages};
+use invoker::{Invoker, Message, Messages};
 use outcome::SessionOutcome;
 use record::Record;
 use reverse::serve_reverse;
@@ -51,6 +52,33 @@ async fn handoff(run: Arc<Run>, admitted: Admitted) {
     ServedSession::new(run, invoker, ask).serve(handoff, stdio, messages, Some(answers)).await;
 }
 
+/// Serves a program that a client asks for, in the one context of its run, to its end. `socket` is
+/// that of the session.
+///
+/// Never fails: what goes wrong is reported to the client. When the client goes away, or this is
+/// cancelled, the program is hung up.
+pub(crate) async fn start(
+    run: Arc<Run>,
+    mut request: StartRequest,
+    stdio: [OwnedFd; 3],
+    socket: Socket,
+) {
+    let (client, answers) = AskedClient::new(socket);
+    let client = Arc::new(client);
+    let invocation = request.take_environment().and_then(|set_env| {
+        let request = request.program.into_request()?;
+        Ok(Invocation { request, set_env, ..Invocation::default() })
+    });
+    let invocation = match invocation {
+        Ok(invocation) => invocation,
+        Err(failure) => return drop(client.reply(&Reply::Failed(failure)).await),
+    };
+    let handoff = Handoff { version: crate::VERSION.to_owned(), invocation };
+    let (invoker, messages) = (Invoker::Client(client.clone()), Messages::Client(client.clone()));
+    let stdio = Stdio::descriptors(stdio);
+    ServedSession::new(run, invoker, client).serve(handoff, stdio, messages, Some(answers)).await;
+}
+
 /// The invocation that a shim hands over, if the shim is of our version.
 fn of_our_version(handoff: Handoff) -> Result<Invocation, Failure> {
     if handoff.version == crate::VERSION {
@@ -70,8 +98,12 @@ struct ServedSession {
     invoker: Invoker,
     /// Who is asked.
     ask: Arc<dyn Ask>,
-    /// Takes the shim's signals, once there is a program.
+    /// Takes the invoker's signals, once there is a program.
     signaller: OnceLock<Signaller>,
+    /// Standard input is to be cut.
+    abort: Notify,
+    /// The program is to run on when the invoker is gone.
+    is_detached: AtomicBool,
 }
 
 /// A program that was started.
@@ -87,7 +119,8 @@ struct Opened {
 
 impl ServedSession {
     fn new(run: Arc<Run>, invoker: Invoker, ask: Arc<dyn Ask>) -> ServedSession {
-        ServedSession { run, invoker, ask, signaller: OnceLock::new() }
+        let (signaller, abort, is_detached) = Default::default();
+        ServedSession { run, invoker, ask, signaller, abort, is_detached }
     }
 
     /// Serves the session to its end, or says why it is refused.
@@ -104,40 +137,52 @@ impl ServedSession {
         answers: Option<mpsc::Sender<Option<Secret>>>,
     ) {
         let mut gone = std::pin::pin!(self.listen(messages, answers));
-        let work = async {
-            let host = handoff.invocation.destination.host.clone();
-            let outcome = match of_our_version(handoff) {
-                Ok(invocation) => {
-                    let mut record = Record::begin(&self.run, self.ask.who(), &invocation);
-                    let outcome = self.outcome(invocation, &mut stdio, &record).await;
-                    let outcome = outcome.unwrap_or_else(SessionOutcome::Failed);
-                    record.ended(&outcome);
-                    outcome
+        {
+            let mut work = std::pin::pin!(self.work(handoff, &mut stdio));
+            tokio::select! {
+                () = &mut work => {}
+                () = &mut gone => {
+                    if self.is_detached.load(Ordering::Relaxed) {
+                        work.await;
+                    }
+                    // Dropping the work hangs up.
+                    return;
                 }
-                Err(failure) => SessionOutcome::Failed(Denied::open(failure)),
-            };
-            self.invoker.report(outcome, &host, &mut stdio, &*self.ask).await;
-        };
-        tokio::select! {
-            () = work => {}
-            // Dropping the work hangs up.
-            () = &mut gone => return,
+            }
         }
         if stdio.is_held() {
             gone.await;
         }
     }
 
-    /// Passes the shim's messages on, until the shim is gone.
+    /// Runs the session, and reports how it ended.
+    async fn work(&self, handoff: Handoff, stdio: &mut Stdio) {
+        let host = handoff.invocation.destination.host.clone();
+        let outcome = match of_our_version(handoff) {
+            Ok(invocation) => {
+                let mut record = Record::begin(&self.run, self.ask.who(), &invocation);
+                let outcome = self.outcome(invocation, stdio, &record).await;
+                let outcome = outcome.unwrap_or_else(SessionOutcome::Failed);
+                record.ended(&outcome);
+                outcome
+            }
+            Err(failure) => SessionOutcome::Failed(Denied::open(failure)),
+        };
+        self.invoker.report(outcome, &host, stdio, &*self.ask).await;
+    }
+
+    /// Passes the invoker's messages on, until the invoker is gone.
     async fn listen(&self, mut messages: Messages, answers: Option<mpsc::Sender<Option<Secret>>>) {
         while let Some(message) = messages.next().await {
             match message {
-                FromShim::Signal(number) => {
+                Message::Signal(number) => {
                     self.signaller.get().inspect(|signaller| signaller.signal(number));
                 }
-                FromShim::Answer(answer) => {
+                Message::Answer(answer) => {
                     answers.as_ref().map(|answers| answers.try_send(answer));
                 }
+                Message::Abort => self.abort.notify_one(),
+                Message::Detach => self.is_detached.store(true, Ordering::Relaxed),
             }
         }
     }
@@ -157,7 +202,9 @@ impl ServedSession {
             Plan::RealSsh { why, words } => return Ok(SessionOutcome::RealSsh { why, words }),
             Plan::Check => {
                 let text = match self.invoker {
-                    Invoker::Local(_) => format!("master running (pid={})", std::process::id()),
+                    Invoker::Local(_) | Invoker::Client(_) => {
+                        format!("master running (pid={})", std::process::id())
+                    }
                     Invoker::Reverse(_) => "master running".to_owned(),
                 };
                 self.invoker.send(ToShim::Notice(Notice::ours(text))).await;
@@ -186,9 +233,7 @@ impl ServedSession {
 
     /// Finds out what is to be done, and connects what that needs.
     async fn resolve(&self, invocation: &Invocation) -> Result<Plan, Denied> {
-        if !self.invoker.is_local()
-            && matches!(invocation.request, Request::Tool(_) | Request::Program(_))
-        {
+        if matches!(self.invoker, Invoker::Reverse(_)) && invocation.request.is_none_of_ssh() {
             let text = "only the run itself starts its tool";
             return Err(Denied::open(Failure::new(FailureKind::Refused, text)));
         }
@@ -198,7 +243,8 @@ impl ServedSession {
     /// Starts the program.
     async fn open(&self, start: Start) -> Result<Opened, Denied> {
         let Start { context, program, variables, another } = start;
-        let fails_with_status = matches!(program, Program::Exec(_) | Program::Tool(_));
+        let fails_with_status =
+            self.invoker.takes_statuses() && matches!(program, Program::Exec(_) | Program::Tool(_));
         let (io, reverse, running) = match program {
             Program::OfSsh(program) | Program::Exec(program) => {
                 let opened = context.open_with(program, variables, another);
@@ -226,7 +272,7 @@ impl ServedSession {
         let name = context.name();
         record.started(&context, io.control.traffic());
         let _ = self.signaller.set(io.control.signaller());
-        let pumped = pump_all(name, io, streams);
+        let pumped = self.pump_all(name, io, streams);
         let outcome = match reverse {
             None => pumped.await,
             Some(reverse) => tokio::select! {
@@ -253,6 +299,57 @@ impl ServedSession {
         }
     }
 
+    /// Moves the bytes of a session, until the program has ended and all of its output is written.
+    async fn pump_all(
+        &self,
+        name: &str,
+        io: SessionIo,
+        Streams { stdin, outputs: [stdout, stderr] }: &mut Streams,
+    ) -> Result<Outcome, Failure> {
+        let mut control = io.control;
+        let write = async |receiver, output: &mut pump::Output, which| {
+            let received = pump::receive(receiver, output).await;
+            if let Received::Whole = received {
+                self.invoker.whole(which).await;
+            }
+            output.close(&received);
+            received
+        };
+        let output = async {
+            tokio::join!(
+                write(io.stdout, stdout, OutputName::Stdout),
+                write(io.stderr, stderr, OutputName::Stderr),
+                control.outcome(),
+            )
+        };
+        // Input goes on as long as there is output, and ends with it.
+        let input = async {
+            let sent = tokio::select! {
+                sent = pump::send(stdin, io.stdin) => sent,
+                // What is cancelled cuts the stream.
+                () = self.abort.notified() => Sent::Over,
+            };
+            match sent {
+                Sent::Whole | Sent::Unwanted | Sent::Over => std::future::pending().await,
+                Sent::Failed(error) => error,
+            }
+        };
+        let (stdout, stderr, outcome) = tokio::select! {
+            biased;
+            ended = output => ended,
+            // Returning hangs up: the program must not take what it got for the whole.
+            error = input => {
+                return Err(Failure::other(format!("{name}: reading standard input: {error}")));
+            }
+        };
+        if let Outcome::Exited(_) = outcome {
+            // The status counts only if the output is where it should be.
+            is_written(name, "output", stdout)?;
+            is_written(name, "error", stderr)?;
+        }
+        Ok(outcome)
+    }
+
     /// `-N`: keeps the context until the shim goes, or the context does.
     async fn keep(
         &self,
@@ -277,43 +374,6 @@ impl ServedSession {
             () = released => Ok(ExitStatus::Code(0)),
         }
     }
-}
-
-/// Moves the bytes of a session, until the program has ended and all of its output is written.
-async fn pump_all(
-    name: &str,
-    io: SessionIo,
-    Streams { stdin, outputs: [stdout, stderr] }: &mut Streams,
-) -> Result<Outcome, Failure> {
-    let mut control = io.control;
-    let output = async {
-        tokio::join!(
-            pump::receive(io.stdout, stdout),
-            pump::receive(io.stderr, stderr),
-            control.outcome(),
-        )
-    };
-    // Input goes on as long as there is output, and ends with it.
-    let input = async {
-        match pump::send(stdin, io.stdin).await {
-            Sent::Whole | Sent::Unwanted | Sent::Over => std::future::pending().await,
-            Sent::Failed(error) => error,
-        }
-    };
-    let (stdout, stderr, outcome) = tokio::select! {
-        biased;
-        ended = output => ended,
-        // Returning hangs up: the program must not take what it got for the whole.
-        error = input => {
-            return Err(Failure::other(format!("{name}: reading standard input: {error}")));
-        }
-    };
-    if let Outcome::Exited(_) = outcome {
-        // The status counts only if the output is where it should be.
-        is_written(name, "output", stdout)?;
-        is_written(name, "error", stderr)?;
-    }
-    Ok(outcome)
 }
 
 fn is_written(name: &str, stream: &str, received: Received) -> Result<(), Failure> {

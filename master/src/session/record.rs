@@ -49,6 +49,9 @@ impl Record {
             Request::Subsystem(name) => (name.clone(), LoggedCommand::default()),
             Request::Tool(argv) => ("tool".to_owned(), audit.command(&argv.join(&b' '))),
             Request::Program(argv) => ("program".to_owned(), audit.command(&argv.join(&b' '))),
+            Request::Connection(to) => {
+                ("connection".to_owned(), audit.command(to.peer.to_string().as_bytes()))
+            }
             Request::Nothing | Request::Configuration => {
                 ("nothing".to_owned(), LoggedCommand::default())
             }

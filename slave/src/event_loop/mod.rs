@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use fakessh_protocol::handles::{SessionHandles, Side, Stream};
 use fakessh_protocol::message::{ProgramKind, Refusal, RefusalReason, Spawn, ToMaster, ToSlave};
 use fakessh_protocol::mux::{Event, Mux, MuxError};
+use fakessh_protocol::printable;
 use fakessh_protocol::start;
 use fakessh_protocol::wire::{self, Handle};
 
@@ -28,6 +29,10 @@ use owners::Owners;
 /// Most sessions at once. The mux has handles for so many, and as many in reserve for sessions
 /// that are refused.
 const MAX_SESSIONS: usize = 16_000;
+
+/// Most characters of the reason why a program can't be started: with four bytes each they are half of
+/// what such a message may have.
+const MAX_REFUSAL: usize = 2048;
 
 /// Serves the link until it ends, and ends all that was started over it.
 ///
@@ -289,10 +294,12 @@ impl EventLoop {
         let handles = spawn.handles;
         self.open(control, handles)?;
         let Err(refusal) = self.start(spawn) else { return Ok(()) };
+        // It may quote what was asked for, which can be longer than such a message.
+        let message = printable::beginning(&refusal.message, MAX_REFUSAL);
         let EventLoop { io, owners, .. } = self;
-        owners.reverse.end_run(io, control, &refusal.message);
+        owners.reverse.end_run(io, control, &message);
         // The reason comes first: the invoker's neighbours must not see its ends before it.
-        io.mux.message(control, &ToMaster::Refused(refusal))?;
+        io.mux.message(control, &ToMaster::Refused(Refusal { message, ..refusal }))?;
         // Bytes that are on their way to its stdin find no session, and are thrown away.
         io.mux.stop(handles.stdin);
         io.mux.reset(handles.stdout);

@@ -77,7 +77,7 @@ fn why_there_is_no_connection_has_a_kind() {
     for (peer, said) in [
         (refused, "failed connect Connection refused\n"),
         (unknown, "failed resolve Name or service not known\n"),
-        (unix(&dir.path().join("none")), "failed not-found No such file or directory\n"),
+        (unix(&dir.path().join("none")), "failed not_found No such file or directory\n"),
         (unix(&unheard), "failed connect Connection refused\n"),
         (unix(dir.path()), "failed connect Connection refused\n"),
     ] {

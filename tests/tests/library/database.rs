@@ -13,7 +13,7 @@ use redis_protocol::codec::Resp2;
 use redis_protocol::resp2::types::BytesFrame;
 use tokio_util::codec::Framed;
 
-use crate::{library, soon};
+use crate::{Holder, library, soon};
 
 /// Starts Redis in a directory that only root may enter, and gives its socket.
 fn start(lab: &Lab) -> (Running, PathBuf) {
@@ -44,7 +44,7 @@ async fn a_database_that_only_root_reaches_answers_behind_sudo() {
     }
     let lab = Lab::builder().etc("sudoers.d/lab", SUDO_WITHOUT_PASSWORD).start();
     let (_redis, socket) = start(&lab);
-    let fakessh = library(&lab);
+    let fakessh = library(&lab, Holder::Here).await;
     let account = soon(fakessh.connect("remote")).await.unwrap();
     assert_eq!(soon(account.unix(&socket)).await.unwrap_err().kind(), ErrorKind::Refused);
     let root = soon(fakessh.connect("remote+sudo")).await.unwrap();

@@ -73,3 +73,34 @@ fn http_over_route_prints_a_page_of_the_target() {
     assert_eq!(run("http_over_route", &["remote", &port, &config]), "200 OK\na page\n");
     assert!(served.join().unwrap().starts_with("GET / HTTP/1.1\r\n"));
 }
+
+#[test]
+fn shared_leaves_the_connection_to_the_users_master() {
+    let lab = Lab::start();
+    let config = lab.config_path().display().to_string();
+    let program = fakessh_lab::binary::fakessh();
+    let path = format!("{}:/usr/bin:/bin", program.parent().unwrap().display());
+    for _ in 0..2 {
+        let words = [example("shared").to_str().unwrap(), "remote", "echo here; exit 3", &config]
+            .map(str::to_owned);
+        let tool = Tool::new(words).env("PATH", &path).env("FAKESSH_DIR", lab.fakessh_dir());
+        assert_eq!(tool.run().expect_status(3).out(), "here\n");
+    }
+    assert_eq!(lab.logins(), 1);
+}
+
+#[test]
+fn tool_copies_to_two_places_with_one_login() {
+    let lab = Lab::start();
+    lab.host_through("another", lab.port(), &[]);
+    let config = lab.config_path().display().to_string();
+    let tree = lab.local_dir("tree");
+    std::fs::write(tree.join("file"), "text").unwrap();
+    let program = example("tool");
+    let words = [program.to_str().unwrap(), tree.to_str().unwrap(), &config, "remote", "another"];
+    let copied = Tool::new(words).env("FAKESSH_DIR", lab.fakessh_dir()).run().expect_status(0);
+    assert_eq!(copied.out(), "first: exit status: 0\nsecond: exit status: 0\n");
+    let read = "cat copy-first/file copy-second/file";
+    let read = lab.fakessh(["ssh", "-F", &config, "remote", read]).run().expect_status(0);
+    assert_eq!(read.out(), "texttext");
+}

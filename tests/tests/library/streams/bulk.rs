@@ -6,14 +6,14 @@ use fakessh_lab::{Lab, pattern};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{echo, peer, rest};
-use crate::{remote, soon};
+use crate::{Holder, remote, soon};
 
 const BULK: u64 = 64 * 1024 * 1024;
 
 #[tokio::test]
 async fn bulk_goes_both_ways_at_once_and_arrives_byte_for_byte() {
     let lab = Lab::start();
-    let context = remote(&lab).await;
+    let context = remote(&lab, Holder::Here).await;
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     // Beside the runtime, which sends as long as nobody blocks it.
@@ -45,7 +45,7 @@ async fn bulk_goes_both_ways_at_once_and_arrives_byte_for_byte() {
 #[tokio::test]
 async fn two_hundred_streams_run_at_once_and_an_unread_one_stops_itself_alone() {
     let lab = Lab::start();
-    let context = remote(&lab).await;
+    let context = remote(&lab, Holder::Here).await;
     let sends = peer(async |mut socket| while socket.write_all(&[0; 65536]).await.is_ok() {}).await;
     let unread = soon(context.tcp("127.0.0.1", sends.0)).await.unwrap();
     let port = echo().await;

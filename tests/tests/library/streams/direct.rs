@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::unix::echo_at;
 use super::{echo, peer, rest};
-use crate::{remote, soon};
+use crate::{Holder, remote, soon};
 
 /// A server that starts nothing.
 fn forced() -> LabBuilder {
@@ -19,7 +19,7 @@ fn forced() -> LabBuilder {
 #[tokio::test]
 async fn the_ssh_server_connects_and_ends_each_way() {
     let lab = forced().start();
-    let context = remote(&lab).await;
+    let context = remote(&lab, Holder::Here).await;
     let (port, served) = peer(async |mut socket| {
         let mut text = String::new();
         socket.read_to_string(&mut text).await.unwrap();
@@ -58,7 +58,7 @@ async fn the_ssh_server_connects_and_ends_each_way() {
 #[tokio::test]
 async fn what_the_ssh_server_refuses_is_an_error_with_its_reason() {
     let lab = forced().start();
-    let context = remote(&lab).await;
+    let context = remote(&lab, Holder::Here).await;
     let closed = ClosedPort::any();
     let error = soon(context.tcp("127.0.0.1", closed.number())).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
@@ -73,7 +73,7 @@ async fn what_the_ssh_server_refuses_is_an_error_with_its_reason() {
     assert_eq!(lab.logins(), 1);
 
     let lab = forced().sshd("AllowTcpForwarding no").start();
-    let context = remote(&lab).await;
+    let context = remote(&lab, Holder::Here).await;
     let error = soon(context.tcp("127.0.0.1", port)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     assert!(error.to_string().contains("AllowTcpForwarding"), "{error}");
@@ -82,7 +82,7 @@ async fn what_the_ssh_server_refuses_is_an_error_with_its_reason() {
 #[tokio::test]
 async fn the_loss_of_the_connection_is_no_end_of_the_servers_either() {
     let lab = forced().start();
-    let context = remote(&lab).await;
+    let context = remote(&lab, Holder::Here).await;
     let (port, _served) = peer(async |mut socket| {
         socket.write_all(b"half").await.unwrap();
         socket.read_to_end(&mut Vec::new()).await
@@ -101,7 +101,7 @@ async fn the_loss_of_the_connection_is_no_end_of_the_servers_either() {
 #[tokio::test]
 async fn a_stream_that_is_dropped_ends_for_the_peer() {
     let lab = forced().start();
-    let context = remote(&lab).await;
+    let context = remote(&lab, Holder::Here).await;
     let waits = peer(async |mut socket| socket.read_to_end(&mut Vec::new()).await.is_ok()).await;
     let sends = peer(async |mut socket| while socket.write_all(&[0; 65536]).await.is_ok() {}).await;
     let first = soon(context.tcp("127.0.0.1", waits.0)).await.unwrap();

@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::peer;
-use crate::{remote, soon};
+use crate::{Holder, remote, soon};
 
 /// How often a machine may hold up what a dropped stream has two seconds for.
 const ATTEMPTS: usize = 30;
@@ -67,7 +67,7 @@ impl FullPeer {
 #[tokio::test]
 async fn nothing_is_left_of_an_attempt_that_is_given_up() {
     let lab = Lab::start();
-    let context = remote(&lab).await;
+    let context = remote(&lab, Holder::Here).await;
     let full = FullPeer::new();
     let mut attempt = Box::pin(context.tcp("127.0.0.1", full.port()));
     let process = full.until_tried(&lab, attempt.as_mut()).await;
@@ -80,7 +80,7 @@ async fn nothing_is_left_of_an_attempt_that_is_given_up() {
 #[tokio::test]
 async fn nothing_is_left_of_a_stream_that_is_dropped() {
     let lab = Lab::start();
-    let context = remote(&lab).await;
+    let context = remote(&lab, Holder::Here).await;
     let before: Vec<u32> = lab.slaves().iter().map(|slave| slave.pid).collect();
     // Peers that wait for our end, that have ended, and that send for ever.
     let waits = peer(async |mut socket| socket.read_to_end(&mut Vec::new()).await.is_ok()).await;
@@ -108,7 +108,7 @@ async fn nothing_is_left_of_a_stream_that_is_dropped() {
 #[tokio::test]
 async fn what_was_written_arrives_though_the_stream_is_dropped() {
     let lab = Lab::start();
-    let context = remote(&lab).await;
+    let context = remote(&lab, Holder::Here).await;
     for _ in 0..ATTEMPTS {
         let (port, served) = peer(async |mut socket| {
             let mut text = String::new();

@@ -3,6 +3,8 @@
 //! The master serves many callers and is none of them. `SSH_AUTH_SOCK`, `HOME`, relative paths and
 //! what `Match exec` sees are the caller's; questions go to the caller and to nobody else.
 
+mod answers;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
@@ -14,6 +16,8 @@ use fakessh_protocol::invocation::Invocation;
 use fakessh_protocol::message::{Notice, Question, Secret};
 
 use crate::audit::Who;
+
+pub(crate) use answers::Answers;
 
 /// Somebody who can be asked for passwords, passphrases and trust in a host key.
 #[async_trait]

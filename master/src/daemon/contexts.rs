@@ -1,0 +1,154 @@
+//! Holds a context for a client, and starts programs in it.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use fakessh_protocol::failure::{Failure, FailureKind};
+
+use super::messages::Messages;
+use super::request::ConnectRequest;
+use super::shared::{Busy, MasterState};
+use crate::audit::Event;
+use crate::caller::{Ask as _, Caller};
+use crate::context::Context;
+use crate::control::{AskedClient, ClientMessage, Reached, Reply, StartRequest};
+use crate::fd_limit;
+use crate::run::Run;
+use crate::session;
+use crate::socket::{Socket, is_packet_socket};
+
+/// A context that a connection of a client stands for. As long as this lives, the context is in use.
+///
+/// Programs outlive the connection of the client: each of them has a socket of its own.
+pub(super) struct HeldContext {
+    context: Arc<Context>,
+    /// Leads to that context alone.
+    run: Arc<Run>,
+}
+
+impl HeldContext {
+    /// Connects to a context, or finds it connected.
+    pub(super) async fn connect(
+        shared: &MasterState,
+        request: ConnectRequest,
+        caller: &Caller,
+    ) -> Result<HeldContext, Failure> {
+        request.check()?;
+        let ConnectRequest { to, rules } = request;
+        let route = to.into_route()?;
+        let reached = shared.registry.reach(&route, &rules, caller).await;
+        let reached = reached.map_err(|error| error.failure().of(&route))?;
+        let context = reached.context.clone();
+        context.hold_briefly(false);
+        let run = Run::in_context(route, reached, shared.registry.clone(), caller);
+        Ok(HeldContext { context, run: Arc::new(run.held_by(rules)) })
+    }
+
+    /// What the client is told of it.
+    pub(super) fn reached(&self) -> Reached {
+        Reached {
+            id: self.context.id().to_string(),
+            name: self.context.name().to_owned(),
+            user: self.context.user().to_owned(),
+        }
+    }
+
+    /// Serves the client until the context is lost or there are no more messages. Gives what the
+    /// client is told last.
+    pub(super) async fn serve(
+        &self,
+        shared: &Arc<MasterState>,
+        client: &AskedClient,
+        messages: &mut Messages,
+    ) -> Option<Reply> {
+        let mut is_noted = false;
+        loop {
+            let (message, descriptors) = tokio::select! {
+                why = self.context.lost() => {
+                    let failure = Failure::new(FailureKind::ConnectionLost, why.to_string());
+                    return Some(Reply::Lost(failure.of(self.context.name())));
+                }
+                message = messages.recv() => message?,
+            };
+            let request = match message {
+                ClientMessage::Start(request) => request,
+                ClientMessage::Close => {
+                    // If it is not there any more, that is what was wanted.
+                    let _ = shared.registry.close(&[self.context.id().to_string()]).await;
+                    continue;
+                }
+                other => {
+                    let text = format!("{other:?} is not for the connection of a context");
+                    return Some(Reply::Failed(Failure::other(text)));
+                }
+            };
+            if !is_noted {
+                is_noted = true;
+                note(&self.run, client);
+            }
+            start(shared, &self.run, *request, descriptors).await;
+        }
+    }
+}
+
+fn note(run: &Run, client: &AskedClient) {
+    run.audit().note(&Event::Run {
+        run: run.id(),
+        by: client.who(),
+        tool: None,
+        routes: run.names().map(|(name, route)| (name.to_owned(), route.to_string())).collect(),
+    });
+}
+
+/// Starts a program, and serves its session in a task of its own.
+async fn start(
+    shared: &Arc<MasterState>,
+    run: &Arc<Run>,
+    request: StartRequest,
+    descriptors: Vec<OwnedFd>,
+) {
+    let mut descriptors = descriptors;
+    if descriptors.is_empty() {
+        tracing::warn!("a program was asked for without the socket of its session");
+        return;
+    }
+    let stdio = descriptors.split_off(1);
+    let Some(socket) = session_socket(descriptors) else { return };
+    let checked = fd_limit::check().and_then(|()| {
+        <[OwnedFd; 3]>::try_from(stdio).map_err(|_| {
+            Failure::other("a program needs a socket, and standard input, output and error")
+        })
+    });
+    let busy = Busy::new(shared);
+    let run = run.clone();
+    match checked {
+        Ok(stdio) => drop(tokio::spawn(async move {
+            let _busy = busy;
+            session::start(run, request, stdio, socket).await;
+        })),
+        Err(failure) => {
+            let (client, _) = AskedClient::new(socket);
+            let _ = client.reply(&Reply::Failed(failure)).await;
+        }
+    }
+}
+
+/// The socket of a session, which is the first descriptor of the message that starts a program.
+fn session_socket(descriptors: Vec<OwnedFd>) -> Option<Socket> {
+    let socket = descriptors.into_iter().next()?;
+    if !is_packet_socket(&socket, false) {
+        tracing::warn!(
+            "a program was asked for, and the first descriptor is no socket of a session"
+        );
+        return None;
+    }
+    let socket = Socket::new(socket);
+    let failed =
+        |error: &std::io::Error| tracing::warn!(%error, "can't wait for a session's client");
+    socket.inspect_err(failed).ok()
+}
+
+/// The client of a session that can't be understood, if these are its descriptors.
+pub(super) fn session_of(descriptors: Vec<OwnedFd>) -> Option<AskedClient> {
+    session_socket(descriptors).map(|socket| AskedClient::new(socket).0)
+}
