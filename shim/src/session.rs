@@ -135,7 +135,7 @@ fn hand_over(command_line: CommandLine, socket: OwnedFd) -> Result<Session, Stri
     let descriptors = [far.as_fd(), input.as_fd(), stdout(), stderr()];
     datagram::send_message(socket.as_fd(), &handoff, &descriptors).map_err(|error| {
         if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) {
-            "the master has ended, or the run is over; start it again with `fakessh run`".into()
+            "its master has ended, or the run is over; start it again with `fakessh run`".into()
         } else {
             format!("cannot hand this command over to the master: {error}")
         }
@@ -163,7 +163,10 @@ impl Session {
                 match datagram::receive_message::<ToShim>(self.near.as_fd()) {
                     Ok(Some(received)) => received,
                     Ok(None) => {
-                        diagnostics.failed("the master has ended, and the session with it");
+                        diagnostics.failed(
+                            "its master has ended, and the session with it; run it again, and a \
+                             tool with `fakessh run`",
+                        );
                         return TRANSPORT_FAILURE;
                     }
                     Err(error) => {

@@ -118,7 +118,7 @@ fn a_master_that_ends_without_a_verdict_is_255() {
     let lab = Lab::new();
     let mut child = lab.ssh(&["h", "x"]).spawn().unwrap();
     drop(lab.accept());
-    assert!(stderr_of(&mut child).starts_with("fakessh: the master has ended"));
+    assert!(stderr_of(&mut child).starts_with("fakessh: its master has ended"));
     assert_eq!(child.wait().unwrap().code(), Some(255));
 }
 
