@@ -261,12 +261,12 @@ fn spawn_shared(
         Program::Connection(Peer::Unix(path)) => shared::Program::Unix(path.into()),
     };
     let (stdin, for_stdin) = match input {
-        Target::Piped => InputPipe::new().map(|(ours, theirs)| (Some(ours), theirs)),
+        Target::Piped => shared::input_pipe().map(|(ours, theirs)| (Some(ours), theirs)),
         other => descriptor(other, std::io::stdin()).map(|theirs| (None, theirs)),
     }
     .map_err(failed)?;
     let pipe_for = |target: Target, ours: BorrowedFd<'_>| match target {
-        Target::Piped => OutputPipe::new().map(|(ours, theirs)| (Some(ours), theirs)),
+        Target::Piped => shared::output_pipe().map(|(ours, theirs)| (Some(ours), theirs)),
         other => descriptor(other, ours).map(|theirs| (None, theirs)),
     };
     let (stdout, for_stdout) = pipe_for(output, std::io::stdout().as_fd()).map_err(failed)?;
@@ -274,9 +274,11 @@ fn spawn_shared(
     let descriptors = [for_stdin, for_stdout, for_stderr];
     let session = context.open(program, shared::Stdio { descriptors, environment })?;
     let streams = Streams {
-        stdin: stdin.map(|pipe| ChildStdin::of_pipe(pipe.of(&session))),
-        stdout: stdout.map(|pipe| ChildStdout::of_pipe(pipe.of(&session, OutputName::Stdout))),
-        stderr: stderr.map(|pipe| ChildStderr::of_pipe(pipe.of(&session, OutputName::Stderr))),
+        stdin: stdin.map(|pipe| ChildStdin::of_pipe(InputPipe::new(pipe, &session))),
+        stdout: stdout
+            .map(|pipe| ChildStdout::of_pipe(OutputPipe::new(pipe, &session, OutputName::Stdout))),
+        stderr: stderr
+            .map(|pipe| ChildStderr::of_pipe(OutputPipe::new(pipe, &session, OutputName::Stderr))),
     };
     Ok(Child::shared(name, session, streams))
 }

@@ -65,7 +65,7 @@ impl Verdict {
     }
 }
 
-/// What is known of that.
+/// Whether the end of the peer's bytes was reported yet.
 #[derive(Debug)]
 enum Ending {
     Awaited(oneshot::Receiver<Verdict>),

@@ -10,7 +10,8 @@ use fakessh_protocol::message::Refusal;
 use crate::context::ContextError;
 use crate::route::Route;
 
-/// Why something failed. Its text is one line that says what was tried, on what, and what to do.
+/// Why something failed. Its text says what was tried, on what, and what to do. It is one line, but for
+/// a mistake in a route, which has lines that point at the place.
 ///
 /// `Debug` shows the same text and the kind, since that is what a `main` prints that returns it.
 #[derive(Clone)]
@@ -36,7 +37,8 @@ impl Error {
         Some(&*self.route).filter(|route| !route.is_empty())
     }
 
-    /// Whether the same call may succeed a little later: a connection was lost, a limit was reached.
+    /// Whether the same call may succeed a little later: a connection was lost, a limit was reached. A
+    /// limit may be one that does not pass, such as that of the length of a command.
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind, ErrorKind::Connect | ErrorKind::ConnectionLost | ErrorKind::Limit)
     }

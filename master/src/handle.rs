@@ -135,7 +135,7 @@ impl Context {
     }
 
     /// Ends the connection for everybody who has it, and what runs over it; a connection of the user's
-    /// master, too. Cancelled, it ends all the same.
+    /// master, too. Cancelled, it may end later.
     pub async fn close(&self) {
         match &self.0 {
             Held::Here(reached) => reached.context.close().await,

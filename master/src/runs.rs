@@ -20,7 +20,7 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// No name yet: see [`Hosts::route`].
+    /// No name yet: see [`Hosts::route`]. A run wants at least one.
     pub fn mapped() -> Hosts {
         Hosts::default()
     }
@@ -41,11 +41,15 @@ impl Hosts {
     /// The hosts with their routes read.
     ///
     /// # Errors
-    /// That of the first route that is none.
+    /// That of the first route that is none. If there is no route at all: the master would take that
+    /// for a run whose `ssh` may go anywhere.
     pub(crate) fn read(
         self,
         read: impl Fn(&str) -> Result<Route, Error>,
     ) -> Result<MappedHosts, Error> {
+        if self.every.is_none() && self.routes.is_empty() {
+            return Err(Error::config("", "the run has no hosts: give it one with Hosts::route"));
+        }
         let every = self.every.as_deref().map(&read).transpose()?;
         let destination =
             every.map(|route| RunDestination { any_name: true, ..RunDestination::new(route) });

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::counted;
 
-/// A connection that a slave opens, and what is said of it.
+/// A connection that a slave opens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// Who is connected to.

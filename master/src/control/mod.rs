@@ -59,7 +59,7 @@ pub enum Reply {
     /// It is done, with what was asked for. For a session: its program has ended, with this
     /// [`ProgramEnd`], and all its output was written.
     Done(serde_json::Value),
-    /// It can't be done: of which kind that is, and one line that says why and what to do.
+    /// It can't be done: of which kind that is, and why and what to do.
     Failed(Failure),
     /// This master ends, and has not done it: the next one will.
     Ending,

@@ -114,11 +114,7 @@ async fn start(
     }
     let stdio = descriptors.split_off(1);
     let Some(socket) = session_socket(descriptors) else { return };
-    let checked = fd_limit::check().and_then(|()| {
-        <[OwnedFd; 3]>::try_from(stdio).map_err(|_| {
-            Failure::other("a program needs a socket, and standard input, output and error")
-        })
-    });
+    let checked = fd_limit::check().and_then(|()| standard_streams(stdio));
     let busy = Busy::new(shared);
     let run = run.clone();
     match checked {
@@ -131,6 +127,21 @@ async fn start(
             let _ = client.reply(&Reply::Failed(failure)).await;
         }
     }
+}
+
+/// The standard streams of a program.
+///
+/// A session ends when nobody holds the other end of its socket. So that end must not come along, and
+/// any socket of its type might be it.
+fn standard_streams(descriptors: Vec<OwnedFd>) -> Result<[OwnedFd; 3], Failure> {
+    let text = "a program needs a socket for its session, and standard input, output and error, of \
+                which none is such a socket (SOCK_SEQPACKET)";
+    let refused = || Failure::new(FailureKind::Config, text);
+    let streams = <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| refused())?;
+    if streams.iter().any(|stream| is_packet_socket(stream, false)) {
+        return Err(refused());
+    }
+    Ok(streams)
 }
 
 /// The socket of a session, which is the first descriptor of the message that starts a program.

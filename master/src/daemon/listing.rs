@@ -1,4 +1,4 @@
-//! What is held, as a list.
+//! The list of all contexts that the master holds.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

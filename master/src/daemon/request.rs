@@ -67,7 +67,7 @@ impl ConnectRequest {
     /// nothing would leave out a question that somebody wants.
     ///
     /// # Errors
-    /// Names the first one that is about nothing.
+    /// Names the first rule that is about nothing.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let config = |message: String| Failure::new(FailureKind::Config, message);
         for name in self.rules.hops.keys() {

@@ -10,7 +10,7 @@ mod stdio;
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::failure::{Failure, FailureKind};
@@ -92,6 +92,9 @@ fn of_our_version(handoff: Handoff) -> Result<Invocation, Failure> {
     Err(Failure::new(FailureKind::Version, message))
 }
 
+/// Most signals that are kept for a program that is just being started: each kind once.
+const MAX_EARLY_SIGNALS: usize = 64;
+
 /// A session that is served: resolved, opened, joined and reported.
 struct ServedSession {
     run: Arc<Run>,
@@ -100,6 +103,8 @@ struct ServedSession {
     ask: Arc<dyn Ask>,
     /// Takes the invoker's signals, once there is a program.
     signaller: OnceLock<Signaller>,
+    /// Signals of a client for a program that is just being started.
+    early: Mutex<Vec<u8>>,
     /// Standard input is to be cut.
     abort: Notify,
     /// The program is to run on when the invoker is gone.
@@ -119,8 +124,8 @@ struct Opened {
 
 impl ServedSession {
     fn new(run: Arc<Run>, invoker: Invoker, ask: Arc<dyn Ask>) -> ServedSession {
-        let (signaller, abort, is_detached) = Default::default();
-        ServedSession { run, invoker, ask, signaller, abort, is_detached }
+        let (signaller, early, abort, is_detached) = Default::default();
+        ServedSession { run, invoker, ask, signaller, early, abort, is_detached }
     }
 
     /// Serves the session to its end, or says why it is refused.
@@ -175,15 +180,28 @@ impl ServedSession {
     async fn listen(&self, mut messages: Messages, answers: Option<mpsc::Sender<Option<Secret>>>) {
         while let Some(message) = messages.next().await {
             match message {
-                Message::Signal(number) => {
-                    self.signaller.get().inspect(|signaller| signaller.signal(number));
-                }
+                Message::Signal(number) => self.signal(number),
                 Message::Answer(answer) => {
                     answers.as_ref().map(|answers| answers.try_send(answer));
                 }
                 Message::Abort => self.abort.notify_one(),
                 Message::Detach => self.is_detached.store(true, Ordering::Relaxed),
             }
+        }
+    }
+
+    /// Sends the program a signal. One that is just being started gets it next, if a client sends it:
+    /// a client knows that it has asked for the program, and a person at a shim does not.
+    fn signal(&self, number: u8) {
+        match (self.signaller.get(), &self.invoker) {
+            (Some(signaller), _) => signaller.signal(number),
+            (None, Invoker::Client(_)) => {
+                let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+                if early.len() < MAX_EARLY_SIGNALS {
+                    early.push(number);
+                }
+            }
+            (None, Invoker::Local(_) | Invoker::Reverse(_)) => {}
         }
     }
 
@@ -271,7 +289,9 @@ impl ServedSession {
         let Opened { context, io, reverse, fails_with_status, _running } = opened;
         let name = context.name();
         record.started(&context, io.control.traffic());
-        let _ = self.signaller.set(io.control.signaller());
+        let signaller = self.signaller.get_or_init(|| io.control.signaller());
+        let early = std::mem::take(&mut *self.early.lock().unwrap_or_else(PoisonError::into_inner));
+        early.into_iter().for_each(|number| signaller.signal(number));
         let pumped = self.pump_all(name, io, streams);
         let outcome = match reverse {
             None => pumped.await,

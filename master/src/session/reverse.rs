@@ -129,7 +129,8 @@ mod tests {
     use fakessh_protocol::handles::SessionHandles;
     use fakessh_protocol::invocation::{Destination, Invocation, Request};
     use fakessh_protocol::message::{
-        FromShim, Handoff, Hello, PackedHandoff, StartReverse, ToMaster, ToShim, ToSlave, Tool,
+        Connection, FromShim, Handoff, Hello, PackedHandoff, Peer, StartReverse, ToMaster, ToShim,
+        ToSlave, Tool,
     };
     use fakessh_protocol::mux::{Event, Expecting, Mux, Transmit};
     use fakessh_protocol::wire::{self, Handle};
@@ -320,6 +321,10 @@ mod tests {
         let run = Arc::new(Run::new(hosts, Registry::default(), &opener));
         let lie = async {
             let tool = || Request::Tool(vec![b"id".to_vec()]);
+            let connection = || {
+                let peer = Peer::Tcp { host: "127.0.0.1".into(), port: 22 };
+                Request::Connection(Connection { peer, reports: true })
+            };
             let with = |send_env: Vec<String>, variables: usize, name: &[u8]| Invocation {
                 send_env,
                 environment: vec![(name.to_vec(), Vec::new()); variables],
@@ -332,6 +337,7 @@ mod tests {
                 (invocation("local", Request::Command(b"id".to_vec())), "no --route"),
                 (invocation("local+sudo", Request::Subsystem("sftp".into())), "no --route"),
                 (invocation("nowhere", tool()), "only the run itself"),
+                (invocation("db", connection()), "only the run itself"),
                 (with(vec!["A".into(); 257], 1, b"A"), "values of SendEnv"),
                 (with(vec!["A".into()], 4097, b"A"), "variables in the"),
                 (with(vec![stars(); 256], 4096, &[b'a'; 200]), "too long"),

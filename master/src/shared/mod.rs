@@ -28,7 +28,7 @@ use crate::socket::Socket;
 use crate::tool::{RunDirectory, socket_pair};
 
 pub(crate) use context::SharedContext;
-pub(crate) use pipes::{InputPipe, OutputPipe};
+pub(crate) use pipes::{InputPipe, OutputPipe, input_pipe, output_pipe};
 pub(crate) use session::{Program, SharedSession, Stdio};
 
 /// The program that is the master, looked for on `PATH`.
@@ -41,7 +41,7 @@ const MOST_MASTERS: u32 = 5;
 #[derive(Debug)]
 pub(crate) struct UserMaster {
     directory: RuntimeDir,
-    /// What is started if there is no master.
+    /// The program that becomes the master if there is none.
     program: PathBuf,
     /// How contexts are held, by the user's configuration.
     rules: Rules,

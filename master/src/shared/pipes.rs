@@ -13,9 +13,20 @@ use tokio::net::unix::pipe;
 use super::session::{EndOfOutput, InputCutter, SharedSession};
 use crate::control::OutputName;
 
-/// A new pipe: the end to read from, and the end to write to.
-fn new_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(pipe_with(PipeFlags::CLOEXEC)?)
+/// A pipe for standard input: our end, and the one that the program reads. Must be called in a tokio
+/// runtime.
+pub(crate) fn input_pipe() -> io::Result<(pipe::Sender, OwnedFd)> {
+    let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+    non_blocking(&ours)?;
+    Ok((pipe::Sender::from_owned_fd(ours)?, theirs))
+}
+
+/// A pipe for an output: our end, and the one that the program writes. Must be called in a tokio
+/// runtime.
+pub(crate) fn output_pipe() -> io::Result<(pipe::Receiver, OwnedFd)> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    non_blocking(&ours)?;
+    Ok((pipe::Receiver::from_owned_fd(ours)?, theirs))
 }
 
 /// An end that is this process's alone, which tokio waits for.
@@ -28,27 +39,17 @@ fn non_blocking(end: &OwnedFd) -> io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct InputPipe {
     pipe: pipe::Sender,
-    /// Known once the program is asked for.
-    cutter: Option<InputCutter>,
+    cutter: InputCutter,
 }
 
 impl InputPipe {
-    /// The pipe, and the end that the program reads. Must be called in a tokio runtime.
-    pub(crate) fn new() -> io::Result<(InputPipe, OwnedFd)> {
-        let (theirs, ours) = new_pipe()?;
-        non_blocking(&ours)?;
-        Ok((InputPipe { pipe: pipe::Sender::from_owned_fd(ours)?, cutter: None }, theirs))
-    }
-
-    pub(crate) fn of(self, session: &SharedSession) -> InputPipe {
-        InputPipe { cutter: Some(session.cutter()), ..self }
+    pub(crate) fn new(pipe: pipe::Sender, session: &SharedSession) -> InputPipe {
+        InputPipe { pipe, cutter: session.cutter() }
     }
 
     /// Cuts the stream: the program is hung up before it can take what it got for the whole.
     pub(crate) fn abort(self) {
-        if let Some(cutter) = &self.cutter {
-            cutter.cut();
-        }
+        self.cutter.cut();
         // The order is on its way, and goes over another socket than the end of this pipe. So the
         // pipe stays open until the master has closed its end.
         tokio::spawn(async move { self.closed().await });
@@ -77,8 +78,7 @@ impl InputPipe {
 /// An output of a program.
 pub(crate) struct OutputPipe {
     pipe: pipe::Receiver,
-    /// Known once the program is asked for.
-    end: Option<EndOfOutput>,
+    end: EndOfOutput,
     /// Finds out what kind of end was found.
     asking: Option<Pin<Box<dyn Future<Output = bool> + Send + Sync>>>,
 }
@@ -90,16 +90,12 @@ impl std::fmt::Debug for OutputPipe {
 }
 
 impl OutputPipe {
-    /// The pipe, and the end that the program writes. Must be called in a tokio runtime.
-    pub(crate) fn new() -> io::Result<(OutputPipe, OwnedFd)> {
-        let (ours, theirs) = new_pipe()?;
-        non_blocking(&ours)?;
-        let pipe = pipe::Receiver::from_owned_fd(ours)?;
-        Ok((OutputPipe { pipe, end: None, asking: None }, theirs))
-    }
-
-    pub(crate) fn of(self, session: &SharedSession, output: OutputName) -> OutputPipe {
-        OutputPipe { end: Some(session.end_of(output)), ..self }
+    pub(crate) fn new(
+        pipe: pipe::Receiver,
+        session: &SharedSession,
+        output: OutputName,
+    ) -> OutputPipe {
+        OutputPipe { pipe, end: session.end_of(output), asking: None }
     }
 
     /// Reads what is there. Nothing is the end; `None` says that the stream was cut.
@@ -116,8 +112,7 @@ impl OutputPipe {
                 return Poll::Ready(Ok(Some(read)));
             }
         }
-        let Some(end) = &self.end else { return Poll::Ready(Ok(None)) };
-        let asking = self.asking.get_or_insert_with(|| Box::pin(end.clone().whole()));
+        let asking = self.asking.get_or_insert_with(|| Box::pin(self.end.clone().whole()));
         let is_whole = ready!(asking.as_mut().poll(cx));
         self.asking = None;
         Poll::Ready(Ok(is_whole.then_some(0)))

@@ -159,6 +159,21 @@ async fn signals_and_drops_end_programs() {
 }
 
 #[tokio::test]
+async fn a_signal_right_after_the_start_reaches_the_program() {
+    with_both(async |holder| {
+        let lab = Lab::start();
+        let context = remote(&lab, holder).await;
+        for _ in 0..50 {
+            let command = context.command("sleep").arg("1000").stdin(Stdio::null());
+            let mut child = command.spawn().unwrap();
+            child.signal(Signal::TERM);
+            assert_eq!(soon(child.wait()).await.unwrap().signal(), Some(15));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn descriptors_of_this_process_are_streams_of_a_program() {
     with_both(async |holder| {
         let lab = Lab::start();

@@ -5,7 +5,8 @@ use std::io::{IoSlice, Read as _, pipe};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use fakessh_lab::Lab;
+use fakessh_lab::{GUARD, Lab};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
     SocketFlags, SocketType, recv, sendmsg, socket_with, socketpair,
@@ -16,17 +17,26 @@ use serde_json::{Value, json};
 struct Peer(OwnedFd);
 
 impl Peer {
+    /// A socket on which nothing is waited for without end.
+    fn new(socket: OwnedFd) -> Peer {
+        set_socket_timeout(&socket, Timeout::Recv, Some(GUARD)).unwrap();
+        Peer(socket)
+    }
+
     fn connect(lab: &Lab) -> Peer {
         let kind = SocketType::SEQPACKET;
         let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
         let path = lab.fakessh_dir().join("control");
         rustix::net::connect(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
-        Peer(socket)
+        Peer::new(socket)
     }
 
     fn send(&self, message: &Value, descriptors: &[BorrowedFd<'_>]) {
-        let text = message.to_string();
-        let pieces = [IoSlice::new(&[0]), IoSlice::new(text.as_bytes())];
+        self.send_bytes(message.to_string().as_bytes(), descriptors);
+    }
+
+    fn send_bytes(&self, payload: &[u8], descriptors: &[BorrowedFd<'_>]) {
+        let pieces = [IoSlice::new(&[0]), IoSlice::new(payload)];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() {
@@ -60,12 +70,17 @@ fn master(lab: &Lab) {
 
 /// The connection of the context of the lab's target.
 fn context(lab: &Lab) -> Peer {
+    context_held_by(lab, &json!({}))
+}
+
+/// The same, held by these rules.
+fn context_held_by(lab: &Lab, rules: &Value) -> Peer {
     let peer = Peer::connect(lab);
     let home = lab.local_dir("home");
     let config = lab.config_path();
     let place = json!({"route": {"route": "remote", "connection": [[0, ["-F", config]]]}});
     let environment = [("HOME", home.to_str().unwrap()), ("PATH", "/usr/bin:/bin")];
-    let request = json!({"connect": {"to": place}});
+    let request = json!({"connect": {"to": place, "rules": rules}});
     peer.send(
         &json!({"protocol": 1, "environment": environment, "directory": home, "request": request}),
         &[],
@@ -86,7 +101,7 @@ fn start(context: &Peer, program: &Value) -> (Peer, [std::io::PipeReader; 2]) {
     let (stderr, to_stderr) = pipe().unwrap();
     let descriptors = [far.as_fd(), null.as_fd(), to_stdout.as_fd(), to_stderr.as_fd()];
     context.send(&json!({"start": {"program": program}}), &descriptors);
-    (Peer(near), [stdout, stderr])
+    (Peer::new(near), [stdout, stderr])
 }
 
 /// All that a session says, up to its last word.
@@ -127,6 +142,31 @@ fn programs_run_and_tell_how_they_end() {
     stdout.read_exact(&mut [0; 3]).unwrap();
     session.send(&json!({"signal": 15}), &[]);
     assert_eq!(said(&session).pop(), Some(json!({"done": {"signal": 15}})));
+}
+
+#[test]
+fn each_program_is_confirmed_and_a_signal_meanwhile_is_not_lost() {
+    let lab = Lab::start();
+    master(&lab);
+    let confirm = json!({"hops": {"ssh": {"confirm": true}}});
+    let context = context_held_by(&lab, &confirm);
+    for (answer, last) in [
+        ("=yes", json!({"done": {"signal": 15}})),
+        ("=no", json!({"failed": {"kind": "refused"}})),
+        ("", json!({"failed": {"kind": "needs_answer"}})),
+    ] {
+        let (session, _streams) = start(&context, &json!({"argv": ["sleep", "1000"]}));
+        let asked = session.receive().unwrap();
+        assert_eq!(asked["ask"]["kind"], "permission", "{asked}");
+        assert!(asked["ask"]["text"].as_str().unwrap().contains("sleep 1000"), "{asked}");
+        session.send(&json!({"signal": 15}), &[]);
+        session.send_bytes(answer.as_bytes(), &[]);
+        let mut told = said(&session).pop().unwrap();
+        if let Some(failed) = told.get_mut("failed").and_then(Value::as_object_mut) {
+            failed.remove("message");
+        }
+        assert_eq!(told, last);
+    }
 }
 
 #[test]
@@ -200,15 +240,22 @@ fn what_is_not_understood_is_refused() {
         let (near, far) = pair.unwrap();
         context.send(&json!({"start": start}), &[far.as_fd()]);
         drop(far);
-        let refused = Peer(near).receive().unwrap();
+        let refused = Peer::new(near).receive().unwrap();
         assert_eq!(refused["failed"]["kind"], "config", "{start}: {refused}");
     }
-    let (near, far) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-    context.send(&json!({"start": {"program": {"argv": ["true"]}}}), &[far.as_fd()]);
-    drop(far);
-    let refused = Peer(near).receive().unwrap();
-    assert_eq!(refused["failed"]["kind"], "other", "{refused}");
+    // Too few descriptors, and the session's own other end among them, which would hold it for ever.
+    for holds_itself in [false, true] {
+        let pair =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let (near, far) = pair.unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let all = [far.as_fd(), near.as_fd(), null.as_fd(), null.as_fd()];
+        let descriptors = if holds_itself { &all[..] } else { &all[..1] };
+        context.send(&json!({"start": {"program": {"argv": ["true"]}}}), descriptors);
+        drop(far);
+        let refused = Peer::new(near).receive().unwrap();
+        assert_eq!(refused["failed"]["kind"], "config", "{refused}");
+    }
     for (program, kind) in [
         (json!({"argv": []}), "config"),
         (json!({"shell": "a\u{0}b"}), "config"),

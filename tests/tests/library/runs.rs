@@ -31,6 +31,17 @@ async fn a_tool_reaches_the_hosts_of_its_run_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_run_without_hosts_is_none_and_no_way_to_everywhere() {
+    with_both(async |holder| {
+        let lab = Lab::start();
+        let fakessh = library(&lab, holder).await;
+        let error = soon(fakessh.run(Hosts::mapped())).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_run_whose_host_is_not_there_is_an_error() {
     with_both(async |holder| {
         let lab = Lab::start();

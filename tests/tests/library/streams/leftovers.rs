@@ -29,7 +29,7 @@ impl FullPeer {
         let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
         let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
         rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
-        // It has room for one that waits.
+        // The listener has room for one connection that waits.
         rustix::net::listen(&socket, 0).unwrap();
         let address = SocketAddrV4::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap();
         let waiting = StdStream::connect(address).unwrap();
