@@ -95,7 +95,6 @@ pub use error::{Error, ErrorKind};
 pub use fakessh::{Builder, Fakessh};
 pub use handle::Context;
 pub use runs::{Hosts, Run};
-#[doc(hidden)]
 pub use sys::scrub::ScrubbingAllocator;
 
 pub use fakessh_protocol::VERSION;
