@@ -1,6 +1,7 @@
 //! Runs a command on many hosts, so many at a time, and prints each result as it comes:
-//! `parallel CONFIG COMMAND HOST...`.
+//! `parallel CONFIG COMMAND HOST...`. Exits with 1 if the command failed on a host.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use fakessh::{Error, Fakessh};
@@ -11,11 +12,11 @@ use tokio::task::JoinSet;
 const AT_ONCE: usize = 20;
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
+async fn main() -> Result<ExitCode, Error> {
     let mut arguments = std::env::args().skip(1);
     let (Some(config), Some(command)) = (arguments.next(), arguments.next()) else {
         eprintln!("usage: parallel CONFIG COMMAND HOST...");
-        std::process::exit(2);
+        return Ok(ExitCode::from(2));
     };
     let fakessh = Fakessh::builder().config_file(config).build()?;
     let room = Arc::new(Semaphore::new(AT_ONCE));
@@ -32,7 +33,9 @@ async fn main() -> Result<(), Error> {
             (host.clone(), result.await)
         });
     }
+    let mut all_succeeded = true;
     while let Some(Ok((host, result))) = running.join_next().await {
+        all_succeeded &= result.as_ref().is_ok_and(|output| output.status.success());
         match result {
             Ok(output) => {
                 let text = String::from_utf8_lossy(&output.stdout);
@@ -42,5 +45,5 @@ async fn main() -> Result<(), Error> {
             Err(error) => println!("{host}: {error}"),
         }
     }
-    Ok(())
+    Ok(if all_succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

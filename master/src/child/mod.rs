@@ -7,6 +7,8 @@
 mod status;
 mod streams;
 
+use std::task::{Context, Poll, Waker};
+
 use tokio::task::JoinSet;
 
 use crate::context::SessionCount;
@@ -48,6 +50,8 @@ enum Runner {
         signaller: Signaller,
         /// What moves bytes between the program and descriptors of this process.
         pumps: JoinSet<Result<(), Error>>,
+        /// Why the first of them failed.
+        failed: Option<Error>,
         _running: SessionCount,
     },
     /// The user's master.
@@ -57,24 +61,23 @@ enum Runner {
 impl Runner {
     /// Waits for the end of the program, and of what moves its bytes. Cancel safe.
     async fn outcome(&mut self, name: &str) -> Result<ExitStatus, Error> {
-        let (control, pumps) = match self {
-            Runner::Here { control, pumps, .. } => (control, pumps),
+        let (control, pumps, failed) = match self {
+            Runner::Here { control, pumps, failed, .. } => (control, pumps, failed),
             Runner::Shared(session) => return session.outcome(name).await.map(ExitStatus::new),
         };
-        let mut status = match control.outcome().await {
-            Outcome::Exited(status) => Ok(ExitStatus::new(status)),
-            Outcome::Refused(refusal) => Err(Error::refused(name, &refusal)),
-            Outcome::Lost(lost) => Err(Error::lost(name, &lost)),
-        };
+        let outcome = control.outcome().await;
         while let Some(pumped) = pumps.join_next().await {
-            // The status counts only if the bytes are where they should be.
-            if let Ok(Err(error)) = pumped
-                && status.is_ok()
-            {
-                status = Err(error);
+            if let Ok(Err(error)) = pumped {
+                failed.get_or_insert(error);
             }
         }
-        status
+        match (outcome, failed) {
+            (Outcome::Refused(refusal), _) => Err(Error::refused(name, &refusal)),
+            (Outcome::Lost(lost), _) => Err(Error::lost(name, &lost)),
+            // The status counts only if the bytes are where they should be.
+            (Outcome::Exited(_), Some(error)) => Err(error.clone()),
+            (Outcome::Exited(status), None) => Ok(ExitStatus::new(status)),
+        }
     }
 }
 
@@ -93,7 +96,11 @@ impl Child {
         pumps: JoinSet<Result<(), Error>>,
     ) -> Child {
         let signaller = control.signaller();
-        Child::new(name, Runner::Here { control, signaller, pumps, _running: running }, streams)
+        Child::new(
+            name,
+            Runner::Here { control, signaller, pumps, failed: None, _running: running },
+            streams,
+        )
     }
 
     /// A program that the user's master runs.
@@ -131,6 +138,24 @@ impl Child {
                 self.status.insert(status).clone()
             }
         }
+    }
+
+    /// The program's end, if it has come, as [`Child::wait`] would say it; `None` while the program
+    /// runs. Standard input stays open. Nothing is waited for.
+    ///
+    /// Must be called in a tokio runtime, which has to run for news to arrive.
+    ///
+    /// # Errors
+    /// As [`Child::wait`].
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, Error> {
+        if self.status.is_none() {
+            let mut context = Context::from_waker(Waker::noop());
+            let outcome = std::pin::pin!(self.runner.outcome(&self.name));
+            if let Poll::Ready(status) = outcome.poll(&mut context) {
+                self.status = Some(status);
+            }
+        }
+        self.status.clone().transpose()
     }
 
     /// Waits for the program's end, and collects what it prints to the streams that are still here.

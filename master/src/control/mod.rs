@@ -121,7 +121,7 @@ pub enum ClientMessage {
     /// that is done.
     Close,
     /// Over the socket of a session: send the program's process group this signal, 1 to 64.
-    Signal(u8),
+    Signal(#[serde(deserialize_with = "signal_number")] u8),
     /// Over the socket of a session: cut standard input. The program is hung up before it can take
     /// what it got for the whole.
     Abort,
@@ -201,6 +201,15 @@ pub(crate) fn heard(payload: Vec<u8>) -> Result<Heard, serde_json::Error> {
         None | Some((&ANSWER, _)) => Ok(Heard::Answer(answer(&payload))),
         Some(_) => serde_json::from_slice(&payload).map(Heard::Message),
     }
+}
+
+/// The number of a signal: others are refused, so that a client hears of its mistake.
+fn signal_number<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    let number = u8::deserialize(deserializer)?;
+    if (1..=64).contains(&number) {
+        return Ok(number);
+    }
+    Err(serde::de::Error::custom(format!("{number} is no signal: they are 1 to 64")))
 }
 
 /// What a client is told that sent something else than a message.

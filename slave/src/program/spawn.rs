@@ -78,7 +78,9 @@ pub(super) fn refusal(error: &io::Error, what: &str, len: usize) -> Refusal {
     let (reason, message) = match Errno::from_io_error(error) {
         Some(Errno::TOOBIG) => (
             RefusalReason::Limit,
-            format!("the command of {len} bytes is longer than the target accepts"),
+            format!(
+                "the command of {len} bytes and its variables are longer than the target accepts"
+            ),
         ),
         Some(Errno::MFILE | Errno::NFILE) => (
             RefusalReason::Limit,

@@ -91,6 +91,43 @@ async fn the_end_of_output_is_not_the_end_of_the_program() {
 }
 
 #[tokio::test]
+async fn a_look_at_a_program_waits_for_nothing_and_leaves_its_input_open() {
+    with_both(async |holder| {
+        let lab = Lab::start();
+        let context = remote(&lab, holder).await;
+        let command = context.shell("read line; echo \"$line\"; exit 5");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        assert_eq!(child.try_wait().unwrap(), None);
+        soon(child.stdin.as_mut().unwrap().write_all(b"go\n")).await.unwrap();
+        let mut text = String::new();
+        soon(child.stdout.as_mut().unwrap().read_to_string(&mut text)).await.unwrap();
+        assert_eq!(text, "go\n");
+        let status = soon(async {
+            loop {
+                if let Some(status) = child.try_wait().unwrap() {
+                    break status;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        assert_eq!(status.await.code(), Some(5));
+        assert_eq!(child.try_wait().unwrap().unwrap().code(), Some(5), "told again");
+        let mut missing = context.command("no-such-program").stdin(Stdio::null()).spawn().unwrap();
+        let error = soon(async {
+            loop {
+                match missing.try_wait() {
+                    Ok(None) => tokio::task::yield_now().await,
+                    Ok(Some(status)) => panic!("{status:?}"),
+                    Err(error) => break error,
+                }
+            }
+        });
+        assert_eq!(error.await.kind(), ErrorKind::NotFound);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_program_that_closes_its_input_early_ends_well() {
     with_both(async |holder| {
         let lab = Lab::start();
@@ -186,8 +223,20 @@ async fn descriptors_of_this_process_are_streams_of_a_program() {
         assert!(soon(command.status()).await.unwrap().success());
         assert_eq!(std::fs::read_to_string(dir.join("out")).unwrap(), "SOME TEXT");
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-        let error = soon(context.shell("echo x").stdin(Stdio::null()).stdout(full).status()).await;
-        assert!(error.is_err(), "{error:?}");
+        let command = context.shell("echo x; echo y >&2").stdin(Stdio::null()).stdout(full);
+        let nowhere = std::fs::File::options().write(true).open("/dev/null").unwrap();
+        let mut child = command.stderr(nowhere).spawn().unwrap();
+        // Looks while one of the two outputs has failed, and the other not ended, keep the failure.
+        let error = soon(async {
+            loop {
+                match child.try_wait() {
+                    Ok(None) => tokio::task::yield_now().await,
+                    other => break other,
+                }
+            }
+        });
+        assert!(error.await.is_err());
+        assert!(soon(child.wait()).await.is_err());
     })
     .await;
 }

@@ -5,9 +5,11 @@ mod cancelled;
 mod children;
 mod contexts;
 mod database;
+mod embedding;
 mod examples;
 mod runs;
 mod streams;
+mod sys;
 
 mod protocol;
 mod shared;

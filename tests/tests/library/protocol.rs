@@ -265,6 +265,12 @@ fn what_is_not_understood_is_refused() {
         let last = said(&session).pop().unwrap();
         assert_eq!(last["failed"]["kind"], kind, "{program}: {last}");
     }
+    for number in [0, 65, 300] {
+        let (session, _streams) = start(&context, &json!({"argv": ["sleep", "1000"]}));
+        session.send(&json!({"signal": number}), &[]);
+        let last = said(&session).pop().unwrap();
+        assert_eq!(last["failed"]["kind"], "config", "{number}: {last}");
+    }
     context.send(&json!({"signal": 9}), &[]);
     assert_eq!(context.receive().unwrap()["failed"]["kind"], "other");
     assert_eq!(context.receive(), None);

@@ -46,6 +46,15 @@ pub(super) struct ConnectionSocket {
     rest: Option<Rest>,
 }
 
+/// A runtime that is shut down drops the socket in the middle of everything. A context that somebody
+/// still holds has a copy of the descriptor, which would keep the connection open.
+impl Drop for ConnectionSocket {
+    fn drop(&mut self) {
+        // A connection that has ended can't be shut down.
+        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
+    }
+}
+
 impl ConnectionSocket {
     pub(super) fn new(stream: TcpStream) -> ConnectionSocket {
         let buffer = vec![0; AHEAD].into_boxed_slice();
