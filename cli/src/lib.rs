@@ -112,10 +112,12 @@ fn run_subcommand(mut args: Vec<OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             if error.kind() == ErrorKind::UnknownArgument && lacks_dashes(&words) {
-                fakessh::daemon::client::say(
+                fakessh::daemon::client::say(if words.get(1).is_some_and(|it| it == "exec") {
+                    "write -- before CMD, as in: fakessh exec web1 -- ls -l (see fakessh exec --help)"
+                } else {
                     "write -- before CMD, as in: fakessh run web1 -- rsync -a dir remote:dir (see \
-                     fakessh run --help)",
-                );
+                     fakessh run --help)"
+                });
                 return FAILURE.into();
             }
             let _ = error.print();

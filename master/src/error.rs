@@ -37,8 +37,8 @@ impl Error {
         Some(&*self.route).filter(|route| !route.is_empty())
     }
 
-    /// Whether the same call may succeed a little later: a connection was lost, a limit was reached. A
-    /// limit may be one that does not pass, such as that of the length of a command.
+    /// Whether the same may succeed a little later: nobody answered, a connection was lost, a limit was
+    /// reached. After a loss that means to connect anew: the [`Context`](crate::Context) stays lost.
     pub fn is_retryable(&self) -> bool {
         matches!(self.kind, ErrorKind::Connect | ErrorKind::ConnectionLost | ErrorKind::Limit)
     }

@@ -131,8 +131,12 @@ impl Fakessh {
     }
 
     fn with_options(&self, route: &Route) -> Result<Route, Error> {
-        let route = route.clone().with_options(&self.options);
-        route.map_err(|error| Error::config("", &error))
+        // They are for all connections by SSH. A route without one has no use for them.
+        if !route.has_connection() {
+            return Ok(route.clone());
+        }
+        let with_options = route.clone().with_options(&self.options);
+        with_options.map_err(|error| Error::config(&route.to_string(), &error))
     }
 
     async fn reach(&self, route: &Route) -> Result<Context, Error> {

@@ -16,7 +16,8 @@ use crate::shared::SharedContext;
 
 /// One place where programs can be run: an account on a host, or in a container. Clones are the
 /// same place. It stays connected as long as its [`Fakessh`](crate::Fakessh) holds it, or the user's
-/// master does ([`Fakessh::shared`](crate::Fakessh::shared)).
+/// master does ([`Fakessh::shared`](crate::Fakessh::shared)). It is never connected to again: after a
+/// loss, [`Fakessh::connect`](crate::Fakessh::connect) makes another one.
 #[derive(Clone, Debug)]
 pub struct Context(Held);
 

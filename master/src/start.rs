@@ -56,11 +56,7 @@ pub enum StartError {
     /// The target has not said yet that it starts one; it may still do so.
     #[error("the target has not begun to start a slave in {0} s")]
     Slow(u64),
-    /// The connection ended with the command that starts a slave. It may have been cut then, or
-    /// the server is one of those that allow one session a connection.
-    #[error("the connection ended when a slave was to be started")]
-    EndedConnection,
-    /// That has happened again.
+    /// The connection ended with the command that starts a slave, and the next one did so, too.
     #[error("the server ends its connection with the first session")]
     OneSession,
     /// What came behind the marker is not our protocol.
@@ -98,7 +94,6 @@ impl StartError {
             StartError::OneSession => true,
             StartError::Channel(_)
             | StartError::CutShort(_)
-            | StartError::EndedConnection
             | StartError::Timeout { .. }
             | StartError::Slow(_)
             | StartError::Protocol(_) => false,

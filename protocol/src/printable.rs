@@ -121,6 +121,12 @@ pub fn beginning(line: &str, most: usize) -> String {
     }
 }
 
+/// A text as it is, with its lines and without what a terminal would act on. For a question, which
+/// ends where the answer is typed.
+pub fn text(text: &str) -> String {
+    text.chars().map(|character| if character == '\n' { '\n' } else { shown(character) }).collect()
+}
+
 /// The lines of a text that somebody else says, each behind this prefix, which says who. Empty
 /// lines are left out; lines and their lengths are bounded.
 pub fn said(prefix: &str, text: &str) -> String {

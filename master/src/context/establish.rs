@@ -111,23 +111,20 @@ impl Attempt<'_> {
         let Some(Host { resolved, .. }) = hosts.last() else {
             return Err(ContextError::Local("a path without a host".to_owned()));
         };
-        let remembered = self.pool.slaveless.why(key);
-        let known = remembered.clone().filter(|why| why.is_lasting());
+        let known = self.pool.slaveless.why(key);
         let is_known = known.is_some();
         let at = async |connection, known| {
             let alarm = &self.pool.alarm;
             arrive::at_host(name, resolved, base.context.clone(), connection, known, alarm).await
         };
         let mut made = at(connection, known).await;
-        if let Err(ContextError::EndedAtStart(_)) = made {
-            // Some servers end their connection with the first session: that was ours. A
-            // connection that was cut just then looks the same, but for its happening again.
-            let connection = self.connection(base, hosts).await?;
-            let why = match remembered {
-                Some(_) => StartError::OneSession,
-                None => StartError::EndedConnection,
-            };
-            made = at(connection, Some(Arc::new(why))).await;
+        // Some servers end their connection with the first session: that was ours. A connection
+        // that was cut just then looks the same, but for its happening again at once.
+        for known in [None, Some(Arc::new(StartError::OneSession))] {
+            if let Err(ContextError::EndedAtStart(_)) = made {
+                let connection = self.connection(base, hosts).await?;
+                made = at(connection, known).await;
+            }
         }
         let context = made?;
         context.said.store(is_known, Ordering::Relaxed);

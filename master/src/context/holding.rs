@@ -89,9 +89,11 @@ impl Context {
         self.needs_answer
     }
 
-    /// Whether the person is asked before each session.
+    /// Whether the person is asked before each session: here, or in what this hangs on. A client
+    /// that says no rules must not get behind a context that others have to be asked for.
     pub(crate) fn is_confirmed(&self) -> bool {
         self.uses.with(|expiry| expiry.is_confirmed())
+            || self.base.as_ref().is_some_and(|base| base.is_confirmed())
     }
 
     /// When the first certificate ends by which it was reached.

@@ -19,10 +19,7 @@ pub(super) struct Slaveless(Mutex<HashMap<Key, (Arc<StartError>, Instant)>>);
 impl Slaveless {
     /// Notes why no slave runs somewhere, if that counts the next time; else that one can.
     pub(super) fn note(&self, key: &Key, why: Option<Arc<StartError>>) {
-        let counts = |why: &Arc<StartError>| {
-            why.is_lasting() || matches!(**why, StartError::EndedConnection)
-        };
-        match why.filter(counts) {
+        match why.filter(|why| why.is_lasting()) {
             Some(why) => drop(self.lock().insert(key.clone(), (why, Instant::now()))),
             None => drop(self.lock().remove(key)),
         }

@@ -10,6 +10,7 @@ mod program;
 use fakessh_protocol::exit;
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::message::{Notice, Question, QuestionKind, Secret};
+use fakessh_protocol::printable;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -131,6 +132,20 @@ pub enum ClientMessage {
     Ended,
 }
 
+impl ClientMessage {
+    /// Its name in the protocol.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            ClientMessage::Start(_) => "start",
+            ClientMessage::Close => "close",
+            ClientMessage::Signal(_) => "signal",
+            ClientMessage::Abort => "abort",
+            ClientMessage::Detach => "detach",
+            ClientMessage::Ended => "ended",
+        }
+    }
+}
+
 /// The context of a connection, as the answer to a request for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reached {
@@ -151,7 +166,7 @@ impl Reply {
             QuestionKind::Confirm => "confirm",
             QuestionKind::Permission => "permission",
         };
-        let (text, hop) = (question.text.clone(), question.hop.clone());
+        let (text, hop) = (printable::text(&question.text), question.hop.clone());
         Reply::Ask { kind: kind.to_owned(), text, hop }
     }
 

@@ -48,7 +48,24 @@ pub(super) async fn serve(shared: Arc<MasterState>, socket: Socket) {
     let listener = client.clone();
     let (sender, mut messages) = mpsc::channel(WAITING);
     let listen = async move {
-        while let Ok(Some(Datagram { payload, descriptors })) = listener.socket().receive().await {
+        loop {
+            let Datagram { payload, descriptors } = match listener.socket().receive().await {
+                Ok(Some(datagram)) => datagram,
+                Ok(None) => break,
+                Err(error) => {
+                    // A program that there are no descriptors for is refused, and others go on.
+                    let Ok(cut) = error.downcast::<CutShort>() else { break };
+                    let failed = Reply::Failed(fd_limit::refusal());
+                    match contexts::session_of(cut.descriptors) {
+                        Some(session) => drop(session.reply(&failed).await),
+                        None => {
+                            let _ = listener.reply(&failed).await;
+                            break;
+                        }
+                    }
+                    continue;
+                }
+            };
             match heard(payload) {
                 Ok(Heard::Answer(answer)) => drop(answers.send(answer).await),
                 Ok(Heard::Message(message)) => drop(sender.send((message, descriptors)).await),

@@ -78,7 +78,7 @@ impl HeldContext {
                     continue;
                 }
                 other => {
-                    let text = format!("{other:?} is not for the connection of a context");
+                    let text = format!("{} is not for the connection of a context", other.name());
                     return Some(Reply::Failed(Failure::other(text)));
                 }
             };
@@ -86,7 +86,9 @@ impl HeldContext {
                 is_noted = true;
                 note(&self.run, client);
             }
-            start(shared, &self.run, *request, descriptors).await;
+            if let Err(failure) = start(shared, &self.run, *request, descriptors).await {
+                return Some(Reply::Failed(failure));
+            }
         }
     }
 }
@@ -100,20 +102,22 @@ fn note(run: &Run, client: &AskedClient) {
     });
 }
 
-/// Starts a program, and serves its session in a task of its own.
+/// Starts a program, and serves its session in a task of its own. What goes wrong is said over the
+/// socket of the session.
+///
+/// # Errors
+/// If there is no such socket.
 async fn start(
     shared: &Arc<MasterState>,
     run: &Arc<Run>,
     request: StartRequest,
-    descriptors: Vec<OwnedFd>,
-) {
-    let mut descriptors = descriptors;
-    if descriptors.is_empty() {
-        tracing::warn!("a program was asked for without the socket of its session");
-        return;
-    }
-    let stdio = descriptors.split_off(1);
-    let Some(socket) = session_socket(descriptors) else { return };
+    mut descriptors: Vec<OwnedFd>,
+) -> Result<(), Failure> {
+    let stdio = descriptors.split_off(descriptors.len().min(1));
+    let Some(socket) = session_socket(descriptors) else {
+        let text = "a program was asked for without a socket for its session, which comes first";
+        return Err(Failure::new(FailureKind::Config, text));
+    };
     let checked = fd_limit::check().and_then(|()| standard_streams(stdio));
     let busy = Busy::new(shared);
     let run = run.clone();
@@ -127,6 +131,7 @@ async fn start(
             let _ = client.reply(&Reply::Failed(failure)).await;
         }
     }
+    Ok(())
 }
 
 /// The standard streams of a program.

@@ -77,6 +77,11 @@ impl Options {
 }
 
 impl Route {
+    /// Whether a step of it is an SSH connection of ours.
+    pub(crate) fn has_connection(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Ssh(_)))
+    }
+
     /// This route with these options: `-F` on all SSH connections, `-J` on the first one, the
     /// others on the last one.
     ///

@@ -58,11 +58,31 @@ impl RunDestination {
         if let Err(error) = check_host(without_brackets(host)) {
             return error.to_string();
         }
+        let itself = match route_to(host) {
+            Some(route) => format!("add --route {host}={route} for {host} itself"),
+            None => format!("give {host} a plain name in ssh_config for itself"),
+        };
         format!(
-            "{host} would mean {written} in this run; write remote for that, or add --route \
-             {host}={host} for {host} itself (--any-name: every name means {written})"
+            "{host} would mean {written} in this run; write remote for that, or {itself} \
+             (--any-name: every name means {written})"
         )
     }
+}
+
+/// The route that a host's name alone is, if the name is such that nothing else can be read in it.
+fn route_to(host: &str) -> Option<String> {
+    // `ssh:` keeps a host that is called like a kind of hop a host.
+    is_plain(host).then(|| match Route::parse(host) {
+        Ok(route) if route.as_target().is_some_and(|it| it.host == host) => host.to_owned(),
+        _ => format!("ssh:{host}"),
+    })
+}
+
+/// Whether a name from a command line can stand in a command line that is proposed: it is no more
+/// than a name.
+pub(super) fn is_plain(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    !name.starts_with('-') && name.bytes().all(is_plain)
 }
 
 /// Whether two names are those of one host: the case of letters makes no difference (RFC 4343), nor
@@ -153,6 +173,14 @@ mod tests {
                 .refusal(&Destination { host: host.to_owned(), ..Default::default() })
         };
         assert_eq!(refusal("prod-db"), expected);
+        for (host, expected) in [
+            ("sudo", "--route sudo=ssh:sudo for"),
+            ("local", "--route local=ssh:local for"),
+            ("local+exec:/tmp/evil", "give local+exec:/tmp/evil a plain name"),
+            ("a/b", "give a/b a plain name"),
+        ] {
+            assert!(refusal(host).contains(expected), "{}", refusal(host));
+        }
         for host in ["x=web1 -- rm -rf ~ #", "-oProxyCommand=x", "$(id)", ""] {
             let refusal = refusal(host);
             assert!(!refusal.contains("--route") && !refusal.contains("would mean"), "{refusal}");

@@ -377,10 +377,13 @@ impl Run {
         let (name, ours) = (context.name(), context.user());
         let host = &invocation.destination.host;
         let hop = if user == "root" { "sudo".to_owned() } else { format!("sudo:{user}") };
-        let message = format!(
-            "{host} is {name}, where programs run as {ours} and not as {user}; \
-             the route {name}+{hop} would do that"
-        );
+        let what = if destination::is_plain(user) {
+            format!("the route {name}+{hop} would do that")
+        } else {
+            "leave the user away".to_owned()
+        };
+        let message =
+            format!("{host} is {name}, where programs run as {ours} and not as {user}; {what}");
         Err(Failure::new(FailureKind::Refused, message))
     }
 

@@ -80,10 +80,16 @@ impl Messages {
                     Heard::Message(ClientMessage::Signal(number)) => Some(Message::Signal(number)),
                     Heard::Message(ClientMessage::Abort) => Some(Message::Abort),
                     Heard::Message(ClientMessage::Detach) => Some(Message::Detach),
-                    // They are for other connections.
                     Heard::Message(
-                        ClientMessage::Start(_) | ClientMessage::Close | ClientMessage::Ended,
-                    ) => None,
+                        other @ (ClientMessage::Start(_)
+                        | ClientMessage::Close
+                        | ClientMessage::Ended),
+                    ) => {
+                        let text = format!("{} is not for the socket of a session", other.name());
+                        let failed = Failure::new(FailureKind::Config, text);
+                        let _ = client.reply(&Reply::Failed(failed)).await;
+                        None
+                    }
                 }
             }
             Messages::Reverse(messages) => messages.recv().await.map(Message::from),

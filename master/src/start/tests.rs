@@ -128,7 +128,6 @@ fn what_a_target_lacks_for_now_is_no_lasting_reason() {
     assert!(!StartError::Slow(2).is_lasting());
     // The script ran: a slave can.
     assert!(!StartError::CutShort(Said::default()).is_lasting());
-    assert!(!StartError::EndedConnection.is_lasting());
     assert!(StartError::OneSession.is_lasting());
     assert!(StartError::OneSession.is_worth_another_try());
 }

@@ -77,7 +77,7 @@ pub(super) fn length(argv: &[Vec<u8>]) -> usize {
 pub(super) fn refusal(error: &io::Error, what: &str, len: usize) -> Refusal {
     let (reason, message) = match Errno::from_io_error(error) {
         Some(Errno::TOOBIG) => (
-            RefusalReason::Limit,
+            RefusalReason::Other,
             format!(
                 "the command of {len} bytes and its variables are longer than the target accepts"
             ),

@@ -9,6 +9,7 @@ mod open;
 mod proof;
 mod proxy_command;
 mod quote;
+mod read_ahead;
 mod session;
 mod socket;
 mod stream;
@@ -41,6 +42,7 @@ use client::{AttemptCaller, ClientHandler, HandlerError, LastRefusal};
 use error::describe;
 use proof::Exchange;
 use proxy_command::ProxyCommand;
+use read_ahead::ReadAhead;
 use stream::StreamIo;
 use transport::{Banner, BannerCapture, CONNECT_TIMEOUT, Duplex, ShutdownOnDrop};
 use worth::{Weighed, Worth};
@@ -340,7 +342,7 @@ async fn open(
             let (stream, command) =
                 proxy_command::start(command, resolved, caller, attempt_caller.clone())?;
             carrier.command = Some(command);
-            Box::new(stream)
+            Box::new(ReadAhead::new(Box::new(stream)))
         }
         Via::Through(jump) => {
             let (hostname, port) = (resolved.hostname.clone(), resolved.port);
@@ -359,9 +361,9 @@ async fn open(
                 }
             };
             carrier._through = Some(jump.clone());
-            Box::new(channel.into_stream())
+            Box::new(ReadAhead::new(Box::new(channel.into_stream())))
         }
-        Via::Stream(stream) => Box::new(StreamIo::new(stream)),
+        Via::Stream(stream) => Box::new(ReadAhead::new(Box::new(StreamIo::new(stream)))),
     };
     Ok(Opened { stream, addresses, carrier })
 }
