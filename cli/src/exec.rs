@@ -17,8 +17,8 @@ CMD is looked for on the PATH of a command that ssh runs there, and starts in th
 shell reads its arguments: spaces, quotes, * and $ arrive as they are. What needs a shell says so:
 fakessh exec web1 -- sh -c 'cd /srv && ls *.log'
 
-Standard input, output and error are those of CMD, as with ssh; there is no terminal. The exit status
-is that of CMD, or 128 plus the number of the signal that killed it; 127 if CMD does not exist, 126
+Standard input, output and error are those of CMD, as with ssh. If all three are a terminal, CMD runs
+on a terminal of its own, as with ssh -t. The exit status is that of CMD, or 128 plus the number of the signal that killed it; 127 if CMD does not exist, 126
 if it can't be run, 255 if there is no connection.
 
 Where no slave can be started (see `fakessh ls`) the account's login shell reads a quoted command
@@ -57,6 +57,7 @@ pub(super) fn exec(arguments: Arguments) -> anyhow::Result<u8> {
     let invocation = Invocation {
         destination: Destination { host: arguments.destination, ..Destination::default() },
         request: Request::Program(words.collect()),
+        request_tty: super::run::wants_terminal(),
         ..Invocation::default()
     };
     super::run::hand_over(request, invocation)

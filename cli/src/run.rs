@@ -14,6 +14,7 @@ use fakessh::run::RunDestination;
 use fakessh::runtime_dir::RuntimeDir;
 use fakessh::tool::{self, RunDirectory};
 use fakessh_protocol::invocation::{self, Invocation};
+use fakessh_protocol::terminal::RequestTty;
 use fakessh_shim::parse::{Argv, CommandLine, Local, current_environment};
 
 use super::destination::ConnectionOptions;
@@ -131,7 +132,9 @@ fn request(arguments: &Arguments, names: &Names) -> anyhow::Result<RunRequest> {
 
 /// Runs the tool on a target: to the master it is one more session of ours.
 fn on_target(on: String, request: RunRequest, command: Vec<OsString>) -> anyhow::Result<u8> {
-    let set_env = terminal_size()
+    let request_tty = wants_terminal();
+    let set_env = request_tty
+        .map_or_else(terminal_size, |_| None)
         .into_iter()
         .flatten()
         .map(|(name, value)| (name.as_bytes().to_vec(), value.to_string().into_bytes()));
@@ -139,6 +142,7 @@ fn on_target(on: String, request: RunRequest, command: Vec<OsString>) -> anyhow:
         destination: invocation::Destination { host: on, ..Default::default() },
         request: invocation::Request::Tool(command.into_iter().map(OsString::into_vec).collect()),
         set_env: set_env.collect(),
+        request_tty,
         ..Invocation::default()
     };
     hand_over(request, invocation)
@@ -160,6 +164,12 @@ pub(super) fn hand_over(request: RunRequest, invocation: Invocation) -> anyhow::
     };
     let line = CommandLine { invocation, local: Local::default(), argv: Argv::default() };
     Ok(fakessh_shim::session::run(line, ours))
+}
+
+/// A program that is started from a terminal, with no stream led elsewhere, gets one.
+pub(super) fn wants_terminal() -> Option<RequestTty> {
+    let all = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+    all.iter().all(rustix::termios::isatty).then_some(RequestTty::Yes)
 }
 
 /// The size of the terminal that the tool's output is for, as programs look for it that have

@@ -31,7 +31,8 @@ Examples:
 The destination may be a route, since a person types it. Don't give `fakessh ssh` to a tool as its
 ssh: the hosts that the tool names would be read as routes as well. For tools there is fakessh run.
 
-There is no terminal yet: -t, and no command on a terminal, are refused.")]
+Without a command a login shell starts on a terminal, and -t asks for one, as with ssh. At the start of
+a line ~? lists the escapes, and ~. ends a session.")]
 pub(super) struct Arguments {
     /// Options, destination (or route) and command, as for ssh(1); among the options there may be
     /// --password-file [HOP=]FILE and --persist TIME

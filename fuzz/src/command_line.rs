@@ -14,7 +14,6 @@ pub fn command_line(input: &[u8]) {
     let surroundings = Surroundings {
         environment: vec![(b"HOME".to_vec(), b"/home/me".to_vec()), (b"A".to_vec(), Vec::new())],
         directory: b"/work".to_vec(),
-        stdin_is_terminal: input.len().is_multiple_of(2),
     };
     match parse(argv.clone(), surroundings.clone()) {
         Ok(Parsed::RealSsh(same)) => assert_eq!(same, argv),

@@ -2,8 +2,11 @@
 
 use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::invocation::{Invocation, Request};
-use fakessh_protocol::message::{ProgramKind, Spawn, StartReverse, ToMaster, ToSlave};
+use fakessh_protocol::message::{
+    ProgramKind, ProgramSetup, Spawn, StartReverse, ToMaster, ToSlave,
+};
 use fakessh_protocol::mux::{Event, Expecting, Mux, MuxError};
+use fakessh_protocol::terminal::TerminalRequest;
 use fakessh_protocol::wire::{self, Handle};
 use serde::de::DeserializeOwned;
 
@@ -89,7 +92,12 @@ fn size_of_spawn(spawn: &Spawn) -> usize {
         ProgramKind::Program(argv) => words(argv),
         _ => 0,
     };
-    program + pairs(&spawn.environment)
+    let ProgramSetup { environment, directory, terminal } = &spawn.setup;
+    program + pairs(environment) + directory.len() + terminal.as_ref().map_or(0, size_of_terminal)
+}
+
+fn size_of_terminal(terminal: &TerminalRequest) -> usize {
+    terminal.term.len() + size_of_val(&terminal.modes[..])
 }
 
 fn size_of_invocation(invocation: &Invocation) -> usize {
@@ -100,7 +108,8 @@ fn size_of_invocation(invocation: &Invocation) -> usize {
         _ => 0,
     };
     let patterns: usize = send_env.iter().map(|pattern| size_of::<String>() + pattern.len()).sum();
-    request + words(connection) + patterns + pairs(set_env) + pairs(environment)
+    let terminal = invocation.terminal.as_ref().map_or(0, size_of_terminal);
+    request + words(connection) + patterns + pairs(set_env) + pairs(environment) + terminal
 }
 
 fn words(words: &[Vec<u8>]) -> usize {

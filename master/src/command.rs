@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use fakessh_protocol::invocation::Invocation;
-use fakessh_protocol::message::{Connection, Peer, ProgramKind};
+use fakessh_protocol::message::{Connection, Peer, ProgramKind, ProgramSetup};
 use tokio::task::JoinSet;
 
 use crate::child::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output, Streams};
@@ -18,9 +19,6 @@ use crate::holder::Held;
 use crate::link::{Receiver, Sender, SessionIo};
 use crate::pump::{self, Input, Received, Sent, Sink, Source};
 use crate::shared::{self, InputPipe, OutputPipe, SharedContext};
-
-/// Variables of a program, as names and values.
-type Variables = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Where a standard stream of a program leads.
 #[derive(Debug)]
@@ -81,6 +79,7 @@ pub struct Command {
     context: Held,
     program: Program,
     environment: Vec<(OsString, OsString)>,
+    directory: OsString,
     stdio: [Option<Stdio>; 3],
 }
 
@@ -105,7 +104,8 @@ impl Command {
 
     fn new(context: &Held, program: Program) -> Command {
         let stdio = [None, None, None];
-        Command { context: context.clone(), program, environment: Vec::new(), stdio }
+        let (environment, directory) = (Vec::new(), OsString::new());
+        Command { context: context.clone(), program, environment, directory, stdio }
     }
 
     /// Adds an argument, which arrives as it is: no shell reads it. For
@@ -138,6 +138,14 @@ impl Command {
         let name = name.as_ref();
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// The directory there that the program starts in, from the home directory if it is relative. It
+    /// is the home directory unless this is called.
+    #[must_use]
+    pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Command {
+        self.directory = directory.as_ref().into();
         self
     }
 
@@ -174,14 +182,18 @@ impl Command {
     /// variable's name with `=`, [`ErrorKind::ConnectionLost`](crate::ErrorKind::ConnectionLost),
     /// and [`ErrorKind::Limit`](crate::ErrorKind::Limit) if this process has no descriptors left.
     pub fn spawn(self) -> Result<Child, Error> {
-        let Command { context, program, environment, stdio } = self;
+        let Command { context, program, environment, directory, stdio } = self;
         check(context.name(), &program, &environment)?;
+        if directory.as_bytes().contains(&0) {
+            return Err(Error::config(context.name(), "the name of the directory holds a NUL"));
+        }
         let environment = environment.into_iter().map(|(name, value)| (bytes(name), bytes(value)));
-        let environment = environment.collect();
+        let directory = bytes(directory);
+        let setup = ProgramSetup { environment: environment.collect(), directory, terminal: None };
         let stdio = stdio.map(|stdio| stdio.map_or(Target::Inherit, |it| it.0));
         match &context {
-            Held::Here(reached) => spawn_here(reached, program, environment, stdio),
-            Held::Shared(context) => spawn_shared(context, program, environment, stdio),
+            Held::Here(reached) => spawn_here(reached, program, setup, stdio),
+            Held::Shared(context) => spawn_shared(context, program, setup, stdio),
         }
     }
 
@@ -214,7 +226,7 @@ impl Command {
 fn spawn_here(
     Reached { context, options }: &Reached,
     program: Program,
-    set_env: Variables,
+    setup: ProgramSetup,
     stdio: [Target; 3],
 ) -> Result<Child, Error> {
     let name = context.name().to_owned();
@@ -225,8 +237,9 @@ fn spawn_here(
         Program::Connection(peer) => ProgramKind::Connection(Connection { peer, reports: true }),
     };
     // SetEnv of ssh_config counts, too.
+    let set_env = setup.environment;
     let environment = options.variables(&Invocation { set_env, ..Invocation::default() });
-    let opened = context.open(program, environment);
+    let opened = context.open(program, ProgramSetup { environment, ..setup });
     let (session, running) = opened.map_err(|lost| Error::lost(&name, &lost))?;
     let SessionIo { stdin, stdout, stderr, control } = session;
     let [input, output, error] = stdio;
@@ -247,7 +260,7 @@ fn spawn_here(
 fn spawn_shared(
     context: &SharedContext,
     program: Program,
-    environment: Variables,
+    setup: ProgramSetup,
     [input, output, error]: [Target; 3],
 ) -> Result<Child, Error> {
     let name = context.name();
@@ -272,7 +285,7 @@ fn spawn_shared(
     let (stdout, for_stdout) = pipe_for(output, std::io::stdout().as_fd()).map_err(failed)?;
     let (stderr, for_stderr) = pipe_for(error, std::io::stderr().as_fd()).map_err(failed)?;
     let descriptors = [for_stdin, for_stdout, for_stderr];
-    let session = context.open(program, shared::Stdio { descriptors, environment })?;
+    let session = context.open(program, descriptors, setup)?;
     let streams = Streams {
         stdin: stdin.map(|pipe| ChildStdin::of_pipe(InputPipe::new(pipe, &session))),
         stdout: stdout

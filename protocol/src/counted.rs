@@ -45,11 +45,16 @@ macro_rules! counted {
     };
 }
 
+/// Most modes of a terminal: the numbers that a mode may have (RFC 4254 section 8).
+pub const MAX_MODES: usize = 256;
+
 counted!(/** The words of a command line. */ words, Vec<u8>, MAX_WORDS);
 counted!(/** Options of a command line. */ options, Vec<u8>, MAX_OPTIONS);
 counted!(/** Patterns of names. */ patterns, String, MAX_OPTIONS);
 counted!(/** Variables that a command line sets. */ settings, (Vec<u8>, Vec<u8>), MAX_OPTIONS);
 counted!(/** An environment. */ variables, (Vec<u8>, Vec<u8>), MAX_VARIABLES);
+
+counted!(/** The modes of a terminal. */ modes, (u8, u32), MAX_MODES);
 
 /// One byte string.
 pub(crate) mod bytes {
@@ -120,6 +125,15 @@ impl From<Read> for Vec<u8> {
 impl From<ReadPair> for (Vec<u8>, Vec<u8>) {
     fn from(ReadPair(Read(name), Read(value)): ReadPair) -> (Vec<u8>, Vec<u8>) {
         (name, value)
+    }
+}
+
+impl Item for (u8, u32) {
+    type Written<'a> = (u8, u32);
+    type Read = (u8, u32);
+
+    fn written(&self) -> (u8, u32) {
+        *self
     }
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection::Connection;
 use crate::counted;
+use crate::terminal::{RequestTty, TerminalRequest};
 
 /// Where an invocation wants to go, as written: the master decides which context that is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,6 +87,14 @@ pub struct Invocation {
     /// The working directory of the shim: relative paths of options are meant from there.
     #[serde(with = "counted::bytes")]
     pub directory: Vec<u8>,
+    /// The directory on the target that the program starts in; empty for the home directory. No
+    /// `ssh` sets it.
+    #[serde(with = "counted::bytes")]
+    pub starts_in: Vec<u8>,
+    /// What a terminal of the session is to be like: the shim's own, if its standard input is one.
+    pub terminal: Option<TerminalRequest>,
+    /// Whether the session is to have a terminal, if the command line says so.
+    pub request_tty: Option<RequestTty>,
     /// An option that we can't honour yet, by the name that the user gave it (`-L`, `-o Tunnel`).
     /// The master refuses the invocation, or leaves it to the real `ssh` where it may.
     pub unserved: Option<String>,

@@ -6,7 +6,7 @@
 //! ends drive: many **handles**, each with its own credit, control before bulk, fair turns.
 //! [`handles`] says which of them a session has.
 //! [`pace`] tells bulk from the rest. [`start`] is how a link begins behind whatever a login
-//! prints. [`invocation`] is one parsed `ssh` command line, [`exit`] how a program ended, [`failure`]
+//! prints. [`terminal`] is the terminal of a session. [`invocation`] is one parsed `ssh` command line, [`exit`] how a program ended, [`failure`]
 //! why something failed, and [`report`] how a connection stands. [`printable`] makes text from
 //! outside fit for a terminal. [`pattern`] is ssh_config(5)'s.
 
@@ -23,6 +23,7 @@ pub mod pattern;
 pub mod printable;
 pub mod report;
 pub mod start;
+pub mod terminal;
 pub mod wire;
 
 /// The version of all of fakessh. A handoff between two versions is refused.

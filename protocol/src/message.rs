@@ -6,7 +6,9 @@ mod shim;
 
 pub use crate::connection::{Connection, MAX_SOCKET_PATH, Peer};
 pub use link::{
-    Hello, Helper, HelperTerminal, LinkSettings, MAX_REVERSE, PackedHandoff, ProgramKind, Refusal,
-    RefusalReason, Spawn, StartReverse, ToMaster, ToSlave, Tool,
+    Hello, Helper, HelperTerminal, LinkSettings, MAX_REVERSE, PackedHandoff, ProgramKind,
+    ProgramSetup, Refusal, RefusalReason, Spawn, StartReverse, ToMaster, ToSlave, Tool,
 };
-pub use shim::{FromShim, Handoff, Notice, Question, QuestionKind, RealWords, Secret, ToShim};
+pub use shim::{
+    FromShim, Handoff, Notice, Question, QuestionKind, RealWords, Secret, Started, ToShim,
+};

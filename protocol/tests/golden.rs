@@ -12,11 +12,12 @@ use fakessh_protocol::invocation::{
 };
 use fakessh_protocol::message::{
     Connection, FromShim, Handoff, Hello, Helper, HelperTerminal, LinkSettings, Notice, Peer,
-    ProgramKind, Question, QuestionKind, RealWords, Refusal, RefusalReason, Secret, Spawn,
-    ToMaster, ToShim, ToSlave, Tool,
+    ProgramKind, ProgramSetup, Question, QuestionKind, RealWords, Refusal, RefusalReason, Secret,
+    Spawn, Started, ToMaster, ToShim, ToSlave, Tool,
 };
 use fakessh_protocol::mux::{Mux, Transmit};
 use fakessh_protocol::start;
+use fakessh_protocol::terminal::{RequestTty, TerminalRequest, WindowSize};
 use fakessh_protocol::wire::{self, Handle, Header, Kind};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -85,45 +86,59 @@ fn frames_as_the_mux_sends_them() {
 fn from_the_master_to_a_slave() {
     let settings = LinkSettings { keepalive_ms: 15_000, silence_ms: 900_000 };
     golden(ToSlave::Settings(settings), &[&[0, 251, 0x98, 0x3a, 252, 0xa0, 0xbb, 0x0d, 0]]);
-    let spawn = |program, environment| {
+    let spawn_with = |program, setup| {
         let handles = SessionHandles {
             control: Handle(4),
             stdin: Handle(5),
             stdout: Handle(6),
             stderr: Handle(0x0001_0000),
         };
-        ToSlave::Spawn(Spawn { handles, program, environment })
+        ToSlave::Spawn(Spawn { handles, program, setup })
     };
+    let spawn = |program, environment: Vec<_>| spawn_with(program, environment.into());
     let handles = &[1, 4, 5, 6, 252, 0, 0, 1, 0];
     let shell = ProgramKind::Shell(b"ls\xff".to_vec());
     let environment = vec![(b"LANG".to_vec(), b"C".to_vec()), (b"E".to_vec(), Vec::new())];
     golden(
         spawn(shell, environment),
-        &[handles, &[0, 3], b"ls\xff", &[2, 4], b"LANG", &[1], b"C", &[1], b"E", &[0]],
+        &[handles, &[0, 3], b"ls\xff", &[2, 4], b"LANG", &[1], b"C", &[1], b"E", &[0, 0, 0]],
     );
-    golden(spawn(ProgramKind::Login, Vec::new()), &[handles, &[1, 0]]);
+    golden(spawn(ProgramKind::Login, Vec::new()), &[handles, &[1, 0, 0, 0]]);
+    let terminal = TerminalRequest {
+        term: b"vt100".to_vec(),
+        size: WindowSize { columns: 80, rows: 24, width: 640, height: 0 },
+        modes: vec![(1, 3), (129, 38_400)],
+    };
+    let directory = b"/srv".to_vec();
+    let setup = ProgramSetup { directory, terminal: Some(terminal), ..ProgramSetup::default() };
+    let terminal: &[&[u8]] =
+        &[&[5], b"vt100", &[80, 24, 251, 0x80, 2, 0], &[2, 1, 3, 129, 251, 0, 0x96]];
+    let start: &[&[u8]] = &[handles, &[1, 0, 4], b"/srv", &[1]];
+    golden(spawn_with(ProgramKind::Login, setup), &[start, terminal].concat());
     let subsystem = ProgramKind::Subsystem("sftp".into());
-    golden(spawn(subsystem, Vec::new()), &[handles, &[2, 4], b"sftp", &[0]]);
+    golden(spawn(subsystem, Vec::new()), &[handles, &[2, 4], b"sftp", &[0, 0, 0]]);
     let helper = |terminal, carries| {
         ProgramKind::Helper(Helper { argv: vec![b"su".to_vec()], terminal, carries })
     };
     let sudo = helper(HelperTerminal::Controlling, true);
-    golden(spawn(sudo, Vec::new()), &[handles, &[3, 1, 2], b"su", &[1, 1, 0]]);
+    golden(spawn(sudo, Vec::new()), &[handles, &[3, 1, 2], b"su", &[1, 1, 0, 0, 0]]);
     let su = helper(HelperTerminal::Whole, false);
-    golden(spawn(su, Vec::new()), &[handles, &[3, 1, 2], b"su", &[2, 0, 0]]);
+    golden(spawn(su, Vec::new()), &[handles, &[3, 1, 2], b"su", &[2, 0, 0, 0, 0]]);
     let docker = helper(HelperTerminal::None, false);
-    golden(spawn(docker, Vec::new()), &[handles, &[3, 1, 2], b"su", &[0, 0, 0]]);
+    golden(spawn(docker, Vec::new()), &[handles, &[3, 1, 2], b"su", &[0, 0, 0, 0, 0]]);
     let connection = |peer, reports| ProgramKind::Connection(Connection { peer, reports });
     let tcp = connection(Peer::Tcp { host: "db1".into(), port: 22 }, false);
-    golden(spawn(tcp, Vec::new()), &[handles, &[4, 0, 3], b"db1", &[22, 0, 0]]);
+    golden(spawn(tcp, Vec::new()), &[handles, &[4, 0, 3], b"db1", &[22, 0, 0, 0, 0]]);
     let unix = connection(Peer::Unix(b"/r/s\xff".to_vec()), true);
-    golden(spawn(unix, Vec::new()), &[handles, &[4, 1, 5], b"/r/s\xff", &[1, 0]]);
+    golden(spawn(unix, Vec::new()), &[handles, &[4, 1, 5], b"/r/s\xff", &[1, 0, 0, 0]]);
     let tool = ProgramKind::Tool(Tool { argv: vec![b"git".to_vec()] });
-    golden(spawn(tool, Vec::new()), &[handles, &[5, 1, 3], b"git", &[0]]);
+    golden(spawn(tool, Vec::new()), &[handles, &[5, 1, 3], b"git", &[0, 0, 0]]);
     golden(ToSlave::Signal(15), &[&[2, 15]]);
     golden(ToSlave::Hangup, &[&[3]]);
     golden(ToSlave::Type(Secret("pw".into())), &[&[4, 2], b"pw"]);
-    golden(ToSlave::ToShim(ToShim::Started), &[&[5, 2]]);
+    golden(ToSlave::ToShim(ToShim::Started(Started::default())), &[&[5, 2, 0, 0]]);
+    let size = WindowSize { columns: 80, rows: 24, width: 0, height: 0 };
+    golden(ToSlave::Resize(size), &[&[6, 80, 24, 0, 0]]);
 }
 
 #[test]
@@ -152,7 +167,8 @@ fn from_the_master_to_a_shim() {
     golden(ToShim::Ask(question), &[&[0, 0, 2], b"P:", &[1, 4], b"a+su"]);
     golden(ToShim::Notice(Notice::ours("hm")), &[&[1, 0, 2], b"hm"]);
     golden(ToShim::Notice(Notice::from("h", "hm")), &[&[1, 1, 1], b"h", &[2], b"hm"]);
-    golden(ToShim::Started, &[&[2]]);
+    let started = Started { on_terminal: true, escape: Some(b'~') };
+    golden(ToShim::Started(started), &[&[2, 1, 1, b'~']]);
     golden(ToShim::Exited(ExitStatus::Code(3)), &[&[3, 0, 3]]);
     let lost = Failure::new(FailureKind::ConnectionLost, "lost");
     golden(ToShim::Failed(lost), &[&[4, 10, 4], b"lost"]);
@@ -167,6 +183,8 @@ fn from_a_shim_to_the_master() {
     golden(FromShim::Answer(None), &[&[0, 0]]);
     golden(FromShim::Answer(Some(Secret("pw".into()))), &[&[0, 1, 2], b"pw"]);
     golden(FromShim::Signal(2), &[&[1, 2]]);
+    let size = WindowSize { columns: 300, rows: 24, width: 0, height: 1 };
+    golden(FromShim::Resize(size), &[&[2, 251, 44, 1, 24, 0, 1]]);
 }
 
 #[test]
@@ -198,6 +216,9 @@ fn a_handoff() {
         set_env: vec![(b"A".to_vec(), b"b".to_vec())],
         environment: vec![(b"HOME".to_vec(), b"/h".to_vec())],
         directory: b"/tmp".to_vec(),
+        starts_in: b"/s".to_vec(),
+        terminal: Some(TerminalRequest::default()),
+        request_tty: Some(RequestTty::Force),
         unserved: Some("-L".into()),
         announce: true,
         given: SessionKeywords { session_type: true, ..SessionKeywords::default() },
@@ -219,7 +240,8 @@ fn a_handoff() {
         &[4],
         b"/tmp",
     ];
-    let rest: &[&[u8]] = &[&[1, 2], b"-L", &[1], &[0, 1, 0], &[3]];
+    let rest: &[&[u8]] =
+        &[&[2], b"/s", &[1, 0, 0, 0, 0, 0, 0], &[1, 3], &[1, 2], b"-L", &[1], &[0, 1, 0], &[3]];
     let invocation = [destination, wanted, surroundings, rest].concat().concat();
     golden(full.clone(), &[&invocation]);
     let handoff = Handoff { version: "0.1.0".into(), invocation: full };
@@ -229,7 +251,7 @@ fn a_handoff() {
         destination: Destination { host: "h".into(), ..Destination::default() },
         ..Invocation::default()
     };
-    golden(bare, &[&[0, 1], b"h", &[0], &[0; 14]]);
+    golden(bare, &[&[0, 1], b"h", &[0], &[0; 17]]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use fakessh_protocol::wire::{self, Handle, Header, Kind, MAX_MESSAGE, WireError}
 
 fn spawn(program: ProgramKind, environment: Vec<(Vec<u8>, Vec<u8>)>) -> ToSlave {
     let handles = SessionHandles::of(Handle(4));
-    ToSlave::Spawn(Spawn { handles, program, environment })
+    ToSlave::Spawn(Spawn { handles, program, setup: environment.into() })
 }
 
 #[test]

@@ -53,6 +53,13 @@ impl Diagnostics {
         }
     }
 
+    /// Says something in ssh's own words.
+    pub(crate) fn plain(&self, text: &str) {
+        if self.level >= Level::Info {
+            self.write(text);
+        }
+    }
+
     /// Says why there was no session. Said with `-q`, too: the status alone explains nothing.
     ///
     /// To be called before the process ends with that: it waits until the line was read, where

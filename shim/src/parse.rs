@@ -5,7 +5,6 @@
 
 use std::env;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, IsTerminal as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 use fakessh_protocol::printable;
@@ -32,8 +31,6 @@ pub struct Surroundings {
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
     /// The working directory, absolute.
     pub directory: Vec<u8>,
-    /// Whether standard input is a terminal: `-t` wants one.
-    pub stdin_is_terminal: bool,
 }
 
 impl Surroundings {
@@ -43,7 +40,6 @@ impl Surroundings {
         Surroundings {
             environment: current_environment(),
             directory: directory.into_os_string().into_vec(),
-            stdin_is_terminal: io::stdin().is_terminal(),
         }
     }
 }

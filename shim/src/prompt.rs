@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use fakessh_protocol::message::{Question, QuestionKind, Secret};
 use fakessh_protocol::printable;
 
-use crate::sys::EchoOff;
+use crate::sys::ChangedModes;
 
 /// Most bytes of an answer: the longest line that a terminal gives.
 const MAX_ANSWER: usize = 4096;
@@ -247,7 +247,7 @@ fn on_terminal(question: &Question, terminal: &OwnedFd, asker: BorrowedFd<'_>) -
     let text = printable::folded(&shown(question), columns);
     let echo_off = match question.kind {
         // No echo, or no question: a password is never shown.
-        QuestionKind::Secret => Some(EchoOff::new(terminal.as_fd(), &text).ok()?),
+        QuestionKind::Secret => Some(ChangedModes::without_echo(terminal.as_fd(), &text).ok()?),
         QuestionKind::Line | QuestionKind::Confirm | QuestionKind::Permission => None,
     };
     // What was typed before the question is no answer to it: it was meant for something else, and a

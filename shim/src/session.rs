@@ -6,7 +6,8 @@
 //! did.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 
@@ -16,7 +17,9 @@ use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout}
 
 use fakessh_protocol::exit::TRANSPORT_FAILURE;
 use fakessh_protocol::invocation::Request;
-use fakessh_protocol::message::{FromShim, Handoff, Notice, RealWords, ToShim};
+use fakessh_protocol::message::{FromShim, Handoff, RealWords, Started, ToShim};
+use fakessh_protocol::printable;
+use fakessh_protocol::terminal::RequestTty;
 
 use crate::diagnostics::{Diagnostics, say};
 use crate::parse::{Argv, CommandLine, Local, current_environment};
@@ -25,9 +28,13 @@ use crate::real;
 use crate::sys::{self, Fork};
 use fakessh_unix::datagram;
 
+mod escapes;
+mod passed_through;
 mod relay;
 mod started;
 
+use escapes::Escape;
+use passed_through::PassedThrough;
 use relay::{Relay, Wake};
 use started::LocalCommand;
 
@@ -60,9 +67,6 @@ pub fn run(command_line: CommandLine, socket: OwnedFd) -> u8 {
             return TRANSPORT_FAILURE;
         }
     };
-    for notice in &command_line.local.notices {
-        diagnostics.notice(&Notice::ours(notice));
-    }
     match hand_over(command_line, socket) {
         Ok(session) => session.wait(&diagnostics),
         Err(text) => {
@@ -92,6 +96,14 @@ struct Session {
     local_command: Option<LocalCommand>,
     /// Whether to go to the background then.
     background: bool,
+    /// Standard input, if it is a terminal that the program reads.
+    through: Option<PassedThrough>,
+    /// Whether the program is on a terminal of its own.
+    on_terminal: bool,
+    /// The escape character, if the command line says which.
+    escape: Option<Option<u8>>,
+    /// The destination as it was given, if this is an `ssh`, which says so at its end.
+    host: Option<String>,
     /// The command line, for the real `ssh`.
     argv: Argv,
 }
@@ -107,6 +119,8 @@ fn hand_over(command_line: CommandLine, socket: OwnedFd) -> Result<Session, Stri
     let null = null.map_err(|error| failed(error.into()))?;
     let local_command = LocalCommand::keep(&local).map_err(failed)?;
 
+    let host = (!invocation.request.is_none_of_ssh()).then(|| invocation.destination.host.clone());
+    let mut through = None;
     let (state, input) = if local.null_stdin {
         (Input::HandedOver, null.try_clone().map_err(failed)?)
     } else if stdin().is_terminal()
@@ -115,12 +129,17 @@ fn hand_over(command_line: CommandLine, socket: OwnedFd) -> Result<Session, Stri
     {
         let (relay, input) = Relay::new(stdin()).map_err(failed)?;
         invocation.announce = true;
+        let (passed_through, like) = PassedThrough::new(stdin()).map_err(failed)?;
+        invocation.terminal = Some(like);
+        through = Some(passed_through);
         (Input::Untouched(relay), input)
     } else {
         // What is not served may come back for the real ssh, with all that was typed meanwhile.
         (Input::HandedOver, stdin().try_clone_to_owned().map_err(failed)?)
     };
 
+    // A session on a terminal says its end, also if there is none here.
+    invocation.announce |= invocation.request_tty == Some(RequestTty::Force);
     let keeps_only = invocation.request == Request::Nothing;
     sys::report_deaths(
         near.as_fd(),
@@ -145,8 +164,18 @@ fn hand_over(command_line: CommandLine, socket: OwnedFd) -> Result<Session, Stri
     // neighbours as soon as the program closes its side.
     dup2_stdin(&null).map_err(|error| failed(error.into()))?;
     dup2_stdout(&null).map_err(|error| failed(error.into()))?;
-    let Local { background, .. } = local;
-    Ok(Session { near, input: state, local_command, background, argv })
+    let Local { background, escape, .. } = local;
+    Ok(Session {
+        near,
+        input: state,
+        local_command,
+        background,
+        through,
+        on_terminal: false,
+        escape,
+        host,
+        argv,
+    })
 }
 
 impl Session {
@@ -156,6 +185,19 @@ impl Session {
                 match relay.step(self.near.as_fd()) {
                     Wake::Message => {}
                     Wake::Input => continue,
+                    Wake::Window => {
+                        if let Some(through) = &mut self.through {
+                            through.tell_size(self.near.as_fd());
+                        }
+                        continue;
+                    }
+                    Wake::Escape(escape) => {
+                        if self.obey(escape).is_break() {
+                            self.say_closed(diagnostics);
+                            return TRANSPORT_FAILURE;
+                        }
+                        continue;
+                    }
                     Wake::Ended => self.input = Input::HandedOver,
                 }
             }
@@ -163,6 +205,7 @@ impl Session {
                 match datagram::receive_message::<ToShim>(self.near.as_fd()) {
                     Ok(Some(received)) => received,
                     Ok(None) => {
+                        self.end_terminal();
                         diagnostics.failed(
                             "its master has ended, and the session with it; run it again, and a \
                              tool with `fakessh run`",
@@ -170,24 +213,33 @@ impl Session {
                         return TRANSPORT_FAILURE;
                     }
                     Err(error) => {
+                        self.end_terminal();
                         diagnostics.failed(&format!("cannot understand the master: {error}"));
                         return TRANSPORT_FAILURE;
                     }
                 };
             match message {
                 ToShim::Ask(question) => {
-                    let answer = prompt::ask(&question, &current_environment(), self.near.as_fd());
-                    answered(self.near.as_fd(), answer);
+                    let socket = self.near.as_fd();
+                    let ask = || prompt::ask(&question, &current_environment(), socket);
+                    let answer = aside(&mut self.through, ask);
+                    answered(socket, answer);
                 }
-                ToShim::Notice(notice) => diagnostics.notice(&notice),
-                ToShim::Started => {
-                    if let Err(error) = self.started(diagnostics) {
-                        diagnostics.failed(&format!("cannot go to the background: {error}"));
+                ToShim::Notice(notice) => {
+                    aside(&mut self.through, || diagnostics.notice(&notice));
+                }
+                ToShim::Started(started) => {
+                    if let Err(error) = self.started(started, diagnostics) {
+                        diagnostics.failed(&format!("cannot go on with the session: {error}"));
                         return TRANSPORT_FAILURE;
                     }
                 }
-                ToShim::Exited(status) => return status.shell_code(),
+                ToShim::Exited(status) => {
+                    self.say_closed(diagnostics);
+                    return status.shell_code();
+                }
                 ToShim::Failed(failure) => {
+                    self.end_terminal();
                     diagnostics.failed(&failure.message);
                     return TRANSPORT_FAILURE;
                 }
@@ -200,9 +252,17 @@ impl Session {
     }
 
     /// The session runs.
-    fn started(&mut self, diagnostics: &Diagnostics) -> io::Result<()> {
+    fn started(&mut self, started: Started, diagnostics: &Diagnostics) -> io::Result<()> {
+        self.on_terminal = started.on_terminal;
         self.input = match std::mem::replace(&mut self.input, Input::HandedOver) {
-            Input::Untouched(relay) => Input::Relayed(relay),
+            Input::Untouched(mut relay) => {
+                if let Some(through) = self.through.as_mut().filter(|_| started.on_terminal) {
+                    let window = through.begin()?;
+                    relay.pass_through(self.escape.unwrap_or(started.escape), window);
+                    through.tell_size(self.near.as_fd());
+                }
+                Input::Relayed(relay)
+            }
             input => input,
         };
         if let Some(command) = self.local_command.take() {
@@ -210,18 +270,62 @@ impl Session {
         }
         if self.background {
             self.background = false;
-            match sys::fork()? {
-                Fork::Parent => std::process::exit(0),
-                Fork::Child => {
-                    rustix::process::setsid()?;
-                    if !diagnostics.needs_stderr() {
-                        // A caller that reads our standard error to its end goes on.
-                        dup2_stderr(stdin())?;
-                    }
-                }
+            go_to_background()?;
+            if !diagnostics.needs_stderr() {
+                // A caller that reads our standard error to its end goes on.
+                dup2_stderr(stdin())?;
             }
         }
         Ok(())
+    }
+
+    /// Does what the person asks for, or breaks off if that is to end the session.
+    fn obey(&mut self, escape: Escape) -> ControlFlow<()> {
+        let Input::Relayed(relay) = &mut self.input else { return ControlFlow::Continue(()) };
+        let character = relay.escape_character().map(escapes::shown).unwrap_or_default();
+        // The terminal is raw.
+        let show = |text: String| {
+            let _ = io::stderr().write_all(text.as_bytes());
+        };
+        match escape {
+            Escape::Disconnect => {
+                show(format!("{character}.\r\n"));
+                return ControlFlow::Break(());
+            }
+            Escape::Suspend => {
+                show(format!("{character}^Z [suspend fakessh]\r\n"));
+                sys::suspend();
+            }
+            Escape::Background => {
+                show(format!("{character}& [backgrounded]\r\n"));
+                relay.end();
+                self.end_terminal();
+                // If there is no process left for it, the program is waited for here.
+                let _ = go_to_background();
+                self.input = Input::HandedOver;
+            }
+            Escape::Forwards => show(format!("{character}#\r\nNothing is forwarded.\r\n")),
+            // A pseudo-terminal has no line that could be broken.
+            Escape::Break => show(format!("{character}B [sent break]\r\n")),
+            Escape::Help => show(format!("{character}?\r\n{}", escapes::help(&character))),
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The terminal is as it was before the session.
+    fn end_terminal(&mut self) {
+        if let Some(through) = &mut self.through {
+            through.end();
+        }
+    }
+
+    /// Says that a session on a terminal is over, as ssh does.
+    fn say_closed(&mut self, diagnostics: &Diagnostics) {
+        self.end_terminal();
+        if let Some(host) = self.host.as_ref().filter(|_| self.on_terminal) {
+            let host = printable::word(host, printable::MAX_LINE);
+            diagnostics.plain(&format!("Connection to {host} closed.\r\n"));
+        }
     }
 
     /// Takes the descriptors back and runs the real `ssh` in our place.
@@ -255,6 +359,22 @@ impl Session {
                 self.argv.words().iter().take(1).cloned().chain(text(words)).collect()
             }
         })
+    }
+}
+
+/// Does something with the terminal as it was before the session.
+fn aside<T>(through: &mut Option<PassedThrough>, work: impl FnOnce() -> T) -> T {
+    match through {
+        Some(through) => through.aside(work),
+        None => work(),
+    }
+}
+
+/// Goes on as a process in the background. The one that the caller waits for exits with 0.
+fn go_to_background() -> io::Result<()> {
+    match sys::fork()? {
+        Fork::Parent => std::process::exit(0),
+        Fork::Child => rustix::process::setsid().map(|_| ()).map_err(io::Error::from),
     }
 }
 

@@ -2,14 +2,14 @@
 //! descriptor by its number.
 #![allow(unsafe_code)]
 
-mod echo;
+mod modes;
 mod signal;
 
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
-pub(crate) use echo::EchoOff;
-pub(crate) use signal::report_deaths;
+pub(crate) use modes::ChangedModes;
+pub(crate) use signal::{report_deaths, report_window_changes, suspend};
 
 /// Borrows a descriptor that this process inherited, if it is open.
 ///

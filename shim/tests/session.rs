@@ -230,7 +230,7 @@ fn f_goes_to_the_background_once_the_session_runs() {
     let child = lab.ssh(&["-f", "h", "x"]).spawn().unwrap();
     let mut session = lab.accept();
     assert!(session.handoff.invocation.announce);
-    session.tell(&ToShim::Started);
+    session.tell(&ToShim::Started(Default::default()));
     session.stdout = None;
     session.stderr = None;
     // The caller sees the end of our output, too, and not only our status.
@@ -250,7 +250,7 @@ fn a_local_command_runs_once_the_session_runs_and_writes_to_our_output() {
     let child = lab.ssh(&options).spawn().unwrap();
     let session = lab.accept();
     assert!(session.handoff.invocation.announce);
-    session.tell(&ToShim::Started);
+    session.tell(&ToShim::Started(Default::default()));
     session.exit(0);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());

@@ -72,7 +72,7 @@ fn input_of_a_terminal_is_relayed_up_to_its_end() {
     let mut terminal = Terminal::run(&lab, "exec $SSH h x");
     let mut session = lab.accept();
     assert!(session.handoff.invocation.announce);
-    session.tell(&ToShim::Started);
+    session.tell(&ToShim::Started(Default::default()));
     let mut input = session.stdin.take().unwrap();
     assert!(!rustix::termios::isatty(&input));
     for line in ["one\n", "two\n"] {
@@ -109,7 +109,7 @@ fn a_program_that_reads_nothing_stops_nothing() {
     let lab = Lab::new();
     let mut terminal = Terminal::run(&lab, "exec $SSH h x");
     let mut session = lab.accept();
-    session.tell(&ToShim::Started);
+    session.tell(&ToShim::Started(Default::default()));
     session.stdin = None;
     terminal.screen.types("lost\n");
     terminal.screen.shows("lost");
@@ -181,7 +181,7 @@ fn a_question_can_be_asked_before_input_is_relayed() {
     let input = session.stdin.as_ref().unwrap();
     let moment = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
     assert_eq!(poll(&mut [PollFd::new(input, PollFlags::IN)], Some(&moment)), Ok(0));
-    session.tell(&ToShim::Started);
+    session.tell(&ToShim::Started(Default::default()));
     let mut buffer = [0; 6];
     session.stdin.as_mut().unwrap().read_exact(&mut buffer).unwrap();
     assert_eq!(&buffer, b"input\n");
@@ -266,7 +266,7 @@ fn a_shim_in_the_background_that_gets_input_is_stopped_as_ssh_is() {
                   echo stopped >&2; fg >&2; exit 0";
     let mut terminal = Terminal::run(&lab, script);
     let mut session = lab.accept();
-    session.tell(&ToShim::Started);
+    session.tell(&ToShim::Started(Default::default()));
     terminal.screen.types("line\n");
     terminal.screen.shows("stopped");
     let mut buffer = [0; 5];

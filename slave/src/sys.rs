@@ -130,6 +130,8 @@ fn close_if_open(fd: RawFd) {
 pub(crate) struct ChildSetup {
     /// The working directory. If it can't be entered, the program starts in the root directory.
     pub(crate) directory: CString,
+    /// Where it starts instead, from there if this is relative: a directory that must be entered.
+    pub(crate) starts_in: Option<CString>,
     /// Its limit of open descriptors: the one that we were started with.
     pub(crate) descriptors: Rlimit,
 }
@@ -156,6 +158,9 @@ pub(crate) fn set_up_child(parent: Pid, child_setup: &ChildSetup) -> io::Result<
     }
     if rustix::process::chdir(child_setup.directory.as_c_str()).is_err() {
         rustix::process::chdir(c"/")?;
+    }
+    if let Some(directory) = &child_setup.starts_in {
+        rustix::process::chdir(directory.as_c_str())?;
     }
     rustix::process::setrlimit(Resource::Nofile, child_setup.descriptors)?;
     Ok(())

@@ -13,4 +13,5 @@ pub mod ready;
 pub mod reopen;
 pub mod reserve;
 pub mod splice;
+pub mod terminal_modes;
 pub mod tool_environment;

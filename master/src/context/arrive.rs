@@ -160,11 +160,11 @@ impl BehindHelper<'_> {
         let environment = environment
             .into_iter()
             .map(|(name, value)| (name.into_vec(), value.into_vec()))
-            .collect();
+            .collect::<Vec<_>>();
         let argv = plan.argv.into_iter().map(OsStringExt::into_vec).collect();
         let helper = message::Helper { argv, terminal: plan.terminal, carries: true };
         let program = ProgramKind::Helper(helper);
-        let session = base.slave_session(program, environment, self.hop.kind.name()).await?;
+        let session = base.slave_session(program, environment.into(), self.hop.kind.name()).await?;
         let idle_timeout = IdleTimeout::new(START_TIMEOUT);
         let ask = Arc::new(AskForNow::new(idle_timeout.caller(caller).ask));
         let talk = Talk {

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fakessh_protocol::failure::{Failure, FailureKind};
-use fakessh_protocol::message::{Connection, Peer, ProgramKind, Tool};
+use fakessh_protocol::message::{Connection, Peer, ProgramKind, ProgramSetup, Tool};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::auth::earlier;
@@ -133,7 +133,7 @@ impl Context {
         let peer = Peer::Tcp { host: host.to_owned(), port };
         let program = ProgramKind::Connection(Connection { peer, reports: false });
         let needs = "a connection from there";
-        let session = self.slave_session(program, Vec::new(), needs).await?;
+        let session = self.slave_session(program, ProgramSetup::default(), needs).await?;
         let ask = Arc::new(crate::caller::AskNobody);
         let (_, stream) = Helper::start(
             session,
@@ -147,7 +147,7 @@ impl Context {
     async fn slave_session(
         &self,
         program: ProgramKind,
-        environment: Vec<(Vec<u8>, Vec<u8>)>,
+        setup: ProgramSetup,
         needs: &str,
     ) -> Result<SessionIo, ContextError> {
         let link = self.slave().await.map_err(|why| ContextError::Slaveless {
@@ -155,7 +155,7 @@ impl Context {
             needs: needs.to_owned(),
             why,
         })?;
-        let opened = link.open(program, environment);
+        let opened = link.open(program, setup);
         opened.map_err(|lost| ContextError::Local(format!("{}: {lost}", self.name)))
     }
 
@@ -236,16 +236,14 @@ impl Context {
     /// Starts a program. Nothing is waited for: the request is on its way when this returns, and
     /// standard input may follow at once.
     ///
-    /// `environment` is added to the account's login environment, as name and value.
-    ///
     /// # Errors
-    /// Where the link is lost.
+    /// If the link is lost.
     pub fn open(
         &self,
         program: ProgramKind,
-        environment: Vec<(Vec<u8>, Vec<u8>)>,
+        setup: ProgramSetup,
     ) -> Result<(SessionIo, SessionCount), LinkLost> {
-        self.open_with(program, environment, None)
+        self.open_with(program, setup, None)
     }
 
     /// As [`Context::open`]. Where the connection has no room for one more session, or is held up
@@ -253,18 +251,18 @@ impl Context {
     pub(crate) fn open_with(
         &self,
         program: ProgramKind,
-        environment: Vec<(Vec<u8>, Vec<u8>)>,
+        setup: ProgramSetup,
         another: Option<Deferred<Option<SshConnection>>>,
     ) -> Result<(SessionIo, SessionCount), LinkLost> {
         let running = self.count()?;
         let session = match &self.serving {
-            Serving::Slave(link) => link.open(program, environment)?,
+            Serving::Slave(link) => link.open(program, setup)?,
             Serving::Direct(connection, starting) => match starting.slave() {
-                Some(link) => link.open(program, environment)?,
+                Some(link) => link.open(program, setup)?,
                 None => {
                     let make_room: Deferred<()> = Box::pin(starting.clone().give_up());
                     let fallbacks = Fallbacks { make_room: Some(make_room), another };
-                    connection.open_session(fallbacks, program, environment)
+                    connection.open_session(fallbacks, program, setup)
                 }
             },
         };
@@ -279,7 +277,7 @@ impl Context {
     pub async fn open_tool(
         &self,
         tool: Tool,
-        environment: Vec<(Vec<u8>, Vec<u8>)>,
+        setup: ProgramSetup,
     ) -> Result<(SessionIo, mpsc::UnboundedReceiver<ReverseSession>, SessionCount), Failure> {
         let link = self.slave().await.map_err(|why| {
             let message = format!("a tool can't be run without a slave there: {why}");
@@ -287,7 +285,7 @@ impl Context {
         })?;
         let lost = |lost: LinkLost| Failure::new(FailureKind::ConnectionLost, lost.to_string());
         let running = self.count().map_err(lost)?;
-        let opened = link.open_tool(tool, environment);
+        let opened = link.open_tool(tool, setup);
         let (session, reverse) = opened.map_err(lost)?;
         Ok((session, reverse, running))
     }

@@ -1,7 +1,8 @@
 //! Which variables of the caller's environment a session gets (`SendEnv`, `SetEnv`).
 
-use fakessh_protocol::invocation::{Invocation, SessionKeywords};
+use fakessh_protocol::invocation::{Invocation, Request, SessionKeywords};
 use fakessh_protocol::pattern;
+use fakessh_protocol::terminal::{RequestTty, TerminalRequest};
 
 use crate::ssh_config::Resolved;
 
@@ -14,6 +15,8 @@ pub struct SessionOptions {
     send_env: Vec<String>,
     set_env: Vec<(String, String)>,
     session: SessionKeywords,
+    request_tty: Option<RequestTty>,
+    escape: Option<u8>,
 }
 
 impl SessionOptions {
@@ -22,6 +25,8 @@ impl SessionOptions {
             send_env: resolved.send_env.clone(),
             set_env: resolved.set_env.clone(),
             session: resolved.session,
+            request_tty: resolved.request_tty,
+            escape: resolved.escape,
         }
     }
 
@@ -34,11 +39,51 @@ impl SessionOptions {
         self.session.first_beside(invocation.given)
     }
 
+    /// The terminal that an invocation's session is to have, and what the person is told if it gets
+    /// none for want of one here (`ssh_config(5)`, RequestTTY).
+    pub(crate) fn terminal(
+        &self,
+        invocation: &Invocation,
+    ) -> (Option<TerminalRequest>, Option<&'static str>) {
+        let is_auto = matches!(invocation.request, Request::Login);
+        let is_wanted = match invocation.request_tty.or(self.request_tty) {
+            Some(RequestTty::Force) => {
+                let like = invocation.terminal.clone();
+                return (Some(like.unwrap_or_else(|| without_one(invocation))), None);
+            }
+            Some(RequestTty::Yes) => true,
+            Some(RequestTty::No) => false,
+            Some(RequestTty::Auto) | None => is_auto,
+        };
+        match &invocation.terminal {
+            _ if !is_wanted => (None, None),
+            Some(terminal) => (Some(terminal.clone()), None),
+            None if invocation.request.is_none_of_ssh() => (None, None),
+            None => (None, Some(NO_TERMINAL_HERE)),
+        }
+    }
+
+    /// The escape character of a session on a terminal.
+    pub(crate) fn escape(&self) -> Option<u8> {
+        self.escape
+    }
+
     /// Variables that an invocation sends: `SendEnv` of the user's configuration and of its command
     /// line, then `SetEnv` (`ssh_config(5)`), as name and value.
     pub(crate) fn variables(&self, invocation: &Invocation) -> Variables {
         variables(self, invocation)
     }
+}
+
+/// What ssh says if it leaves out a terminal.
+const NO_TERMINAL_HERE: &str =
+    "Pseudo-terminal will not be allocated because stdin is not a terminal.";
+
+/// A terminal for an invocation that has none itself: of its kind, and of no known size.
+fn without_one(invocation: &Invocation) -> TerminalRequest {
+    let term = invocation.environment.iter().find(|(name, _)| name == b"TERM");
+    let term = term.map(|(_, value)| value.clone()).unwrap_or_default();
+    TerminalRequest { term, ..TerminalRequest::default() }
 }
 
 /// The variables of an invocation with these options.
@@ -69,4 +114,49 @@ fn variables(resolved: &SessionOptions, invocation: &Invocation) -> Variables {
         }
     }
     variables
+}
+
+#[cfg(test)]
+mod tests {
+    use RequestTty::{Auto, Force, No, Yes};
+
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_given_if_it_is_wanted_and_there_is_one_or_by_force() {
+        let command = || Request::Command(b"x".to_vec());
+        for (request, given, configured, is_there, expected) in [
+            (Request::Login, None, None, true, "given"),
+            (Request::Login, Some(No), Some(Force), true, "none"),
+            (Request::Login, None, Some(No), true, "none"),
+            (Request::Login, None, None, false, "missed"),
+            (command(), None, None, true, "none"),
+            (command(), Some(Auto), Some(Yes), true, "none"),
+            (command(), Some(Yes), None, true, "given"),
+            (command(), None, Some(Yes), true, "given"),
+            (command(), Some(Yes), None, false, "missed"),
+            (command(), Some(Force), None, false, "forced"),
+            (command(), None, Some(Force), true, "given"),
+            (Request::Program(Vec::new()), Some(Yes), None, false, "none"),
+        ] {
+            let here = TerminalRequest { term: b"here".to_vec(), ..TerminalRequest::default() };
+            let forced = TerminalRequest { term: b"vt100".to_vec(), ..TerminalRequest::default() };
+            let options = SessionOptions { request_tty: configured, ..SessionOptions::default() };
+            let invocation = Invocation {
+                request: request.clone(),
+                request_tty: given,
+                terminal: is_there.then(|| here.clone()),
+                environment: vec![(b"TERM".to_vec(), b"vt100".to_vec())],
+                ..Invocation::default()
+            };
+            let found = match options.terminal(&invocation) {
+                (Some(terminal), None) if terminal == here => "given",
+                (Some(terminal), None) if terminal == forced => "forced",
+                (None, Some(_)) => "missed",
+                (None, None) => "none",
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(found, expected, "{request:?} {given:?} {configured:?} {is_there}");
+        }
+    }
 }

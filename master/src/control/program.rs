@@ -22,6 +22,9 @@ pub struct StartRequest {
     /// Variables beside the account's login environment, as names and values.
     #[serde(default)]
     pub environment: Vec<(JsonBytes, JsonBytes)>,
+    /// The directory that the program starts in, from the home directory if it is relative.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<JsonBytes>,
 }
 
 /// What to start.
@@ -91,6 +94,14 @@ impl StartRequest {
             Ok((name, without_nul(value)?))
         });
         checked.collect()
+    }
+
+    /// The directory as a session takes it.
+    ///
+    /// # Errors
+    /// If it holds a NUL.
+    pub(crate) fn take_directory(&mut self) -> Result<Vec<u8>, Failure> {
+        self.directory.take().map_or(Ok(Vec::new()), without_nul)
     }
 }
 

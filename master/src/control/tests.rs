@@ -57,6 +57,6 @@ fn holds(said: &serde_json::Value, written: &serde_json::Value) -> bool {
 fn the_examples_of_the_description_are_the_protocol() {
     assert_eq!(check_examples::<Envelope>("request"), 5);
     assert_eq!(check_examples::<Reply>("reply"), 11);
-    assert_eq!(check_examples::<ClientMessage>("message"), 9);
+    assert_eq!(check_examples::<ClientMessage>("message"), 10);
     assert_eq!(check_examples::<Reached>("context"), 1);
 }

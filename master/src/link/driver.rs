@@ -224,6 +224,7 @@ impl Driver {
                 return self.secrets.extend(frame.map(Bytes::from_owner));
             }
             ControlRequest::Signal(number) => ToSlave::Signal(number),
+            ControlRequest::Resize(size) => ToSlave::Resize(size),
             ControlRequest::Hangup => ToSlave::Hangup,
         };
         let _ = self.streams.mux.message(handle, &message);

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::handles::Stream;
 use fakessh_protocol::message::{Refusal, Secret, ToShim};
+use fakessh_protocol::terminal::WindowSize;
 use thiserror::Error;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
@@ -69,6 +70,8 @@ pub(crate) enum StreamRequest {
 pub(crate) enum ControlRequest {
     /// To signal the program.
     Signal(u8),
+    /// To give the program's terminal another size.
+    Resize(WindowSize),
     /// To type a secret into the terminal of the session's helper, with a line feed.
     Type(Secret),
     /// To hang the program up.
@@ -408,5 +411,10 @@ impl Signaller {
     /// Sends a signal (1 to 64) to the program's process group; nothing if the session is over.
     pub fn signal(&self, number: u8) {
         self.carrier.control(ControlRequest::Signal(number));
+    }
+
+    /// Gives the program's terminal another size; nothing if it has none.
+    pub(crate) fn resize(&self, size: WindowSize) {
+        self.carrier.control(ControlRequest::Resize(size));
     }
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fakessh_protocol::handles::{HandleAllocator, Side};
-use fakessh_protocol::message::{Hello, LinkSettings, ProgramKind, Spawn, Tool};
+use fakessh_protocol::message::{Hello, LinkSettings, ProgramKind, ProgramSetup, Spawn, Tool};
 use tokio::sync::{mpsc, watch};
 
 use crate::stream::ByteStream;
@@ -122,12 +122,8 @@ impl Link {
 
     /// Starts a session. The request is on its way when this returns, and standard input may
     /// follow at once: nothing is waited for.
-    pub fn open(
-        &self,
-        program: ProgramKind,
-        environment: Vec<(Vec<u8>, Vec<u8>)>,
-    ) -> Result<SessionIo, LinkLost> {
-        self.open_with(program, environment, None)
+    pub fn open(&self, program: ProgramKind, setup: ProgramSetup) -> Result<SessionIo, LinkLost> {
+        self.open_with(program, setup, None)
     }
 
     /// Starts a tool whose own `ssh` comes back as a [`ReverseSession`], until the tool's session is
@@ -135,21 +131,21 @@ impl Link {
     pub fn open_tool(
         &self,
         tool: Tool,
-        environment: Vec<(Vec<u8>, Vec<u8>)>,
+        setup: ProgramSetup,
     ) -> Result<(SessionIo, mpsc::UnboundedReceiver<ReverseSession>), LinkLost> {
         let (sender, reverse) = mpsc::unbounded_channel();
-        let session = self.open_with(ProgramKind::Tool(tool), environment, Some(sender))?;
+        let session = self.open_with(ProgramKind::Tool(tool), setup, Some(sender))?;
         Ok((session, reverse))
     }
 
     fn open_with(
         &self,
         program: ProgramKind,
-        environment: Vec<(Vec<u8>, Vec<u8>)>,
+        setup: ProgramSetup,
         reverse: Option<mpsc::UnboundedSender<ReverseSession>>,
     ) -> Result<SessionIo, LinkLost> {
         let handles = self.handles.pick();
-        let spawn = Spawn { handles, program, environment };
+        let spawn = Spawn { handles, program, setup };
         let (session, io) = ends::session(LinkCarrier::new(handles, self.requests.clone()));
         let open = LinkRequest::Open(Box::new(Open { spawn, io, reverse }));
         self.requests.send(open).map_err(|_| self.why_lost())?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::invocation::Request;
-use fakessh_protocol::message::{Question, QuestionKind};
+use fakessh_protocol::message::{ProgramSetup, Question, QuestionKind};
 use fakessh_protocol::printable::word;
 
 use super::Run;
@@ -28,11 +28,11 @@ impl Run {
         &self,
         context: &Context,
         request: &Request,
-        variables: &[(Vec<u8>, Vec<u8>)],
+        setup: &ProgramSetup,
         asker: &Arc<dyn Ask>,
     ) -> Result<(), Failure> {
         let name = context.name();
-        let what = shown(request) + &shown_variables(variables);
+        let what = shown(request) + &shown_directory(setup) + &shown_variables(&setup.environment);
         // While somebody thinks about it.
         let _held = context.hold(Use::Dependent);
         let ask = self.holding.opener.as_ref().unwrap_or(asker);
@@ -78,6 +78,14 @@ fn shown(request: &Request) -> String {
     let end = MAX_SHOWN / 2;
     let (first, last) = (part(0, MAX_SHOWN - end), part(count - end, end));
     format!("{first:?}... ({count} characters) ...{last:?}")
+}
+
+/// The directory that a program starts in, if it is not the home directory.
+fn shown_directory(setup: &ProgramSetup) -> String {
+    if setup.directory.is_empty() {
+        return String::new();
+    }
+    format!(" in {:?}", String::from_utf8_lossy(&setup.directory))
 }
 
 /// The variables that a session gets beside the login's, for a person: some of them have programs

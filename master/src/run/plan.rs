@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::invocation::{ControlCommand, Destination, Invocation, Request};
-use fakessh_protocol::message::{ProgramKind, RealWords, Tool};
+use fakessh_protocol::message::{ProgramKind, ProgramSetup, RealWords, Tool};
 
 use super::Run;
 use super::real_ssh::Choice;
@@ -36,8 +36,11 @@ pub(crate) enum Plan {
 pub(crate) struct Start {
     pub(crate) context: Arc<Context>,
     pub(crate) program: Program,
-    /// Variables beside the account's login environment, as name and value.
-    pub(crate) variables: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) setup: ProgramSetup,
+    /// The escape character of a session on a terminal, as the configuration names it.
+    pub(crate) escape: Option<u8>,
+    /// What the person is to be told first.
+    pub(crate) notice: Option<&'static str>,
     /// Makes a connection for this session alone.
     pub(crate) another: Option<Deferred<Option<SshConnection>>>,
 }
@@ -131,16 +134,22 @@ impl Run {
             return Err(Denied { failure, for_target: Some(text) });
         }
         let Some(program) = program(&invocation.request) else { return Ok(Plan::Keep(context)) };
-        let variables = options.variables(invocation);
+        let (terminal, notice) = options.terminal(invocation);
+        let setup = ProgramSetup {
+            environment: options.variables(invocation),
+            directory: invocation.starts_in.clone(),
+            terminal,
+        };
         if context.is_confirmed() {
-            self.confirm(&context, &invocation.request, &variables, ask).await?;
+            self.confirm(&context, &invocation.request, &setup, ask).await?;
         }
         let another = context.why_direct().map(|_| -> Deferred<_> {
             let caller = self.quiet_caller(invocation);
             let run = self.clone();
             Box::pin(async move { run.another(&route, &caller).await })
         });
-        Ok(Plan::Start(Start { context, program, variables, another }))
+        let escape = options.escape();
+        Ok(Plan::Start(Start { context, program, setup, escape, notice, another }))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::message::{FromShim, Secret, ToShim};
+use fakessh_protocol::terminal::WindowSize;
 use tokio::sync::mpsc;
 
 use super::outcome::SessionOutcome;
@@ -42,6 +43,8 @@ pub(super) enum Message {
     Answer(Option<Secret>),
     /// To send the program this signal.
     Signal(u8),
+    /// To give the program's terminal another size.
+    Resize(WindowSize),
     /// To cut standard input.
     Abort,
     /// To let the program run on when the invoker is gone.
@@ -53,6 +56,7 @@ impl From<FromShim> for Message {
         match message {
             FromShim::Answer(answer) => Message::Answer(answer),
             FromShim::Signal(number) => Message::Signal(number),
+            FromShim::Resize(size) => Message::Resize(size),
         }
     }
 }

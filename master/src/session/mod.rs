@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::invocation::Invocation;
-use fakessh_protocol::message::{Handoff, Notice, Refusal, RefusalReason, Secret, ToShim};
+use fakessh_protocol::message::{Handoff, Notice, Refusal, RefusalReason, Secret, Started, ToShim};
 use fakessh_protocol::printable::one_line;
 use tokio::sync::{Notify, mpsc};
 
@@ -66,8 +66,9 @@ pub(crate) async fn start(
     let (client, answers) = AskedClient::new(socket);
     let client = Arc::new(client);
     let invocation = request.take_environment().and_then(|set_env| {
+        let starts_in = request.take_directory()?;
         let request = request.program.into_request()?;
-        Ok(Invocation { request, set_env, ..Invocation::default() })
+        Ok(Invocation { request, set_env, starts_in, ..Invocation::default() })
     });
     let invocation = match invocation {
         Ok(invocation) => invocation,
@@ -181,6 +182,11 @@ impl ServedSession {
         while let Some(message) = messages.next().await {
             match message {
                 Message::Signal(number) => self.signal(number),
+                Message::Resize(size) => {
+                    if let Some(signaller) = self.signaller.get() {
+                        signaller.resize(size);
+                    }
+                }
                 Message::Answer(answer) => {
                     answers.as_ref().map(|answers| answers.try_send(answer));
                 }
@@ -239,9 +245,14 @@ impl ServedSession {
             }
             Plan::Start(start) => {
                 let streams = stdio.open()?;
+                let on_terminal = start.setup.terminal.is_some();
+                let started = Started { on_terminal, escape: start.escape };
+                if let Some(text) = start.notice {
+                    self.invoker.send(ToShim::Notice(Notice::ours(text))).await;
+                }
                 let opened = self.open(start).await?;
                 if announce {
-                    self.invoker.send(ToShim::Started).await;
+                    self.invoker.send(ToShim::Started(started)).await;
                 }
                 self.join(opened, streams, record).await?
             }
@@ -260,17 +271,17 @@ impl ServedSession {
 
     /// Starts the program.
     async fn open(&self, start: Start) -> Result<Opened, Denied> {
-        let Start { context, program, variables, another } = start;
+        let Start { context, program, setup, another, .. } = start;
         let fails_with_status =
             self.invoker.takes_statuses() && matches!(program, Program::Exec(_) | Program::Tool(_));
         let (io, reverse, running) = match program {
             Program::OfSsh(program) | Program::Exec(program) => {
-                let opened = context.open_with(program, variables, another);
+                let opened = context.open_with(program, setup, another);
                 let (io, running) = opened.map_err(|lost| lost_at(context.name(), &lost))?;
                 (io, None, running)
             }
             Program::Tool(tool) => {
-                let opened = context.open_tool(tool, variables).await;
+                let opened = context.open_tool(tool, setup).await;
                 let (io, reverse, running) =
                     opened.map_err(|failure| failure.of(context.name()))?;
                 (io, Some(reverse), running)
@@ -387,7 +398,7 @@ impl ServedSession {
         // A shim that was told that the session runs may release it at once.
         let released = notify.notified();
         if announce {
-            self.invoker.send(ToShim::Started).await;
+            self.invoker.send(ToShim::Started(Started::default())).await;
         }
         tokio::select! {
             why = context.lost() => Err(lost(why.to_string()).into()),

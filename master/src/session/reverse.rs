@@ -233,7 +233,8 @@ mod tests {
     #[tokio::test]
     async fn a_slave_raises_nothing_where_no_tool_was_started() {
         let (link, mut liar) = Liar::start();
-        let plain = link.open(fakessh_protocol::message::ProgramKind::Login, Vec::new()).unwrap();
+        let plain =
+            link.open(fakessh_protocol::message::ProgramKind::Login, Default::default()).unwrap();
         for (tool, number) in [Handle(4), Handle(0), Handle(FIRST)].into_iter().zip(0..) {
             let handles = handles(number);
             let lie = raise(tool, handles, invocation("db", Request::Login));
@@ -257,7 +258,7 @@ mod tests {
         ] {
             let (link, mut liar) = Liar::start();
             let (_session, _raised) =
-                link.open_tool(Tool { argv: vec![b"x".to_vec()] }, Vec::new()).unwrap();
+                link.open_tool(Tool { argv: vec![b"x".to_vec()] }, Default::default()).unwrap();
             let lie = raise(Handle(4), handles, invocation("db", Request::Login));
             liar.raise(control, handles, &lie).await;
             let lost = guarded(link.lost()).await;
@@ -287,7 +288,7 @@ mod tests {
     async fn what_raised_sessions_bring_is_bounded_all_together() {
         let (link, mut liar) = Liar::start();
         let tool = Tool { argv: vec![b"x".to_vec()] };
-        let (_session, mut raised) = link.open_tool(tool, Vec::new()).unwrap();
+        let (_session, mut raised) = link.open_tool(tool, Default::default()).unwrap();
         let lie = |handles| {
             let command = Request::Command(vec![b'x'; 2_000_000]);
             raise(Handle(4), handles, invocation("nowhere", command))
@@ -314,7 +315,7 @@ mod tests {
     async fn a_hostile_slave_gets_no_context_that_its_run_does_not_name() {
         let (link, mut liar) = Liar::start();
         let tool = Tool { argv: vec![b"x".to_vec()] };
-        let (_session, raised) = link.open_tool(tool, Vec::new()).unwrap();
+        let (_session, raised) = link.open_tool(tool, Default::default()).unwrap();
         let on = Some(Route::parse("nowhere").unwrap());
         let hosts = Hosts::Mapped { on, destination: None, routes: Default::default() };
         let opener = Caller::current(Arc::new(AskNobody)).unwrap();
@@ -388,7 +389,7 @@ mod tests {
     async fn the_reason_of_a_failure_is_for_the_person_and_not_for_the_target() {
         let (link, mut liar) = Liar::start();
         let tool = Tool { argv: vec![b"x".to_vec()] };
-        let (_session, raised) = link.open_tool(tool, Vec::new()).unwrap();
+        let (_session, raised) = link.open_tool(tool, Default::default()).unwrap();
         let route = |text: &str| Route::parse(text).unwrap();
         // Nothing listens there, and this machine has no such helper.
         let routes = [("db", "deploy@127.0.0.1:1"), ("app", "exec:/no/such/helper")];

@@ -1,11 +1,12 @@
 //! A context that the user's master holds.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
+use fakessh_protocol::message::ProgramSetup;
 use tokio::sync::{mpsc, watch};
 
-use super::session::{Program, SharedSession, Stdio};
+use super::session::{Program, SharedSession};
 use super::{Outgoing, master_has_ended, received, to_bytes};
 use crate::caller::Ask;
 use crate::control::{ClientMessage, Reached, Reply};
@@ -56,11 +57,17 @@ impl SharedContext {
     ///
     /// # Errors
     /// If the context is lost, or this process has no descriptors left.
-    pub(crate) fn open(&self, program: Program, stdio: Stdio) -> Result<SharedSession, Error> {
+    pub(crate) fn open(
+        &self,
+        program: Program,
+        stdio: [OwnedFd; 3],
+        setup: ProgramSetup,
+    ) -> Result<SharedSession, Error> {
         if let Some(error) = &*self.lost.borrow() {
             return Err(error.clone());
         }
-        let (session, starting) = SharedSession::new(&self.name, program, stdio, self.ask.clone())?;
+        let (session, starting) =
+            SharedSession::new(&self.name, program, stdio, setup, self.ask.clone())?;
         // If the context is lost meanwhile, the session's own socket is closed, and tells.
         let _ = self.outgoing.send(starting);
         Ok(session)

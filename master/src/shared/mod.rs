@@ -29,7 +29,7 @@ use crate::tool::{RunDirectory, socket_pair};
 
 pub(crate) use context::SharedContext;
 pub(crate) use pipes::{InputPipe, OutputPipe, input_pipe, output_pipe};
-pub(crate) use session::{Program, SharedSession, Stdio};
+pub(crate) use session::{Program, SharedSession};
 
 /// The program that is the master, looked for on `PATH`.
 const PROGRAM: &str = "fakessh";

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use fakessh_protocol::exit::ExitStatus;
-use fakessh_protocol::message::Question;
+use fakessh_protocol::message::{ProgramSetup, Question};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::sync::{mpsc, watch};
 
@@ -16,12 +16,6 @@ use crate::error::Error;
 use crate::socket::Socket;
 
 pub(crate) use crate::control::Program;
-
-/// Standard input, output and error of a program, and the variables that it gets.
-pub(crate) struct Stdio {
-    pub(crate) descriptors: [OwnedFd; 3],
-    pub(crate) environment: Vec<(Vec<u8>, Vec<u8>)>,
-}
 
 /// A program that the user's master runs for this process. Dropped, it is hung up.
 #[derive(Debug)]
@@ -43,7 +37,8 @@ impl SharedSession {
     pub(super) fn new(
         name: &str,
         program: Program,
-        stdio: Stdio,
+        [stdin, stdout, stderr]: [OwnedFd; 3],
+        setup: ProgramSetup,
         ask: Arc<dyn Ask>,
     ) -> Result<(SharedSession, Outgoing), Error> {
         let failed = |error: io::Error| Error::of_stream(name, &error);
@@ -51,10 +46,12 @@ impl SharedSession {
         let pair = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None);
         let (near, far) = pair.map_err(|error| failed(error.into()))?;
         let near = Socket::new(near).map_err(failed)?;
-        let Stdio { descriptors: [stdin, stdout, stderr], environment } = stdio;
+        let ProgramSetup { environment, directory, terminal: _ } = setup;
         let variables = environment.into_iter();
         let environment = variables.map(|(name, value)| (name.into(), value.into())).collect();
-        let start = ClientMessage::Start(Box::new(StartRequest { program, environment }));
+        let directory = (!directory.is_empty()).then(|| directory.into());
+        let request = StartRequest { program, environment, directory };
+        let start = ClientMessage::Start(Box::new(request));
         let starting =
             Outgoing { message: to_bytes(&start), descriptors: vec![far, stdin, stdout, stderr] };
         let (orders, waiting) = mpsc::unbounded_channel();

@@ -14,6 +14,7 @@ mod resolve;
 mod resolved;
 mod ssh_g;
 mod tokens;
+mod values;
 mod without_ssh;
 
 pub(crate) use destination::check_host;

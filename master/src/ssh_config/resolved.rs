@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fakessh_protocol::invocation::SessionKeywords;
+use fakessh_protocol::terminal::RequestTty;
 
 use super::files;
+use super::values::{escape, request_tty};
 use super::{KeyRules, Target};
 
 /// Whom a host key that is not recorded can be trusted by (`ssh_config(5)`).
@@ -109,6 +111,10 @@ pub struct Resolved {
     pub send_env: Vec<String>,
     /// Variables to set.
     pub set_env: Vec<(String, String)>,
+    /// Whether a session is to have a terminal; `None` is what no command line need override.
+    pub request_tty: Option<RequestTty>,
+    /// The escape character of a session on a terminal.
+    pub escape: Option<u8>,
     /// Which addresses are tried.
     pub address_family: AddressFamily,
     /// The local address to connect from.
@@ -280,6 +286,8 @@ impl Dump {
                 .map(str::to_owned)
                 .collect(),
             set_env: self.values("setenv").iter().filter_map(words).collect(),
+            request_tty: request_tty(self.value("requesttty")),
+            escape: escape(self.raw("escapechar")),
             address_family: match self.value("addressfamily") {
                 Some("inet") => AddressFamily::Inet,
                 Some("inet6") => AddressFamily::Inet6,
@@ -327,7 +335,6 @@ impl Dump {
     fn unsupported(&self) -> Vec<&'static str> {
         let cleared = self.flag("clearallforwardings", false);
         let forwards = |keyword| !cleared && !self.values(keyword).is_empty();
-        let terminal = matches!(self.value("requesttty"), Some("yes" | "true" | "force"));
         let wanted = [
             ("LocalForward", forwards("localforward")),
             ("RemoteForward", forwards("remoteforward")),
@@ -335,7 +342,6 @@ impl Dump {
             ("ForwardAgent", self.flag("forwardagent", false)),
             ("ForwardX11", self.flag("forwardx11", false)),
             ("Tunnel", self.flag("tunnel", false)),
-            ("RequestTTY", terminal),
             ("ForkAfterAuthentication", self.flag("forkafterauthentication", false)),
             (
                 "LocalCommand",
@@ -437,7 +443,7 @@ mod tests {
                     tunnel false\nrequesttty force\nforwardx11 no\nforwardx11trusted yes\n";
         assert_eq!(
             resolved(text).unsupported_notice().unwrap(),
-            "ssh_config asks for LocalForward, ForwardAgent, RequestTTY for web1, which are not \
+            "ssh_config asks for LocalForward, ForwardAgent for web1, which are not \
              supported yet: sessions go without"
         );
         let cleared = resolved("localforward 1 [a]:2\ndynamicforward 3\nclearallforwardings yes\n");

@@ -44,7 +44,7 @@ async fn a_killed_command_is_told_from_one_that_exits() {
         ("true", ProgramEnd::Exited(ExitStatus::Code(0))),
     ] {
         let kind = ProgramKind::Shell(command.into());
-        let mut program = connection.start(&kind, &[]).await.unwrap();
+        let mut program = connection.start(&kind, &Default::default()).await.unwrap();
         let ended = program.end.wait_for(Option::is_some);
         let ended = tokio::time::timeout(GUARD, ended).await.unwrap().unwrap().clone();
         assert_eq!(ended, Some(expected), "{command}");
@@ -55,9 +55,9 @@ async fn a_killed_command_is_told_from_one_that_exits() {
 async fn a_program_of_its_own_keeps_output_and_errors_apart() {
     let Some(lab) = Lab::start("AcceptEnv GREETING") else { return };
     let connection = lab.connect(&[]).await.unwrap();
-    let environment = [("GREETING".to_owned(), "hello".to_owned())];
+    let environment = vec![(b"GREETING".to_vec(), b"hello".to_vec())];
     let kind = ProgramKind::Shell(b"echo $GREETING; echo error >&2; cat".to_vec());
-    let mut program = connection.start(&kind, &environment).await.unwrap();
+    let mut program = connection.start(&kind, &environment.into()).await.unwrap();
     let guarded = async {
         assert_eq!(program.stdout.recv().await.unwrap(), "hello\n");
         // The account's shell may have had something to say first.

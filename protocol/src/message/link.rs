@@ -8,6 +8,7 @@ use crate::counted;
 use crate::exit::ExitStatus;
 use crate::failure::FailureKind;
 use crate::handles::SessionHandles;
+use crate::terminal::{TerminalRequest, WindowSize};
 use crate::wire::{self, Handle, WireError};
 
 /// The first message on a link, from the slave, right behind its marker.
@@ -104,9 +105,31 @@ pub struct Spawn {
     pub handles: SessionHandles,
     /// What to start.
     pub program: ProgramKind,
+    /// What it gets beside its streams.
+    pub setup: ProgramSetup,
+}
+
+/// What a program gets beside its streams. By default that is what every program of the account
+/// has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramSetup {
     /// Variables to add to the login environment, as name and value, in order.
     #[serde(with = "counted::variables")]
     pub environment: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The directory to start in, from the home directory if it is relative. Empty is the home
+    /// directory itself.
+    #[serde(with = "counted::bytes")]
+    pub directory: Vec<u8>,
+    /// The terminal to start on: it is the controlling terminal and all three standard streams.
+    /// What is written on it comes on the handle for standard output.
+    pub terminal: Option<TerminalRequest>,
+}
+
+impl From<Vec<(Vec<u8>, Vec<u8>)>> for ProgramSetup {
+    /// These variables, and nothing else.
+    fn from(environment: Vec<(Vec<u8>, Vec<u8>)>) -> ProgramSetup {
+        ProgramSetup { environment, ..ProgramSetup::default() }
+    }
 }
 
 /// From the master to a slave.
@@ -127,6 +150,8 @@ pub enum ToSlave {
     /// and after [`ToShim::Failed`], the session is over. Never [`ToShim::RealSsh`]. The master
     /// sends either of the two when it has closed the handles of standard output and error.
     ToShim(ToShim),
+    /// The session's terminal has another size now.
+    Resize(WindowSize),
 }
 
 /// A tool on the target has called `ssh`: the slave starts a reverse session, as its invoker. On the

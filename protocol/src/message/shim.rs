@@ -9,6 +9,7 @@ use crate::exit::ExitStatus;
 use crate::failure::Failure;
 use crate::invocation::Invocation;
 use crate::printable;
+use crate::terminal::WindowSize;
 
 /// The datagram that starts a session. With it travel four descriptors, in this order: the far end
 /// of the shim's own socket pair, and standard input, output and error of the shim. The kernel
@@ -101,6 +102,16 @@ impl fmt::Display for Notice {
     }
 }
 
+/// How a session runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// Whether its program is on a terminal of its own: then the shim's terminal is only passed
+    /// through.
+    pub on_terminal: bool,
+    /// The escape character that the configuration names for the host; `None` is none.
+    pub escape: Option<u8>,
+}
+
 /// From the master to a shim.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToShim {
@@ -108,8 +119,8 @@ pub enum ToShim {
     Ask(Question),
     /// Lines for standard error; the session goes on.
     Notice(Notice),
-    /// The session runs. Sent only where [`Invocation::announce`] asked for it.
-    Started,
+    /// The session runs. Sent only if [`Invocation::announce`] asked for it.
+    Started(Started),
     /// The program has ended and all its output is written.
     Exited(ExitStatus),
     /// There was no session, or it was lost: one line for standard error, and status 255.
@@ -141,4 +152,6 @@ pub enum FromShim {
     Answer(Option<Secret>),
     /// The shim got this signal (1 to 64): pass it to the program.
     Signal(u8),
+    /// The shim's terminal has another size now.
+    Resize(WindowSize),
 }

@@ -37,8 +37,9 @@ pub struct Local {
     pub background: bool,
     /// `LocalCommand`, expanded, where `PermitLocalCommand` allows it.
     pub local_command: Option<OsString>,
-    /// What is said before anything is done, without the leading `fakessh:`.
-    pub notices: Vec<String>,
+    /// `-e`, `EscapeChar`: the escape character of a session on a terminal, if the command line says
+    /// which. `None` inside is none.
+    pub escape: Option<Option<u8>>,
 }
 
 /// One `ssh` command line.

@@ -2,7 +2,9 @@
 
 use super::keyword::{Keyword, Meaning, meaning};
 use super::letter::escape_character;
-use super::settings::{Demand, SessionType, Settings, Tty, Variables};
+use fakessh_protocol::terminal::RequestTty;
+
+use super::settings::{Demand, SessionType, Settings, Variables};
 use super::{Level, UsageError, destination};
 
 mod words;
@@ -67,7 +69,7 @@ impl Value<'_> {
                 self.nonempty()?;
                 settings.demand(Demand::Forward, self.option());
             }
-            Keyword::EscapeChar => escape_character(self.single()?)?,
+            Keyword::EscapeChar => first(&mut settings.escape, escape_character(self.single()?)?),
             // Said of forwards; until there are any, there is nothing that could fail.
             Keyword::ExitOnForwardFailure => drop(self.flag()?),
             Keyword::ForkAfterAuthentication => first(&mut settings.background, self.flag()?),
@@ -104,13 +106,7 @@ impl Value<'_> {
             }
             Keyword::Port => first(&mut settings.port, destination::port(self.single()?)?),
             Keyword::RemoteCommand => first(&mut settings.remote_command, self.command()),
-            Keyword::RequestTty => {
-                let tty = self.tty()?;
-                if settings.tty.is_none() {
-                    settings.tty = Some(tty);
-                    settings.demand(Demand::Terminal, self.option());
-                }
-            }
+            Keyword::RequestTty => first(&mut settings.tty, self.tty()?),
             Keyword::SendEnv => self.send_env(&mut settings.send_env)?,
             Keyword::SessionType => first(&mut settings.session_type, self.session_type()?),
             Keyword::SetEnv => first(&mut settings.set_env, self.set_env()?),
@@ -159,13 +155,13 @@ impl Value<'_> {
         }
     }
 
-    fn tty(&self) -> Result<Tty, UsageError> {
+    fn tty(&self) -> Result<RequestTty, UsageError> {
         let word = self.single()?;
         match &word.to_ascii_lowercase()[..] {
-            b"yes" | b"true" => Ok(Tty::Yes),
-            b"no" | b"false" => Ok(Tty::No),
-            b"force" => Ok(Tty::Force),
-            b"auto" => Ok(Tty::Auto),
+            b"yes" | b"true" => Ok(RequestTty::Yes),
+            b"no" | b"false" => Ok(RequestTty::No),
+            b"force" => Ok(RequestTty::Force),
+            b"auto" => Ok(RequestTty::Auto),
             _ => Err(self.unsupported(word)),
         }
     }

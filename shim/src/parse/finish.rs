@@ -8,11 +8,8 @@ use fakessh_protocol::invocation::{
 };
 
 use super::expand::{Expanded, Tokens};
-use super::settings::{Control, Demand, SessionType, Settings, Tty};
+use super::settings::{Control, Demand, SessionType, Settings};
 use super::{Local, Surroundings, UsageError};
-
-/// What [`Invocation::unserved`] says of a login shell on a terminal.
-const LOGIN_SHELL: &str = "a login shell on a terminal (no command)";
 
 impl Settings {
     /// The end of parsing: what holds between options, and what they come to.
@@ -44,19 +41,7 @@ impl Settings {
             session_type: self.session_type.is_some(),
             stdin_null: background || self.null_stdin.is_some(),
         };
-        let mut notices = Vec::new();
         let request = self.request(&host, words)?;
-        // Without a command a terminal is wanted unless it was refused (ssh(1), -T).
-        if request == Request::Login && matches!(self.tty, None | Some(Tty::Auto)) {
-            self.tty = Some(Tty::Yes);
-            self.demand(Demand::Terminal, LOGIN_SHELL);
-        }
-        if self.tty == Some(Tty::Yes) && (null_stdin || !surroundings.stdin_is_terminal) {
-            self.tty = Some(Tty::No);
-            notices.push(
-                "Pseudo-terminal will not be allocated because stdin is not a terminal.".into(),
-            );
-        }
         let local_command = self.expanded_local_command(&host)?;
         let unserved = self.unserved().map(str::to_owned);
         let control = match self.control {
@@ -73,6 +58,9 @@ impl Settings {
             set_env: self.set_env.unwrap_or_default(),
             environment: surroundings.environment,
             directory: surroundings.directory,
+            starts_in: Vec::new(),
+            terminal: None,
+            request_tty: self.tty,
             unserved,
             announce: background || local_command.is_some(),
             given,
@@ -84,7 +72,7 @@ impl Settings {
             null_stdin,
             background,
             local_command,
-            notices,
+            escape: self.escape,
         };
         Ok((invocation, local))
     }

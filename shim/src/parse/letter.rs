@@ -5,8 +5,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use fakessh_protocol::invocation::ControlCommand;
+use fakessh_protocol::terminal::RequestTty;
 
-use super::settings::{Control, Demand, SessionType, Settings, Tty};
+use super::settings::{Control, Demand, SessionType, Settings};
 use super::{Level, UsageError, destination};
 
 /// The letters that take a value.
@@ -97,17 +98,16 @@ impl Settings {
             b'K' | b'Z' => self.demand(Demand::Other, format!("-{}", char::from(letter))),
             b'y' => self.syslog = true,
             b't' => {
-                let again = self.tty == Some(Tty::Yes);
-                self.tty = Some(if again { Tty::Force } else { Tty::Yes });
-                self.demand(Demand::Terminal, "-t");
+                let again = self.tty == Some(RequestTty::Yes);
+                self.tty = Some(if again { RequestTty::Force } else { RequestTty::Yes });
             }
-            b'T' => self.tty = Some(Tty::No),
+            b'T' => self.tty = Some(RequestTty::No),
             b'N' => {
                 if !matches!(self.session_type, None | Some(SessionType::Nothing)) {
                     return Err(UsageError::new("Cannot specify -N with -s/SessionType"));
                 }
                 self.session_type = Some(SessionType::Nothing);
-                self.tty = Some(Tty::No);
+                self.tty = Some(RequestTty::No);
             }
             b's' => {
                 if !matches!(self.session_type, None | Some(SessionType::Subsystem)) {
@@ -154,7 +154,7 @@ impl Settings {
             b'l' => self.default_user(Some(value))?,
             // Of a second one ssh looks at nothing.
             b'p' if self.port.is_none() => self.port = Some(destination::port(value)?),
-            b'e' => escape_character(value)?,
+            b'e' => self.escape = Some(escape_character(value)?),
             b'L' | b'R' | b'D' => {
                 self.demand(Demand::Forward, format!("-{}", char::from(letter)));
             }
@@ -167,7 +167,7 @@ impl Settings {
                 }
                 self.stdio_forward = true;
                 self.session_type = Some(SessionType::Nothing);
-                self.tty = Some(Tty::No);
+                self.tty = Some(RequestTty::No);
                 self.demand(Demand::Other, "-W");
             }
             b'w' => self.demand(Demand::Other, "-w"),
@@ -199,10 +199,12 @@ impl Settings {
     }
 }
 
-/// Holds the value of `-e` or `EscapeChar` against what `ssh(1)` allows.
-pub(super) fn escape_character(value: &[u8]) -> Result<(), UsageError> {
+/// The escape character that `-e` or `EscapeChar` names (`ssh(1)`).
+pub(super) fn escape_character(value: &[u8]) -> Result<Option<u8>, UsageError> {
     match value {
-        b"none" | [_] | [b'^', 64..128] => Ok(()),
+        b"none" => Ok(None),
+        [character] => Ok(Some(*character)),
+        [b'^', letter @ 64..128] => Ok(Some(letter & 31)),
         _ => {
             let value = String::from_utf8_lossy(value);
             Err(UsageError::new(format!("Bad escape character '{value}'.")))

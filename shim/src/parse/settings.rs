@@ -3,21 +3,9 @@
 use std::path::PathBuf;
 
 use fakessh_protocol::invocation::ControlCommand;
+use fakessh_protocol::terminal::RequestTty;
 
 use super::Level;
-
-/// Whether a terminal is wanted (`RequestTTY`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tty {
-    /// `-T`.
-    No,
-    /// Where there is no command.
-    Auto,
-    /// `-t`.
-    Yes,
-    /// `-tt`.
-    Force,
-}
 
 /// What a session is for (`SessionType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +21,6 @@ pub(super) enum SessionType {
 /// What an option that can't be honoured yet asks for, which a later option may take back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Demand {
-    /// A terminal, unless `-T` follows.
-    Terminal,
     /// X11, unless `-x` follows.
     X11,
     /// The agent, unless `-a` follows.
@@ -58,7 +44,9 @@ pub(super) struct Settings {
     pub(super) jump: bool,
     /// `-G`: nothing is run.
     pub(super) configuration: bool,
-    pub(super) tty: Option<Tty>,
+    pub(super) tty: Option<RequestTty>,
+    /// `-e`, `EscapeChar`: `None` inside is none.
+    pub(super) escape: Option<Option<u8>>,
     pub(super) session_type: Option<SessionType>,
     pub(super) null_stdin: Option<bool>,
     pub(super) background: Option<bool>,
@@ -102,7 +90,6 @@ impl Settings {
     /// The first demand that no option took back.
     pub(super) fn unserved(&self) -> Option<&str> {
         let stands = |demand: &Demand| match demand {
-            Demand::Terminal => matches!(self.tty, Some(Tty::Yes | Tty::Force)),
             Demand::X11 => self.x11 == Some(true),
             Demand::Agent => self.agent == Some(true),
             Demand::Forward => self.clear_forwardings != Some(true),

@@ -1,6 +1,8 @@
 use fakessh_protocol::invocation::{ControlCommand, Invocation, Request};
 use proptest::prelude::*;
 
+use fakessh_protocol::terminal::RequestTty;
+
 use super::*;
 
 mod tools;
@@ -151,15 +153,7 @@ fn control_commands() {
 fn what_cannot_be_honoured_yet_is_named() {
     let table: &[(&str, Option<&str>)] = &[
         ("h", None),
-        ("-T h", None),
-        ("-tt h", Some("-t")),
-        ("-t h x", None),
-        ("-tt h x", Some("-t")),
-        ("-tt -T h x", None),
-        ("-T -tt h x", Some("-t")),
-        ("-oRequestTTY=force h x", Some("-o requesttty")),
-        ("-oRequestTTY=no -oRequestTTY=force h x", None),
-        ("-oRequestTTY=auto h x", None),
+        ("-tt h", None),
         ("-L 1:a:2 h x", Some("-L")),
         ("-R 1:a:2 h x", Some("-R")),
         ("-D 1 -N h", Some("-D")),
@@ -199,24 +193,32 @@ fn what_cannot_be_honoured_yet_is_named() {
 }
 
 #[test]
-fn a_terminal_is_wanted_only_where_input_is_one_or_by_force() {
-    let with = |words: &str| {
-        let args = ["ssh"].into_iter().chain(words.split_whitespace()).map(OsString::from);
-        let surroundings = Surroundings { stdin_is_terminal: true, ..Surroundings::default() };
-        match parse(args.collect(), surroundings) {
-            Ok(Parsed::Session(line)) => (line.invocation.unserved, line.local.notices.len()),
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(with("-t h x"), (Some("-t".into()), 0));
-    assert_eq!(with("-oRequestTTY=yes h x"), (Some("-o requesttty".into()), 0));
-    assert_eq!(with("-nt h x"), (None, 1));
-    assert_eq!(with("h x"), (None, 0));
-    assert_eq!(with("h"), (Some("a login shell on a terminal (no command)".into()), 0));
-    assert_eq!(with("-T h"), (None, 0));
-    assert_eq!(with("-n h"), (None, 1));
-    assert_eq!(parsed("h", &[]).local.notices.len(), 1);
-    assert!(parsed("-t h x", &[]).local.notices[0].starts_with("Pseudo-terminal will not"));
+fn what_is_said_of_a_terminal() {
+    use RequestTty::{Auto, Force, No, Yes};
+    for (words, expected) in [
+        ("h", None),
+        ("-t h x", Some(Yes)),
+        ("-tt h x", Some(Force)),
+        ("-t -t h x", Some(Force)),
+        ("-T h", Some(No)),
+        ("-tt -T h x", Some(No)),
+        ("-T -tt h x", Some(Force)),
+        ("-oRequestTTY=yes h x", Some(Yes)),
+        ("-oRequestTTY=no -oRequestTTY=force h x", Some(No)),
+        ("-oRequestTTY=auto h x", Some(Auto)),
+        ("-N h", Some(No)),
+    ] {
+        assert_eq!(invocation(words).request_tty, expected, "{words}");
+    }
+    for (words, expected) in [
+        ("h", None),
+        ("-e none h", Some(None)),
+        ("-e ^A h", Some(Some(1))),
+        ("-e^[ h", Some(Some(27))),
+        ("-oEscapeChar=% -oEscapeChar=none h", Some(Some(b'%'))),
+    ] {
+        assert_eq!(parsed(words, &[]).local.escape, expected, "{words}");
+    }
 }
 
 #[test]
@@ -302,7 +304,6 @@ fn the_surroundings_go_along_whole() {
     let surroundings = Surroundings {
         environment: vec![(b"A".to_vec(), b"\xff".to_vec())],
         directory: b"/some/where".to_vec(),
-        stdin_is_terminal: false,
     };
     let args = ["ssh", "h", "x"].map(OsString::from).to_vec();
     let Ok(Parsed::Session(line)) = parse(args.clone(), surroundings.clone()) else { panic!() };
@@ -327,7 +328,7 @@ fn a_question_about_the_configuration_is_nothing_else() {
         let Invocation { destination, request, control, unserved, announce, .. } = line.invocation;
         assert_eq!(destination.user.as_deref(), Some("bob"), "{words}");
         assert_eq!((request, control, unserved), (Request::Configuration, None, None), "{words}");
-        assert!(!announce && !line.local.background && line.local.notices.is_empty(), "{words}");
+        assert!(!announce && !line.local.background, "{words}");
     }
 }
 

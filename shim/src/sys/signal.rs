@@ -1,13 +1,16 @@
-//! Dying of a signal with a last word: the master hears of it, the terminal gets its echo back,
+//! Dying of a signal with a last word: the master hears of it, the terminal gets its modes back,
 //! and then the signal does what it always does.
 
+use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd as _, BorrowedFd, IntoRawFd as _};
+use std::os::fd::{AsRawFd as _, BorrowedFd, IntoRawFd as _, OwnedFd};
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-use super::echo;
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::modes;
 
 /// The signals that end `ssh` and of which the program is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +140,50 @@ pub(super) fn stop_now(number: i32) {
     }
 }
 
+/// The end of a pipe that [`look_at_window`] writes to; -1 before there is one.
+static WINDOW: AtomicI32 = AtomicI32::new(-1);
+
+/// From now on, a byte comes on the returned descriptor whenever the terminal may have another
+/// size: after SIGWINCH, and after we were stopped. It does not block. Only the first call of a
+/// process has an effect.
+///
+/// # Errors
+/// If there are no descriptors left.
+pub(crate) fn report_window_changes() -> io::Result<OwnedFd> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let number = write.as_raw_fd();
+    if WINDOW.compare_exchange(-1, number, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        // The handler may run at any time: it stays open as long as the process lives.
+        let _ = write.into_raw_fd();
+        install(libc::SIGWINCH, window_changed);
+    }
+    Ok(read)
+}
+
+/// Has somebody look at the size of the terminal. For handlers. Async-signal-safe.
+pub(super) fn look_at_window() {
+    let pipe = WINDOW.load(Ordering::Relaxed);
+    if pipe >= 0 {
+        // SAFETY: the descriptor is never closed. A full pipe has woken its reader already.
+        unsafe { libc::write(pipe, [0u8].as_ptr().cast(), 1) };
+    }
+}
+
+/// The handler of SIGWINCH. Calls only what `signal-safety(7)` allows.
+extern "C" fn window_changed(_: i32) {
+    // SAFETY: the address of errno is always valid.
+    let errno = unsafe { *libc::__errno_location() };
+    look_at_window();
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// Stops this process as ^Z does. Returns when it is continued.
+pub(crate) fn suspend() {
+    // SAFETY: raise takes any signal number.
+    unsafe { libc::raise(libc::SIGTSTP) };
+}
+
 /// Installs a handler.
 pub(super) fn install(number: i32, handler: extern "C" fn(i32)) {
     set(number, handler as *const () as libc::sighandler_t);
@@ -160,7 +207,7 @@ fn set(number: i32, handler: libc::sighandler_t) {
 
 /// The handler of [`Signal`]. Calls only what `signal-safety(7)` allows.
 pub(super) extern "C" fn die(number: i32) {
-    echo::restore();
+    modes::restore();
     if let Some(words) = LAST_WORDS.get() {
         let index = Signal::ALL.iter().position(|signal| signal.number() == number);
         if let Some(datagram) = index.map(|index| &words.datagrams[index]) {

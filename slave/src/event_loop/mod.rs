@@ -255,6 +255,11 @@ impl EventLoop {
                 }
                 self.inbound.wipe();
             }
+            ToSlave::Resize(size) => {
+                if let Some(session) = owners.sessions.get_mut(control) {
+                    session.resize(size);
+                }
+            }
             ToSlave::ToShim(message) => owners.reverse.tell(io, control, message),
             ToSlave::Settings(_) => {}
         }
@@ -326,14 +331,14 @@ impl EventLoop {
         if sessions.len() >= MAX_SESSIONS {
             return Err(limit(format!("the slave serves {MAX_SESSIONS} sessions already")));
         }
-        let variables = &spawn.environment[..];
+        let setup = &spawn.setup;
         let program = match &spawn.program {
             ProgramKind::Tool(tool) => {
                 let (directory, socket) =
                     reverse.open_run(io, watchdog, launcher, spawn.handles.control)?;
-                program::start_tool(launcher, tool, variables, &directory, &socket)?
+                program::start_tool(launcher, tool, setup, &directory, &socket)?
             }
-            program => program::start(launcher, program, variables)?,
+            program => program::start(launcher, program, setup)?,
         };
         let begun = sessions.begin(io, watchdog, spawn.handles, program);
         begun.map_err(|error| limit(error.to_string()))

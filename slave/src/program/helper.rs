@@ -11,13 +11,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fakessh_protocol::message::{Helper, HelperTerminal, Refusal, RefusalReason};
+use fakessh_protocol::message::{Helper, HelperTerminal, ProgramSetup, Refusal, RefusalReason};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::launcher::{Launcher, Variables};
+use super::launcher::Launcher;
 use super::self_upload::SelfUpload;
-use super::spawn::{HelperStdio, Program, length, refusal};
+use super::spawn::{Program, ProgramStdio, length, refusal};
 use super::subsystem::is_executable;
 use super::terminal::{Ends, Pty};
 use crate::{child, pipe, sys};
@@ -42,8 +42,9 @@ struct Wiring {
 pub(super) fn start(
     launcher: &Launcher,
     helper: &Helper,
-    variables: &Variables,
+    setup: &ProgramSetup,
 ) -> Result<Program, Refusal> {
+    let variables = &setup.environment[..];
     let [name, arguments @ ..] = &helper.argv[..] else {
         let message = "a helper without a name can't be started".to_owned();
         return Err(Refusal { reason: RefusalReason::Other, message });
@@ -52,7 +53,7 @@ pub(super) fn start(
     let path = launcher.value(variables, "PATH").unwrap_or_default();
     let mut command = Command::new(find(name, &path)?);
     command.arg0(name).args(arguments.iter().map(|argument| OsStr::from_bytes(argument)));
-    launcher.prepare(&mut command, variables);
+    launcher.prepare(&mut command, setup);
     // Helpers are started by the master. On the master's host they read the files of its caller.
     let home = variables.iter().rev().find(|(name, _)| name == b"HOME");
     command.envs(home.map(|(name, value)| (OsStr::from_bytes(name), OsStr::from_bytes(value))));
@@ -68,7 +69,7 @@ pub(super) fn start(
         ),
     })?;
     let wants_terminal = helper.terminal != HelperTerminal::None;
-    let pty = match wants_terminal.then(Pty::open).transpose() {
+    let pty = match wants_terminal.then(Pty::raw).transpose() {
         Ok(pty) => pty,
         Err(error @ (Errno::MFILE | Errno::NFILE)) => return Err(failed(&error.into())),
         Err(_) if helper.terminal == HelperTerminal::Controlling => None,
@@ -86,8 +87,8 @@ pub(super) fn start(
     let pid = Pid::from_child(&command.spawn().map_err(|error| failed(&error))?);
     let pidfd = child::pidfd(pid).map_err(|error| failed(&error))?;
     let Wiring { stdin, stdout, stderr, terminal } = wiring;
-    let helper = Some(HelperStdio { terminal, upload });
-    Ok(Program { pid, pidfd, stdin, stdout, stderr: Some(stderr), helper })
+    let stdio = ProgramStdio::Helper { terminal, upload };
+    Ok(Program { pid, pidfd, stdin, stdout, stderr: Some(stderr), stdio })
 }
 
 /// Connects a helper to pipes and a terminal. Its own ends are closed with the command.

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 
-use fakessh_protocol::message::Hello;
+use fakessh_protocol::message::{Hello, ProgramSetup, Refusal, RefusalReason};
 use rustix::io::Errno;
 use rustix::process::Rlimit;
 
@@ -53,7 +53,7 @@ impl Launcher {
         Launcher {
             account,
             environment,
-            child_setup: ChildSetup { directory, descriptors },
+            child_setup: ChildSetup { directory, starts_in: None, descriptors },
             program,
         }
     }
@@ -68,12 +68,12 @@ impl Launcher {
         }
     }
 
-    /// Gives a program the login's environment with these variables, and all else that every
-    /// program gets.
-    pub(crate) fn prepare(&self, command: &mut Command, variables: &Variables) {
+    /// Gives a program the login's environment with the variables of its setup, its directory, and
+    /// all else that every program gets.
+    pub(crate) fn prepare(&self, command: &mut Command, setup: &ProgramSetup) {
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.envs(settable(variables));
-        sys::prepare_child(command, self.child_setup.clone());
+        command.envs(settable(&setup.environment));
+        sys::prepare_child(command, self.child_setup(setup));
     }
 
     /// The value of a variable in the login's environment.
@@ -107,9 +107,34 @@ impl Launcher {
         self.program.as_ref().map_err(|error| (*error).into())
     }
 
-    /// The working directory and the limits of every program.
-    pub(crate) fn child_setup(&self) -> &ChildSetup {
-        &self.child_setup
+    /// The working directory and the limits of a program.
+    pub(super) fn child_setup(&self, setup: &ProgramSetup) -> ChildSetup {
+        let starts_in = (!setup.directory.is_empty())
+            .then(|| CString::new(setup.directory.clone()).unwrap_or_else(|_| c"/".to_owned()));
+        ChildSetup { starts_in, ..self.child_setup.clone() }
+    }
+
+    /// Whether a program can start in the directory of its setup.
+    ///
+    /// # Errors
+    /// What the master is to be told.
+    pub(super) fn check_directory(&self, setup: &ProgramSetup) -> Result<(), Refusal> {
+        if setup.directory.is_empty() {
+            return Ok(());
+        }
+        let directory = self.home().join(OsStr::from_bytes(&setup.directory));
+        let refused = |reason, why: String| {
+            let message = format!("can't start in {}: {why}", directory.display());
+            Err(Refusal { reason, message })
+        };
+        match std::fs::metadata(&directory) {
+            Ok(found) if found.is_dir() => Ok(()),
+            Ok(_) => refused(RefusalReason::NotFound, "it is no directory".to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                refused(RefusalReason::NotFound, error.to_string())
+            }
+            Err(error) => refused(RefusalReason::Other, error.to_string()),
+        }
     }
 }
 

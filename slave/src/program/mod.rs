@@ -17,12 +17,12 @@ mod tool;
 
 use std::io;
 
-use fakessh_protocol::message::{ProgramKind, Refusal, RefusalReason};
+use fakessh_protocol::message::{ProgramKind, ProgramSetup, Refusal, RefusalReason};
 
 pub(crate) use account::Account;
-pub(crate) use launcher::{Launcher, Variables};
+pub(crate) use launcher::Launcher;
 pub(crate) use self_upload::SelfUpload;
-pub(crate) use spawn::{HelperStdio, Program};
+pub(crate) use spawn::{Program, ProgramStdio};
 pub(crate) use terminal::Terminal;
 pub(crate) use tool::start as start_tool;
 
@@ -35,13 +35,14 @@ use crate::{child, pipe, sftp};
 pub(crate) fn start(
     launcher: &Launcher,
     program: &ProgramKind,
-    variables: &Variables,
+    setup: &ProgramSetup,
 ) -> Result<Program, Refusal> {
+    launcher.check_directory(setup)?;
     match program {
-        ProgramKind::Shell(line) => shell::command(launcher, line, variables, false),
-        ProgramKind::Login => shell::login(launcher, variables),
+        ProgramKind::Shell(line) => shell::command(launcher, line, setup, false),
+        ProgramKind::Login => shell::login(launcher, setup),
         ProgramKind::Subsystem(name) if subsystem::is_ours(name) => {
-            let started = start_sftp(launcher, variables);
+            let started = start_sftp(launcher, setup);
             started.map_err(|error| spawn::refusal(&error, "the SFTP server", 0))
         }
         ProgramKind::Subsystem(name) => {
@@ -49,11 +50,11 @@ pub(crate) fn start(
                 reason: RefusalReason::NotFound,
                 message: format!("the target has no subsystem {name:?}"),
             })?;
-            shell::command(launcher, line.as_bytes(), variables, true)
+            shell::command(launcher, line.as_bytes(), setup, true)
         }
-        ProgramKind::Helper(helper) => helper::start(launcher, helper, variables),
+        ProgramKind::Helper(helper) => helper::start(launcher, helper, setup),
         ProgramKind::Connection(connection) => connection::start(launcher, connection),
-        ProgramKind::Program(argv) => start_directly(launcher, argv, variables),
+        ProgramKind::Program(argv) => start_directly(launcher, argv, setup),
         ProgramKind::Tool(_) => {
             let message = "a tool needs a run of its own".to_owned();
             Err(Refusal { reason: RefusalReason::Other, message })
@@ -65,20 +66,21 @@ pub(crate) fn start(
 fn start_directly(
     launcher: &Launcher,
     argv: &[Vec<u8>],
-    variables: &Variables,
+    setup: &ProgramSetup,
 ) -> Result<Program, Refusal> {
     let (mut command, name) = spawn::direct_command(argv, "program")?;
-    launcher.prepare(&mut command, variables);
-    spawn::spawn(command, false).map_err(|error| spawn::refusal(&error, &name, spawn::length(argv)))
+    launcher.prepare(&mut command, setup);
+    let started = spawn::start_program(command, setup, false);
+    started.map_err(|error| spawn::refusal(&error, &name, spawn::length(argv)))
 }
 
 /// Starts the slave's own SFTP server.
-fn start_sftp(launcher: &Launcher, variables: &Variables) -> io::Result<Program> {
+fn start_sftp(launcher: &Launcher, setup: &ProgramSetup) -> io::Result<Program> {
     let (child_stdin, stdin) = pipe::to_child()?;
     let (stdout, child_stdout) = pipe::from_child()?;
-    let variables: Vec<_> = launcher::settable(variables).collect();
-    let (home, setup) = (launcher.home(), launcher.child_setup());
-    let pid = sftp::start(home, setup, &variables, child_stdin, child_stdout)?;
+    let variables: Vec<_> = launcher::settable(&setup.environment).collect();
+    let (home, child_setup) = (launcher.home(), launcher.child_setup(setup));
+    let pid = sftp::start(home, &child_setup, &variables, child_stdin, child_stdout)?;
     let pidfd = child::pidfd(pid)?;
-    Ok(Program { pid, pidfd, stdin, stdout, stderr: None, helper: None })
+    Ok(Program { pid, pidfd, stdin, stdout, stderr: None, stdio: ProgramStdio::Pipes })
 }

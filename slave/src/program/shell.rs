@@ -6,42 +6,42 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use fakessh_protocol::message::Refusal;
+use fakessh_protocol::message::{ProgramSetup, Refusal};
 
-use super::launcher::{Launcher, Variables};
-use super::spawn::{Program, refusal, spawn};
+use super::launcher::Launcher;
+use super::spawn::{Program, refusal, start_program};
 
 /// Starts the login shell itself.
-pub(super) fn login(launcher: &Launcher, variables: &Variables) -> Result<Program, Refusal> {
+pub(super) fn login(launcher: &Launcher, setup: &ProgramSetup) -> Result<Program, Refusal> {
     let mut dashed = OsString::from("-");
     dashed.push(name_of(launcher.shell()));
     let mut command = Command::new(launcher.shell());
     command.arg0(dashed);
-    start(launcher, command, variables, 0, false)
+    start(launcher, command, setup, 0, false)
 }
 
 /// Starts the login shell with a command line.
 pub(super) fn command(
     launcher: &Launcher,
     line: &[u8],
-    variables: &Variables,
+    setup: &ProgramSetup,
     drop_stderr: bool,
 ) -> Result<Program, Refusal> {
     let shell = launcher.shell();
     let mut command = Command::new(shell);
     command.arg0(name_of(shell)).arg("-c").arg(OsStr::from_bytes(line));
-    start(launcher, command, variables, line.len(), drop_stderr)
+    start(launcher, command, setup, line.len(), drop_stderr)
 }
 
 fn start(
     launcher: &Launcher,
     mut command: Command,
-    variables: &Variables,
+    setup: &ProgramSetup,
     len: usize,
     drop_stderr: bool,
 ) -> Result<Program, Refusal> {
-    launcher.prepare(&mut command, variables);
-    spawn(command, drop_stderr).map_err(|error| {
+    launcher.prepare(&mut command, setup);
+    start_program(command, setup, drop_stderr).map_err(|error| {
         refusal(&error, &format!("the login shell {}", launcher.shell().to_string_lossy()), len)
     })
 }

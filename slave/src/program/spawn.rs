@@ -1,4 +1,4 @@
-//! Starts a process with pipes of ours, and says why one could not be started.
+//! Starts a process with pipes of ours or on a terminal, and says why one could not be started.
 
 use std::ffi::OsStr;
 use std::io;
@@ -6,13 +6,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Stdio};
 
-use fakessh_protocol::message::{Refusal, RefusalReason};
+use fakessh_protocol::message::{ProgramSetup, Refusal, RefusalReason};
+use fakessh_protocol::terminal::TerminalRequest;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
+use super::launcher;
 use super::self_upload::SelfUpload;
-use super::terminal::Ends;
-use crate::{child, pipe};
+use super::terminal::{Ends, Pty};
+use crate::{child, pipe, sys};
 
 /// A program that runs, with our ends of its streams.
 #[derive(Debug)]
@@ -24,21 +26,68 @@ pub(crate) struct Program {
     pub(crate) stdout: OwnedFd,
     /// `None` if standard error is dropped.
     pub(crate) stderr: Option<OwnedFd>,
-    /// What a helper has beyond that.
-    pub(crate) helper: Option<HelperStdio>,
+    /// What its standard streams are.
+    pub(crate) stdio: ProgramStdio,
 }
 
-/// What a helper is connected to beside its pipes.
+/// What the standard streams of a program are.
 #[derive(Debug)]
-pub(crate) struct HelperStdio {
-    /// Its terminal. What is written on it comes on standard error.
-    pub(crate) terminal: Option<Ends>,
-    /// What goes to its standard input first.
-    pub(crate) upload: Option<SelfUpload>,
+pub(crate) enum ProgramStdio {
+    /// Pipes.
+    Pipes,
+    /// Those of a helper: its standard input and output are pipes.
+    Helper {
+        /// The terminal that it asks on. What is written there comes on standard error.
+        terminal: Option<Ends>,
+        /// What goes to its standard input first.
+        upload: Option<SelfUpload>,
+    },
+    /// A terminal. What is written there comes on standard output.
+    Terminal(Ends),
 }
 
-/// Starts a program with three pipes, or two.
-pub(super) fn spawn(mut command: Command, drop_stderr: bool) -> io::Result<Program> {
+/// Starts a program on the terminal that its setup asks for, or with three pipes, or two.
+pub(super) fn start_program(
+    command: Command,
+    setup: &ProgramSetup,
+    drop_stderr: bool,
+) -> io::Result<Program> {
+    match &setup.terminal {
+        Some(terminal) => on_terminal(command, setup, terminal),
+        None => with_pipes(command, drop_stderr),
+    }
+}
+
+fn on_terminal(
+    mut command: Command,
+    setup: &ProgramSetup,
+    request: &TerminalRequest,
+) -> io::Result<Program> {
+    let no_terminal = |error: Errno| match error {
+        Errno::MFILE | Errno::NFILE => error.into(),
+        error => io::Error::other(format!("the target has no terminal to give: {error}")),
+    };
+    let Pty { master, side } = Pty::like(request).map_err(no_terminal)?;
+    let (stdout, shown) = pipe::from_child()?;
+    let stdin = master.try_clone()?;
+    if !request.term.is_empty() {
+        command.env("TERM", OsStr::from_bytes(&request.term));
+    }
+    if let Ok(name) = rustix::pty::ptsname(&master, Vec::new()) {
+        command.env("SSH_TTY", OsStr::from_bytes(name.to_bytes()));
+    }
+    // What the invocation sets counts more (SetEnv TERM).
+    command.envs(launcher::settable(&setup.environment));
+    command.stdin(side.try_clone()?).stdout(side.try_clone()?).stderr(side);
+    sys::take_terminal(&mut command);
+    let ends = Ends::new(master, shown)?;
+    let pid = Pid::from_child(&command.spawn()?);
+    let pidfd = child::pidfd(pid)?;
+    let stdio = ProgramStdio::Terminal(ends);
+    Ok(Program { pid, pidfd, stdin, stdout, stderr: None, stdio })
+}
+
+fn with_pipes(mut command: Command, drop_stderr: bool) -> io::Result<Program> {
     let (child_stdin, stdin) = pipe::to_child()?;
     let (stdout, child_stdout) = pipe::from_child()?;
     let (stderr, child_stderr) = if drop_stderr {
@@ -50,7 +99,7 @@ pub(super) fn spawn(mut command: Command, drop_stderr: bool) -> io::Result<Progr
     command.stdin(child_stdin).stdout(child_stdout).stderr(child_stderr);
     let pid = Pid::from_child(&command.spawn()?);
     let pidfd = child::pidfd(pid)?;
-    Ok(Program { pid, pidfd, stdin, stdout, stderr, helper: None })
+    Ok(Program { pid, pidfd, stdin, stdout, stderr, stdio: ProgramStdio::Pipes })
 }
 
 /// A command of these words, and its name for messages. `what` says which kind of program it is.

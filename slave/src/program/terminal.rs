@@ -1,20 +1,21 @@
-//! The terminal of a helper: a pseudo-terminal on which it asks for a password. The data stream of
-//! the helper does not go over it.
+//! Terminals: the one that a program runs on, and the one on which a helper asks for a password. The
+//! data stream of a helper does not go over its terminal.
 //!
-//! Text that is written on the terminal goes into a pipe, whose other end is the session's standard
-//! error like any program's: so it has credit, and an end that we choose.
+//! Text that is written on a terminal goes into a pipe, whose other end is one of the session's
+//! outputs like any program's: so it has credit, and an end that we choose.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 
 use fakessh_protocol::message::Secret;
-use fakessh_unix::ready;
+use fakessh_protocol::terminal::{TerminalRequest, WindowSize};
+use fakessh_unix::{ready, terminal_modes};
 use rustix::event::PollFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pty::OpenptFlags;
-use rustix::termios::{OptionalActions, Winsize};
+use rustix::termios::{OptionalActions, Termios, Winsize};
 
 use crate::poll::{Interest, Poll, Token, Watched};
 
@@ -31,7 +32,7 @@ const TURN: usize = 16;
 /// Most secrets that wait to be typed. A helper asks for one at a time.
 const MAX_LINES: usize = 16;
 
-/// A pseudo-terminal that is raw and without echo.
+/// A pseudo-terminal.
 #[derive(Debug)]
 pub(crate) struct Pty {
     /// Our end, non-blocking.
@@ -41,11 +42,28 @@ pub(crate) struct Pty {
 }
 
 impl Pty {
+    /// Opens a pseudo-terminal that is raw and without echo.
+    ///
+    /// # Errors
+    /// As [`Pty::open`].
+    pub(crate) fn raw() -> Result<Pty, Errno> {
+        Pty::open(SIZE, Termios::make_raw)
+    }
+
+    /// Opens a pseudo-terminal like the one that is asked for.
+    ///
+    /// # Errors
+    /// As [`Pty::open`].
+    pub(crate) fn like(request: &TerminalRequest) -> Result<Pty, Errno> {
+        let size = terminal_modes::to_winsize(request.size);
+        Pty::open(size, |modes| terminal_modes::apply(modes, &request.modes))
+    }
+
     /// Opens a pseudo-terminal. It does not become our controlling terminal.
     ///
     /// # Errors
     /// If the target has none to give: no devpts, its limit, a sandbox.
-    pub(crate) fn open() -> Result<Pty, Errno> {
+    fn open(size: Winsize, change: impl FnOnce(&mut Termios)) -> Result<Pty, Errno> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = rustix::pty::openpt(flags)?;
         rustix::pty::grantpt(&master)?;
@@ -57,9 +75,9 @@ impl Pty {
             rustix::fs::open(name, flags, Mode::empty())
         })?;
         let mut modes = rustix::termios::tcgetattr(&side)?;
-        modes.make_raw();
+        change(&mut modes);
         rustix::termios::tcsetattr(&side, OptionalActions::Now, &modes)?;
-        rustix::termios::tcsetwinsize(&side, SIZE)?;
+        rustix::termios::tcsetwinsize(&side, size)?;
         rustix::fs::fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK)?;
         Ok(Pty { master, side })
     }
@@ -83,19 +101,29 @@ impl Ends {
     }
 }
 
-/// A terminal of a running helper.
+/// A terminal of a running program or helper.
 #[derive(Debug)]
 pub(crate) struct Terminal {
     master: Watched,
     /// The pipe for text that is written on it. `None` if nobody wants it any more: then the text is
-    /// thrown away, so that the helper goes on.
+    /// thrown away, so that the program goes on.
     output: Option<Watched>,
     /// Lines that are to be typed.
     lines: VecDeque<Secret>,
     /// How much of the first line is typed.
     typed: usize,
-    /// Whether nothing moves any more. The terminal still stays open: closing it would hang up.
-    is_over: bool,
+    phase: Phase,
+}
+
+/// How far a terminal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Programs are on it.
+    Open,
+    /// Its program has ended. What was written until now is still moved.
+    Draining,
+    /// Nothing moves any more. The terminal still stays open: closing it would hang up.
+    Over,
 }
 
 impl Terminal {
@@ -107,12 +135,12 @@ impl Terminal {
         let mut master = Watched::new(ends.master, token);
         master.watch(poll, Interest::Read)?;
         let output = Some(Watched::new(ends.output, token));
-        Ok(Terminal { master, output, lines: VecDeque::new(), typed: 0, is_over: false })
+        Ok(Terminal { master, output, lines: VecDeque::new(), typed: 0, phase: Phase::Open })
     }
 
     /// Types a secret, and a line feed after it. The secret is zeroed when it has been typed.
     pub(crate) fn enter(&mut self, secret: &str, poll: &Poll) {
-        if self.is_over || self.lines.len() >= MAX_LINES {
+        if self.phase == Phase::Over || self.lines.len() >= MAX_LINES {
             return;
         }
         // In one piece: some programs read once. And without growing, which would leave a copy.
@@ -125,12 +153,13 @@ impl Terminal {
 
     /// Moves what can be moved, both ways.
     pub(crate) fn serve(&mut self, poll: &Poll) {
-        if self.is_over {
+        if self.phase == Phase::Over {
             return;
         }
         let moved = self.type_in().and_then(|()| self.show());
         let is_full = match moved {
-            Ok(is_full) => is_full,
+            Ok(Shown::All) if self.phase == Phase::Draining => return self.stop(poll),
+            Ok(shown) => shown == Shown::UntilFull,
             // EIO: all processes that had the terminal open have closed it.
             Err(_) => return self.stop(poll),
         };
@@ -164,18 +193,18 @@ impl Terminal {
         Ok(())
     }
 
-    /// Moves text that was written on the terminal into the pipe. Returns whether the pipe is full.
-    fn show(&mut self) -> Result<bool, Errno> {
+    /// Moves text that was written on the terminal into the pipe.
+    fn show(&mut self) -> Result<Shown, Errno> {
         let mut piece = [0; PIECE];
         for _ in 0..TURN {
             if self.output.as_ref().is_some_and(|output| !has_room(output)) {
-                return Ok(true);
+                return Ok(Shown::UntilFull);
             }
             let len = match rustix::io::read(&self.master, &mut piece) {
                 Ok(0) => return Err(Errno::IO),
                 Ok(len) => len,
                 Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => break,
+                Err(Errno::AGAIN) => return Ok(Shown::All),
                 Err(error) => return Err(error),
             };
             if let Some(output) = &self.output
@@ -184,23 +213,49 @@ impl Terminal {
                 self.output = None;
             }
         }
-        Ok(false)
+        Ok(Shown::Some)
     }
 
-    /// Moves what was written until now, and then no more: who still has the terminal has outlived
-    /// the helper.
+    /// Moves what was written until now, as fast as it is read, and then no more: who still has the
+    /// terminal has outlived the program.
+    pub(crate) fn drain(&mut self, poll: &Poll) {
+        if self.phase == Phase::Open {
+            self.phase = Phase::Draining;
+            self.serve(poll);
+        }
+    }
+
+    /// Gives the terminal another size. Its programs get SIGWINCH.
+    pub(crate) fn resize(&self, size: WindowSize) {
+        // It fails only if the terminal is gone.
+        let _ = rustix::termios::tcsetwinsize(&self.master, terminal_modes::to_winsize(size));
+    }
+
+    /// Moves what is read at once of what was written until now, and then no more: who still has the
+    /// terminal has outlived the helper.
     pub(crate) fn end(&mut self, poll: &Poll) {
         self.serve(poll);
         self.stop(poll);
     }
 
     fn stop(&mut self, poll: &Poll) {
-        self.is_over = true;
+        self.phase = Phase::Over;
         self.lines.clear();
         self.output = None;
         // A descriptor that can't be taken out is not in there.
         let _ = self.master.watch(poll, Interest::Nothing);
     }
+}
+
+/// How much of what was written on a terminal was moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// All of it.
+    All,
+    /// As much as the pipe takes.
+    UntilFull,
+    /// As much as a turn may take.
+    Some,
 }
 
 /// Whether a pipe takes a whole piece without blocking, or nobody reads it.
@@ -242,7 +297,7 @@ mod tests {
     #[test]
     fn what_is_written_goes_into_the_pipe_and_is_not_echoed_or_changed() {
         let poll = Poll::new().unwrap();
-        let Pty { master, side } = Pty::open().unwrap();
+        let Pty { master, side } = Pty::raw().unwrap();
         let (shown, output) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
         let ends = Ends::new(master, output).unwrap();
         let mut terminal = Terminal::new(ends, token(), &poll).unwrap();
@@ -269,7 +324,7 @@ mod tests {
         // Another test that is about to start a program holds a copy of everything for a moment.
         until(|| {
             terminal.serve(&poll);
-            terminal.is_over
+            terminal.phase == Phase::Over
         });
         // Nothing more: no echo.
         until(|| take(&shown, &mut seen));
@@ -279,7 +334,7 @@ mod tests {
     #[test]
     fn a_full_pipe_stops_the_terminal_and_loses_nothing() {
         let poll = Poll::new().unwrap();
-        let Pty { master, side } = Pty::open().unwrap();
+        let Pty { master, side } = Pty::raw().unwrap();
         let (shown, output) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap();
         let ends = Ends::new(master, output).unwrap();
         let mut terminal = Terminal::new(ends, token(), &poll).unwrap();
@@ -298,7 +353,7 @@ mod tests {
         });
         until(|| write() == 0);
         terminal.serve(&poll);
-        assert!(!terminal.is_over);
+        assert_eq!(terminal.phase, Phase::Open);
         drop(side);
         let mut seen = Vec::new();
         until(|| {

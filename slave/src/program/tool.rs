@@ -5,11 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use fakessh_protocol::message::{Refusal, Tool};
+use fakessh_protocol::message::{ProgramSetup, Refusal, Tool};
 use fakessh_unix::tool_environment;
 
-use super::launcher::{Launcher, Variables};
-use super::spawn::{Program, direct_command, length, refusal, spawn};
+use super::launcher::Launcher;
+use super::spawn::{Program, direct_command, length, refusal, start_program};
 use crate::sys;
 
 /// Starts a tool, with this run directory and its end of the run's socket.
@@ -24,20 +24,20 @@ use crate::sys;
 pub(crate) fn start(
     launcher: &Launcher,
     tool: &Tool,
-    variables: &Variables,
+    setup: &ProgramSetup,
     directory: &Path,
     socket: &OwnedFd,
 ) -> Result<Program, Refusal> {
     let (mut command, name) = direct_command(&tool.argv, "tool")?;
     let start = || -> io::Result<Program> {
-        launcher.prepare(&mut command, variables);
+        launcher.prepare(&mut command, setup);
         let inherited = tool_environment::descriptor_for_tool(socket.as_fd())?;
         let ours = tool_environment::for_tool(directory, inherited.as_fd(), |name| {
-            launcher.value(variables, name)
+            launcher.value(&setup.environment, name)
         })?;
         command.envs(ours);
         sys::inherit(&mut command, inherited);
-        spawn(command, false)
+        start_program(command, setup, false)
     };
     start().map_err(|error| refusal(&error, &name, length(&tool.argv)))
 }

@@ -5,6 +5,7 @@ use std::io;
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::handles::{SessionHandles, Stream};
 use fakessh_protocol::message::ToMaster;
+use fakessh_protocol::terminal::WindowSize;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::sink::Sink;
@@ -13,7 +14,7 @@ use crate::child;
 use crate::cleanup::{HungUp, SessionSlot};
 use crate::io::Io;
 use crate::poll::{Interest, Ready, SessionPart, Token, Watched};
-use crate::program::{HelperStdio, Program, Terminal};
+use crate::program::{Program, ProgramStdio, Terminal};
 
 /// A session of a program.
 #[derive(Debug)]
@@ -49,6 +50,11 @@ enum Kind {
     Helper {
         terminal: Option<Terminal>,
     },
+    /// A program on a terminal: its end does not wait for what it has left there. `None` after a
+    /// hang-up.
+    OnTerminal {
+        terminal: Option<Terminal>,
+    },
 }
 
 impl Session {
@@ -68,25 +74,34 @@ impl Session {
             pipe.watch(poll, Interest::Read)?;
             io::Result::Ok(Source::new(handles.stream(stream), pipe))
         };
-        let (kind, upload) = match program.helper {
-            None => (Kind::Program, None),
-            Some(HelperStdio { terminal, upload }) => {
-                let token = Token::Session(handles.control, SessionPart::Terminal);
-                let terminal = terminal.map(|ends| Terminal::new(ends, token, poll)).transpose()?;
-                (Kind::Helper { terminal }, upload)
+        let token = Token::Session(handles.control, SessionPart::Terminal);
+        let open = |ends| Terminal::new(ends, token, poll);
+        let (kind, upload) = match program.stdio {
+            ProgramStdio::Pipes => (Kind::Program, None),
+            ProgramStdio::Helper { terminal, upload } => {
+                (Kind::Helper { terminal: terminal.map(open).transpose()? }, upload)
+            }
+            ProgramStdio::Terminal(ends) => {
+                (Kind::OnTerminal { terminal: Some(open(ends)?) }, None)
             }
         };
+        let is_on_terminal = matches!(kind, Kind::OnTerminal { .. });
         let pidfd = program.pidfd.map(|fd| {
             let mut pidfd = watched(fd, SessionPart::Exit);
             pidfd.watch(poll, Interest::Read).map(|()| pidfd)
         });
         let stdin = watched(program.stdin, SessionPart::Stream(Stream::Stdin));
         let stderr = program.stderr.map(|fd| source(fd, Stream::Stderr)).transpose()?;
+        let stdin = if is_on_terminal {
+            Sink::for_terminal(handles.stdin, stdin, poll)?
+        } else {
+            Sink::for_program(handles.stdin, stdin, upload, poll)?
+        };
         let session = Session {
             handles,
             pid: program.pid,
             life: Life::Runs { _pidfd: pidfd.transpose()? },
-            stdin: Sink::for_program(handles.stdin, stdin, upload, poll)?,
+            stdin,
             stdout: source(program.stdout, Stream::Stdout)?,
             stderr: stderr.unwrap_or_else(|| Source::closed(handles.stderr)),
             kind,
@@ -136,7 +151,7 @@ impl Session {
         match part {
             SessionPart::Exit => self.note_exit(),
             SessionPart::Terminal => {
-                if let Kind::Helper { terminal: Some(terminal) } = &mut self.kind {
+                if let Some(terminal) = self.terminal() {
                     terminal.serve(&io.poll);
                 }
             }
@@ -171,6 +186,10 @@ impl Session {
     pub(crate) fn settle(&mut self, io: &mut Io, sessions: usize) -> bool {
         let Life::Ended(exit) = self.life else { return false };
         let SessionHandles { control, stdin, stdout, stderr } = self.handles;
+        if let Kind::OnTerminal { terminal: Some(terminal) } = &mut self.kind {
+            // When all is moved, the end of the pipe is the end of the output.
+            terminal.drain(&io.poll);
+        }
         if io.mux.is_sending(stdout) {
             return false;
         }
@@ -209,6 +228,21 @@ impl Session {
         }
     }
 
+    /// The terminal that the program, or helper, is on.
+    fn terminal(&mut self) -> Option<&mut Terminal> {
+        match &mut self.kind {
+            Kind::Program => None,
+            Kind::Helper { terminal } | Kind::OnTerminal { terminal } => terminal.as_mut(),
+        }
+    }
+
+    /// Gives the program's terminal another size.
+    pub(crate) fn resize(&self, size: WindowSize) {
+        if let Kind::OnTerminal { terminal: Some(terminal) } = &self.kind {
+            terminal.resize(size);
+        }
+    }
+
     /// Signals the program's process group.
     pub(crate) fn signal(&self, signal: Signal) {
         let _ = kill_process_group(self.pid, signal);
@@ -224,7 +258,7 @@ impl Session {
             // A helper's standard input is the stream of a link. Its end is how the far slave
             // learns of the hang-up, and the far slave takes no cut stream for the whole. Closing
             // the terminal hangs up what runs as another user, which we may not signal.
-            Kind::Helper { terminal } => {
+            Kind::Helper { terminal } | Kind::OnTerminal { terminal } => {
                 *terminal = None;
                 None
             }

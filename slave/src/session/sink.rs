@@ -44,6 +44,8 @@ struct Pipe {
     buffer: VecDeque<u8>,
     /// Whether the pipe is still to be enlarged when it is full.
     may_grow: bool,
+    /// Whether bytes may be spliced into it.
+    takes_splices: bool,
 }
 
 impl Sink {
@@ -59,13 +61,31 @@ impl Sink {
         poll: &Poll,
     ) -> io::Result<Sink> {
         watched.watch(poll, if upload.is_some() { Interest::Write } else { Interest::End })?;
-        Ok(Sink::new(handle, Pipe { watched, upload, buffer: VecDeque::new(), may_grow: true }))
+        let buffer = VecDeque::new();
+        let pipe = Pipe { watched, upload, buffer, may_grow: true, takes_splices: true };
+        Ok(Sink::new(handle, pipe))
+    }
+
+    /// A sink for the input of a terminal. Its end closes nothing: a terminal has no end of input
+    /// but what is typed.
+    ///
+    /// # Errors
+    /// If the kernel watches no more descriptors.
+    pub(crate) fn for_terminal(
+        handle: Handle,
+        mut watched: Watched,
+        poll: &Poll,
+    ) -> io::Result<Sink> {
+        watched.watch(poll, Interest::End)?;
+        let (upload, buffer) = (None, VecDeque::new());
+        let pipe = Pipe { watched, upload, buffer, may_grow: false, takes_splices: false };
+        Ok(Sink::new(handle, pipe))
     }
 
     /// A sink for what a shim handed over. Its pipe stays as large as it is.
     pub(crate) fn for_shim(handle: Handle, watched: Watched) -> Sink {
         let (upload, buffer) = (None, VecDeque::new());
-        Sink::new(handle, Pipe { watched, upload, buffer, may_grow: false })
+        Sink::new(handle, Pipe { watched, upload, buffer, may_grow: false, takes_splices: true })
     }
 
     fn new(handle: Handle, pipe: Pipe) -> Sink {
@@ -79,7 +99,7 @@ impl Sink {
     /// The pipe, if the next bytes of the link may go straight into it: nothing goes before them.
     pub(crate) fn direct(&self) -> Option<&Watched> {
         match &self.state {
-            State::Open(pipe) if pipe.is_drained() => Some(&pipe.watched),
+            State::Open(pipe) if pipe.is_drained() && pipe.takes_splices => Some(&pipe.watched),
             _ => None,
         }
     }

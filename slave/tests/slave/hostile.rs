@@ -63,7 +63,7 @@ fn a_session_with_handles_that_it_can_not_have_ends_the_link() {
         row(1 << 31),
     ] {
         let program = ProgramKind::Shell(b"true".to_vec());
-        let spawn = ToSlave::Spawn(Spawn { handles, program, environment: Vec::new() });
+        let spawn = ToSlave::Spawn(Spawn { handles, program, setup: Default::default() });
         let payload = wire::encode(&spawn).unwrap();
         let mut bytes = frame(Kind::Message, payload.len(), handles.control.0);
         bytes.extend_from_slice(&payload);

@@ -14,7 +14,8 @@ use fakessh_lab::{GUARD, KillOnDrop, Watchdog, files, wait_until};
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::handles::{HandleAllocator, SessionHandles, Side};
 use fakessh_protocol::message::{
-    FromShim, Hello, LinkSettings, ProgramKind, Refusal, Spawn, StartReverse, ToMaster, ToSlave,
+    FromShim, Hello, LinkSettings, ProgramKind, ProgramSetup, Refusal, Spawn, StartReverse,
+    ToMaster, ToSlave,
 };
 use fakessh_protocol::mux::{Event, Expecting, Mux, Transmit};
 use fakessh_protocol::start::{Found, Scanner};
@@ -162,16 +163,25 @@ impl Master {
         program: ProgramKind,
         variables: &[(&str, &str)],
     ) -> SessionHandles {
-        let handles = self.handles.pick();
-        let SessionHandles { control, stdin, stdout, stderr } = handles;
-        let environment = variables
+        let environment: Vec<_> = variables
             .iter()
             .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
             .collect();
+        self.spawn_with(program, environment.into())
+    }
+
+    /// Starts a program with all that it gets, and says which handles it has.
+    pub(crate) fn spawn_with(
+        &mut self,
+        program: ProgramKind,
+        setup: ProgramSetup,
+    ) -> SessionHandles {
+        let handles = self.handles.pick();
+        let SessionHandles { control, stdin, stdout, stderr } = handles;
         self.mux.open_sending(stdin).unwrap();
         self.mux.open_receiving(stdout).unwrap();
         self.mux.open_receiving(stderr).unwrap();
-        let spawn = Spawn { handles, program, environment };
+        let spawn = Spawn { handles, program, setup };
         self.mux.message(control, &ToSlave::Spawn(spawn)).unwrap();
         handles
     }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::termios::tcgetpgrp;
+use rustix::termios::{Winsize, tcgetpgrp, tcsetwinsize};
 
 use crate::process::Process;
 use crate::wait::GUARD;
@@ -27,6 +27,15 @@ impl Screen {
     /// Types this.
     pub fn types(&mut self, text: &str) {
         self.master.write_all(text.as_bytes()).expect("typing on a terminal");
+    }
+
+    /// Makes the terminal so many columns wide, and rows high.
+    ///
+    /// # Panics
+    /// If it is gone.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.master, size).expect("the size of a terminal");
     }
 
     /// The job in the foreground: the leader of its process group.

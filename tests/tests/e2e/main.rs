@@ -30,6 +30,7 @@ mod sessions;
 mod sftp_server;
 mod signals;
 mod streams;
+mod terminals;
 mod tools;
 mod trust;
 mod tunnels;

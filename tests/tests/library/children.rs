@@ -27,6 +27,33 @@ async fn arguments_arrive_as_they_are_and_a_line_is_read_by_a_shell() {
 }
 
 #[tokio::test]
+async fn a_program_starts_in_its_directory() {
+    with_both(async |holder| {
+        let lab = Lab::start();
+        let context = remote(&lab, holder).await;
+        let shown = async |directory: &str| {
+            let output = soon(context.command("pwd").current_dir(directory).output()).await;
+            output.map(|output| String::from_utf8(output.stdout).unwrap().trim_end().to_owned())
+        };
+        let home = shown(".").await.unwrap();
+        soon(context.shell("mkdir -p 'a b/c'; touch file").status()).await.unwrap();
+        assert_eq!(shown("a b/c").await.unwrap(), format!("{home}/a b/c"));
+        assert_eq!(shown("/").await.unwrap(), "/");
+        let line = soon(context.shell("pwd; cd").current_dir("a b").output()).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&line.stdout), format!("{home}/a b\n"));
+        for (directory, kind) in [
+            ("no such", ErrorKind::NotFound),
+            ("file", ErrorKind::NotFound),
+            ("a\0b", ErrorKind::Config),
+        ] {
+            let error = shown(directory).await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{directory:?}: {error}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_no_kernel_takes_is_an_error_before_anything_starts() {
     with_both(async |holder| {
         let lab = Lab::start();

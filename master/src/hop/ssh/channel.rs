@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fakessh_protocol::exit::{self, ExitStatus};
 use fakessh_protocol::report::Report;
+use fakessh_protocol::terminal::WindowSize;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
 use tokio::sync::{mpsc, watch};
@@ -54,6 +55,8 @@ pub struct RemoteProgram {
     pub end: watch::Receiver<Option<ProgramEnd>>,
     /// Signals to it, by number; those that SSH has no name for are dropped.
     pub signals: mpsc::Sender<u8>,
+    /// Other sizes of its terminal. Of several at once the last one counts.
+    pub sizes: watch::Sender<WindowSize>,
 }
 
 /// Where a program's standard error goes.
@@ -101,9 +104,9 @@ pub(super) fn program(
     alive: watch::Receiver<()>,
 ) -> RemoteProgram {
     let (stderr_sender, stderr) = mpsc::channel(INCOMING_CHUNKS);
-    let Pumps { outgoing, incoming, end, signals } =
+    let Pumps { outgoing, incoming, end, signals, sizes } =
         pump(channel, Stderr::Sent(stderr_sender), worth, alive);
-    RemoteProgram { stdin: outgoing, stdout: incoming, stderr, end, signals }
+    RemoteProgram { stdin: outgoing, stdout: incoming, stderr, end, signals, sizes }
 }
 
 /// The channel of a connection, as a program that reports.
@@ -114,9 +117,9 @@ pub(super) fn reported(
 ) -> RemoteProgram {
     let (report, stderr) = mpsc::channel(REPORT_LINES);
     let _ = report.try_send(Report::Connected.line().into());
-    let Pumps { outgoing, incoming, end, signals } =
+    let Pumps { outgoing, incoming, end, signals, sizes } =
         pump(channel, Stderr::Report(report), worth, alive);
-    RemoteProgram { stdin: outgoing, stdout: incoming, stderr, end, signals }
+    RemoteProgram { stdin: outgoing, stdout: incoming, stderr, end, signals, sizes }
 }
 
 struct Pumps {
@@ -124,6 +127,7 @@ struct Pumps {
     incoming: mpsc::Receiver<Bytes>,
     end: watch::Receiver<Option<ProgramEnd>>,
     signals: mpsc::Sender<u8>,
+    sizes: watch::Sender<WindowSize>,
 }
 
 /// Starts a channel's two tasks. They end with the channel; with the connection's owner (`alive`);
@@ -133,6 +137,7 @@ fn pump(channel: Channel<Msg>, stderr: Stderr, worth: Worth, alive: watch::Recei
     let (incoming_sender, incoming) = mpsc::channel(INCOMING_CHUNKS);
     let (outgoing, outgoing_receiver) = mpsc::channel(OUTGOING_CHUNKS);
     let (signals, signal_receiver) = mpsc::channel(1);
+    let (sizes, size_receiver) = watch::channel(WindowSize::default());
     let (end_sender, end) = watch::channel(None);
     let (state_sender, state) = watch::channel(Reading::Wanted);
     let reader = ChannelReader {
@@ -150,11 +155,12 @@ fn pump(channel: Channel<Msg>, stderr: Stderr, worth: Worth, alive: watch::Recei
         write,
         outgoing: outgoing_receiver,
         signals: signal_receiver,
+        sizes: size_receiver,
         state,
         alive,
     };
     tokio::spawn(writer.run());
-    Pumps { outgoing, incoming, end, signals }
+    Pumps { outgoing, incoming, end, signals, sizes }
 }
 
 /// What the writing task has to know about the reading one. Its end is the end of the channel.
@@ -300,13 +306,15 @@ struct ChannelWriter {
     write: ChannelWriteHalf<Msg>,
     outgoing: mpsc::Receiver<Bytes>,
     signals: mpsc::Receiver<u8>,
+    sizes: watch::Receiver<WindowSize>,
     state: watch::Receiver<Reading>,
     alive: watch::Receiver<()>,
 }
 
 impl ChannelWriter {
     async fn run(self) {
-        let ChannelWriter { write, mut outgoing, mut signals, mut state, mut alive } = self;
+        let ChannelWriter { write, mut outgoing, mut signals, mut sizes, mut state, mut alive } =
+            self;
         let mut channel_ends = state.clone();
         let pump = async {
             let write_all = async {
@@ -325,7 +333,15 @@ impl ChannelWriter {
                 }
                 Ok::<(), russh::Error>(())
             };
-            tokio::try_join!(write_all, signal_all)?;
+            let resize_all = async {
+                while sizes.changed().await.is_ok() {
+                    let WindowSize { columns, rows, width, height } = *sizes.borrow_and_update();
+                    let [columns, rows] = [columns, rows].map(u32::from);
+                    write.window_change(columns, rows, width.into(), height.into()).await?;
+                }
+                Ok(())
+            };
+            tokio::try_join!(write_all, signal_all, resize_all)?;
             // Nobody writes any more; nobody may be reading, either.
             if state.wait_for(|state| *state == Reading::Unwanted).await.is_ok() {
                 write.close().await?;

@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fakessh_protocol::message::Peer;
+use fakessh_protocol::message::{Peer, ProgramSetup};
+use fakessh_protocol::terminal::{TerminalRequest, WindowSize};
 use russh::client::Msg;
-use russh::{Channel, ChannelOpenFailure};
+use russh::{Channel, ChannelOpenFailure, Pty};
 use tokio::time::Instant;
 
 use super::error::refused_channel;
@@ -24,6 +25,11 @@ impl Drop for HoldUp<'_> {
     }
 }
 
+/// A mode of a terminal, as russh has it.
+fn mode(&(opcode, value): &(u8, u32)) -> Option<(Pty, u32)> {
+    Pty::from_u8(opcode).map(|mode| (mode, value))
+}
+
 impl SshConnection {
     /// Runs a command by the account's login shell, as a stream: its stdin and stdout, with its
     /// stderr in the diagnostics. There also stands how it ended, if not with status 0.
@@ -40,17 +46,17 @@ impl SshConnection {
         Ok(channel::byte_stream(channel, self.0.worth.clone(), self.alive()))
     }
 
-    /// Starts a program on a channel of its own, with these variables where the server accepts
-    /// them (`AcceptEnv`).
+    /// Starts a program on a channel of its own, on the terminal that its setup asks for, and with
+    /// the variables that the server accepts (`AcceptEnv`).
     ///
     /// # Errors
     /// [`ChannelError`] where no channel is opened. Cancel safe.
     pub async fn start(
         &self,
         program: &fakessh_protocol::message::ProgramKind,
-        environment: &[(String, String)],
+        setup: &ProgramSetup,
     ) -> Result<RemoteProgram, ChannelError> {
-        self.start_within(program, environment, Duration::ZERO).await
+        self.start_within(program, setup, Duration::ZERO).await
     }
 
     /// As [`SshConnection::start`]. A server that refuses the session is asked again for
@@ -58,14 +64,27 @@ impl SshConnection {
     pub(crate) async fn start_within(
         &self,
         program: &fakessh_protocol::message::ProgramKind,
-        environment: &[(String, String)],
+        setup: &ProgramSetup,
         retry_for: Duration,
     ) -> Result<RemoteProgram, ChannelError> {
         use fakessh_protocol::message::ProgramKind;
         let channel = self.session(retry_for).await?;
         let request = async {
-            for (name, value) in environment {
-                channel.set_env(false, name, value).await?;
+            if let Some(TerminalRequest { term, size, modes }) = &setup.terminal {
+                let term = String::from_utf8_lossy(term);
+                let WindowSize { columns, rows, width, height } = *size;
+                let [columns, rows, width, height] = [columns, rows, width, height].map(u32::from);
+                let modes: Vec<(Pty, u32)> = modes.iter().filter_map(mode).collect();
+                // A server that gives none runs the program without one, as for ssh.
+                channel.request_pty(false, &term, columns, rows, width, height, &modes).await?;
+            }
+            for (name, value) in &setup.environment {
+                // Not every server takes what is no text.
+                if let (Ok(name), Ok(value)) =
+                    (std::str::from_utf8(name), std::str::from_utf8(value))
+                {
+                    channel.set_env(false, name, value).await?;
+                }
             }
             match program {
                 ProgramKind::Shell(command) => channel.exec(true, command.as_slice()).await,

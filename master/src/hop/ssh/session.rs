@@ -12,8 +12,9 @@ use bytes::Bytes;
 use fakessh_protocol::exit::{ExitStatus, TRANSPORT_FAILURE};
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::handles::Stream;
-use fakessh_protocol::message::{ProgramKind, Refusal, RefusalReason};
+use fakessh_protocol::message::{ProgramKind, ProgramSetup, Refusal, RefusalReason};
 use fakessh_protocol::report::Report;
+use fakessh_protocol::terminal::WindowSize;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::{ChannelError, ProgramEnd, RemoteProgram, SshConnection};
@@ -67,7 +68,7 @@ async fn begin(
     shared: SshConnection,
     mut fallbacks: Fallbacks,
     program: &ProgramKind,
-    environment: &[(String, String)],
+    setup: &ProgramSetup,
 ) -> Result<(SshConnection, RemoteProgram), ChannelError> {
     if let ProgramKind::Connection(connection) = program {
         // No other session takes its place, and another connection reaches no more.
@@ -77,20 +78,20 @@ async fn begin(
     if shared.is_held_up()
         && let Some(own) = fallbacks.another().await
     {
-        let program = own.start(program, environment).await?;
+        let program = own.start(program, setup).await?;
         return Ok((own, program));
     }
-    let mut started = shared.start_within(program, environment, REOPEN).await;
+    let mut started = shared.start_within(program, setup, REOPEN).await;
     if let Err(ChannelError::Refused { .. }) = started
         && let Some(make_room) = fallbacks.make_room.take()
     {
         make_room.await;
-        started = shared.start_within(program, environment, REOPEN_AFTER_END).await;
+        started = shared.start_within(program, setup, REOPEN_AFTER_END).await;
     }
     if let Err(ChannelError::Refused { .. }) = started
         && let Some(own) = fallbacks.another().await
     {
-        let program = own.start(program, environment).await?;
+        let program = own.start(program, setup).await?;
         return Ok((own, program));
     }
     started.map(|program| (shared, program))
@@ -102,18 +103,13 @@ impl SshConnection {
         &self,
         fallbacks: Fallbacks,
         program: ProgramKind,
-        environment: Vec<(Vec<u8>, Vec<u8>)>,
+        setup: ProgramSetup,
     ) -> SessionIo {
         let shared = self.clone();
         let (requests, receiver) = mpsc::unbounded_channel();
         let (session, io) = ends::session(Arc::new(ChannelCarrier(requests)));
-        // Not every server takes what is no text.
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
-        let pairs = environment.into_iter();
-        let environment: Vec<_> =
-            pairs.filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect();
         tokio::spawn(async move {
-            match begin(shared.clone(), fallbacks, &program, &environment).await {
+            match begin(shared.clone(), fallbacks, &program, &setup).await {
                 Ok((connection, running)) => {
                     tokio::select! {
                         () = run(&connection, running, &program, receiver, io) => {}
@@ -160,6 +156,8 @@ enum Request {
     Stop(Stream),
     /// To signal the program.
     Signal(u8),
+    /// To give the program's terminal another size.
+    Resize(WindowSize),
     /// To hang the program up.
     Hangup,
 }
@@ -184,6 +182,7 @@ impl Carrier for ChannelCarrier {
     fn control(&self, request: ControlRequest) {
         let request = match request {
             ControlRequest::Signal(number) => Request::Signal(number),
+            ControlRequest::Resize(size) => Request::Resize(size),
             ControlRequest::Hangup => Request::Hangup,
             // Helpers and reverse sessions need a slave.
             ControlRequest::Type(_) | ControlRequest::Message(_) => return,
@@ -261,7 +260,7 @@ async fn run(
     requests: mpsc::UnboundedReceiver<Request>,
     io: CarrierIo,
 ) {
-    let RemoteProgram { stdin, stdout, stderr, mut end, signals } = running;
+    let RemoteProgram { stdin, stdout, stderr, mut end, signals, sizes } = running;
     let is_subsystem = matches!(program, ProgramKind::Subsystem(_));
     let is_connection = matches!(program, ProgramKind::Connection(_));
     let CarrierIo { stdin: underway, stdout: to_stdout, stderr: to_stderr, outcome } = io;
@@ -271,8 +270,14 @@ async fn run(
     let (mut err, err_reader) = Out::new(stderr, to_stderr);
     let hangup = signals.clone();
     let (pieces_sender, pieces) = mpsc::unbounded_channel();
-    let request_loop =
-        RequestLoop { requests, pieces: Some(pieces_sender), signals, out_reader, err_reader };
+    let request_loop = RequestLoop {
+        requests,
+        pieces: Some(pieces_sender),
+        signals,
+        sizes,
+        out_reader,
+        err_reader,
+    };
     let output = async {
         let pass_out = async {
             out.pass(connection).await;
@@ -367,6 +372,7 @@ struct RequestLoop {
     /// `None` when the standard input has ended.
     pieces: Option<mpsc::UnboundedSender<Bytes>>,
     signals: mpsc::Sender<u8>,
+    sizes: watch::Sender<WindowSize>,
     out_reader: OutputReader,
     err_reader: OutputReader,
 }
@@ -385,6 +391,7 @@ impl RequestLoop {
                 Request::Consumed(stream, len) => self.reader(stream).window.add_permits(len),
                 Request::Stop(stream) => drop(self.reader(stream).stop.take()),
                 Request::Signal(number) => drop(self.signals.try_send(number)),
+                Request::Resize(size) => drop(self.sizes.send(size)),
                 Request::Hangup => return,
             }
         }

@@ -56,7 +56,7 @@ async fn what_would_be_dropped_is_named_and_a_plain_configuration_is_not() {
     };
     assert_eq!(look_up("web1").await.unwrap().unsupported_notice(), None);
     let notice = look_up("agent").await.unwrap().unsupported_notice().unwrap();
-    assert!(notice.contains("asks for ForwardAgent, RequestTTY for agent"), "{notice}");
+    assert!(notice.contains("asks for ForwardAgent for agent"), "{notice}");
     let error = look_up("keys").await.unwrap_err().to_string();
     assert!(error.contains("'keys' sets KnownHostsCommand, which is not"), "{error}");
 }

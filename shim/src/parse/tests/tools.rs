@@ -176,7 +176,7 @@ fn ansible() {
     let stop = parsed("-o ControlPath=\"/home/u/.ansible/cp/0123\" -O stop h", &[]).invocation;
     assert_eq!(stop.control, Some(ControlCommand::Stop));
     let terminal = parsed("-tt h", &["sudo id"]).invocation;
-    assert_eq!(terminal.unserved.as_deref(), Some("-t"));
+    assert_eq!(terminal.request_tty, Some(RequestTty::Force));
 }
 
 #[test]

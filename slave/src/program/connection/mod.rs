@@ -17,12 +17,12 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use fakessh_protocol::failure::{Failure, FailureKind};
-use fakessh_protocol::message::{Connection, Peer, Refusal};
+use fakessh_protocol::message::{Connection, Peer, ProgramSetup, Refusal};
 use rustix::io::Errno;
 use rustix::process::getpid;
 
 use super::launcher::Launcher;
-use super::spawn::{Program, refusal};
+use super::spawn::{Program, ProgramStdio, refusal};
 use crate::{child, pipe, sys};
 
 use reporter::{Reporter, without_number};
@@ -48,11 +48,12 @@ fn fork(launcher: &Launcher, connection: &Connection) -> io::Result<Program> {
     let (stdout, child_stdout) = pipe::from_child()?;
     let (stderr, child_stderr) = pipe::from_child()?;
     let parent = getpid();
+    let child_setup = launcher.child_setup(&ProgramSetup::default());
     let Some(pid) = sys::fork()? else {
         let stdio = [child_stdin, child_stdout, child_stderr];
         let set_up = || {
             sys::default_dispositions();
-            sys::set_up_child(parent, launcher.child_setup())?;
+            sys::set_up_child(parent, &child_setup)?;
             child::take_stdio(&stdio)
         };
         let status = match set_up() {
@@ -62,7 +63,7 @@ fn fork(launcher: &Launcher, connection: &Connection) -> io::Result<Program> {
         std::process::exit(status);
     };
     let pidfd = child::pidfd(pid)?;
-    Ok(Program { pid, pidfd, stdin, stdout, stderr: Some(stderr), helper: None })
+    Ok(Program { pid, pidfd, stdin, stdout, stderr: Some(stderr), stdio: ProgramStdio::Pipes })
 }
 
 /// The child's whole life. Returns its exit status.
