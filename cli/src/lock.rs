@@ -8,8 +8,8 @@ use fakessh::runtime_dir::RuntimeDir;
 #[command(after_help = "\
 For the moment in which you leave the machine, as a hook of its screen lock. Closed are connections
 behind sudo, su and doas; connections for whose login something was typed (a password, a passphrase,
-a second factor); and all that goes through them. What runs in them ends, but with --idle. Logins by
-a key that needed nothing stay.")]
+a second factor); and all that goes through them. What runs in them ends, unless --idle is given.
+Logins by a key that needed nothing stay.")]
 pub(super) struct Arguments {
     /// Keep connections in which, or behind which, a session runs
     #[arg(long)]

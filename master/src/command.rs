@@ -74,6 +74,9 @@ enum Program {
 
 /// A program to be run in a context. Its standard streams are inherited unless they are set, or
 /// unless [`Command::output`] runs it.
+///
+/// Each method takes the command and gives it back, so that the one that starts the program can move
+/// what it needs: `let mut command = ...; command = command.arg("x");`.
 #[derive(Debug)]
 pub struct Command {
     context: Held,
@@ -131,14 +134,23 @@ impl Command {
         arguments.into_iter().fold(self, Command::arg)
     }
 
-    /// Adds a variable to the login environment, in the place of one that was added before. `USER`, `LOGNAME`, `HOME`, `SHELL` and `LD_*` stay as
-    /// the account has them.
+    /// Adds a variable to the login environment, in the place of one that was added before. `USER`,
+    /// `LOGNAME`, `HOME`, `SHELL` and `LD_*` stay as the account has them.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Command {
         let name = name.as_ref();
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.as_ref().to_owned()));
         self
+    }
+
+    /// Adds variables, as [`Command::env`] does.
+    #[must_use]
+    pub fn envs(
+        self,
+        variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    ) -> Command {
+        variables.into_iter().fold(self, |command, (name, value)| command.env(name, value))
     }
 
     /// The directory there that the program starts in, from the home directory if it is relative. It

@@ -76,7 +76,7 @@ impl Fakessh {
     /// nobody waits for ends.
     ///
     /// # Errors
-    /// [`Error`], by its kind.
+    /// [`Error::kind`] says why there is no context: see [`ErrorKind`](crate::ErrorKind).
     pub async fn connect(&self, route: &str) -> Result<Context, Error> {
         self.reach(&self.read(route)?).await
     }

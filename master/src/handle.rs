@@ -75,7 +75,8 @@ impl Context {
     }
 
     /// Connects to a TCP port from there: the name is looked up, and the port reached, as a program
-    /// of the account would. Behind `+sudo` that program is root's, and in a container its.
+    /// of the account would. Behind `+sudo` root opens it, and in a
+    /// container a program of the container.
     ///
     /// It takes one round trip, and what the connection takes there. A connection counts as a
     /// session. Cancelled, it leaves nothing.

@@ -21,9 +21,12 @@
 //! # }
 //! ```
 //!
-//! A [`Run`] lets tools such as rsync and git, which start an `ssh` of their own, reach contexts. Who is
-//! asked for passwords says [`ask`]; the text of a route is that of the program `fakessh`
+//! A [`Run`] lets tools such as rsync and git, which start an `ssh` of their own, reach contexts. The
+//! module [`ask`] says who is asked for passwords. A route is written as for the program `fakessh`
 //! (docs/routes.md), which is made of this library.
+//!
+//! When this crate is built, it builds the program for targets, too, which needs a C compiler and some
+//! minutes the first time.
 //!
 //! It runs on Linux, in a tokio runtime. Terminals and the forwarding of ports that listen
 //! are not there yet.

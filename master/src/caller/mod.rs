@@ -20,6 +20,8 @@ use crate::audit::Who;
 pub(crate) use answers::Answers;
 
 /// Somebody who can be asked for passwords, passphrases and trust in a host key.
+///
+/// Implementations are written with the crate `async-trait`: `#[async_trait] impl Ask for Mine`.
 #[async_trait]
 pub trait Ask: Send + Sync {
     /// Asks, and waits for the answer as long as it takes.

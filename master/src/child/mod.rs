@@ -117,9 +117,15 @@ impl Child {
         }
     }
 
+    /// Kills the program's process group, which it can't prevent: as [`Child::signal`] with
+    /// [`Signal::KILL`].
+    pub fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
     /// Closes standard input, if it is still here, and waits for the program's end, which comes after
-    /// the last byte of its output. Later calls give the same answer. A program whose piped output
-    /// nobody reads may wait for that, and does not end.
+    /// the last byte of its output. Later calls give the same answer. Read piped
+    /// outputs before or meanwhile: a program whose output nobody reads stops, and never ends.
     ///
     /// Cancel safe.
     ///

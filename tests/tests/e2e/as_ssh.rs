@@ -33,7 +33,7 @@ fn linked_as_ssh_it_leaves_to_the_real_one_what_it_can_not_do_with_fakessh() {
     let lab = Lab::start();
     let version = script(&lab, "ssh -V").run().expect_status(0).err();
     assert_eq!(version, lab.program(["ssh", "-V"]).run().expect_status(0).err());
-    let done = script(&lab, "ssh -F \"$F\" -L 127.0.0.1:0:127.0.0.1:9 remote 'exit 4'").run();
+    let done = script(&lab, "ssh -F \"$F\" -A remote 'exit 4'").run();
     done.expect_status(4);
     assert_eq!(lab.logins(), 1, "the real ssh has a login of its own");
     assert_eq!(lab.held(), [""; 0]);
@@ -66,15 +66,6 @@ fn check_finds_what_is_held_and_connects_nowhere() {
     lab.fakessh(["connect", "-F", &config, "remote"]).run().expect_status(0);
     let done = lab.fakessh(check).run().expect_status(0);
     assert!(done.err().to_lowercase().contains("master running (pid="), "{}", done.shown());
-}
-
-#[test]
-fn a_terminal_is_refused_by_fakessh_ssh_and_not_given_by_another_login() {
-    let lab = Lab::start();
-    let config = lab.config_path().display().to_string();
-    let done = lab.fakessh(["ssh", "-F", &config, "-tt", "remote", "true"]).run();
-    done.expect_fault(255, &["remote", "-t"]);
-    assert_eq!(lab.logins(), 0);
 }
 
 #[test]

@@ -38,8 +38,7 @@ both_clients! {
 #[test]
 fn options_that_are_not_served_yet_are_refused_by_name_with_fakessh() {
     for (option, name) in [
-        (&["-tt"][..], "-t"),
-        (&["-L", "1:localhost:2"], "-L"),
+        (&["-L", "1:localhost:2"][..], "-L"),
         (&["-R", "1:localhost:2"], "-R"),
         (&["-D", "1080"], "-D"),
         (&["-X"], "-X"),

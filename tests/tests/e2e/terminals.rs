@@ -6,6 +6,9 @@ use fakessh_lab::privilege::root_for;
 use fakessh_lab::{Client, Lab, Shell, binary, both_clients};
 use rustix::process::Signal;
 
+/// Has a shell that waits next say the size of its terminal, and end, as soon as that changes.
+const ON_RESIZE: &str = "trap 'stty size; kill $!; exit' WINCH; sleep 1000 &";
+
 /// `ssh` of this client with these words, as a person types it.
 fn ssh(lab: &Lab, client: Client, words: &str) -> String {
     let config = lab.config_path().display();
@@ -42,15 +45,17 @@ both_clients! {
         terminal.shows("intr = ^X");
         terminal.shows("there> ");
         // Programs there hear of another size at once.
-        terminal.types("trap 'stty size' WINCH; echo ready\n");
+        terminal.types(&format!("({ON_RESIZE} echo rea''dy; wait)\n"));
         terminal.shows("ready\r\n");
         terminal.resize(77, 20);
-        terminal.types("\n");
-        terminal.shows("20 77");
+        terminal.shows("20 77\r\n");
+        terminal.shows("there> ");
         // What interrupts there does not interrupt here.
-        terminal.types("(echo go''ing; exec sleep 1000)\n");
+        let line = "sh -c \"trap 'echo inter''rupted; exit' INT; echo go''ing; read x\"\n";
+        terminal.types(line);
         terminal.shows("going\r\n");
         terminal.types("\x18");
+        terminal.shows("interrupted\r\n");
         terminal.shows("there> ");
         terminal.types("jobs; false; exit 7\n");
         terminal.shows("Connection to ");
@@ -78,9 +83,9 @@ both_clients! {
             terminal.shows("\r\n");
             let (_, shown) = terminal.shows_one_of(&["pipes\r", "a terminal\r"]);
             assert!(shown.ends_with(&format!("{expected}\r")), "{words}: {shown}");
+            let shown = shown + &terminal.shows("$ ");
             let is_dropped = shown.contains("Pseudo-terminal will not be allocated");
             assert_eq!(is_dropped, words.contains("-t remote") && expected == "pipes", "{shown}");
-            terminal.shows("$ ");
         }
         expect_restored(&mut terminal);
         terminal.exit();
@@ -254,17 +259,14 @@ fn each_way_of_starting_a_program_gives_it_a_terminal() {
 
 #[test]
 fn without_a_slave_the_server_gives_the_terminal() {
-    let lab = Lab::builder()
-        .sshd("ForceCommand sh -c 'test -t 0 && stty size; read x; stty size'")
-        .start();
+    let command = format!("test -t 0 && stty size; {ON_RESIZE} wait");
+    let lab = Lab::builder().sshd(&format!("ForceCommand {command}")).start();
     let mut terminal = Shell::start(&lab);
     terminal.resize(80, 24);
     terminal.types(&format!("{}\n", ssh(&lab, Client::Fakessh, "-t remote x")));
-    terminal.shows("\r\n24 80\r\n");
-    terminal.resize(70, 21);
-    // The server hears of the size before it gets the line.
+    terminal.shows("24 80\r\n");
     terminal.job().wait_until_idle();
-    terminal.types("\n");
+    terminal.resize(70, 21);
     terminal.shows("21 70\r\n");
     terminal.shows(" closed.\r");
     expect_restored(&mut terminal);

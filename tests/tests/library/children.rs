@@ -19,7 +19,8 @@ async fn arguments_arrive_as_they_are_and_a_line_is_read_by_a_shell() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), "<two words><$HOME><it's><*><><a\nb>");
         let output = context.shell("printf %s-").arg("it's $HOME").env("A", "b c").output();
         assert_eq!(soon(output).await.unwrap().stdout, b"it's $HOME-");
-        let output = context.shell("echo \"$A\" >&2; exit 7").env("A", "b c").output();
+        let output =
+            context.shell("echo \"$A\" >&2; exit 7").envs([("A", "x"), ("A", "b c")]).output();
         let output = soon(output).await.unwrap();
         assert_eq!((output.status.code(), output.stderr), (Some(7), b"b c\n".to_vec()));
     })
@@ -211,6 +212,9 @@ async fn signals_and_drops_end_programs() {
         let mut signalled = child();
         signalled.signal(Signal::TERM);
         assert_eq!(soon(signalled.wait()).await.unwrap().signal(), Some(15));
+        let mut killed = child();
+        killed.kill();
+        assert_eq!(soon(killed.wait()).await.unwrap().signal(), Some(9));
         let command = context.shell("echo $$; exec sleep 1000").stdin(Stdio::null());
         let mut dropped = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(dropped.stdout.take().unwrap()).lines();
