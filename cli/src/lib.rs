@@ -8,6 +8,7 @@ mod connect;
 pub mod demo;
 mod destination;
 mod exec;
+mod forward;
 mod held;
 mod lock;
 mod ls;
@@ -18,6 +19,7 @@ mod password;
 mod run;
 mod ssh;
 mod stop;
+mod table;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -69,6 +71,8 @@ enum Command {
     Connect(connect::Arguments),
     /// List the connections that are held
     Ls(ls::Arguments),
+    /// List the ports and sockets that are forwarded, or end forwards
+    Forward(forward::Arguments),
     /// Close connections, and end what runs in them
     Close(close::Arguments),
     /// Close the connections that nobody gets again without a password
@@ -131,6 +135,7 @@ fn run_subcommand(mut args: Vec<OsString>) -> ExitCode {
         Command::Ssh(arguments) => ssh::ssh(arguments),
         Command::Connect(arguments) => connect::connect(arguments),
         Command::Ls(arguments) => ls::ls(&arguments),
+        Command::Forward(arguments) => forward::forward(arguments),
         Command::Close(arguments) => close::close(arguments),
         Command::Lock(arguments) => lock::lock(&arguments),
         Command::Stop => stop::stop(),

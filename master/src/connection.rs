@@ -14,14 +14,15 @@ use std::time::Duration;
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::message::{MAX_SOCKET_PATH, Peer};
 use fakessh_protocol::printable;
-use fakessh_protocol::report::{MAX_LINE, Report, ReportLines};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use fakessh_protocol::report::Report;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-use crate::child::{Child, ChildStderr, ChildStdin, ChildStdout};
+use crate::child::{Child, ChildStdin, ChildStdout};
 use crate::command::Command;
 use crate::error::Error;
 use crate::holder::Held;
+use crate::report_reader::{ReportReader, UNORDERED};
 
 /// How long the bytes of a stream that was dropped may take on their way to the peer. Then the
 /// connection is cut.
@@ -129,9 +130,6 @@ impl Stream {
     }
 }
 
-/// What a report says that comes out of its order.
-const UNORDERED: &str = "its report can't be understood";
-
 /// What can't be connected to, said before anything is sent.
 fn check(peer: &Peer) -> Result<(), String> {
     match peer {
@@ -193,40 +191,6 @@ async fn ending(child: &mut Child, report: &mut ReportReader) -> Verdict {
             Ok(status) => format!("what carries the connection has ended ({status})"),
             Err(error) => error.to_string(),
         }),
-    }
-}
-
-/// Reads the report of a connection.
-struct ReportReader {
-    stderr: ChildStderr,
-    lines: ReportLines,
-    /// What was read.
-    buffer: Box<[u8]>,
-    /// The part of it that is not used up.
-    unused: std::ops::Range<usize>,
-}
-
-impl ReportReader {
-    fn new(stderr: ChildStderr) -> ReportReader {
-        let buffer = vec![0; MAX_LINE].into();
-        ReportReader { stderr, lines: ReportLines::default(), buffer, unused: 0..0 }
-    }
-
-    /// The next line; `None` if there is no more, also if standard error was cut. Cancel safe.
-    async fn next(&mut self) -> Option<Report> {
-        loop {
-            let mut bytes = &self.buffer[self.unused.clone()];
-            let report = self.lines.take(&mut bytes);
-            self.unused.start = self.unused.end - bytes.len();
-            if report.is_some() {
-                return report;
-            }
-            match self.stderr.read(&mut self.buffer).await {
-                Ok(0) => return self.lines.rest(),
-                Ok(len) => self.unused = 0..len,
-                Err(_) => return None,
-            }
-        }
     }
 }
 

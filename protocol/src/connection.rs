@@ -17,7 +17,7 @@ pub struct Connection {
 }
 
 /// Who a connection leads to. Displayed, it is `HOST:PORT` or the path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Peer {
     /// A TCP port.
     Tcp {

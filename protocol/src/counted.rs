@@ -11,6 +11,8 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::ser::{Error as _, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::forward::Forward;
+
 /// Most words of a command line: what the kernel takes by default, whose 2 MiB for arguments and
 /// environment (execve(2)) include a pointer of eight bytes for each.
 pub const MAX_WORDS: usize = 2 * 1024 * 1024 / 8;
@@ -54,6 +56,10 @@ counted!(/** Patterns of names. */ patterns, String, MAX_OPTIONS);
 counted!(/** Variables that a command line sets. */ settings, (Vec<u8>, Vec<u8>), MAX_OPTIONS);
 counted!(/** An environment. */ variables, (Vec<u8>, Vec<u8>), MAX_VARIABLES);
 
+/// Most forwards of one command line and its configuration: many times what anybody writes.
+pub const MAX_FORWARDS: usize = 256;
+
+counted!(/** Forwards of a command line. */ forwards, Forward, MAX_FORWARDS);
 counted!(/** The modes of a terminal. */ modes, (u8, u32), MAX_MODES);
 
 /// One byte string.
@@ -152,6 +158,15 @@ impl Item for (Vec<u8>, Vec<u8>) {
 
     fn written(&self) -> Self::Written<'_> {
         (Written(&self.0), Written(&self.1))
+    }
+}
+
+impl Item for Forward {
+    type Written<'a> = &'a Forward;
+    type Read = Forward;
+
+    fn written(&self) -> &Forward {
+        self
     }
 }
 

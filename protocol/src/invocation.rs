@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Peer};
 use crate::counted;
+use crate::forward::{Forward, ForwardOptions};
 use crate::terminal::{RequestTty, TerminalRequest};
 
 /// Where an invocation wants to go, as written: the master decides which context that is.
@@ -38,6 +39,8 @@ pub enum Request {
     /// No `ssh` at all: a connection that is opened there, as a client of the control protocol asks for
     /// it.
     Connection(Connection),
+    /// `-W`: a connection that is opened there, whose bytes are those of standard input and output.
+    Stdio(Peer),
 }
 
 impl Request {
@@ -57,6 +60,10 @@ pub enum ControlCommand {
     Exit,
     /// Take no more sessions.
     Stop,
+    /// Begin the forwards of this command line.
+    Forward,
+    /// End the forwards of this command line.
+    Cancel,
 }
 
 /// One `ssh` command line with its environment; by default one that says nothing.
@@ -95,6 +102,11 @@ pub struct Invocation {
     pub terminal: Option<TerminalRequest>,
     /// Whether the session is to have a terminal, if the command line says so.
     pub request_tty: Option<RequestTty>,
+    /// Forwards of the command line, in their order.
+    #[serde(with = "counted::forwards")]
+    pub forwards: Vec<Forward>,
+    /// What the command line says of forwards.
+    pub forward_options: ForwardOptions,
     /// An option that we can't honour yet, by the name that the user gave it (`-L`, `-o Tunnel`).
     /// The master refuses the invocation, or leaves it to the real `ssh` where it may.
     pub unserved: Option<String>,

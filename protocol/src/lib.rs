@@ -7,13 +7,15 @@
 //! [`handles`] says which of them a session has.
 //! [`pace`] tells bulk from the rest. [`start`] is how a link begins behind whatever a login
 //! prints. [`terminal`] is the terminal of a session. [`invocation`] is one parsed `ssh` command line, [`exit`] how a program ended, [`failure`]
-//! why something failed, and [`report`] how a connection stands. [`printable`] makes text from
+//! why something failed, and [`report`] how a connection stands. [`forward`] is a port or socket
+//! whose connections are passed on. [`printable`] makes text from
 //! outside fit for a terminal. [`pattern`] is ssh_config(5)'s.
 
 pub mod connection;
 pub mod counted;
 pub mod exit;
 pub mod failure;
+pub mod forward;
 pub mod handles;
 pub mod invocation;
 pub mod message;

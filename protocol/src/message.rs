@@ -6,9 +6,11 @@ mod shim;
 
 pub use crate::connection::{Connection, MAX_SOCKET_PATH, Peer};
 pub use link::{
-    Hello, Helper, HelperTerminal, LinkSettings, MAX_REVERSE, PackedHandoff, ProgramKind,
-    ProgramSetup, Refusal, RefusalReason, Spawn, StartReverse, ToMaster, ToSlave, Tool,
+    Accepted, Hello, Helper, HelperTerminal, LinkSettings, MAX_ORIGIN, MAX_REVERSE, PackedHandoff,
+    ProgramKind, ProgramSetup, Refusal, RefusalReason, Spawn, StartReverse, ToMaster, ToSlave,
+    Tool,
 };
 pub use shim::{
-    FromShim, Handoff, Notice, Question, QuestionKind, RealWords, Secret, Started, ToShim,
+    FromShim, Handoff, ListenAnswer, MAX_LISTENERS, Notice, Question, QuestionKind, RealWords,
+    Secret, SocketFileName, Started, ToShim,
 };

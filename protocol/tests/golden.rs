@@ -6,14 +6,16 @@ use std::fmt::Debug;
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::failure::{Failure, FailureKind};
+use fakessh_protocol::forward::{Forward, ForwardOptions, Listen, ListenAddress};
 use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::invocation::{
     ControlCommand, Destination, Invocation, Request, SessionKeywords,
 };
 use fakessh_protocol::message::{
-    Connection, FromShim, Handoff, Hello, Helper, HelperTerminal, LinkSettings, Notice, Peer,
-    ProgramKind, ProgramSetup, Question, QuestionKind, RealWords, Refusal, RefusalReason, Secret,
-    Spawn, Started, ToMaster, ToShim, ToSlave, Tool,
+    Accepted, Connection, FromShim, Handoff, Hello, Helper, HelperTerminal, LinkSettings,
+    ListenAnswer, Notice, Peer, ProgramKind, ProgramSetup, Question, QuestionKind, RealWords,
+    Refusal, RefusalReason, Secret, SocketFileName, Spawn, Started, ToMaster, ToShim, ToSlave,
+    Tool,
 };
 use fakessh_protocol::mux::{Mux, Transmit};
 use fakessh_protocol::start;
@@ -139,6 +141,11 @@ fn from_the_master_to_a_slave() {
     golden(ToSlave::ToShim(ToShim::Started(Started::default())), &[&[5, 2, 0, 0]]);
     let size = WindowSize { columns: 80, rows: 24, width: 0, height: 0 };
     golden(ToSlave::Resize(size), &[&[6, 80, 24, 0, 0]]);
+    let address = ListenAddress::Tcp { host: None, port: 80 };
+    let listen = Listen { address, unlink: false, mask: 0o177 };
+    golden(ToSlave::Listen(listen), &[&[7, 0, 0, 80, 0, 127]]);
+    let listen = Listen { address: ListenAddress::Unix(b"/s".into()), unlink: true, mask: 0 };
+    golden(ToSlave::Listen(listen), &[&[7, 1, 2], b"/s", &[1, 0]]);
 }
 
 #[test]
@@ -154,6 +161,10 @@ fn from_a_slave_to_the_master() {
     }
     golden(ToMaster::FromShim(FromShim::Signal(2)), &[&[4, 1, 2]]);
     golden(ToMaster::Gone, &[&[5]]);
+    golden(ToMaster::Listening(300), &[&[6, 251, 44, 1]]);
+    let (listener, handles) = (Handle(8), SessionHandles::of(Handle(16)));
+    let accepted = Accepted { listener, handles, from: "::1".into() };
+    golden(ToMaster::Accepted(accepted), &[&[7, 8, 16, 17, 18, 19, 3], b"::1"]);
 }
 
 #[test]
@@ -169,12 +180,16 @@ fn from_the_master_to_a_shim() {
     golden(ToShim::Notice(Notice::from("h", "hm")), &[&[1, 1, 1], b"h", &[2], b"hm"]);
     let started = Started { on_terminal: true, escape: Some(b'~') };
     golden(ToShim::Started(started), &[&[2, 1, 1, b'~']]);
-    golden(ToShim::Exited(ExitStatus::Code(3)), &[&[3, 0, 3]]);
+    let address = ListenAddress::Tcp { host: Some(String::new()), port: 80 };
+    let listen = Listen { address, unlink: false, mask: 0 };
+    golden(ToShim::Listen(listen), &[&[3, 0, 1, 0, 80, 0, 0]]);
+    golden(ToShim::Connect(5, Peer::Unix(b"/s".to_vec())), &[&[4, 5, 1, 2], b"/s"]);
+    golden(ToShim::Exited(ExitStatus::Code(3)), &[&[5, 0, 3]]);
     let lost = Failure::new(FailureKind::ConnectionLost, "lost");
-    golden(ToShim::Failed(lost), &[&[4, 10, 4], b"lost"]);
+    golden(ToShim::Failed(lost), &[&[6, 10, 4], b"lost"]);
     for (number, words) in (0..).zip([RealWords::With, RealWords::These]) {
         let message = ToShim::RealSsh { why: "why".into(), words: words(vec![b"-v".to_vec()]) };
-        golden(message, &[&[5, 3], b"why", &[number, 1, 2], b"-v"]);
+        golden(message, &[&[7, 3], b"why", &[number, 1, 2], b"-v"]);
     }
 }
 
@@ -185,6 +200,10 @@ fn from_a_shim_to_the_master() {
     golden(FromShim::Signal(2), &[&[1, 2]]);
     let size = WindowSize { columns: 300, rows: 24, width: 0, height: 1 };
     golden(FromShim::Resize(size), &[&[2, 251, 44, 1, 24, 0, 1]]);
+    let file = Some(SocketFileName { path: b"/s".to_vec(), device: 8, inode: 9 });
+    let answer = ListenAnswer { why_not: "no".into(), file };
+    golden(FromShim::Listening(answer), &[&[3, 2], b"no", &[1, 2], b"/s", &[8, 9]]);
+    golden(FromShim::Connected(5, String::new()), &[&[4, 5, 0]]);
 }
 
 #[test]
@@ -199,9 +218,15 @@ fn what_an_invocation_wants() {
     let peer = Peer::Unix(b"/s".to_vec());
     let connection = Connection { peer, reports: true };
     golden(Request::Connection(connection), &[&[7, 1, 2], b"/s", &[1]]);
+    golden(Request::Stdio(Peer::Unix(b"/s".to_vec())), &[&[8, 1, 2], b"/s"]);
     golden(ControlCommand::Check, &[&[0]]);
     golden(ControlCommand::Exit, &[&[1]]);
     golden(ControlCommand::Stop, &[&[2]]);
+    golden(ControlCommand::Forward, &[&[3]]);
+    golden(ControlCommand::Cancel, &[&[4]]);
+    let local = Forward::local("80:a:81").unwrap();
+    golden(local, &[&[0, 0, 0, 80, 1, 0, 1], b"a", &[81]]);
+    golden(Forward::remote("/s").unwrap(), &[&[1, 1, 2], b"/s", &[0]]);
 }
 
 #[test]
@@ -219,6 +244,12 @@ fn a_handoff() {
         starts_in: b"/s".to_vec(),
         terminal: Some(TerminalRequest::default()),
         request_tty: Some(RequestTty::Force),
+        forwards: vec![Forward::dynamic("80").unwrap()],
+        forward_options: ForwardOptions {
+            clear_all: Some(true),
+            bind_mask: Some(2),
+            ..ForwardOptions::default()
+        },
         unserved: Some("-L".into()),
         announce: true,
         given: SessionKeywords { session_type: true, ..SessionKeywords::default() },
@@ -240,8 +271,19 @@ fn a_handoff() {
         &[4],
         b"/tmp",
     ];
-    let rest: &[&[u8]] =
-        &[&[2], b"/s", &[1, 0, 0, 0, 0, 0, 0], &[1, 3], &[1, 2], b"-L", &[1], &[0, 1, 0], &[3]];
+    let rest: &[&[u8]] = &[
+        &[2],
+        b"/s",
+        &[1, 0, 0, 0, 0, 0, 0],
+        &[1, 3],
+        &[1, 0, 0, 0, 80, 0],
+        &[0, 0, 1, 1, 0, 1, 2, 0],
+        &[1, 2],
+        b"-L",
+        &[1],
+        &[0, 1, 0],
+        &[3],
+    ];
     let invocation = [destination, wanted, surroundings, rest].concat().concat();
     golden(full.clone(), &[&invocation]);
     let handoff = Handoff { version: "0.1.0".into(), invocation: full };
@@ -251,7 +293,7 @@ fn a_handoff() {
         destination: Destination { host: "h".into(), ..Destination::default() },
         ..Invocation::default()
     };
-    golden(bare, &[&[0, 1], b"h", &[0], &[0; 17]]);
+    golden(bare, &[&[0, 1], b"h", &[0], &[0; 24]]);
 }
 
 #[test]

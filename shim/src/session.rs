@@ -31,6 +31,7 @@ use fakessh_unix::datagram;
 mod escapes;
 mod passed_through;
 mod relay;
+mod sockets;
 mod started;
 
 use escapes::Escape;
@@ -227,6 +228,10 @@ impl Session {
                 }
                 ToShim::Notice(notice) => {
                     aside(&mut self.through, || diagnostics.notice(&notice));
+                }
+                ToShim::Listen(listen) => sockets::listen(self.near.as_fd(), &listen),
+                ToShim::Connect(number, peer) => {
+                    sockets::connect(self.near.as_fd(), number, &peer);
                 }
                 ToShim::Started(started) => {
                     if let Err(error) = self.started(started, diagnostics) {

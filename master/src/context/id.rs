@@ -16,6 +16,11 @@ impl ContextId {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         ContextId(NEXT.fetch_add(1, Ordering::Relaxed))
     }
+
+    /// The number itself.
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
 }
 
 impl fmt::Display for ContextId {

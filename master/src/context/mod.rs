@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use fakessh_protocol::failure::{Failure, FailureKind};
+use fakessh_protocol::forward::Listen;
 use fakessh_protocol::message::{Connection, Peer, ProgramKind, ProgramSetup, Tool};
 use tokio::sync::{Mutex, mpsc};
 
@@ -31,7 +32,7 @@ use crate::hop::process::Process;
 use crate::hop::ssh::{Deferred, Fallbacks, SshConnection};
 use crate::lifetime::alarm::Alarm;
 use crate::lifetime::{InUse, Use, Uses};
-use crate::link::{Link, LinkLost, PROBE_TIMEOUT, ReverseSession, SessionIo};
+use crate::link::{Link, LinkLost, Listener, PROBE_TIMEOUT, ReverseSession, SessionIo};
 use crate::notice_relay::NoticeRelay;
 use crate::start::StartError;
 use crate::stream::ByteStream;
@@ -43,6 +44,7 @@ pub use error::ContextError;
 pub use id::{ContextId, NoContextId};
 pub use registry::{Branch, CloseError, Reached, Registry};
 pub use variables::SessionOptions;
+pub(crate) use variables::WantedForwards;
 
 /// How long a slave may take to start. `ConnectTimeout` ends with the exchange of keys (ssh_config(5)):
 /// what the account's login shell does first may take its time.
@@ -288,6 +290,20 @@ impl Context {
         let opened = link.open_tool(tool, setup);
         let (session, reverse) = opened.map_err(lost)?;
         Ok((session, reverse, running))
+    }
+
+    /// Listens there for a forward. While a slave is being started, the SSH server does.
+    ///
+    /// # Errors
+    /// Why it can't be listened there, or that the connection is lost.
+    pub(crate) async fn listen(&self, listen: Listen) -> Result<Listener, Failure> {
+        match &self.serving {
+            Serving::Slave(link) => link.listen(listen).await,
+            Serving::Direct(connection, starting) => match starting.slave() {
+                Some(link) => link.listen(listen).await,
+                None => connection.listen(&listen).await,
+            },
+        }
     }
 
     fn count(&self) -> Result<SessionCount, LinkLost> {

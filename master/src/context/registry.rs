@@ -14,6 +14,7 @@ use crate::audit::Audit;
 use crate::caller::Caller;
 use crate::hop::ssh::SshConnection;
 use crate::lifetime::Rules;
+use crate::open_forwards::OpenForwards;
 use crate::route::Route;
 
 use super::establish::Attempt;
@@ -35,6 +36,8 @@ pub struct Registry {
     closing: Arc<watch::Sender<bool>>,
     /// How often [`Registry::lock`] was called.
     locks: Arc<AtomicU64>,
+    /// The forwards through its contexts.
+    forwards: OpenForwards,
 }
 
 /// A context as a destination leads to it.
@@ -67,11 +70,17 @@ impl Registry {
     /// A registry that notes in this log what it does.
     pub fn with_audit(audit: Audit) -> Registry {
         let closing = Arc::new(watch::Sender::new(false));
-        Registry { pool: Arc::new(Pool::new(audit)), closing, locks: Arc::default() }
+        let (locks, forwards) = Default::default();
+        Registry { pool: Arc::new(Pool::new(audit)), closing, locks, forwards }
     }
 
     pub(crate) fn audit(&self) -> &Audit {
         &self.pool.audit
+    }
+
+    /// The forwards that are open.
+    pub(crate) fn forwards(&self) -> &OpenForwards {
+        &self.forwards
     }
 
     /// Gets the context at the end of a route: the one that is held, or a new one. The contexts that

@@ -1,10 +1,11 @@
 //! Which variables of the caller's environment a session gets (`SendEnv`, `SetEnv`).
 
+use fakessh_protocol::forward::{Forward, ForwardOptions};
 use fakessh_protocol::invocation::{Invocation, Request, SessionKeywords};
 use fakessh_protocol::pattern;
 use fakessh_protocol::terminal::{RequestTty, TerminalRequest};
 
-use crate::ssh_config::Resolved;
+use crate::ssh_config::{ConfiguredForwards, Resolved};
 
 type Variables = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -17,6 +18,16 @@ pub struct SessionOptions {
     session: SessionKeywords,
     request_tty: Option<RequestTty>,
     escape: Option<u8>,
+    forwards: ConfiguredForwards,
+}
+
+/// The forwards that a session opens.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WantedForwards {
+    /// The forwards, in their order.
+    pub(crate) forwards: Vec<Forward>,
+    /// What holds for all of them.
+    pub(crate) options: ForwardOptions,
 }
 
 impl SessionOptions {
@@ -27,7 +38,27 @@ impl SessionOptions {
             session: resolved.session,
             request_tty: resolved.request_tty,
             escape: resolved.escape,
+            forwards: resolved.forwards.clone(),
         }
+    }
+
+    /// The forwards that an invocation's session opens: those of the command line, then those of
+    /// the configuration (`ssh_config(5)`, ClearAllForwardings).
+    pub(crate) fn forwards(&self, invocation: &Invocation) -> WantedForwards {
+        if invocation.request.is_none_of_ssh() {
+            return WantedForwards::default();
+        }
+        let options = invocation.forward_options.clone().or(&self.forwards.options);
+        if options.clear_all == Some(true) {
+            return WantedForwards { forwards: Vec::new(), options };
+        }
+        let mut forwards = invocation.forwards.clone();
+        for forward in &self.forwards.forwards {
+            if !forwards.contains(forward) {
+                forwards.push(forward.clone());
+            }
+        }
+        WantedForwards { forwards, options }
     }
 
     /// A keyword of the configuration that would make something else of this invocation's session,

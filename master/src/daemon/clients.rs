@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::contexts::{self, HeldContext};
+use super::forward_listing::{self, ForwardListing};
 use super::listing::Listing;
 use super::messages::{Messages, done};
 use super::request::Request;
@@ -183,6 +184,11 @@ async fn handle(
         Request::List => done(&Listing::of(&shared.registry.tree()))?,
         Request::Close(names) => {
             shared.registry.close(&names).await.map_err(|error| error.failure())?;
+            done(&Value::Null)?
+        }
+        Request::Forwards => done(&ForwardListing::of(shared.registry.forwards()))?,
+        Request::CancelForwards(ids) => {
+            forward_listing::cancel(shared.registry.forwards(), &ids)?;
             done(&Value::Null)?
         }
         Request::CloseAll => {

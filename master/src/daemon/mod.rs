@@ -8,6 +8,7 @@ mod background;
 pub mod client;
 mod clients;
 mod contexts;
+mod forward_listing;
 mod listing;
 mod liveness;
 mod messages;
@@ -31,6 +32,7 @@ use crate::socket::listen;
 pub use crate::bounded_log::{BoundedLog, EventLines};
 pub use answering::Answering;
 pub use background::{detach, let_go_of_stdio};
+pub use forward_listing::ForwardListing;
 pub use listing::Listing;
 pub use serve::serve;
 

@@ -28,6 +28,10 @@ pub enum Request {
     Run(Box<RunRequest>),
     /// Name all contexts: [`Listing`](super::Listing).
     List,
+    /// Name all forwards: [`ForwardListing`](super::ForwardListing).
+    Forwards,
+    /// End the forwards of these numbers, and their connections.
+    CancelForwards(Vec<u64>),
     /// Close the contexts of these names or ids.
     Close(Vec<String>),
     /// Close all contexts.

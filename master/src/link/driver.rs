@@ -201,6 +201,10 @@ impl Driver {
             LinkRequest::Open(open) => self.open(*open)?,
             LinkRequest::Stream(handle, request) => self.streams.request(handle, request),
             LinkRequest::Control(handle, request) => self.control(handle, request),
+            LinkRequest::Listen(request) => self.reverse.listen(*request, &mut self.streams),
+            LinkRequest::StopListening(control) => {
+                self.reverse.stop_listening(control, &mut self.streams);
+            }
             LinkRequest::Probe => {
                 // What was heard before is no answer.
                 self.streams.mux.tick();
@@ -307,10 +311,17 @@ impl Driver {
         let Driver { reverse, streams, share, .. } = self;
         match message {
             ToMaster::Exited(status) => self.ended(handle, Outcome::Exited(status)),
+            ToMaster::Refused(refusal) if reverse.listens(handle) => {
+                reverse.answer(handle, Err(refusal));
+            }
             ToMaster::Refused(refusal) => self.ended(handle, Outcome::Refused(refusal)),
             ToMaster::StartReverse(raise) => return reverse.start(handle, *raise, streams, share),
             ToMaster::FromShim(message) => reverse.receive(handle, message),
             ToMaster::Gone => return reverse.gone(handle, streams),
+            ToMaster::Listening(port) => reverse.answer(handle, Ok(port)),
+            ToMaster::Accepted(accepted) => {
+                return reverse.accepted(handle, accepted, streams, share);
+            }
             ToMaster::Hello(_) => {}
         }
         Ok(())

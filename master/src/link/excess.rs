@@ -43,7 +43,8 @@ pub(super) fn items(invocation: &Invocation) -> usize {
         Request::Tool(argv) | Request::Program(argv) => argv.len(),
         _ => 0,
     };
-    connection.len() + send_env.len() + set_env.len() + environment.len() + words
+    let forwards = invocation.forwards.len() + invocation.forward_options.permit_remote_open.len();
+    connection.len() + send_env.len() + set_env.len() + environment.len() + words + forwards
 }
 
 /// Bytes in memory that an invocation takes which came in so many bytes.

@@ -9,6 +9,7 @@ mod driver;
 pub(crate) mod ends;
 mod excess;
 mod inbox;
+mod incoming;
 mod piece;
 mod request;
 mod reverse;
@@ -28,6 +29,7 @@ use crate::stream::ByteStream;
 pub(crate) use ends::Traffic;
 pub use ends::{Control, LinkLost, Outcome, Receiver, SendError, Sender, SessionIo, Signaller};
 pub use inbox::Chunk;
+pub(crate) use incoming::{Incoming, IncomingEnd, Listener};
 pub(crate) use piece::Piece;
 pub use reverse::{ReverseSession, ReverseShim};
 

@@ -8,6 +8,7 @@ use fakessh_protocol::wire::Handle;
 use tokio::sync::mpsc;
 
 use super::ends::{Carrier, CarrierIo, ControlRequest, StreamRequest};
+use super::incoming::ListenRequest;
 use super::reverse::ReverseSession;
 
 /// One request. They are served in the order in which they were made.
@@ -16,6 +17,8 @@ pub(super) enum LinkRequest {
     Open(Box<Open>),
     Stream(Handle, StreamRequest),
     Control(Handle, ControlRequest),
+    Listen(Box<ListenRequest>),
+    StopListening(Handle),
     Probe,
     Close,
 }

@@ -1,6 +1,7 @@
 //! The reverse sessions of a link.
 //!
-//! A slave may start one for a tool that the master has started there, and for nothing else. What
+//! A slave may start one for a tool that the master has started there, and for a connection that
+//! came in on a socket that the master has it listen on. It may start none for anything else. What
 //! the slave claims is checked against that; if it breaks the protocol, the link ends.
 
 use std::collections::HashMap;
@@ -9,15 +10,18 @@ use std::sync::Arc;
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::handles::{SessionHandles, Side, Stream};
 use fakessh_protocol::message::{
-    FromShim, Handoff, MAX_REVERSE, PackedHandoff, StartReverse, ToShim, ToSlave,
+    Accepted, FromShim, Handoff, MAX_ORIGIN, MAX_REVERSE, PackedHandoff, Refusal, RefusalReason,
+    StartReverse, ToShim, ToSlave,
 };
 use fakessh_protocol::mux::MuxError;
+use fakessh_protocol::printable;
 use fakessh_protocol::wire::{Handle, MAX_MESSAGE};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::ends::{LinkLost, receiver, sender};
+use super::ends::{LinkLost, Receiver, Sender, receiver, sender};
 use super::excess::{excess, items, weight};
 use super::inbox::StreamEnd;
+use super::incoming::{Incoming, IncomingEnd, ListenRequest};
 use super::request::{LinkCarrier, LinkRequest};
 use super::reverse::{ReverseSession, ReverseShim, WAITING, ends_session};
 use super::share;
@@ -33,17 +37,29 @@ const UNTAKEN: usize = 2 * MAX_MESSAGE;
 /// more usual ones than there may be sessions.
 const HANDOFFS: usize = 8 * 1024 * 1024;
 
+/// Bytes of that which a connection counts for that has come in.
+const INCOMING: u32 = 1024;
+
 /// The reverse sessions of a link, and who may start them.
 pub(super) struct ReverseTable {
     /// How the link's task is reached.
     requests: mpsc::WeakUnboundedSender<LinkRequest>,
     /// The tools that may start reverse sessions, by their control handle.
     tools: HashMap<Handle, mpsc::UnboundedSender<ReverseSession>>,
+    /// Sockets that the slave listens on for us, by the handle of the request.
+    listeners: HashMap<Handle, LinkListener>,
     open: HashMap<Handle, Reverse>,
     /// Open sessions whose last message waits for the ends of their outputs.
     concluded: Vec<Handle>,
     /// Bytes of handoffs for which there is room.
     room: Arc<Semaphore>,
+}
+
+/// Who waits for an answer, and takes connections.
+struct LinkListener {
+    /// `None` after the answer.
+    answer: Option<oneshot::Sender<Result<u16, Refusal>>>,
+    incoming: mpsc::UnboundedSender<Incoming>,
 }
 
 /// An open reverse session.
@@ -64,6 +80,15 @@ struct AdmittedReverse {
     room: OwnedSemaphorePermit,
 }
 
+/// The ends of a session that is open.
+struct OpenedReverse {
+    stdin: Receiver,
+    stdout: Sender,
+    stderr: Sender,
+    messages: mpsc::Receiver<FromShim>,
+    shim: ReverseShim,
+}
+
 /// Why a session is not admitted.
 enum Unadmitted {
     /// The shim is told.
@@ -77,6 +102,7 @@ impl ReverseTable {
         ReverseTable {
             requests,
             tools: HashMap::new(),
+            listeners: HashMap::new(),
             open: HashMap::new(),
             concluded: Vec::new(),
             room: Arc::new(Semaphore::new(HANDOFFS)),
@@ -106,38 +132,112 @@ impl ReverseTable {
         if self.open.contains_key(&control) {
             return Err(broken(MuxError::OpenedTwice(control)));
         }
-        let SessionHandles { stdin, stdout, stderr, .. } = handles;
         match self.admit(tool, &handoff, share) {
             Ok(AdmittedReverse { handoff, to, requests, room }) => {
-                let carrier = LinkCarrier::new(handles, requests);
-                let (stdin_end, inbox) = receiver(Stream::Stdin, carrier.clone());
-                let (stdout_end, stdout_underway) = sender(Stream::Stdout, carrier.clone());
-                let (stderr_end, stderr_underway) = sender(Stream::Stderr, carrier.clone());
-                streams.open_receiving(stdin, inbox)?;
-                streams.open_sending(stdout, stdout_underway)?;
-                streams.open_sending(stderr, stderr_underway)?;
-                let (message_sender, messages) = mpsc::channel(WAITING);
-                self.open.insert(control, Reverse::Running(message_sender));
-                let shim = ReverseShim::new(carrier, room);
-                let (stdin, stdout, stderr) = (stdin_end, stdout_end, stderr_end);
+                let OpenedReverse { stdin, stdout, stderr, messages, shim } =
+                    self.open(handles, requests, room, streams)?;
                 // If nobody takes the session, its drop tells the shim.
                 let _ = to.send(ReverseSession { handoff, stdin, stdout, stderr, messages, shim });
                 Ok(())
             }
             Err(Unadmitted::Broken(error)) => Err(broken(error)),
-            Err(Unadmitted::Refused(refusal)) => {
-                let mux = &mut streams.mux;
-                mux.open_receiving(stdin).map_err(broken)?;
-                mux.open_sending(stdout).map_err(broken)?;
-                mux.open_sending(stderr).map_err(broken)?;
-                // First of all: the ends must not come before the reason.
-                let _ = mux.message(control, &ToSlave::ToShim(ToShim::Failed(refusal)));
-                mux.stop(stdin);
-                mux.reset(stdout);
-                mux.reset(stderr);
-                answers_are_taken(streams)
+            Err(Unadmitted::Refused(refusal)) => refuse(handles, refusal, streams),
+        }
+    }
+
+    /// Opens the handles of a session that is admitted.
+    fn open(
+        &mut self,
+        handles: SessionHandles,
+        requests: mpsc::UnboundedSender<LinkRequest>,
+        room: OwnedSemaphorePermit,
+        streams: &mut Streams,
+    ) -> Result<OpenedReverse, LinkLost> {
+        let carrier = LinkCarrier::new(handles, requests);
+        let (stdin, inbox) = receiver(Stream::Stdin, carrier.clone());
+        let (stdout, stdout_underway) = sender(Stream::Stdout, carrier.clone());
+        let (stderr, stderr_underway) = sender(Stream::Stderr, carrier.clone());
+        streams.open_receiving(handles.stdin, inbox)?;
+        streams.open_sending(handles.stdout, stdout_underway)?;
+        streams.open_sending(handles.stderr, stderr_underway)?;
+        let (message_sender, messages) = mpsc::channel(WAITING);
+        self.open.insert(handles.control, Reverse::Running(message_sender));
+        let shim = ReverseShim::new(carrier, room);
+        Ok(OpenedReverse { stdin, stdout, stderr, messages, shim })
+    }
+
+    /// Has the slave listen.
+    pub(super) fn listen(&mut self, request: ListenRequest, streams: &mut Streams) {
+        let ListenRequest { control, listen, answer, incoming } = request;
+        match streams.mux.message(control, &ToSlave::Listen(listen)) {
+            Ok(()) => {
+                let listener = LinkListener { answer: Some(answer), incoming };
+                self.listeners.insert(control, listener);
+            }
+            Err(error) => {
+                let (reason, message) = (RefusalReason::Limit, error.to_string());
+                let _ = answer.send(Err(Refusal { reason, message }));
             }
         }
+    }
+
+    /// Has the slave listen no more.
+    pub(super) fn stop_listening(&mut self, control: Handle, streams: &mut Streams) {
+        if self.listeners.remove(&control).is_some() {
+            let _ = streams.mux.message(control, &ToSlave::Hangup);
+        }
+    }
+
+    /// Whether a handle is that of a listener.
+    pub(super) fn listens(&self, control: Handle) -> bool {
+        self.listeners.contains_key(&control)
+    }
+
+    /// The slave says whether it listens.
+    pub(super) fn answer(&mut self, control: Handle, answer: Result<u16, Refusal>) {
+        let Some(listener) = self.listeners.get_mut(&control) else { return };
+        if let Some(sender) = listener.answer.take() {
+            let _ = sender.send(answer.clone());
+        }
+        if answer.is_err() {
+            self.listeners.remove(&control);
+        }
+    }
+
+    /// A connection has come in.
+    pub(super) fn accepted(
+        &mut self,
+        control: Handle,
+        Accepted { listener, handles, from }: Accepted,
+        streams: &mut Streams,
+        share: &mut Allowance,
+    ) -> Result<(), LinkLost> {
+        handles.check(control, Side::Slave).map_err(broken)?;
+        if self.open.contains_key(&control) {
+            return Err(broken(MuxError::OpenedTwice(control)));
+        }
+        share.take(share::RAISE);
+        let refuse = |why: &str, streams: &mut Streams| {
+            refuse(handles, Failure::new(FailureKind::Refused, why), streams)
+        };
+        let (Some(known), Some(requests)) =
+            (self.listeners.get(&listener), self.requests.upgrade())
+        else {
+            return refuse("nobody takes connections there any more", streams);
+        };
+        let to = known.incoming.clone();
+        let room = self.room.clone().try_acquire_many_owned(INCOMING);
+        let room = room.ok().filter(|_| self.open.len() < MAX_REVERSE);
+        let Some(room) = room else {
+            return refuse("there are too many connections in this context", streams);
+        };
+        // Nobody has anything to say on the third stream.
+        let OpenedReverse { stdin, stdout, shim, .. } =
+            self.open(handles, requests, room, streams)?;
+        let from = printable::word(&from, MAX_ORIGIN);
+        let end = IncomingEnd::Slave(shim);
+        let _ = to.send(Incoming { from, receiver: stdin, sender: stdout, end });
+        Ok(())
     }
 
     /// Admits a session of this tool. Its handoff is decoded only if there is somebody to serve it.
@@ -234,6 +334,24 @@ impl ReverseTable {
             false
         });
     }
+}
+
+/// Closes the handles of a session that is not admitted, and says why.
+fn refuse(
+    SessionHandles { control, stdin, stdout, stderr }: SessionHandles,
+    why: Failure,
+    streams: &mut Streams,
+) -> Result<(), LinkLost> {
+    let mux = &mut streams.mux;
+    mux.open_receiving(stdin).map_err(broken)?;
+    mux.open_sending(stdout).map_err(broken)?;
+    mux.open_sending(stderr).map_err(broken)?;
+    // First of all: the ends must not come before the reason.
+    let _ = mux.message(control, &ToSlave::ToShim(ToShim::Failed(why)));
+    mux.stop(stdin);
+    mux.reset(stdout);
+    mux.reset(stderr);
+    answers_are_taken(streams)
 }
 
 fn answers_are_taken(streams: &Streams) -> Result<(), LinkLost> {

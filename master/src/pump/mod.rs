@@ -182,7 +182,7 @@ async fn receive_into(mut receiver: Receiver, sink: &mut Sink) -> Received {
                     gathered.push(bytes);
                 }
                 let len = gathered.remaining();
-                match write(sink, gathered).await {
+                match sink.write_all(gathered).await {
                     Ok(()) => receiver.consumed(len),
                     Err(error) if reader_left(&error) => return Received::Unwanted,
                     Err(error) => return Received::Failed(error),
@@ -223,11 +223,4 @@ async fn pass(receiver: &mut Receiver, sender: &Sender) -> Received {
 /// Whether writing failed because nobody reads.
 fn reader_left(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
-}
-
-async fn write(sink: &mut Sink, mut bytes: Gathered) -> io::Result<()> {
-    while bytes.has_remaining() {
-        sink.write(&mut bytes).await?;
-    }
-    Ok(())
 }

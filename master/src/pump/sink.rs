@@ -51,6 +51,17 @@ impl Sink {
         Descriptor::shared(fd, Interest::WRITABLE).map(Sink)
     }
 
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// As [`Sink::write`].
+    pub(crate) async fn write_all(&mut self, mut bytes: Gathered) -> io::Result<()> {
+        while bytes.has_remaining() {
+            self.write(&mut bytes).await?;
+        }
+        Ok(())
+    }
+
     /// Writes some of `bytes`, at least one, and takes them off its front.
     ///
     /// Cancel safe, except for files and devices: they may be written after it was cancelled.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fakessh_protocol::failure::{Failure, FailureKind};
+use fakessh_protocol::forward::Forward;
 use fakessh_protocol::invocation::Request;
 use fakessh_protocol::message::{ProgramSetup, Question, QuestionKind};
 use fakessh_protocol::printable::word;
@@ -29,10 +30,14 @@ impl Run {
         context: &Context,
         request: &Request,
         setup: &ProgramSetup,
+        forwards: &[Forward],
         asker: &Arc<dyn Ask>,
     ) -> Result<(), Failure> {
         let name = context.name();
-        let what = shown(request) + &shown_directory(setup) + &shown_variables(&setup.environment);
+        let what = shown(request)
+            + &shown_directory(setup)
+            + &shown_variables(&setup.environment)
+            + &shown_forwards(forwards);
         // While somebody thinks about it.
         let _held = context.hold(Use::Dependent);
         let ask = self.holding.opener.as_ref().unwrap_or(asker);
@@ -63,6 +68,7 @@ fn shown(request: &Request) -> String {
         Request::Nothing | Request::Configuration => return "nothing".to_owned(),
         Request::Subsystem(name) => name.clone(),
         Request::Connection(to) => format!("a connection to {}", to.peer),
+        Request::Stdio(peer) => format!("a connection to {peer}"),
         Request::Command(command) => String::from_utf8_lossy(command).into_owned(),
         Request::Tool(argv) | Request::Program(argv) => {
             String::from_utf8_lossy(&argv.join(&b' ')).into_owned()
@@ -86,6 +92,21 @@ fn shown_directory(setup: &ProgramSetup) -> String {
         return String::new();
     }
     format!(" in {:?}", String::from_utf8_lossy(&setup.directory))
+}
+
+/// The forwards that a session opens.
+fn shown_forwards(forwards: &[Forward]) -> String {
+    let mut shown: Vec<String> = forwards
+        .iter()
+        .take(MAX_NAMES)
+        .map(|forward| word(&forward.to_string(), MAX_SHOWN))
+        .collect();
+    match forwards.len() {
+        0 => return String::new(),
+        count if count > MAX_NAMES => shown.push(format!("{} more", count - MAX_NAMES)),
+        _ => {}
+    }
+    format!(" with the forwards {}", shown.join(", "))
 }
 
 /// The variables that a session gets beside the login's, for a person: some of them have programs

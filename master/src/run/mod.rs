@@ -29,6 +29,7 @@ use crate::caller::{Ask, AskNobody, Caller};
 use crate::context::{Context, ContextError, Reached, Registry};
 use crate::hop::ssh::SshConnection;
 use crate::lifetime::{InUse, Use};
+use crate::open_forwards::OpenForwards;
 use crate::route::{Options, Route, Step};
 use crate::ssh_config::Target;
 
@@ -130,6 +131,11 @@ impl Run {
         let held = reached.context.hold(Use::Run);
         let used = HashMap::from([(CacheKey::Mapped(route), (reached.clone(), held))]).into();
         Run { used, pinned: Some(reached), ..Run::new(hosts, registry, opener) }
+    }
+
+    /// The forwards that are open, of all runs.
+    pub(crate) fn forwards(&self) -> &OpenForwards {
+        self.registry.forwards()
     }
 
     /// Notes that a shim of this run was started.

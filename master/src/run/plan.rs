@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::invocation::{ControlCommand, Destination, Invocation, Request};
-use fakessh_protocol::message::{ProgramKind, ProgramSetup, RealWords, Tool};
+use fakessh_protocol::message::{Connection, ProgramKind, ProgramSetup, RealWords, Tool};
 
 use super::Run;
 use super::real_ssh::Choice;
 use crate::caller::Ask;
-use crate::context::{Context, Reached};
+use crate::context::{Context, Reached, WantedForwards};
 use crate::hop::ssh::{Deferred, SshConnection};
 
 /// What is to be done for an invocation.
 pub(crate) enum Plan {
     /// To start a program.
     Start(Start),
-    /// To keep a context (`-N`), until it is released or lost.
-    Keep(Arc<Context>),
+    /// To keep a context (`-N`), until it is released or lost, and forwards through it.
+    Keep(Arc<Context>, WantedForwards),
     /// To say that there is a connection (`-O check`).
     Check,
     /// To end what keeps a context (`-O exit`). The connection itself is not the tool's to end: it
@@ -39,6 +39,7 @@ pub(crate) struct Start {
     pub(crate) setup: ProgramSetup,
     /// The escape character of a session on a terminal, as the configuration names it.
     pub(crate) escape: Option<u8>,
+    pub(crate) forwards: WantedForwards,
     /// What the person is to be told first.
     pub(crate) notice: Option<&'static str>,
     /// Makes a connection for this session alone.
@@ -53,6 +54,8 @@ pub(crate) enum Program {
     Exec(ProgramKind),
     /// The tool of the run.
     Tool(Tool),
+    /// A connection whose bytes are those of standard input and output (`-W`).
+    Stdio(ProgramKind),
 }
 
 /// Why an invocation gets no session, or did not have it to its end.
@@ -111,6 +114,10 @@ impl Run {
             return Ok(match command {
                 ControlCommand::Check => Plan::Check,
                 ControlCommand::Exit | ControlCommand::Stop => Plan::Release(context),
+                ControlCommand::Forward | ControlCommand::Cancel => {
+                    let message = "-O forward is not supported yet";
+                    return Err(Failure::new(FailureKind::Refused, message).into());
+                }
             });
         }
         let reached = self.reach(&route, invocation, ask).await;
@@ -133,23 +140,29 @@ impl Run {
             );
             return Err(Denied { failure, for_target: Some(text) });
         }
-        let Some(program) = program(&invocation.request) else { return Ok(Plan::Keep(context)) };
-        let (terminal, notice) = options.terminal(invocation);
+        let forwards = options.forwards(invocation);
+        let program = program(&invocation.request);
+        let (terminal, notice) = match program {
+            Some(_) => options.terminal(invocation),
+            None => (None, None),
+        };
         let setup = ProgramSetup {
             environment: options.variables(invocation),
             directory: invocation.starts_in.clone(),
             terminal,
         };
-        if context.is_confirmed() {
-            self.confirm(&context, &invocation.request, &setup, ask).await?;
+        if context.is_confirmed() && (program.is_some() || !forwards.forwards.is_empty()) {
+            let request = &invocation.request;
+            self.confirm(&context, request, &setup, &forwards.forwards, ask).await?;
         }
+        let Some(program) = program else { return Ok(Plan::Keep(context, forwards)) };
         let another = context.why_direct().map(|_| -> Deferred<_> {
             let caller = self.quiet_caller(invocation);
             let run = self.clone();
             Box::pin(async move { run.another(&route, &caller).await })
         });
         let escape = options.escape();
-        Ok(Plan::Start(Start { context, program, setup, escape, notice, another }))
+        Ok(Plan::Start(Start { context, program, setup, escape, forwards, notice, another }))
     }
 }
 
@@ -167,6 +180,10 @@ fn program(request: &Request) -> Option<Program> {
         Request::Program(argv) => Program::Exec(ProgramKind::Program(argv.clone())),
         Request::Connection(to) => Program::OfSsh(ProgramKind::Connection(to.clone())),
         Request::Tool(argv) => Program::Tool(Tool { argv: argv.clone() }),
+        Request::Stdio(peer) => {
+            let connection = Connection { peer: peer.clone(), reports: true };
+            Program::Stdio(ProgramKind::Connection(connection))
+        }
         Request::Nothing | Request::Configuration => return None,
     })
 }

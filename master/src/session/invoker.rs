@@ -1,10 +1,10 @@
 //! The invoker of a session: the shim or the client that waits for its end.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use fakessh_protocol::failure::{Failure, FailureKind};
-use fakessh_protocol::message::{FromShim, Secret, ToShim};
+use fakessh_protocol::message::{FromShim, ListenAnswer, Secret, ToShim};
 use fakessh_protocol::terminal::WindowSize;
 use tokio::sync::mpsc;
 
@@ -45,15 +45,24 @@ pub(super) enum Message {
     Signal(u8),
     /// To give the program's terminal another size.
     Resize(WindowSize),
+    /// What came of the request to listen.
+    Listening(ListenAnswer, Vec<OwnedFd>),
+    /// What came of the request to connect that has this number: a socket, or why there is none.
+    Connected(u32, String, Option<OwnedFd>),
     /// To cut standard input.
     Abort,
     /// To let the program run on when the invoker is gone.
     Detach,
 }
 
-impl From<FromShim> for Message {
-    fn from(message: FromShim) -> Message {
+impl Message {
+    /// A message of a shim, with the descriptors that came with it.
+    fn of_shim(message: FromShim, descriptors: Vec<OwnedFd>) -> Message {
         match message {
+            FromShim::Listening(answer) => Message::Listening(answer, descriptors),
+            FromShim::Connected(number, why_not) => {
+                Message::Connected(number, why_not, descriptors.into_iter().next())
+            }
             FromShim::Answer(answer) => Message::Answer(answer),
             FromShim::Signal(number) => Message::Signal(number),
             FromShim::Resize(size) => Message::Resize(size),
@@ -68,7 +77,8 @@ impl Messages {
         match self {
             Messages::Local(socket) => {
                 let received = socket.receive_message::<FromShim>().await;
-                received.ok().flatten().map(|(message, _)| message.into())
+                let (message, descriptors) = received.ok().flatten()?;
+                Some(Message::of_shim(message, descriptors))
             }
             Messages::Client(client) => {
                 let received = client.socket().receive().await.ok()??;
@@ -96,7 +106,9 @@ impl Messages {
                     }
                 }
             }
-            Messages::Reverse(messages) => messages.recv().await.map(Message::from),
+            Messages::Reverse(messages) => {
+                messages.recv().await.map(|message| Message::of_shim(message, Vec::new()))
+            }
         }
     }
 }

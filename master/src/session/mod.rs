@@ -1,12 +1,15 @@
 //! Sessions: joins a shim's descriptors to a program at the end of a link.
 
 mod ask;
+mod forwards;
 mod invoker;
 mod outcome;
 mod record;
 mod reverse;
 mod serve;
+mod sockets;
 mod stdio;
+mod stdio_forward;
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +38,7 @@ use record::Record;
 use reverse::serve_reverse;
 use serve::Admitted;
 pub(crate) use serve::serve;
+use sockets::ShimSockets;
 use stdio::{Stdio, Streams};
 
 /// Serves one handoff of a local shim to its end.
@@ -102,6 +106,8 @@ struct ServedSession {
     invoker: Invoker,
     /// Who is asked.
     ask: Arc<dyn Ask>,
+    /// Makes sockets for forwards, if the invoker can.
+    sockets: Option<Arc<ShimSockets>>,
     /// Takes the invoker's signals, once there is a program.
     signaller: OnceLock<Signaller>,
     /// Signals of a client for a program that is just being started.
@@ -120,13 +126,19 @@ struct Opened {
     reverse: Option<mpsc::UnboundedReceiver<ReverseSession>>,
     /// Whether a start that fails has a status, as with a shell; ssh has no such thing.
     fails_with_status: bool,
+    /// Whether it is a connection that stands for the program.
+    is_stdio: bool,
     _running: SessionCount,
 }
 
 impl ServedSession {
     fn new(run: Arc<Run>, invoker: Invoker, ask: Arc<dyn Ask>) -> ServedSession {
+        let sockets = match &invoker {
+            Invoker::Local(socket) => Some(ShimSockets::new(socket.clone())),
+            Invoker::Client(_) | Invoker::Reverse(_) => None,
+        };
         let (signaller, early, abort, is_detached) = Default::default();
-        ServedSession { run, invoker, ask, signaller, early, abort, is_detached }
+        ServedSession { run, invoker, ask, sockets, signaller, early, abort, is_detached }
     }
 
     /// Serves the session to its end, or says why it is refused.
@@ -190,6 +202,16 @@ impl ServedSession {
                 Message::Answer(answer) => {
                     answers.as_ref().map(|answers| answers.try_send(answer));
                 }
+                Message::Listening(answer, sockets) => {
+                    if let Some(shim) = &self.sockets {
+                        shim.listening(answer, sockets);
+                    }
+                }
+                Message::Connected(number, why_not, socket) => {
+                    if let Some(shim) = &self.sockets {
+                        shim.connected(number, why_not, socket);
+                    }
+                }
                 Message::Abort => self.abort.notify_one(),
                 Message::Detach => self.is_detached.store(true, Ordering::Relaxed),
             }
@@ -238,23 +260,28 @@ impl ServedSession {
                 self.run.release(&context);
                 ExitStatus::Code(0)
             }
-            Plan::Keep(context) => {
+            Plan::Keep(context, forwards) => {
                 // A caller that reads our output to its end goes on: nothing will come.
                 stdio.close();
+                let _forwards = self.open_forwards(&context, forwards).await?;
                 self.keep(&context, announce, record).await?
             }
-            Plan::Start(start) => {
+            Plan::Start(mut start) => {
                 let streams = stdio.open()?;
                 let on_terminal = start.setup.terminal.is_some();
                 let started = Started { on_terminal, escape: start.escape };
                 if let Some(text) = start.notice {
                     self.invoker.send(ToShim::Notice(Notice::ours(text))).await;
                 }
+                let wanted = std::mem::take(&mut start.forwards);
+                let forwards = self.open_forwards(&start.context, wanted).await?;
                 let opened = self.open(start).await?;
                 if announce {
                     self.invoker.send(ToShim::Started(started)).await;
                 }
-                self.join(opened, streams, record).await?
+                let status = self.join(opened, streams, record).await?;
+                forwards.idle().await;
+                status
             }
         };
         Ok(SessionOutcome::Exited(status))
@@ -274,8 +301,9 @@ impl ServedSession {
         let Start { context, program, setup, another, .. } = start;
         let fails_with_status =
             self.invoker.takes_statuses() && matches!(program, Program::Exec(_) | Program::Tool(_));
+        let is_stdio = matches!(program, Program::Stdio(_));
         let (io, reverse, running) = match program {
-            Program::OfSsh(program) | Program::Exec(program) => {
+            Program::OfSsh(program) | Program::Exec(program) | Program::Stdio(program) => {
                 let opened = context.open_with(program, setup, another);
                 let (io, running) = opened.map_err(|lost| lost_at(context.name(), &lost))?;
                 (io, None, running)
@@ -287,7 +315,7 @@ impl ServedSession {
                 (io, Some(reverse), running)
             }
         };
-        Ok(Opened { context, io, reverse, fails_with_status, _running: running })
+        Ok(Opened { context, io, reverse, fails_with_status, is_stdio, _running: running })
     }
 
     /// Joins the program to its invoker, until it has ended, and serves what its own `ssh` starts.
@@ -297,9 +325,13 @@ impl ServedSession {
         streams: &mut Streams,
         record: &Record,
     ) -> Result<ExitStatus, Denied> {
-        let Opened { context, io, reverse, fails_with_status, _running } = opened;
+        let Opened { context, io, reverse, fails_with_status, is_stdio, _running } = opened;
         let name = context.name();
         record.started(&context, io.control.traffic());
+        if is_stdio {
+            let joined = self.join_stdio(io, streams).await;
+            return joined.map_err(|failure| failure.of(name).into());
+        }
         let signaller = self.signaller.get_or_init(|| io.control.signaller());
         let early = std::mem::take(&mut *self.early.lock().unwrap_or_else(PoisonError::into_inner));
         early.into_iter().for_each(|number| signaller.signal(number));

@@ -52,6 +52,9 @@ impl Record {
             Request::Connection(to) => {
                 ("connection".to_owned(), audit.command(to.peer.to_string().as_bytes()))
             }
+            Request::Stdio(peer) => {
+                ("stdio".to_owned(), audit.command(peer.to_string().as_bytes()))
+            }
             Request::Nothing | Request::Configuration => {
                 ("nothing".to_owned(), LoggedCommand::default())
             }

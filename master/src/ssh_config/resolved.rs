@@ -9,6 +9,7 @@ use fakessh_protocol::invocation::SessionKeywords;
 use fakessh_protocol::terminal::RequestTty;
 
 use super::files;
+use super::forwards::ConfiguredForwards;
 use super::values::{escape, request_tty};
 use super::{KeyRules, Target};
 
@@ -129,6 +130,8 @@ pub struct Resolved {
     pub revoked_host_keys: Vec<PathBuf>,
     /// What keys and signatures must be like.
     pub key_rules: KeyRules,
+    /// The forwards that each session opens.
+    pub forwards: ConfiguredForwards,
     /// Keywords of what the configuration wants for each session and sessions do not get yet.
     pub unsupported: Vec<&'static str>,
     /// Keywords that make something else of each session, and that only the real `ssh` obeys as yet.
@@ -304,6 +307,7 @@ impl Dump {
             log_level: self.value("loglevel").unwrap_or("INFO").to_owned(),
             revoked_host_keys: self.files("revokedhostkeys", place)?,
             key_rules: self.key_rules(defaults),
+            forwards: ConfiguredForwards::of(|keyword| self.values(keyword)),
             unsupported: self.unsupported(),
             session: self.session(),
         })
@@ -333,12 +337,7 @@ impl Dump {
 
     /// What is wanted of each session and not supported, and can be done without.
     fn unsupported(&self) -> Vec<&'static str> {
-        let cleared = self.flag("clearallforwardings", false);
-        let forwards = |keyword| !cleared && !self.values(keyword).is_empty();
         let wanted = [
-            ("LocalForward", forwards("localforward")),
-            ("RemoteForward", forwards("remoteforward")),
-            ("DynamicForward", forwards("dynamicforward")),
             ("ForwardAgent", self.flag("forwardagent", false)),
             ("ForwardX11", self.flag("forwardx11", false)),
             ("Tunnel", self.flag("tunnel", false)),
@@ -439,15 +438,13 @@ mod tests {
 
     #[test]
     fn what_sessions_do_not_get_is_named_on_one_line() {
-        let text = "localforward 8080 [a]:80\nlocalforward 8081 [a]:81\nforwardagent /run/agent\n\
+        let text = "forkafterauthentication yes\nforwardagent /run/agent\n\
                     tunnel false\nrequesttty force\nforwardx11 no\nforwardx11trusted yes\n";
         assert_eq!(
             resolved(text).unsupported_notice().unwrap(),
-            "ssh_config asks for LocalForward, ForwardAgent for web1, which are not \
+            "ssh_config asks for ForwardAgent, ForkAfterAuthentication for web1, which are not \
              supported yet: sessions go without"
         );
-        let cleared = resolved("localforward 1 [a]:2\ndynamicforward 3\nclearallforwardings yes\n");
-        assert_eq!(cleared.unsupported_notice(), None);
         let defaults = "forwardagent no\nforwardx11 no\ntunnel false\nrequesttty auto\n";
         assert_eq!(resolved(defaults).unsupported_notice(), None);
     }

@@ -7,6 +7,7 @@ use crate::connection::Connection;
 use crate::counted;
 use crate::exit::ExitStatus;
 use crate::failure::FailureKind;
+use crate::forward::Listen;
 use crate::handles::SessionHandles;
 use crate::terminal::{TerminalRequest, WindowSize};
 use crate::wire::{self, Handle, WireError};
@@ -152,7 +153,30 @@ pub enum ToSlave {
     ToShim(ToShim),
     /// The session's terminal has another size now.
     Resize(WindowSize),
+    /// On a new control handle, of whose row nothing else is used: listen on this, and answer with
+    /// [`ToMaster::Listening`] or [`ToMaster::Refused`]. [`ToSlave::Hangup`] ends it; connections
+    /// that have come in go on.
+    Listen(Listen),
 }
+
+/// A connection came in on a socket that the slave listens on: the slave starts a reverse session
+/// of its bytes. On the new session's control handle, which the slave picks.
+///
+/// The slave sends the peer's bytes on `stdin`, and the master on `stdout`; `stderr` is not used.
+/// The session is over as that of a shim is: with [`ToShim::Exited`], [`ToShim::Failed`] or
+/// [`ToMaster::Gone`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The control handle of [`ToSlave::Listen`].
+    pub listener: Handle,
+    /// The new session's handles.
+    pub handles: SessionHandles,
+    /// Where the connection comes from, for people.
+    pub from: String,
+}
+
+/// Most bytes of [`Accepted::from`]: a Unix socket's path is the longest of them.
+pub const MAX_ORIGIN: usize = 256;
 
 /// A tool on the target has called `ssh`: the slave starts a reverse session, as its invoker. On the
 /// new session's control handle, which the slave picks ([`Side::Slave`](crate::handles::Side::Slave)).
@@ -246,6 +270,11 @@ pub enum ToMaster {
     FromShim(FromShim),
     /// On the control handle of a reverse session: its shim is gone, and the session is over.
     Gone,
+    /// On the control handle of [`ToSlave::Listen`]: connections are waited for, on this port if it
+    /// is a TCP port.
+    Listening(u16),
+    /// On the control handle of a new reverse session.
+    Accepted(Accepted),
 }
 
 /// Most bytes of a [`ToMaster::StartReverse`]: a command line and an environment as large as the kernel
@@ -259,6 +288,9 @@ const MAX_WORDY: usize = 16 * 1024;
 /// Most bytes of a [`ToMaster::FromShim`]: an answer of 4096 bytes is the longest that a shim gives.
 const MAX_FROM_SHIM: usize = 8 * 1024;
 
+/// Most bytes of a [`ToMaster::Accepted`]: the address of a peer is the longest part of it.
+const MAX_ACCEPTED: usize = 512;
+
 /// Most bytes of the others, which are a few numbers.
 const MAX_BRIEF: usize = 16;
 
@@ -270,6 +302,7 @@ impl ToMaster {
             0 | 2 => MAX_WORDY,
             3 => MAX_START_REVERSE,
             4 => MAX_FROM_SHIM,
+            7 => MAX_ACCEPTED,
             _ => MAX_BRIEF,
         }
     }
@@ -290,6 +323,11 @@ mod tests {
             handles: SessionHandles::of(Handle(u32::MAX)),
             handoff: PackedHandoff::pack(&handoff).unwrap(),
         };
+        let accepted = Accepted {
+            listener: Handle(u32::MAX),
+            handles: SessionHandles::of(Handle(u32::MAX)),
+            from: "x".repeat(MAX_ORIGIN),
+        };
         for (message, limit) in [
             (ToMaster::Hello(hello), MAX_WORDY),
             (ToMaster::Exited(ExitStatus::Signal(255)), MAX_BRIEF),
@@ -297,6 +335,8 @@ mod tests {
             (ToMaster::StartReverse(Box::new(start)), MAX_START_REVERSE),
             (ToMaster::FromShim(FromShim::Signal(255)), MAX_FROM_SHIM),
             (ToMaster::Gone, MAX_BRIEF),
+            (ToMaster::Listening(u16::MAX), MAX_BRIEF),
+            (ToMaster::Accepted(accepted), MAX_ACCEPTED),
         ] {
             let bytes = wire::encode(&message).unwrap();
             assert_eq!(ToMaster::limit(bytes[0]), limit, "{message:?}");

@@ -5,8 +5,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
+use crate::connection::Peer;
+use crate::counted;
 use crate::exit::ExitStatus;
 use crate::failure::Failure;
+use crate::forward::Listen;
 use crate::invocation::Invocation;
 use crate::printable;
 use crate::terminal::WindowSize;
@@ -121,6 +124,12 @@ pub enum ToShim {
     Notice(Notice),
     /// The session runs. Sent only if [`Invocation::announce`] asked for it.
     Started(Started),
+    /// Listen on this, for a forward, and send [`FromShim::Listening`]: the ports of the session are
+    /// those of whoever asks for it, in the place where that process lives.
+    Listen(Listen),
+    /// Connect to this, for a connection that came in on the target, and send
+    /// [`FromShim::Connected`] with this number.
+    Connect(u32, Peer),
     /// The program has ended and all its output is written.
     Exited(ExitStatus),
     /// There was no session, or it was lost: one line for standard error, and status 255.
@@ -154,4 +163,35 @@ pub enum FromShim {
     Signal(u8),
     /// The shim's terminal has another size now.
     Resize(WindowSize),
+    /// The answer to [`ToShim::Listen`]. The sockets come with this message, at most
+    /// [`MAX_LISTENERS`].
+    Listening(ListenAnswer),
+    /// The answer to the [`ToShim::Connect`] of this number. The socket comes with this message; if
+    /// there is none, this is why, in one line.
+    Connected(u32, String),
 }
+
+/// What came of a [`ToShim::Listen`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenAnswer {
+    /// Why there is no socket, in one line; empty if there is one.
+    pub why_not: String,
+    /// The file of a Unix socket, for whoever has the socket to remove at its end.
+    pub file: Option<SocketFileName>,
+}
+
+/// The file of a Unix socket. Its path may mean another file where it is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketFileName {
+    /// Its absolute path.
+    #[serde(with = "counted::bytes")]
+    pub path: Vec<u8>,
+    /// The device that the file is on.
+    pub device: u64,
+    /// The file's number on that device.
+    pub inode: u64,
+}
+
+/// Most sockets that a shim listens on for one forward: a name with more addresses is rare, and one
+/// datagram carries no more.
+pub const MAX_LISTENERS: usize = 7;

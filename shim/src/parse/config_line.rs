@@ -2,6 +2,7 @@
 
 use super::keyword::{Keyword, Meaning, meaning};
 use super::letter::escape_character;
+use fakessh_protocol::forward::{BadForward, Forward, ForwardSide};
 use fakessh_protocol::terminal::RequestTty;
 
 use super::settings::{Demand, SessionType, Settings, Variables};
@@ -63,15 +64,16 @@ impl Value<'_> {
         match keyword {
             Keyword::BatchMode => first(&mut settings.batch, self.flag()?),
             Keyword::ClearAllForwardings => {
-                first(&mut settings.clear_forwardings, self.flag()?);
+                first(&mut settings.forward_options.clear_all, self.flag()?);
             }
             Keyword::DynamicForward | Keyword::LocalForward | Keyword::RemoteForward => {
-                self.nonempty()?;
-                settings.demand(Demand::Forward, self.option());
+                let forward = self.forward(keyword)?;
+                settings.add_forward(forward)?;
             }
             Keyword::EscapeChar => first(&mut settings.escape, escape_character(self.single()?)?),
-            // Said of forwards; until there are any, there is nothing that could fail.
-            Keyword::ExitOnForwardFailure => drop(self.flag()?),
+            Keyword::ExitOnForwardFailure => {
+                first(&mut settings.forward_options.exit_on_failure, self.flag()?);
+            }
             Keyword::ForkAfterAuthentication => first(&mut settings.background, self.flag()?),
             Keyword::ForwardAgent => {
                 // yes, no, or where the agent's socket is.
@@ -87,6 +89,9 @@ impl Value<'_> {
                     settings.x11 = Some(wanted);
                     settings.demand(Demand::X11, self.option());
                 }
+            }
+            Keyword::GatewayPorts => {
+                first(&mut settings.forward_options.gateway_ports, self.flag()?);
             }
             Keyword::GssapiDelegateCredentials => {
                 let wanted = self.flag()?;
@@ -104,6 +109,13 @@ impl Value<'_> {
             Keyword::PermitLocalCommand => {
                 first(&mut settings.permit_local_command, self.flag()?);
             }
+            Keyword::PermitRemoteOpen => {
+                let words =
+                    self.words.iter().map(|word| String::from_utf8_lossy(word).into_owned());
+                if settings.forward_options.permit_remote_open.is_empty() {
+                    settings.forward_options.permit_remote_open = words.collect();
+                }
+            }
             Keyword::Port => first(&mut settings.port, destination::port(self.single()?)?),
             Keyword::RemoteCommand => first(&mut settings.remote_command, self.command()),
             Keyword::RequestTty => first(&mut settings.tty, self.tty()?),
@@ -111,6 +123,12 @@ impl Value<'_> {
             Keyword::SessionType => first(&mut settings.session_type, self.session_type()?),
             Keyword::SetEnv => first(&mut settings.set_env, self.set_env()?),
             Keyword::StdinNull => first(&mut settings.null_stdin, self.flag()?),
+            Keyword::StreamLocalBindMask => {
+                first(&mut settings.forward_options.bind_mask, self.mask()?);
+            }
+            Keyword::StreamLocalBindUnlink => {
+                first(&mut settings.forward_options.bind_unlink, self.flag()?);
+            }
             Keyword::Tunnel => {
                 let wanted = !matches!(&self.single()?.to_ascii_lowercase()[..], b"no" | b"false");
                 if settings.tunnel.is_none() && wanted {
@@ -121,6 +139,34 @@ impl Value<'_> {
             Keyword::User => settings.default_user(Some(self.single()?))?,
         }
         Ok(())
+    }
+
+    /// A forward in the words of a configuration.
+    fn forward(&self, keyword: Keyword) -> Result<Forward, UsageError> {
+        let side = match keyword {
+            Keyword::RemoteForward => ForwardSide::Remote,
+            _ => ForwardSide::Local,
+        };
+        let words: Result<Vec<&str>, _> =
+            self.words.iter().map(|word| std::str::from_utf8(word)).collect();
+        let read = match words.as_deref() {
+            Ok([listen]) if keyword != Keyword::LocalForward => {
+                Forward::configured(side, listen, None)
+            }
+            Ok([_]) => return Err(bad(self.keyword, "Missing target argument.")),
+            Ok([listen, to]) if keyword != Keyword::DynamicForward => {
+                Forward::configured(side, listen, Some(to))
+            }
+            _ => Err(BadForward),
+        };
+        read.map_err(|BadForward| bad(self.keyword, "Bad forwarding specification."))
+    }
+
+    /// A umask, in octal.
+    fn mask(&self) -> Result<u16, UsageError> {
+        let text = std::str::from_utf8(self.single()?).unwrap_or_default();
+        let mask = u16::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777);
+        mask.ok_or_else(|| bad(self.keyword, "Bad mask."))
     }
 
     /// The option as it is named to the user.

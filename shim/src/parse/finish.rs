@@ -61,6 +61,8 @@ impl Settings {
             starts_in: Vec::new(),
             terminal: None,
             request_tty: self.tty,
+            forwards: self.forwards,
+            forward_options: self.forward_options,
             unserved,
             announce: background || local_command.is_some(),
             given,
@@ -106,7 +108,10 @@ impl Settings {
             ));
         }
         Ok(match session_type {
-            SessionType::Nothing => Request::Nothing,
+            SessionType::Nothing => match self.stdio_forward.take() {
+                Some(peer) => Request::Stdio(peer),
+                None => Request::Nothing,
+            },
             SessionType::Subsystem => match String::from_utf8(command) {
                 Ok(name) => Request::Subsystem(name),
                 Err(_) => return Err(UsageError::new("the subsystem's name is not text")),

@@ -10,8 +10,8 @@ pub(super) enum Meaning {
     Way,
     /// The same, and its value is a time.
     WayTime,
-    /// It changes nothing for us: it is of a sharing of connections that is not ours, tunes a
-    /// forward, or is obsolete.
+    /// It changes nothing for us: it is of a sharing of connections that is not ours, or is
+    /// obsolete.
     Ignored,
     /// It stands in files only.
     FilesOnly,
@@ -29,12 +29,14 @@ pub(super) enum Keyword {
     ForkAfterAuthentication,
     ForwardAgent,
     ForwardX11,
+    GatewayPorts,
     GssapiDelegateCredentials,
     IgnoreUnknown,
     LocalCommand,
     LocalForward,
     LogLevel,
     PermitLocalCommand,
+    PermitRemoteOpen,
     Port,
     RemoteCommand,
     RemoteForward,
@@ -43,6 +45,8 @@ pub(super) enum Keyword {
     SessionType,
     SetEnv,
     StdinNull,
+    StreamLocalBindMask,
+    StreamLocalBindUnlink,
     Tunnel,
     User,
 }
@@ -91,7 +95,7 @@ const KEYWORDS: &[(&str, Meaning)] = &[
     ("forwardx11", Honoured(ForwardX11)),
     ("forwardx11timeout", Ignored),
     ("forwardx11trusted", Ignored),
-    ("gatewayports", Ignored),
+    ("gatewayports", Honoured(GatewayPorts)),
     ("globalknownhostsfile", Way),
     ("globalknownhostsfile2", Ignored),
     ("gssapiauthentication", Way),
@@ -135,7 +139,7 @@ const KEYWORDS: &[(&str, Meaning)] = &[
     ("obscurekeystroketiming", Ignored),
     ("passwordauthentication", Way),
     ("permitlocalcommand", Honoured(PermitLocalCommand)),
-    ("permitremoteopen", Ignored),
+    ("permitremoteopen", Honoured(PermitRemoteOpen)),
     ("pkcs11provider", Way),
     ("port", Honoured(Port)),
     ("preferredauthentications", Way),
@@ -165,8 +169,8 @@ const KEYWORDS: &[(&str, Meaning)] = &[
     ("skeyauthentication", Way),
     ("smartcarddevice", Way),
     ("stdinnull", Honoured(StdinNull)),
-    ("streamlocalbindmask", Ignored),
-    ("streamlocalbindunlink", Ignored),
+    ("streamlocalbindmask", Honoured(StreamLocalBindMask)),
+    ("streamlocalbindunlink", Honoured(StreamLocalBindUnlink)),
     ("stricthostkeychecking", Way),
     ("syslogfacility", Ignored),
     ("tag", Way),

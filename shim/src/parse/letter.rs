@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
+use fakessh_protocol::forward::{BadForward, Forward, ListenAddress};
 use fakessh_protocol::invocation::ControlCommand;
+use fakessh_protocol::message::Peer;
 use fakessh_protocol::terminal::RequestTty;
 
 use super::settings::{Control, Demand, SessionType, Settings};
@@ -72,8 +74,9 @@ impl Settings {
     fn flag(&mut self, letter: u8) -> Result<(), UsageError> {
         match letter {
             b'1' => return Err(UsageError::new("SSH protocol v.1 is no longer supported")),
-            // They tune a forward or a transport, or are no-ops of old.
-            b'2' | b'g' | b'k' => {}
+            // No-ops of old, and of Kerberos.
+            b'2' | b'k' => {}
+            b'g' => self.forward_options.gateway_ports = Some(true),
             // Sharing connections is what we do; nothing is created at a ControlPath.
             b'M' => {}
             b'4' => self.connect_by(b"AddressFamily", b"inet"),
@@ -155,20 +158,22 @@ impl Settings {
             // Of a second one ssh looks at nothing.
             b'p' if self.port.is_none() => self.port = Some(destination::port(value)?),
             b'e' => self.escape = Some(escape_character(value)?),
-            b'L' | b'R' | b'D' => {
-                self.demand(Demand::Forward, format!("-{}", char::from(letter)));
-            }
+            b'L' => self.forward(value, "local", Forward::local)?,
+            b'R' => self.forward(value, "remote", Forward::remote)?,
+            b'D' => self.forward(value, "dynamic", Forward::dynamic)?,
             b'W' => {
                 if self.control.is_some() {
                     return Err(UsageError::new("Cannot specify stdio forward with -O"));
                 }
-                if self.stdio_forward {
+                if self.stdio_forward.is_some() {
                     return Err(UsageError::new("stdio forward already specified"));
                 }
-                self.stdio_forward = true;
+                self.stdio_forward = Some(stdio_peer(value)?);
                 self.session_type = Some(SessionType::Nothing);
                 self.tty = Some(RequestTty::No);
-                self.demand(Demand::Other, "-W");
+                // As ssh, which has it give up rather than go on without them.
+                self.forward_options.exit_on_failure.get_or_insert(true);
+                self.forward_options.clear_all.get_or_insert(true);
             }
             b'w' => self.demand(Demand::Other, "-w"),
             b'O' => self.control(value)?,
@@ -178,8 +183,24 @@ impl Settings {
         Ok(())
     }
 
+    /// Adds a forward, as `read` reads it.
+    fn forward(
+        &mut self,
+        value: &[u8],
+        kind: &str,
+        read: impl FnOnce(&str) -> Result<Forward, BadForward>,
+    ) -> Result<(), UsageError> {
+        match std::str::from_utf8(value).map_err(|_| BadForward).and_then(read) {
+            Ok(forward) => self.add_forward(forward),
+            Err(BadForward) => {
+                let value = String::from_utf8_lossy(value);
+                Err(UsageError::new(format!("Bad {kind} forwarding specification '{value}'")))
+            }
+        }
+    }
+
     fn control(&mut self, value: &[u8]) -> Result<(), UsageError> {
-        if self.stdio_forward {
+        if self.stdio_forward.is_some() {
             return Err(UsageError::new("Cannot specify multiplexing command with -W"));
         }
         if self.control.is_some() {
@@ -189,13 +210,28 @@ impl Settings {
             b"check" => Control::Known(ControlCommand::Check),
             b"exit" => Control::Known(ControlCommand::Exit),
             b"stop" => Control::Known(ControlCommand::Stop),
-            b"forward" | b"cancel" | b"proxy" | b"conninfo" | b"channels" => {
+            b"forward" => Control::Known(ControlCommand::Forward),
+            b"cancel" => Control::Known(ControlCommand::Cancel),
+            b"proxy" | b"conninfo" | b"channels" => {
                 self.demand(Demand::Other, format!("-O {}", String::from_utf8_lossy(value)));
                 Control::Unserved
             }
             _ => return Err(UsageError::new("Invalid multiplex command.")),
         });
         Ok(())
+    }
+}
+
+/// Where the value of `-W` leads.
+fn stdio_peer(value: &[u8]) -> Result<Peer, UsageError> {
+    let forward = std::str::from_utf8(value).map_err(|_| BadForward).and_then(Forward::dynamic);
+    match forward.map(|forward| forward.listen) {
+        Ok(ListenAddress::Tcp { host: Some(host), port }) => Ok(Peer::Tcp { host, port }),
+        Ok(ListenAddress::Unix(path)) => Ok(Peer::Unix(path)),
+        Ok(ListenAddress::Tcp { host: None, .. }) | Err(BadForward) => {
+            let value = String::from_utf8_lossy(value);
+            Err(UsageError::new(format!("Bad stdio forwarding specification '{value}'")))
+        }
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use fakessh_protocol::counted::MAX_FORWARDS;
+use fakessh_protocol::forward::{Forward, ForwardOptions};
 use fakessh_protocol::invocation::ControlCommand;
+use fakessh_protocol::message::Peer;
 use fakessh_protocol::terminal::RequestTty;
 
-use super::Level;
+use super::{Level, UsageError};
 
 /// What a session is for (`SessionType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +28,6 @@ pub(super) enum Demand {
     X11,
     /// The agent, unless `-a` follows.
     Agent,
-    /// A forward, unless all are cleared.
-    Forward,
     /// Anything that nothing takes back.
     Other,
 }
@@ -53,7 +54,6 @@ pub(super) struct Settings {
     pub(super) batch: Option<bool>,
     pub(super) x11: Option<bool>,
     pub(super) agent: Option<bool>,
-    pub(super) clear_forwardings: Option<bool>,
     pub(super) tunnel: Option<bool>,
     pub(super) delegate_credentials: Option<bool>,
     /// What was asked for and can't be honoured yet, with the option's name.
@@ -69,7 +69,10 @@ pub(super) struct Settings {
     pub(super) set_env: Option<Variables>,
     pub(super) ignore_unknown: Option<Vec<u8>>,
     pub(super) control: Option<Control>,
-    pub(super) stdio_forward: bool,
+    /// `-W`: where standard input and output lead.
+    pub(super) stdio_forward: Option<Peer>,
+    pub(super) forwards: Vec<Forward>,
+    pub(super) forward_options: ForwardOptions,
 }
 
 /// A command of `-O`.
@@ -92,11 +95,19 @@ impl Settings {
         let stands = |demand: &Demand| match demand {
             Demand::X11 => self.x11 == Some(true),
             Demand::Agent => self.agent == Some(true),
-            Demand::Forward => self.clear_forwardings != Some(true),
             Demand::Other => true,
         };
         let first = self.demands.iter().find(|(demand, _)| stands(demand));
         first.map(|(_, name)| name.as_str())
+    }
+
+    /// Adds a forward.
+    pub(super) fn add_forward(&mut self, forward: Forward) -> Result<(), UsageError> {
+        if self.forwards.len() >= MAX_FORWARDS {
+            return Err(UsageError::new(format!("more than {MAX_FORWARDS} forwards")));
+        }
+        self.forwards.push(forward);
+        Ok(())
     }
 
     /// Adds an option that says how to get to the host, in the form of `-o`.

@@ -5,6 +5,7 @@ use fakessh_protocol::terminal::RequestTty;
 
 use super::*;
 
+mod forwards;
 mod tools;
 
 fn try_parse(words: &[&str]) -> Result<Parsed, UsageError> {
@@ -136,14 +137,16 @@ fn control_commands() {
         ("check", ControlCommand::Check),
         ("exit", ControlCommand::Exit),
         ("stop", ControlCommand::Stop),
+        ("forward", ControlCommand::Forward),
+        ("cancel", ControlCommand::Cancel),
     ];
     for (name, expected) in table {
         let invocation = invocation(&format!("-S /x -O {name} h"));
         assert_eq!(invocation.control, Some(expected));
         assert_eq!((invocation.request, invocation.unserved), (Request::Nothing, None));
     }
-    for name in ["forward", "cancel", "proxy", "conninfo", "channels"] {
-        let invocation = invocation(&format!("-O {name} -L 1:a:2 h"));
+    for name in ["proxy", "conninfo", "channels"] {
+        let invocation = invocation(&format!("-O {name} h"));
         assert_eq!(invocation.unserved, Some(format!("-O {name}")));
     }
     assert_eq!(refused(&["-O", "dance", "h"]), "Invalid multiplex command.");
@@ -154,13 +157,8 @@ fn what_cannot_be_honoured_yet_is_named() {
     let table: &[(&str, Option<&str>)] = &[
         ("h", None),
         ("-tt h", None),
-        ("-L 1:a:2 h x", Some("-L")),
-        ("-R 1:a:2 h x", Some("-R")),
-        ("-D 1 -N h", Some("-D")),
-        ("-L 1:a:2 -oClearAllForwardings=yes h x", None),
-        ("-oClearAllForwardings=yes -D1 h x", None),
-        ("-oClearAllForwardings=no -D1 h x", Some("-D")),
-        ("-W a:1 -oClearAllForwardings=yes h", Some("-W")),
+        ("-L 1:a:2 -R 1:a:2 -D 1 -g -N h", None),
+        ("-W a:1 h", None),
         ("-A h x", Some("-A")),
         ("-A -a h x", None),
         ("-a -A h x", Some("-A")),
@@ -179,8 +177,6 @@ fn what_cannot_be_honoured_yet_is_named() {
         ("-oTunnel=no h x", None),
         ("-oTunnel=ethernet h x", Some("-o tunnel")),
         ("-Z h x", Some("-Z")),
-        ("-D 1 -A h x", Some("-D")),
-        ("-A -D 1 h x", Some("-A")),
         ("-oRemoteCommand=%h h", Some("%h in RemoteCommand")),
         ("-oGSSAPIDelegateCredentials=yes h x", Some("-o gssapidelegatecredentials")),
         ("-oPermitLocalCommand=yes -oLocalCommand=%T h x", Some("%T in LocalCommand")),
@@ -409,6 +405,13 @@ fn what_ssh_refuses_is_refused() {
         (&["-e", "abc", "h"], "Bad escape character"),
         (&["-e", "^\x01", "h"], "Bad escape character"),
         (&["-y", "-E", "x", "h", "y"], "both -y and -E"),
+        (&["-L", "80", "h"], "Bad local forwarding specification '80'"),
+        (&["-R", "a:b:c:d:e", "h"], "Bad remote forwarding specification"),
+        (&["-D", "0", "h"], "Bad dynamic forwarding specification '0'"),
+        (&["-W", "80", "h"], "Bad stdio forwarding specification '80'"),
+        (&["-oLocalForward=80", "h"], "localforward: Missing target argument."),
+        (&["-oLocalForward=80 a", "h"], "localforward: Bad forwarding specification."),
+        (&["-oStreamLocalBindMask=9", "h"], "streamlocalbindmask: Bad mask."),
         (&["-W", "a:1", "-W", "b:1", "h"], "already specified"),
         (&["-W", "a:1", "-O", "check", "h"], "with -W"),
         (&["-O", "check", "-W", "a:1", "h"], "with -O"),

@@ -178,6 +178,15 @@ extern "C" fn window_changed(_: i32) {
     unsafe { *libc::__errno_location() = errno };
 }
 
+/// Lets the signals of [`report_deaths`] do what they do by default, in a forked process.
+pub(crate) fn default_signals() {
+    for signal in Signal::ALL {
+        if disposition(signal.number()) == die as *const () as libc::sighandler_t {
+            reset(signal.number());
+        }
+    }
+}
+
 /// Stops this process as ^Z does. Returns when it is continued.
 pub(crate) fn suspend() {
     // SAFETY: raise takes any signal number.

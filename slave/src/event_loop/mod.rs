@@ -163,6 +163,7 @@ impl EventLoop {
             }
             Token::Run(tool, part) => owners.reverse.run_ready(io, tool, part),
             Token::PendingShim(number) => owners.reverse.pending_ready(io, number),
+            Token::Listener(control) => owners.reverse.listener_ready(io, control),
         }
     }
 
@@ -248,6 +249,7 @@ impl EventLoop {
                     session.signal(signal);
                 }
             }
+            ToSlave::Hangup if owners.reverse.stop_listening(control) => {}
             ToSlave::Hangup => self.hang_up(control),
             ToSlave::Type(secret) => {
                 if let Some(session) = owners.sessions.get_mut(control) {
@@ -261,6 +263,12 @@ impl EventLoop {
                 }
             }
             ToSlave::ToShim(message) => owners.reverse.tell(io, control, message),
+            ToSlave::Listen(listen) => {
+                if owners.sessions.contains(control) {
+                    return Err(MuxError::OpenedTwice(control).into());
+                }
+                owners.reverse.start_listening(io, control, &listen)?;
+            }
             ToSlave::Settings(_) => {}
         }
         Ok(Next::More)

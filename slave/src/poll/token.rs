@@ -20,6 +20,8 @@ pub(crate) enum Token {
     Run(Handle, RunPart),
     /// A connection that has not handed over yet, by a number of its own.
     PendingShim(u32),
+    /// A socket that is listened on for a forward, by the control handle of that.
+    Listener(Handle),
 }
 
 /// A descriptor of a session.
@@ -83,6 +85,7 @@ impl Token {
             Token::Run(Handle(number), RunPart::Inherited) => (0x30, number),
             Token::Run(Handle(number), RunPart::Listener) => (0x31, number),
             Token::PendingShim(number) => (0x40, number),
+            Token::Listener(Handle(number)) => (0x50, number),
         };
         u64::from(number) << KIND_BITS | u64::from(kind)
     }
@@ -109,6 +112,7 @@ impl Token {
             0x30 => Some(Token::Run(handle, RunPart::Inherited)),
             0x31 => Some(Token::Run(handle, RunPart::Listener)),
             0x40 => Some(Token::PendingShim(number)),
+            0x50 => Some(Token::Listener(handle)),
             _ => None,
         }
     }
@@ -143,6 +147,7 @@ mod tests {
             Token::Run(handle, RunPart::Inherited),
             Token::Run(handle, RunPart::Listener),
             Token::PendingShim(u32::MAX),
+            Token::Listener(handle),
         ];
         for token in streams.chain(others) {
             assert_eq!(Token::decode(token.encode()), Some(token));
@@ -158,7 +163,7 @@ mod tests {
                 found += 1;
             }
         }
-        assert_eq!(found, 4 + 4 * (5 + 7 + 2 + 1));
+        assert_eq!(found, 4 + 4 * (5 + 7 + 2 + 1 + 1));
         assert_eq!(Token::decode(u64::MAX), None);
         assert_eq!(Token::decode(1 << 40 | 0x10), None);
     }

@@ -128,7 +128,9 @@ impl Copiers {
             ExitStatus::Code(number) => {
                 match Errno::from_raw_os_error(i32::from(number)) {
                     // As at the end of any pipeline.
-                    Errno::PIPE | Errno::CONNRESET => CopierEnd::Whole,
+                    Errno::PIPE => CopierEnd::Whole,
+                    // What was to be read is missing, and what was written is not wanted.
+                    Errno::CONNRESET if stream != Stream::Stdin => CopierEnd::Whole,
                     error => CopierEnd::Failed(error),
                 }
             }

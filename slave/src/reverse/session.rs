@@ -1,4 +1,5 @@
-//! A reverse session: a tool has called `ssh` here, and the master starts the program elsewhere.
+//! A reverse session: a tool has called `ssh` here, and the master starts the program elsewhere. Or
+//! a connection has come in, and the master connects elsewhere.
 //!
 //! It is a session turned round. The shim's standard input is read and sent; bytes that come for
 //! its standard output and error are written. Towards the link the bytes always go through a pipe
@@ -8,7 +9,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::failure::Failure;
@@ -18,6 +20,8 @@ use fakessh_protocol::mux::Mux;
 use fakessh_protocol::wire::Handle;
 use fakessh_unix::datagram;
 use fakessh_unix::ready::has_hung_up;
+use rustix::net::sockopt::set_socket_linger;
+use rustix::net::{Shutdown, shutdown};
 
 use super::copier::{CopierEnd, Copiers};
 use super::shim_stdio::ShimStdio;
@@ -39,16 +43,25 @@ const MAX_UNSENT: usize = 64;
 /// A reverse session.
 #[derive(Debug)]
 pub(super) struct ReverseSession {
-    /// The control handle of the tool's session.
+    /// The control handle of the tool's session, or of what is listened on.
     tool: Handle,
     handles: SessionHandles,
-    shim: Watched,
+    invoker: Invoker,
     /// Messages that the shim had no room for.
     unsent: VecDeque<ToShim>,
     stdio: ShimStdio,
     phase: Phase,
     /// Why bytes are missing at our end. This outcome takes the place of any other.
     failure: Option<String>,
+}
+
+/// Who the session is for.
+#[derive(Debug)]
+pub(super) enum Invoker {
+    /// A shim, by its socket.
+    Shim(Watched),
+    /// A connection that came in. Its socket stands for standard input and output.
+    Peer(OwnedFd),
 }
 
 /// How far a session has come.
@@ -87,12 +100,12 @@ impl ReverseSession {
     pub(super) fn new(
         tool: Handle,
         handles: SessionHandles,
-        shim: Watched,
+        invoker: Invoker,
         stdio: ShimStdio,
     ) -> ReverseSession {
         let unsent = VecDeque::new();
         let phase = Phase::Running;
-        ReverseSession { tool, handles, shim, unsent, stdio, phase, failure: None }
+        ReverseSession { tool, handles, invoker, unsent, stdio, phase, failure: None }
     }
 
     /// The master knows of the session. A shim without input is at its end already.
@@ -126,7 +139,10 @@ impl ReverseSession {
             Interest::Nothing if !self.unsent.is_empty() => Interest::Write,
             interest => interest,
         };
-        self.shim.watch(poll, interest).is_ok()
+        match &mut self.invoker {
+            Invoker::Shim(shim) => shim.watch(poll, interest).is_ok(),
+            Invoker::Peer(_) => false,
+        }
     }
 
     /// A descriptor of the session is ready. How large a pipe may become depends on how many
@@ -193,6 +209,12 @@ impl ReverseSession {
             if let Some(source) = self.source(stream) {
                 source.cut(io);
             }
+        }
+        if let (Invoker::Peer(socket), Stream::Stdout, CopierEnd::Whole) =
+            (&self.invoker, stream, end)
+        {
+            // The peer reads the end, and may go on sending.
+            let _ = shutdown(socket, Shutdown::Write);
         }
         match self.sink(stream) {
             None => {
@@ -281,6 +303,11 @@ impl ReverseSession {
         self.stdio.stdin.freeze(&io.poll);
         self.stdio.stdout.freeze(&io.poll);
         self.stdio.stderr.freeze(&io.poll);
+        if let Invoker::Peer(socket) = &self.invoker {
+            // The peer must not take what it got for the whole.
+            let _ = set_socket_linger(socket, Some(Duration::ZERO));
+            return self.leave(io, copiers);
+        }
         let why = self.failure.take().map_or(why, Failure::other);
         self.send(io, copiers, ToShim::Failed(why))
     }
@@ -295,11 +322,15 @@ impl ReverseSession {
     }
 
     fn send_unsent(&mut self, io: &mut Io, copiers: &Copiers) -> Fate {
+        let Invoker::Shim(shim) = &mut self.invoker else {
+            self.unsent.clear();
+            return if matches!(self.phase, Phase::Ended) { Fate::Over } else { Fate::GoesOn };
+        };
         while let Some(message) = self.unsent.front() {
-            match datagram::try_send_message(self.shim.as_fd(), message, &[]) {
+            match datagram::try_send_message(shim.as_fd(), message, &[]) {
                 Ok(()) => drop(self.unsent.pop_front()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let watched = self.shim.watch(&io.poll, Interest::Both);
+                    let watched = shim.watch(&io.poll, Interest::Both);
                     return if watched.is_ok() { Fate::GoesOn } else { self.leave(io, copiers) };
                 }
                 Err(_) => return self.leave(io, copiers),
@@ -307,7 +338,7 @@ impl ReverseSession {
         }
         if matches!(self.phase, Phase::Ended) {
             Fate::Over
-        } else if self.shim.watch(&io.poll, Interest::Read).is_err() {
+        } else if shim.watch(&io.poll, Interest::Read).is_err() {
             self.leave(io, copiers)
         } else {
             Fate::GoesOn
@@ -319,11 +350,12 @@ impl ReverseSession {
         if ready.writable && self.send_unsent(io, copiers) == Fate::Over {
             return Fate::Over;
         }
+        let Invoker::Shim(shim) = &self.invoker else { return Fate::GoesOn };
         for _ in 0..TURN {
             if is_backlogged(&io.mux) {
                 return Fate::Pauses;
             }
-            match datagram::try_receive_message::<FromShim>(self.shim.as_fd()) {
+            match datagram::try_receive_message::<FromShim>(shim.as_fd()) {
                 Ok(Some((message, _))) => {
                     if let Phase::Running = self.phase {
                         // No shim has a message that is too large to be passed on.
@@ -331,7 +363,7 @@ impl ReverseSession {
                         let _ = io.mux.message(self.handles.control, &message);
                     }
                 }
-                Ok(None) if has_hung_up(&self.shim) => return self.leave(io, copiers),
+                Ok(None) if has_hung_up(shim) => return self.leave(io, copiers),
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
@@ -344,7 +376,9 @@ impl ReverseSession {
     /// Ends the session for a reason of ours. It is to be removed.
     pub(super) fn give_up(&mut self, io: &mut Io, copiers: &Copiers, reason: &str) -> Fate {
         let message = ToShim::Failed(Failure::other(reason));
-        let _ = datagram::try_send_message(self.shim.as_fd(), &message, &[]);
+        if let Invoker::Shim(shim) = &self.invoker {
+            let _ = datagram::try_send_message(shim.as_fd(), &message, &[]);
+        }
         self.leave(io, copiers)
     }
 

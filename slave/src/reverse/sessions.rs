@@ -1,20 +1,25 @@
 //! All runs and their reverse sessions, and what one means for the other.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use fakessh_protocol::forward::Listen;
 use fakessh_protocol::handles::{HandleAllocator, SessionHandles, Side, Stream};
 use fakessh_protocol::message::{
-    Handoff, MAX_REVERSE, PackedHandoff, Refusal, StartReverse, ToMaster, ToShim,
+    Accepted as AcceptedConnection, Handoff, MAX_REVERSE, PackedHandoff, Refusal, RefusalReason,
+    StartReverse, ToMaster, ToShim,
 };
 use fakessh_protocol::mux::MuxError;
 use fakessh_protocol::wire::Handle;
+use rustix::fs::{Mode, OFlags};
 
 use super::copier::Copiers;
 use super::handoff::{Handed, Received};
+use super::listeners::{self, Incoming, Listeners};
 use super::runs::{Accepted, Runs};
-use super::session::{Fate, ReverseSession, TURN, is_backlogged};
+use super::session::{Fate, Invoker, ReverseSession, TURN, is_backlogged};
 use super::shim_stdio::ShimStdio;
 use crate::cleanup::Watchdog;
 use crate::io::Io;
@@ -26,6 +31,7 @@ use crate::session::{Sink, Source};
 #[derive(Debug)]
 pub(crate) struct Reverse {
     runs: Runs,
+    listeners: Listeners,
     /// By their control handle.
     sessions: HashMap<Handle, ReverseSession>,
     copiers: Copiers,
@@ -38,6 +44,7 @@ impl Default for Reverse {
     fn default() -> Reverse {
         Reverse {
             runs: Runs::default(),
+            listeners: Listeners::default(),
             sessions: HashMap::new(),
             copiers: Copiers::default(),
             handles: HandleAllocator::new(Side::Slave),
@@ -96,6 +103,7 @@ impl Reverse {
         for tool in self.runs.tools() {
             self.end_run(io, tool, "the connection to this host was closed or lost");
         }
+        self.listeners.clear();
         self.copiers.kill_all();
     }
 
@@ -161,10 +169,10 @@ impl Reverse {
             let token = Token::Reverse(handles.control, ReversePart::Shim);
             let mut shim = Watched::new(handed.shim.try_clone()?, token);
             shim.watch(&io.poll, Interest::Read)?;
-            Ok(ReverseSession::new(tool, handles, shim, stdio))
+            Ok(ReverseSession::new(tool, handles, Invoker::Shim(shim), stdio))
         });
         let begun = begun.map_err(|error| error.to_string()).and_then(|session| {
-            announce(io, tool, handles, &handed.handoff)
+            announce_shim(io, tool, handles, &handed.handoff)
                 .map_err(|error| error.to_string())
                 .map(|()| session)
         });
@@ -177,6 +185,76 @@ impl Reverse {
                 self.copiers.kill_session(handles.control);
                 handed.refuse(format!("can't start a session on this host: {why}"));
             }
+        }
+    }
+
+    /// Listens for a forward, and says so to the master, or why not.
+    ///
+    /// # Errors
+    /// [`MuxError::BadHandles`] or [`MuxError::OpenedTwice`] if the master breaks the protocol.
+    pub(crate) fn start_listening(
+        &mut self,
+        io: &mut Io,
+        control: Handle,
+        request: &Listen,
+    ) -> Result<(), MuxError> {
+        SessionHandles::of(control).check(control, Side::Master)?;
+        if self.listeners.contains(control) {
+            return Err(MuxError::OpenedTwice(control));
+        }
+        let answer = match self.listeners.add(&io.poll, control, request) {
+            Ok(port) => ToMaster::Listening(port),
+            Err(message) => ToMaster::Refused(Refusal { reason: RefusalReason::Other, message }),
+        };
+        Ok(io.mux.message(control, &answer)?)
+    }
+
+    /// Listens no more for a forward, if this is the handle of one. Connections go on.
+    pub(crate) fn stop_listening(&mut self, control: Handle) -> bool {
+        self.listeners.remove(control)
+    }
+
+    /// Connections have come in for a forward.
+    pub(crate) fn listener_ready(&mut self, io: &mut Io, control: Handle) {
+        for _ in 0..TURN {
+            if is_backlogged(&io.mux) || !self.has_room_for_incoming() {
+                return self.pause(&io.poll, Token::Listener(control));
+            }
+            match self.listeners.accept(control) {
+                listeners::Accepted::Incoming(incoming) => {
+                    self.take_incoming(io, control, incoming)
+                }
+                listeners::Accepted::Nothing => return,
+                listeners::Accepted::Full => {
+                    return self.pause(&io.poll, Token::Listener(control));
+                }
+            }
+        }
+    }
+
+    /// Whether one more connection can be served. Others wait in the kernel.
+    fn has_room_for_incoming(&mut self) -> bool {
+        self.sessions.len() < MAX_REVERSE && self.runs.has_room()
+    }
+
+    /// Begins the session of a connection that came in. If that can't be, the connection is closed.
+    fn take_incoming(&mut self, io: &mut Io, listener: Handle, incoming: Incoming) {
+        let Incoming { socket, from } = incoming;
+        let handles = self.pick(io);
+        let begun = (|| -> io::Result<ReverseSession> {
+            let null =
+                rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+            let stdio = [socket.try_clone()?, socket.try_clone()?, null];
+            let stdio = ShimStdio::take(&io.poll, &mut self.copiers, handles, stdio)?;
+            Ok(ReverseSession::new(listener, handles, Invoker::Peer(socket), stdio))
+        })();
+        let start = ToMaster::Accepted(AcceptedConnection { listener, handles, from });
+        match begun {
+            Ok(mut session) if announce(io, handles, &start).is_ok() => {
+                session.begin(io);
+                self.sessions.insert(handles.control, session);
+            }
+            _ => self.copiers.kill_session(handles.control),
         }
     }
 
@@ -289,8 +367,14 @@ impl Reverse {
             return;
         }
         let has_room = self.runs.has_room();
+        let for_incoming = has_room && self.has_room_for_incoming();
         for token in std::mem::take(&mut self.paused) {
-            if !has_room && matches!(token, Token::Run(_, RunPart::Listener)) {
+            let waits = match token {
+                Token::Run(_, RunPart::Listener) => !has_room,
+                Token::Listener(_) => !for_incoming,
+                _ => false,
+            };
+            if waits {
                 self.paused.push(token);
             } else {
                 self.listen(&io.poll, token, Interest::Read);
@@ -303,6 +387,7 @@ impl Reverse {
         match token {
             Token::Run(tool, part) => self.runs.listen(poll, (tool, part), interest),
             Token::PendingShim(number) => self.runs.listen_to_pending(poll, number, interest),
+            Token::Listener(control) => self.listeners.watch(poll, control, interest),
             Token::Reverse(control, ReversePart::Shim) => {
                 let session = self.sessions.get_mut(&control);
                 session.is_some_and(|session| session.listen(poll, interest))
@@ -324,8 +409,8 @@ impl Reverse {
     }
 }
 
-/// Opens a session's handles and lets the master know. If that can't be, the handles are closed.
-fn announce(
+/// Lets the master know of a shim's session. If that can't be, its handles are closed.
+fn announce_shim(
     io: &mut Io,
     tool: Handle,
     handles: SessionHandles,
@@ -333,13 +418,18 @@ fn announce(
 ) -> Result<(), MuxError> {
     let handoff = PackedHandoff::pack(handoff)?;
     let start = ToMaster::StartReverse(Box::new(StartReverse { tool, handles, handoff }));
+    announce(io, handles, &start)
+}
+
+/// Opens a session's handles and lets the master know. If that can't be, the handles are closed.
+fn announce(io: &mut Io, handles: SessionHandles, start: &ToMaster) -> Result<(), MuxError> {
     let SessionHandles { control, stdin, stdout, stderr } = handles;
     let mux = &mut io.mux;
     let announced = mux
         .open_sending(stdin)
         .and_then(|()| mux.open_receiving(stdout))
         .and_then(|()| mux.open_receiving(stderr))
-        .and_then(|()| Ok(mux.message(control, &start)?));
+        .and_then(|()| Ok(mux.message(control, start)?));
     if announced.is_err() {
         [stdin, stdout, stderr].into_iter().for_each(|handle| mux.forget(handle));
     }

@@ -14,8 +14,8 @@ use fakessh_lab::{GUARD, KillOnDrop, Watchdog, files, wait_until};
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::handles::{HandleAllocator, SessionHandles, Side};
 use fakessh_protocol::message::{
-    FromShim, Hello, LinkSettings, ProgramKind, ProgramSetup, Refusal, Spawn, StartReverse,
-    ToMaster, ToSlave,
+    Accepted, FromShim, Hello, LinkSettings, ProgramKind, ProgramSetup, Refusal, Spawn,
+    StartReverse, ToMaster, ToSlave,
 };
 use fakessh_protocol::mux::{Event, Expecting, Mux, Transmit};
 use fakessh_protocol::start::{Found, Scanner};
@@ -77,6 +77,10 @@ pub(crate) struct Master {
     pub(crate) said: Vec<(Handle, FromShim)>,
     /// Those whose shim has gone.
     pub(crate) gone: Vec<Handle>,
+    /// The ports that are listened on, by the handle of the request.
+    pub(crate) listening: HashMap<Handle, u16>,
+    /// Connections that came in there.
+    pub(crate) accepted: VecDeque<Accepted>,
     /// The slave closed the link.
     pub(crate) closed: bool,
     /// Something else that ends a wait when it can be read.
@@ -130,6 +134,8 @@ impl Master {
             reverse: VecDeque::new(),
             said: Vec::new(),
             gone: Vec::new(),
+            listening: HashMap::new(),
+            accepted: VecDeque::new(),
             closed: false,
             also: None,
             handles: HandleAllocator::new(Side::Master),
@@ -387,6 +393,16 @@ impl Master {
                     }
                     ToMaster::FromShim(message) => self.said.push((handle, message)),
                     ToMaster::Gone => self.gone.push(handle),
+                    ToMaster::Listening(port) => {
+                        self.listening.insert(handle, port);
+                    }
+                    ToMaster::Accepted(accepted) => {
+                        assert_eq!(accepted.handles.control, handle);
+                        self.mux.open_receiving(accepted.handles.stdin).unwrap();
+                        self.mux.open_sending(accepted.handles.stdout).unwrap();
+                        self.mux.open_sending(accepted.handles.stderr).unwrap();
+                        self.accepted.push_back(accepted);
+                    }
                 },
             }
         }

@@ -13,6 +13,7 @@ mod descriptors;
 mod discovery;
 mod exec;
 mod faults;
+mod forwards;
 mod handover;
 mod held;
 mod host_proof;

@@ -14,6 +14,7 @@ use crate::notice_relay::NoticeRelay;
 use crate::ssh_config::Resolved;
 
 use super::error::describe;
+use super::forwarded::{Forwarded, ForwardedAt, ForwardedChannel};
 use super::proof::{Exchange, ProofError};
 use super::worth::Worth;
 
@@ -63,8 +64,8 @@ impl LastRefusal {
     }
 }
 
-/// Notes the host's key, passes banners on, and notes how the connection ended. Channels that the
-/// server wants to open are refused, all of them: nothing was forwarded.
+/// Notes the host's key, passes banners on, and notes how the connection ended. A channel that the
+/// server wants to open is refused, unless it is that of a forward.
 pub(super) struct ClientHandler {
     pub(super) resolved: Arc<Resolved>,
     pub(super) attempt_caller: AttemptCaller,
@@ -74,6 +75,7 @@ pub(super) struct ClientHandler {
     /// Shows the server's banners.
     pub(super) relay: Arc<NoticeRelay>,
     pub(super) worth: Worth,
+    pub(super) forwarded: Forwarded,
 }
 
 impl Handler for ClientHandler {
@@ -145,26 +147,29 @@ impl Handler for ClientHandler {
 
     async fn server_channel_open_forwarded_tcpip(
         &mut self,
-        _: Channel<Msg>,
-        _: &str,
-        _: u32,
-        _: &str,
-        _: u32,
+        channel: Channel<Msg>,
+        address: &str,
+        port: u32,
+        from: &str,
+        from_port: u32,
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), HandlerError> {
-        drop(reply);
+        let from = format!("{from}:{from_port}");
+        let at = ForwardedAt::Port(address.to_owned(), port);
+        self.forwarded.take(at, ForwardedChannel { channel, from }, reply).await;
         Ok(())
     }
 
     async fn server_channel_open_forwarded_streamlocal(
         &mut self,
-        _: Channel<Msg>,
-        _: &str,
+        channel: Channel<Msg>,
+        path: &str,
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), HandlerError> {
-        drop(reply);
+        let at = ForwardedAt::Path(path.to_owned());
+        self.forwarded.take(at, ForwardedChannel { channel, from: String::new() }, reply).await;
         Ok(())
     }
 

@@ -5,6 +5,7 @@ mod algorithms;
 mod channel;
 mod client;
 mod error;
+mod forwarded;
 mod open;
 mod proof;
 mod proxy_command;
@@ -40,6 +41,7 @@ use crate::sys::scrub::SecretAbout;
 
 use client::{AttemptCaller, ClientHandler, HandlerError, LastRefusal};
 use error::describe;
+use forwarded::Forwarded;
 use proof::Exchange;
 use proxy_command::ProxyCommand;
 use read_ahead::ReadAhead;
@@ -107,6 +109,8 @@ struct Inner {
     proof: Proof,
     /// What of it was worth reading.
     worth: Worth,
+    /// Who takes channels that the server opens.
+    forwarded: Forwarded,
     /// Sessions whose readers are behind: what comes for others waits with them.
     held_up: AtomicUsize,
     /// Dropped before the carrier: it ends the tasks of the channels.
@@ -151,6 +155,7 @@ impl SshConnection {
         let (ended_sender, ended) = watch::channel(None);
         let refusal = LastRefusal::default();
         let exchange = Exchange::default();
+        let forwarded = Forwarded::default();
         let relay = Arc::new(NoticeRelay::new(&*resolved.host));
         let client = ClientHandler {
             resolved: Arc::new(resolved.clone()),
@@ -160,6 +165,7 @@ impl SshConnection {
             refusal: refusal.clone(),
             relay: relay.clone(),
             worth: worth.clone(),
+            forwarded: forwarded.clone(),
         };
         let banner = Banner::default();
         let stream = BannerCapture::new(Box::new(stream), banner.clone());
@@ -203,6 +209,7 @@ impl SshConnection {
             addresses,
             proof,
             worth,
+            forwarded,
             held_up: AtomicUsize::new(0),
             _alive: watch::Sender::new(()),
             _carrier: carrier,

@@ -15,13 +15,15 @@ use fakessh_protocol::handles::Stream;
 use fakessh_protocol::message::{ProgramKind, ProgramSetup, Refusal, RefusalReason};
 use fakessh_protocol::report::Report;
 use fakessh_protocol::terminal::WindowSize;
+use russh::Channel;
+use russh::client::Msg;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::{ChannelError, ProgramEnd, RemoteProgram, SshConnection};
+use super::{ChannelError, ProgramEnd, RemoteProgram, SshConnection, channel};
 use crate::link::ends::{
     self, Carrier, CarrierIo, ControlRequest, Inbox, StreamEnd, StreamRequest, Underway,
 };
-use crate::link::{LinkLost, Outcome, SessionIo};
+use crate::link::{Incoming, IncomingEnd, LinkLost, Outcome, SessionIo};
 
 /// Bytes of an output that may wait for their reader.
 const WINDOW: usize = 1024 * 1024;
@@ -111,8 +113,9 @@ impl SshConnection {
         tokio::spawn(async move {
             match begin(shared.clone(), fallbacks, &program, &setup).await {
                 Ok((connection, running)) => {
+                    let carried = Carried::of(&program);
                     tokio::select! {
-                        () = run(&connection, running, &program, receiver, io) => {}
+                        () = run(&connection, running, carried, receiver, io) => {}
                         // Also for a connection of its own: who closes the shared one means all.
                         () = shared.ended_here() => {}
                     }
@@ -121,6 +124,43 @@ impl SshConnection {
             }
         });
         session
+    }
+}
+
+/// What a channel carries: that decides what its end means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Carried {
+    Program,
+    Subsystem,
+    Connection,
+}
+
+impl Carried {
+    fn of(program: &ProgramKind) -> Carried {
+        match program {
+            ProgramKind::Subsystem(_) => Carried::Subsystem,
+            ProgramKind::Connection(_) => Carried::Connection,
+            _ => Carried::Program,
+        }
+    }
+}
+
+impl SshConnection {
+    /// A connection that the server has opened a channel for.
+    pub(super) fn incoming(&self, channel: Channel<Msg>, from: String) -> Incoming {
+        let running = channel::reported(channel, self.0.worth.clone(), self.alive());
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let (session, io) = ends::session(Arc::new(ChannelCarrier(requests)));
+        let connection = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = run(&connection, running, Carried::Connection, receiver, io) => {}
+                () = connection.ended_here() => {}
+            }
+        });
+        let SessionIo { stdin, stdout, stderr, control } = session;
+        let end = IncomingEnd::Server { control, report: stderr };
+        Incoming { from, receiver: stdout, sender: stdin, end }
     }
 }
 
@@ -256,13 +296,13 @@ impl Out {
 async fn run(
     connection: &SshConnection,
     running: RemoteProgram,
-    program: &ProgramKind,
+    carried: Carried,
     requests: mpsc::UnboundedReceiver<Request>,
     io: CarrierIo,
 ) {
     let RemoteProgram { stdin, stdout, stderr, mut end, signals, sizes } = running;
-    let is_subsystem = matches!(program, ProgramKind::Subsystem(_));
-    let is_connection = matches!(program, ProgramKind::Connection(_));
+    let (is_subsystem, is_connection) =
+        (carried == Carried::Subsystem, carried == Carried::Connection);
     let CarrierIo { stdin: underway, stdout: to_stdout, stderr: to_stderr, outcome } = io;
     let (unread_sender, unread) = oneshot::channel();
     let (mut out, out_reader) = Out::new(stdout, to_stdout);

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::message::{Connection, Peer, ProgramSetup, Refusal};
+use fakessh_unix::without_number;
 use rustix::io::Errno;
 use rustix::process::getpid;
 
@@ -25,7 +26,7 @@ use super::launcher::Launcher;
 use super::spawn::{Program, ProgramStdio, refusal};
 use crate::{child, pipe, sys};
 
-use reporter::{Reporter, without_number};
+use reporter::Reporter;
 
 /// How long an address may take to answer if there is another to try: one family of addresses
 /// often leads nowhere. The last address has as long as the kernel gives it, or the invoker waits.

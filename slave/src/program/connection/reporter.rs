@@ -5,6 +5,7 @@ use std::io;
 use fakessh_protocol::failure::Failure;
 use fakessh_protocol::message::Connection;
 use fakessh_protocol::report::Report;
+use fakessh_unix::without_number;
 use rustix::io::Errno;
 
 /// Writes to standard error, which is a pipe that holds all that is ever written.
@@ -69,10 +70,4 @@ impl Reporter {
 fn write(line: &str) {
     // A slave that reads no more has nobody to tell.
     let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
-}
-
-/// An error as programs print it, without the number that std adds.
-pub(super) fn without_number(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -1,0 +1,77 @@
+//! Forwards: takes connections at one end of a context and passes them on at the other.
+//!
+//! Where a connection comes in here, a [`Connection`] is opened there, as for any stream. Where one
+//! comes in there, the context's slave or SSH server tells ([`Context::listen`]), and whoever asked
+//! for the forward connects here. `join` moves the bytes, and `socks` finds out where to.
+
+mod join;
+mod local;
+mod remote;
+mod socks;
+
+use std::sync::Arc;
+
+use fakessh_protocol::forward::{Forward, ForwardOptions, ForwardSide};
+use tokio::sync::watch;
+
+use crate::context::Context;
+use crate::open_forwards::{
+    Connections, Connectors, LocalListener, OpenForward, OpenForwards, Sockets,
+};
+
+/// Opens a forward through a context. If the same one is open already, it is shared.
+///
+/// # Errors
+/// Why it can't be had, in one line. Cancelled, nothing is left.
+pub(crate) async fn open(
+    table: &OpenForwards,
+    context: &Arc<Context>,
+    forward: &Forward,
+    options: &ForwardOptions,
+    sockets: &Arc<dyn Sockets>,
+) -> Result<Arc<OpenForward>, String> {
+    let number = context.id().number();
+    if let Some(open) = table.find(number, forward) {
+        open.connectors.add(sockets);
+        return Ok(open);
+    }
+    let connectors = Connectors::default();
+    connectors.add(sockets);
+    let connections = Connections::new();
+    let listen = options.listen(forward);
+    let (port, task) = match forward.side {
+        ForwardSide::Local => {
+            let LocalListener { sockets, file } = sockets.listen(listen).await?;
+            let port = sockets.first().and_then(local::port).unwrap_or(0);
+            let to = forward.to.clone();
+            let serving = local::serve(context.clone(), sockets, to, connections.clone());
+            let task = tokio::spawn(async move {
+                let _file = file;
+                serving.await;
+            });
+            (port, task)
+        }
+        ForwardSide::Remote => {
+            let listener = context.listen(listen).await.map_err(|failure| failure.message)?;
+            let port = listener.port;
+            let to = match &forward.to {
+                Some(peer) => remote::To::Peer(peer.clone()),
+                None => remote::To::Socks(options.permit_remote_open.clone()),
+            };
+            let serving = remote::serve(listener, to, connectors.clone(), connections.clone());
+            (port, tokio::spawn(serving))
+        }
+    };
+    let open = Arc::new(OpenForward {
+        id: OpenForward::next_id(),
+        context: (number, context.name().to_owned()),
+        forward: forward.clone(),
+        port,
+        connections,
+        connectors,
+        cancelled: watch::Sender::new(false),
+        task,
+    });
+    table.add(&open);
+    Ok(open)
+}

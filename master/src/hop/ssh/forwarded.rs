@@ -1,0 +1,153 @@
+//! Sockets that an SSH server listens on for forwards, and the channels that it opens for what comes
+//! in there (RFC 4254 section 7).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fakessh_protocol::failure::{Failure, FailureKind};
+use fakessh_protocol::forward::{Listen, ListenAddress};
+use fakessh_protocol::message::MAX_ORIGIN;
+use fakessh_protocol::printable;
+use russh::Channel;
+use russh::client::{ChannelOpenHandle, Msg};
+use tokio::sync::mpsc;
+
+use super::{SshConnection, WeakConnection};
+use crate::link::Listener;
+
+/// What a server listens on, in the words in which it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum ForwardedAt {
+    Port(String, u32),
+    Path(String),
+}
+
+/// A channel that a server has opened for a connection that came in.
+pub(super) struct ForwardedChannel {
+    pub(super) channel: Channel<Msg>,
+    /// Where the connection comes from.
+    pub(super) from: String,
+}
+
+/// Who takes the channels of what a server listens on.
+#[derive(Clone, Default)]
+pub(super) struct Forwarded(Arc<Mutex<Takers>>);
+
+type Takers = HashMap<ForwardedAt, mpsc::UnboundedSender<ForwardedChannel>>;
+
+impl Forwarded {
+    fn takers(&self) -> MutexGuard<'_, Takers> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Accepts a channel, if somebody takes it.
+    pub(super) async fn take(
+        &self,
+        at: ForwardedAt,
+        channel: ForwardedChannel,
+        reply: ChannelOpenHandle,
+    ) {
+        let taker = self.takers().get(&at).cloned();
+        if let Some(taker) = taker.filter(|taker| !taker.is_closed()) {
+            reply.accept().await;
+            let _ = taker.send(channel);
+        }
+    }
+}
+
+/// Has the server listen no more when it is dropped.
+struct StopListening {
+    at: ForwardedAt,
+    connection: WeakConnection,
+}
+
+impl Drop for StopListening {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.upgrade() else { return };
+        connection.0.forwarded.takers().remove(&self.at);
+        let at = self.at.clone();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let handle = &connection.0.handle;
+            let cancelled = match at {
+                ForwardedAt::Port(address, port) => {
+                    handle.cancel_tcpip_forward(address, port).await
+                }
+                ForwardedAt::Path(path) => handle.cancel_streamlocal_forward(path).await,
+            };
+            if let Err(error) = cancelled {
+                tracing::debug!(%error, "a forward was not cancelled");
+            }
+        });
+    }
+}
+
+impl SshConnection {
+    /// Has the server listen for a forward. It decides itself which addresses it listens on
+    /// (`GatewayPorts` of `sshd_config(5)`), and which rights a Unix socket has.
+    ///
+    /// # Errors
+    /// That the server refuses, or that the connection is lost.
+    pub(crate) async fn listen(&self, listen: &Listen) -> Result<Listener, Failure> {
+        let (taker, mut channels) = mpsc::unbounded_channel();
+        let at = match &listen.address {
+            ListenAddress::Tcp { host, port } => {
+                let address = host.as_deref().unwrap_or("localhost");
+                ForwardedAt::Port(address.to_owned(), (*port).into())
+            }
+            ListenAddress::Unix(path) => match std::str::from_utf8(path) {
+                Ok(path) => ForwardedAt::Path(path.to_owned()),
+                Err(_) => {
+                    let why = "its SSH server is asked in UTF-8, which the path is not";
+                    return Err(Failure::new(FailureKind::Refused, why));
+                }
+            },
+        };
+        // Connections may come in before the answer is here.
+        self.0.forwarded.takers().insert(at.clone(), taker.clone());
+        let asked = match &at {
+            ForwardedAt::Port(address, port) => {
+                self.0.handle.tcpip_forward(address.as_str(), *port).await
+            }
+            ForwardedAt::Path(path) => {
+                self.0.handle.streamlocal_forward(path.as_str()).await.map(|()| 0)
+            }
+        };
+        let (at, port) = match (asked, at) {
+            (Ok(given), ForwardedAt::Port(address, 0)) => {
+                let mut takers = self.0.forwarded.takers();
+                takers.remove(&ForwardedAt::Port(address.clone(), 0));
+                let at = ForwardedAt::Port(address, given);
+                takers.insert(at.clone(), taker);
+                (at, given)
+            }
+            (Ok(_), at) => {
+                let port = if let ForwardedAt::Port(_, port) = &at { *port } else { 0 };
+                (at, port)
+            }
+            (Err(error), at) => {
+                self.0.forwarded.takers().remove(&at);
+                return Err(match error {
+                    russh::Error::RequestDenied => {
+                        Failure::new(FailureKind::Refused, "the server refuses to listen there")
+                    }
+                    error => Failure::new(FailureKind::ConnectionLost, error.to_string()),
+                });
+            }
+        };
+        let stop = StopListening { at, connection: self.downgrade() };
+        let (sender, incoming) = mpsc::unbounded_channel();
+        let weak = self.downgrade();
+        tokio::spawn(async move {
+            while let Some(ForwardedChannel { channel, from }) = channels.recv().await {
+                let Some(connection) = weak.upgrade() else { return };
+                let from = printable::word(&from, MAX_ORIGIN);
+                if sender.send(connection.incoming(channel, from)).is_err() {
+                    return;
+                }
+            }
+        });
+        let port = u16::try_from(port).unwrap_or(0);
+        Ok(Listener { port, incoming, _stop: Box::new(stop) })
+    }
+}

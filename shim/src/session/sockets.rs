@@ -1,0 +1,79 @@
+//! Sockets that the master asks for, for forwards. They are made here: with the rights of this
+//! process, and in the namespaces that it lives in.
+
+use std::ffi::OsStr;
+use std::io;
+use std::net::{IpAddr, TcpStream, ToSocketAddrs as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixStream;
+
+use fakessh_protocol::forward::Listen;
+use fakessh_protocol::message::{FromShim, ListenAnswer, Peer};
+use fakessh_unix::datagram;
+use fakessh_unix::listen::{self, Listening};
+use fakessh_unix::without_number;
+use rustix::process::{
+    Signal, WaitOptions, getpid, getppid, set_parent_process_death_signal, wait,
+};
+
+use crate::sys::{self, Fork};
+
+/// Listens for the master, and answers.
+pub(super) fn listen(socket: BorrowedFd<'_>, request: &Listen) {
+    let (sockets, answer) = match listen::listen(request, resolve) {
+        Ok(Listening { sockets, file, .. }) => {
+            let file = file.map(listen::SocketFile::leave);
+            (sockets, ListenAnswer { why_not: String::new(), file })
+        }
+        Err(why_not) => (Vec::new(), ListenAnswer { why_not, file: None }),
+    };
+    let descriptors: Vec<_> = sockets.iter().map(|socket| socket.as_fd()).collect();
+    // A master that has gone is noticed at the next receive.
+    let _ = datagram::send_message(socket, &FromShim::Listening(answer), &descriptors);
+}
+
+fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {
+    Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
+}
+
+/// Connects for the master. A process of its own does, and answers: looking up a name and
+/// connecting may take minutes.
+pub(super) fn connect(socket: BorrowedFd<'_>, number: u32, peer: &Peer) {
+    // Those that have ended since the last time.
+    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+    let parent = getpid();
+    match sys::fork() {
+        Ok(Fork::Parent) => {}
+        Ok(Fork::Child) => {
+            sys::default_signals();
+            let ends_with_parent = set_parent_process_death_signal(Some(Signal::KILL));
+            if ends_with_parent.is_ok() && getppid() == Some(parent) {
+                connected(socket, number, open(peer));
+            }
+            sys::exit_now()
+        }
+        Err(error) => connected(socket, number, Err(error)),
+    }
+}
+
+fn connected(socket: BorrowedFd<'_>, number: u32, opened: io::Result<OwnedFd>) {
+    let (why_not, descriptor) = match opened {
+        Ok(descriptor) => (String::new(), Some(descriptor)),
+        Err(error) => (without_number(&error), None),
+    };
+    let descriptors: Vec<_> = descriptor.iter().map(|descriptor| descriptor.as_fd()).collect();
+    let _ = datagram::send_message(socket, &FromShim::Connected(number, why_not), &descriptors);
+}
+
+fn open(peer: &Peer) -> io::Result<OwnedFd> {
+    match peer {
+        Peer::Tcp { host, port } => {
+            let socket = TcpStream::connect((host.as_str(), *port))?;
+            // Small pieces are often keystrokes. It is no loss if this can't be set.
+            let _ = socket.set_nodelay(true);
+            Ok(socket.into())
+        }
+        Peer::Unix(path) => Ok(UnixStream::connect(OsStr::from_bytes(path))?.into()),
+    }
+}

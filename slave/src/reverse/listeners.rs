@@ -1,0 +1,123 @@
+//! Sockets that are listened on for forwards, and the connections that come in there.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use fakessh_protocol::forward::Listen;
+use fakessh_protocol::message::MAX_ORIGIN;
+use fakessh_protocol::printable;
+use fakessh_protocol::wire::Handle;
+use fakessh_unix::listen::{self, Listening, SocketFile};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, accept_with, getpeername, sockopt::set_tcp_nodelay};
+
+use crate::poll::{Interest, Poll, Token, Watched};
+
+/// What one request has us listen on.
+#[derive(Debug)]
+struct Listener {
+    sockets: Vec<Watched>,
+    /// Removed with the listener.
+    _file: Option<SocketFile>,
+}
+
+/// All sockets that are listened on, by the control handle of what has asked for it.
+#[derive(Debug, Default)]
+pub(super) struct Listeners {
+    by_control: HashMap<Handle, Listener>,
+}
+
+/// A connection that came in.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) socket: OwnedFd,
+    /// Where it comes from, for people.
+    pub(super) from: String,
+}
+
+/// What became of an attempt to accept a connection.
+pub(super) enum Accepted {
+    Incoming(Incoming),
+    /// There are none.
+    Nothing,
+    /// There is no room for more.
+    Full,
+}
+
+impl Listeners {
+    /// Listens; returns the port.
+    ///
+    /// # Errors
+    /// One line for the person.
+    pub(super) fn add(
+        &mut self,
+        poll: &Poll,
+        control: Handle,
+        request: &Listen,
+    ) -> Result<u16, String> {
+        let Listening { sockets, port, file } = listen::listen(request, no_name)?;
+        let watched = sockets.into_iter().map(|socket| {
+            let mut socket = Watched::new(socket, Token::Listener(control));
+            socket.watch(poll, Interest::Read).map(|()| socket).map_err(|error| error.to_string())
+        });
+        let sockets = watched.collect::<Result<_, _>>()?;
+        self.by_control.insert(control, Listener { sockets, _file: file });
+        Ok(port)
+    }
+
+    /// Listens no more. Returns whether there was such a listener.
+    pub(super) fn remove(&mut self, control: Handle) -> bool {
+        self.by_control.remove(&control).is_some()
+    }
+
+    pub(super) fn contains(&self, control: Handle) -> bool {
+        self.by_control.contains_key(&control)
+    }
+
+    /// Listens no more to anything.
+    pub(super) fn clear(&mut self) {
+        self.by_control.clear();
+    }
+
+    /// Accepts a connection.
+    pub(super) fn accept(&self, control: Handle) -> Accepted {
+        let Some(listener) = self.by_control.get(&control) else { return Accepted::Nothing };
+        for socket in &listener.sockets {
+            match accept_with(socket, SocketFlags::CLOEXEC) {
+                Ok(socket) => {
+                    let from = origin(&socket);
+                    return Accepted::Incoming(Incoming { socket, from });
+                }
+                Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
+                Err(_) => return Accepted::Full,
+            }
+        }
+        Accepted::Nothing
+    }
+
+    /// Waits for connections, or no more. Returns whether that is possible.
+    pub(super) fn watch(&mut self, poll: &Poll, control: Handle, interest: Interest) -> bool {
+        let Some(listener) = self.by_control.get_mut(&control) else { return false };
+        listener.sockets.iter_mut().all(|socket| socket.watch(poll, interest).is_ok())
+    }
+}
+
+/// The loop waits for no name server.
+fn no_name(_: &str) -> std::io::Result<Vec<IpAddr>> {
+    Err(std::io::Error::other("it is no IP address of the target"))
+}
+
+/// Where a connection comes from. Small pieces on it are often keystrokes.
+fn origin(socket: &OwnedFd) -> String {
+    let Ok(Some(peer)) = getpeername(socket) else { return String::new() };
+    if peer.address_family() == AddressFamily::UNIX {
+        return String::new();
+    }
+    let _ = set_tcp_nodelay(socket, true);
+    let shown = match std::net::SocketAddr::try_from(peer) {
+        Ok(address) => address.to_string(),
+        Err(_) => String::new(),
+    };
+    printable::beginning(&shown, MAX_ORIGIN / 4)
+}

@@ -1,0 +1,217 @@
+//! Listens for a forward: on a TCP port of one or more addresses, or on a Unix socket.
+
+use std::ffi::OsStr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use fakessh_protocol::forward::{Listen, ListenAddress};
+use fakessh_protocol::message::{MAX_LISTENERS, SocketFileName};
+use fakessh_protocol::printable;
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
+
+use crate::without_number;
+
+/// Connections that may wait to be accepted. The kernel's own limit is the one that counts.
+const WAITING: i32 = 4096;
+
+/// Sockets that listen.
+#[derive(Debug)]
+pub struct Listening {
+    /// The sockets, at most [`MAX_LISTENERS`]. They do not block, and are closed when a program is
+    /// executed.
+    pub sockets: Vec<OwnedFd>,
+    /// Their port, if it is a TCP port.
+    pub port: u16,
+    /// The file of a Unix socket.
+    pub file: Option<SocketFile>,
+}
+
+/// The file of a Unix socket. Dropped, it is removed, unless another one has taken its place.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    /// The file that somebody else has made. It is never removed if it is another one here.
+    pub fn named(name: &SocketFileName) -> SocketFile {
+        let path = Path::new(OsStr::from_bytes(&name.path)).to_owned();
+        SocketFile { path, device: name.device, inode: name.inode }
+    }
+
+    /// Leaves the file to somebody else.
+    pub fn leave(self) -> SocketFileName {
+        let path = self.path.as_os_str().as_bytes().to_vec();
+        let name = SocketFileName { path, device: self.device, inode: self.inode };
+        // What is left of it is a path in memory.
+        std::mem::forget(self);
+        name
+    }
+
+    fn of(path: &Path) -> io::Result<SocketFile> {
+        let path = std::path::absolute(path)?;
+        let found = std::fs::symlink_metadata(&path)?;
+        Ok(SocketFile { path, device: found.dev(), inode: found.ino() })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let is_it = std::fs::symlink_metadata(&self.path).is_ok_and(|found| {
+            found.file_type().is_socket() && (found.dev(), found.ino()) == (self.device, self.inode)
+        });
+        if is_it {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Listens. Of several addresses, those that there are not here are left out. `resolve` looks a
+/// name up that is no address.
+///
+/// The umask of the process is changed for a moment if it is a Unix socket.
+///
+/// # Errors
+/// One line in the words of `ssh`, such as `bind [127.0.0.1]:80: Permission denied`.
+pub fn listen(
+    listen: &Listen,
+    resolve: impl FnOnce(&str) -> io::Result<Vec<IpAddr>>,
+) -> Result<Listening, String> {
+    match &listen.address {
+        ListenAddress::Tcp { host, port } => {
+            let addresses = match host.as_deref() {
+                None => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+                Some("") => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+                Some(host) => match host.parse() {
+                    Ok(address) => vec![address],
+                    Err(_) => resolve(host).map_err(|error| {
+                        format!("bind {}: {error}", printable::word(host, printable::MAX_LINE))
+                    })?,
+                },
+            };
+            ports(&addresses, *port)
+        }
+        ListenAddress::Unix(path) => {
+            let path = Path::new(OsStr::from_bytes(path));
+            let (socket, file) = unix(path, listen).map_err(|error| {
+                let shown = path.to_string_lossy();
+                format!("unix_listener: cannot bind to path {shown}: {}", without_number(&error))
+            })?;
+            Ok(Listening { sockets: vec![socket], port: 0, file: Some(file) })
+        }
+    }
+}
+
+/// Listens on a port of as many of these addresses as can be, of which there is one at least.
+fn ports(addresses: &[IpAddr], port: u16) -> Result<Listening, String> {
+    let mut listening = Listening { sockets: Vec::new(), port, file: None };
+    let mut failure = None;
+    for &address in addresses.iter().take(MAX_LISTENERS) {
+        // If the first address has got a port that was free, the others have the same one.
+        match tcp(SocketAddr::new(address, listening.port)) {
+            Ok((socket, port)) => {
+                listening.sockets.push(socket);
+                listening.port = port;
+            }
+            Err(error) => {
+                let why = format!("bind [{address}]:{port}: {}", without_number(&error.into()));
+                failure.get_or_insert(why);
+            }
+        }
+    }
+    if listening.sockets.is_empty() {
+        return Err(failure.unwrap_or_else(|| "bind: it has no address".to_owned()));
+    }
+    Ok(listening)
+}
+
+fn tcp(address: SocketAddr) -> Result<(OwnedFd, u16), Errno> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        set_ipv6_v6only(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, WAITING)?;
+    let bound = SocketAddr::try_from(rustix::net::getsockname(&socket)?)?;
+    Ok((socket, bound.port()))
+}
+
+fn unix(path: &Path, listen: &Listen) -> io::Result<(OwnedFd, SocketFile)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    let address = SocketAddrUnix::new(path)?;
+    let is_socket =
+        |path| std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if listen.unlink && is_socket(path) {
+        let _ = std::fs::remove_file(path);
+    }
+    let before = rustix::process::umask(Mode::from_raw_mode(listen.mask.into()));
+    let bound = rustix::net::bind(&socket, &address);
+    rustix::process::umask(before);
+    bound?;
+    let file = SocketFile::of(path)?;
+    rustix::net::listen(&socket, WAITING)?;
+    Ok((socket, file))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn on(address: ListenAddress, unlink: bool) -> Result<Listening, String> {
+        let nobody = |_: &str| Err(io::Error::other("nobody knows it"));
+        listen(&Listen { address, unlink, mask: 0o177 }, nobody)
+    }
+
+    fn tcp(host: Option<&str>, port: u16) -> Result<Listening, String> {
+        on(ListenAddress::Tcp { host: host.map(str::to_owned), port }, false)
+    }
+
+    #[test]
+    fn both_families_get_the_port_that_the_first_one_got() {
+        let listening = tcp(None, 0).unwrap();
+        assert_ne!(listening.port, 0);
+        TcpStream::connect((Ipv4Addr::LOCALHOST, listening.port)).unwrap();
+        if listening.sockets.len() > 1 {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, listening.port)).unwrap();
+        }
+        let why = tcp(Some("127.0.0.1"), listening.port).unwrap_err();
+        assert_eq!(why, format!("bind [127.0.0.1]:{}: Address already in use", listening.port));
+        assert_eq!(tcp(Some("web1"), 80).unwrap_err(), "bind web1: nobody knows it");
+        assert!(tcp(Some(""), 0).unwrap().sockets.len() <= 2);
+    }
+
+    #[test]
+    fn a_unix_socket_has_the_rights_that_the_mask_leaves() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let address = || ListenAddress::Unix(path.as_os_str().as_bytes().to_vec());
+        let first = on(address(), false).unwrap();
+        let found = std::fs::symlink_metadata(&path).unwrap();
+        assert!(found.file_type().is_socket());
+        assert_eq!(found.permissions().mode() & 0o777, 0o600);
+        assert!(on(address(), false).unwrap_err().ends_with("Address already in use"));
+        let second = on(address(), true).unwrap();
+        drop(first);
+        assert!(path.exists(), "the file is the second one's");
+        drop(second);
+        assert!(!path.exists());
+        std::fs::write(&path, "a file").unwrap();
+        assert!(on(address(), true).unwrap_err().ends_with("Address already in use"));
+    }
+}
