@@ -51,19 +51,15 @@ impl Request {
     }
 }
 
-/// What a control command of `-O` asks of the master (`ssh(1)`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ControlCommand {
-    /// Is there a connection?
-    Check,
-    /// End what keeps the context alive.
-    Exit,
-    /// Take no more sessions.
-    Stop,
-    /// Begin the forwards of this command line.
-    Forward,
-    /// End the forwards of this command line.
-    Cancel,
+/// What other programs reach a session's context by, as with ssh's own `-M`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Multiplex {
+    /// The path of the socket (`ControlPath`), absolute.
+    #[serde(with = "counted::bytes")]
+    pub path: Vec<u8>,
+    /// Seconds without a session over the socket after which the session of this invocation ends
+    /// (`ControlPersist`). `None` is never.
+    pub idle_seconds: Option<u32>,
 }
 
 /// One `ssh` command line with its environment; by default one that says nothing.
@@ -71,10 +67,8 @@ pub enum ControlCommand {
 pub struct Invocation {
     /// Where to.
     pub destination: Destination,
-    /// What to run there, or what to ask of the master.
+    /// What to run there.
     pub request: Request,
-    /// `-O`: ask the master instead of running anything.
-    pub control: Option<ControlCommand>,
     /// Options that say how to get to the destination, in their order and in the form in which
     /// `ssh -G` takes them: `-F file`, `-i file`, `-J jump`, `-o Key=value`. Ignored for a name
     /// that a run has mapped.
@@ -107,6 +101,8 @@ pub struct Invocation {
     pub forwards: Vec<Forward>,
     /// What the command line says of forwards.
     pub forward_options: ForwardOptions,
+    /// `-M`: what is listened on for others.
+    pub multiplex: Option<Multiplex>,
     /// An option that we can't honour yet, by the name that the user gave it (`-L`, `-o Tunnel`).
     /// The master refuses the invocation, or leaves it to the real `ssh` where it may.
     pub unserved: Option<String>,

@@ -8,9 +8,7 @@ use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::forward::{Forward, ForwardOptions, Listen, ListenAddress};
 use fakessh_protocol::handles::SessionHandles;
-use fakessh_protocol::invocation::{
-    ControlCommand, Destination, Invocation, Request, SessionKeywords,
-};
+use fakessh_protocol::invocation::{Destination, Invocation, Multiplex, Request, SessionKeywords};
 use fakessh_protocol::message::{
     Accepted, Connection, FromShim, Handoff, Hello, Helper, HelperTerminal, LinkSettings,
     ListenAnswer, Notice, Peer, ProgramKind, ProgramSetup, Question, QuestionKind, RealWords,
@@ -202,8 +200,10 @@ fn from_a_shim_to_the_master() {
     golden(FromShim::Resize(size), &[&[2, 251, 44, 1, 24, 0, 1]]);
     let file = Some(SocketFileName { path: b"/s".to_vec(), device: 8, inode: 9 });
     let answer = ListenAnswer { why_not: "no".into(), file };
-    golden(FromShim::Listening(answer), &[&[3, 2], b"no", &[1, 2], b"/s", &[8, 9]]);
-    golden(FromShim::Connected(5, String::new()), &[&[4, 5, 0]]);
+    golden(FromShim::Background(7), &[&[3, 7]]);
+    golden(FromShim::WindowChanged, &[&[4]]);
+    golden(FromShim::Listening(answer), &[&[5, 2], b"no", &[1, 2], b"/s", &[8, 9]]);
+    golden(FromShim::Connected(5, String::new()), &[&[6, 5, 0]]);
 }
 
 #[test]
@@ -219,11 +219,6 @@ fn what_an_invocation_wants() {
     let connection = Connection { peer, reports: true };
     golden(Request::Connection(connection), &[&[7, 1, 2], b"/s", &[1]]);
     golden(Request::Stdio(Peer::Unix(b"/s".to_vec())), &[&[8, 1, 2], b"/s"]);
-    golden(ControlCommand::Check, &[&[0]]);
-    golden(ControlCommand::Exit, &[&[1]]);
-    golden(ControlCommand::Stop, &[&[2]]);
-    golden(ControlCommand::Forward, &[&[3]]);
-    golden(ControlCommand::Cancel, &[&[4]]);
     let local = Forward::local("80:a:81").unwrap();
     golden(local, &[&[0, 0, 0, 80, 1, 0, 1], b"a", &[81]]);
     golden(Forward::remote("/s").unwrap(), &[&[1, 1, 2], b"/s", &[0]]);
@@ -234,7 +229,6 @@ fn a_handoff() {
     let full = Invocation {
         destination: Destination { user: Some("me".into()), host: "web1".into(), port: Some(2222) },
         request: Request::Command(b"id".to_vec()),
-        control: Some(ControlCommand::Check),
         connection: vec![b"-i".to_vec(), b"key".to_vec()],
         batch: true,
         send_env: vec!["LC_*".into()],
@@ -250,13 +244,14 @@ fn a_handoff() {
             bind_mask: Some(2),
             ..ForwardOptions::default()
         },
+        multiplex: Some(Multiplex { path: b"/c".to_vec(), idle_seconds: Some(60) }),
         unserved: Some("-L".into()),
         announce: true,
         given: SessionKeywords { session_type: true, ..SessionKeywords::default() },
         verbosity: 3,
     };
     let destination: &[&[u8]] = &[&[1, 2], b"me", &[4], b"web1", &[1, 251, 0xae, 0x08]];
-    let wanted: &[&[u8]] = &[&[1, 2], b"id", &[1, 0], &[2, 2], b"-i", &[3], b"key", &[1]];
+    let wanted: &[&[u8]] = &[&[1, 2], b"id", &[2, 2], b"-i", &[3], b"key", &[1]];
     let surroundings: &[&[u8]] = &[
         &[1, 4],
         b"LC_*",

@@ -11,6 +11,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
@@ -29,12 +30,14 @@ use crate::sys::{self, Fork};
 use fakessh_unix::datagram;
 
 mod escapes;
+mod multiplex;
 mod passed_through;
 mod relay;
 mod sockets;
 mod started;
 
 use escapes::Escape;
+use multiplex::Prepared;
 use passed_through::PassedThrough;
 use relay::{Relay, Wake};
 use started::LocalCommand;
@@ -60,7 +63,7 @@ pub fn hold_standard_descriptors() -> io::Result<()> {
 /// To be called from the only thread of a process that exits afterwards: it replaces standard
 /// input and output by `/dev/null`, handles signals, may go to the background (`-f`) and may
 /// become the real `ssh`.
-pub fn run(command_line: CommandLine, socket: OwnedFd) -> u8 {
+pub fn run(mut command_line: CommandLine, socket: OwnedFd) -> u8 {
     let diagnostics = match Diagnostics::open(&command_line.local) {
         Ok(diagnostics) => diagnostics,
         Err(text) => {
@@ -68,6 +71,11 @@ pub fn run(command_line: CommandLine, socket: OwnedFd) -> u8 {
             return TRANSPORT_FAILURE;
         }
     };
+    if command_line.local.is_master
+        && let Prepared::Over(status) = multiplex::prepare(&mut command_line, &socket, &diagnostics)
+    {
+        return status;
+    }
     match hand_over(command_line, socket) {
         Ok(session) => session.wait(&diagnostics),
         Err(text) => {
@@ -99,6 +107,8 @@ struct Session {
     background: bool,
     /// Standard input, if it is a terminal that the program reads.
     through: Option<PassedThrough>,
+    /// Tells that a terminal may have another size, if this is a master for others.
+    windows: Option<OwnedFd>,
     /// Whether the program is on a terminal of its own.
     on_terminal: bool,
     /// The escape character, if the command line says which.
@@ -141,6 +151,8 @@ fn hand_over(command_line: CommandLine, socket: OwnedFd) -> Result<Session, Stri
 
     // A session on a terminal says its end, also if there is none here.
     invocation.announce |= invocation.request_tty == Some(RequestTty::Force);
+    let windows = invocation.multiplex.as_ref().map(|_| sys::report_window_changes());
+    let windows = windows.transpose().map_err(failed)?;
     let keeps_only = invocation.request == Request::Nothing;
     sys::report_deaths(
         near.as_fd(),
@@ -172,6 +184,7 @@ fn hand_over(command_line: CommandLine, socket: OwnedFd) -> Result<Session, Stri
         local_command,
         background,
         through,
+        windows,
         on_terminal: false,
         escape,
         host,
@@ -190,6 +203,7 @@ impl Session {
                         if let Some(through) = &mut self.through {
                             through.tell_size(self.near.as_fd());
                         }
+                        self.tell_window_changed();
                         continue;
                     }
                     Wake::Escape(escape) => {
@@ -202,6 +216,7 @@ impl Session {
                     Wake::Ended => self.input = Input::HandedOver,
                 }
             }
+            self.watch_windows();
             let (message, descriptors) =
                 match datagram::receive_message::<ToShim>(self.near.as_fd()) {
                     Ok(Some(received)) => received,
@@ -276,12 +291,43 @@ impl Session {
         if self.background {
             self.background = false;
             go_to_background()?;
+            if self.windows.is_some() {
+                let pid = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
+                datagram::send_message(self.near.as_fd(), &FromShim::Background(pid), &[])?;
+            }
             if !diagnostics.needs_stderr() {
                 // A caller that reads our standard error to its end goes on.
                 dup2_stderr(stdin())?;
             }
         }
         Ok(())
+    }
+
+    /// Waits for a message, and tells meanwhile that terminals may have other sizes.
+    fn watch_windows(&self) {
+        let Some(windows) = &self.windows else { return };
+        loop {
+            let mut fds =
+                [PollFd::new(&self.near, PollFlags::IN), PollFd::new(windows, PollFlags::IN)];
+            if poll(&mut fds, None).is_ok() {
+                let [message, window] = fds.map(|fd| fd.revents());
+                if !window.is_empty() {
+                    // It does not block, and a few bytes are more than are in there.
+                    let _ = rustix::io::read(windows, &mut [0; 64]);
+                    self.tell_window_changed();
+                }
+                if !message.is_empty() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Tells the master that a terminal may have another size, if others use this session.
+    fn tell_window_changed(&self) {
+        if self.windows.is_some() {
+            let _ = datagram::send_message(self.near.as_fd(), &FromShim::WindowChanged, &[]);
+        }
     }
 
     /// Does what the person asks for, or breaks off if that is to end the session.

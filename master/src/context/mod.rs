@@ -235,6 +235,23 @@ impl Context {
         }
     }
 
+    /// Asks for a sign of life, and waits for it so long. Must be called in a tokio runtime. Cancel
+    /// safe.
+    pub(crate) async fn answers(&self, limit: Duration) -> bool {
+        let link = match &self.serving {
+            Serving::Slave(link) => Some(link.clone()),
+            Serving::Direct(_, starting) => starting.slave(),
+        };
+        match (link, &self.serving) {
+            (Some(link), _) => tokio::time::timeout(limit, link.answers()).await.unwrap_or(false),
+            (None, Serving::Direct(connection, _)) => {
+                let answer = tokio::time::timeout(limit, connection.answers()).await;
+                answer.unwrap_or(false)
+            }
+            (None, Serving::Slave(_)) => false,
+        }
+    }
+
     /// Starts a program. Nothing is waited for: the request is on its way when this returns, and
     /// standard input may follow at once.
     ///

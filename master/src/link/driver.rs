@@ -30,6 +30,8 @@ pub(super) struct Driver {
     streams: Streams,
     requests: mpsc::UnboundedReceiver<LinkRequest>,
     keepalive: Keepalive,
+    /// Who waits for a sign of life.
+    asked: Vec<oneshot::Sender<()>>,
     /// When a probe that was sent must have been answered.
     probe: Option<Instant>,
     /// A frame that is next, whatever else there is: the mux counts it as sent.
@@ -59,6 +61,7 @@ impl Driver {
             streams: Streams::new(mux),
             requests,
             keepalive,
+            asked: Vec::new(),
             probe: None,
             frame: None,
             secrets: VecDeque::new(),
@@ -205,6 +208,10 @@ impl Driver {
             LinkRequest::StopListening(control) => {
                 self.reverse.stop_listening(control, &mut self.streams);
             }
+            LinkRequest::Ask(sender) => {
+                self.streams.mux.probe();
+                self.asked.push(sender);
+            }
             LinkRequest::Probe => {
                 // What was heard before is no answer.
                 self.streams.mux.tick();
@@ -291,6 +298,9 @@ impl Driver {
             seen = self.streams.mux.received();
         }
         self.share.take(seen - begin + messages);
+        for asked in self.asked.drain(..) {
+            let _ = asked.send(());
+        }
         Ok(())
     }
 

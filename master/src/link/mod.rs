@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use fakessh_protocol::handles::{HandleAllocator, Side};
 use fakessh_protocol::message::{Hello, LinkSettings, ProgramKind, ProgramSetup, Spawn, Tool};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::stream::ByteStream;
 
@@ -172,6 +172,13 @@ impl Link {
     /// when there is a reason to doubt it: the machine has slept.
     pub fn probe(&self) {
         let _ = self.requests.send(LinkRequest::Probe);
+    }
+
+    /// Waits for a sign of life that comes after this was called; false if the link is lost. Cancel
+    /// safe.
+    pub(crate) async fn answers(&self) -> bool {
+        let (sender, answered) = oneshot::channel();
+        self.requests.send(LinkRequest::Ask(sender)).is_ok() && answered.await.is_ok()
     }
 
     /// Ends the link and every session on it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fakessh_protocol::handles::{SessionHandles, Stream};
 use fakessh_protocol::message::Spawn;
 use fakessh_protocol::wire::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::ends::{Carrier, CarrierIo, ControlRequest, StreamRequest};
 use super::incoming::ListenRequest;
@@ -20,6 +20,8 @@ pub(super) enum LinkRequest {
     Listen(Box<ListenRequest>),
     StopListening(Handle),
     Probe,
+    /// To say when there is a sign of life.
+    Ask(oneshot::Sender<()>),
     Close,
 }
 

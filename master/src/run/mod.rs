@@ -12,12 +12,11 @@ use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::invocation::{Invocation, Request};
 use fakessh_protocol::message::RealWords;
-use tokio::sync::Notify;
 
 mod destination;
 
@@ -94,8 +93,6 @@ pub struct Run {
     /// What was used, so that a session need not look at any configuration. As long as the run
     /// lives, that is held.
     used: Mutex<HashMap<CacheKey, (Reached, Option<InUse>)>>,
-    /// Where sessions of this run wait that only keep a context.
-    kept: Mutex<Vec<(Weak<Context>, Arc<Notify>)>>,
     /// Whether a shim of this run was started.
     called: AtomicBool,
     refusals: Arc<Refusals>,
@@ -112,10 +109,10 @@ impl Run {
     pub fn new(hosts: Hosts, registry: Registry, opener: &Caller) -> Run {
         let origin =
             Origin { environment: opener.environment.clone(), directory: opener.directory.clone() };
-        let (holding, used, kept, hostname, pinned) = Default::default();
+        let (holding, used, hostname, pinned) = Default::default();
         let called = AtomicBool::new(false);
         let refusals = Arc::new(Refusals::new(registry.audit().clone()));
-        Run { hosts, registry, origin, holding, pinned, hostname, used, kept, called, refusals }
+        Run { hosts, registry, origin, holding, pinned, hostname, used, called, refusals }
     }
 
     /// A run that leads to this one context, of which `route` is the way. If the context is lost, the
@@ -131,6 +128,17 @@ impl Run {
         let held = reached.context.hold(Use::Run);
         let used = HashMap::from([(CacheKey::Mapped(route), (reached.clone(), held))]).into();
         Run { used, pinned: Some(reached), ..Run::new(hosts, registry, opener) }
+    }
+
+    /// A run that leads to this one context of it, for the clients of a ControlPath.
+    fn pinned_to(&self, route: Route, reached: Reached, ask: &Arc<dyn Ask>) -> Run {
+        let opener = self.origin.caller(ask.clone());
+        let run = Run::in_context(route, reached, self.registry.clone(), &opener);
+        let rules = self.holding.rules.clone();
+        match &self.holding.opener {
+            Some(opener) => run.held_by(rules).confirmed_by(opener.clone()),
+            None => run.held_by(rules).confirmed_by(ask.clone()),
+        }
     }
 
     /// The forwards that are open, of all runs.
@@ -329,12 +337,6 @@ impl Run {
         self.used().clear();
     }
 
-    /// The context of a destination, if it is connected. Asks nobody.
-    async fn held(&self, route: &Route, invocation: &Invocation) -> Option<Arc<Context>> {
-        let caller = self.quiet_caller(invocation);
-        self.registry.held(route, &caller).await.ok().flatten()
-    }
-
     /// The caller that an invocation comes from, who is not asked anything.
     fn quiet_caller(&self, invocation: &Invocation) -> Caller {
         match &self.hosts {
@@ -391,24 +393,6 @@ impl Run {
         let message =
             format!("{host} is {name}, where programs run as {ours} and not as {user}; {what}");
         Err(Failure::new(FailureKind::Refused, message))
-    }
-
-    /// Lets sessions of this run end that only kept a context.
-    pub(crate) fn release(&self, context: &Arc<Context>) {
-        self.released(context).notify_waiters();
-    }
-
-    /// Tells its waiters when this run need not keep the context any longer.
-    pub(crate) fn released(&self, context: &Arc<Context>) -> Arc<Notify> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|(kept, _)| kept.strong_count() > 0);
-        let is_it = |(kept, _): &&(Weak<Context>, _)| kept.as_ptr() == Arc::as_ptr(context);
-        if let Some((_, notify)) = kept.iter().find(is_it) {
-            return notify.clone();
-        }
-        let notify = Arc::new(Notify::new());
-        kept.push((Arc::downgrade(context), notify.clone()));
-        notify
     }
 
     fn used(&self) -> MutexGuard<'_, HashMap<CacheKey, (Reached, Option<InUse>)>> {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use fakessh_protocol::failure::{Failure, FailureKind};
-use fakessh_protocol::invocation::{ControlCommand, Destination, Invocation, Request};
+use fakessh_protocol::failure::Failure;
+use fakessh_protocol::invocation::{Destination, Invocation, Request};
 use fakessh_protocol::message::{Connection, ProgramKind, ProgramSetup, RealWords, Tool};
 
 use super::Run;
@@ -18,11 +18,6 @@ pub(crate) enum Plan {
     Start(Start),
     /// To keep a context (`-N`), until it is released or lost, and forwards through it.
     Keep(Arc<Context>, WantedForwards),
-    /// To say that there is a connection (`-O check`).
-    Check,
-    /// To end what keeps a context (`-O exit`). The connection itself is not the tool's to end: it
-    /// may serve others.
-    Release(Arc<Context>),
     /// To leave the invocation to the real `ssh`.
     RealSsh {
         /// Why.
@@ -83,16 +78,18 @@ impl Denied {
 }
 
 impl Run {
-    /// Decides what becomes of an invocation, and connects what it needs. Questions go to `ask`.
+    /// Decides what becomes of an invocation, and connects what it needs. Questions go to `ask`. For
+    /// an invocation that is a master for others, there is also a run that leads to its context
+    /// alone.
     pub(crate) async fn resolve(
         self: &Arc<Run>,
         invocation: &Invocation,
         ask: &Arc<dyn Ask>,
-    ) -> Result<Plan, Denied> {
+    ) -> Result<(Plan, Option<Arc<Run>>), Denied> {
         let host = &invocation.destination.host;
         let route = match self.choose(invocation) {
             Ok(Choice::Route(route)) => route,
-            Ok(Choice::RealSsh { why, words }) => return Ok(Plan::RealSsh { why, words }),
+            Ok(Choice::RealSsh { why, words }) => return Ok((Plan::RealSsh { why, words }, None)),
             Err(failure) => {
                 let for_target = match &invocation.unserved {
                     Some(option) => format!("{host}: {option} is not supported yet"),
@@ -105,29 +102,18 @@ impl Run {
                 return Err(Denied { failure, for_target: Some(for_target) });
             }
         };
-        if let Some(command) = invocation.control {
-            let held = self.held(&route, invocation).await;
-            let Some(context) = held.filter(|context| context.is_usable()) else {
-                let message = format!("{route}: there is no connection");
-                return Err(Failure::new(FailureKind::NotFound, message).into());
-            };
-            return Ok(match command {
-                ControlCommand::Check => Plan::Check,
-                ControlCommand::Exit | ControlCommand::Stop => Plan::Release(context),
-                ControlCommand::Forward | ControlCommand::Cancel => {
-                    let message = "-O forward is not supported yet";
-                    return Err(Failure::new(FailureKind::Refused, message).into());
-                }
-            });
-        }
         let reached = self.reach(&route, invocation, ask).await;
-        let Reached { context, options } =
-            reached.map_err(|error| self.failure(invocation, &route, &error))?;
+        let reached = reached.map_err(|error| self.failure(invocation, &route, &error))?;
+        let pinned = invocation.multiplex.as_ref().map(|_| {
+            let run = self.pinned_to(route.clone(), reached.clone(), ask);
+            Arc::new(run)
+        });
+        let Reached { context, options } = reached;
         // What a client of the master asks for is no `ssh`.
         let keyword = options.unserved(invocation).filter(|_| self.pinned.is_none());
         if let Some(keyword) = keyword {
             return match self.unserved(invocation, &format!("{keyword} of ssh_config"))? {
-                Choice::RealSsh { why, words } => Ok(Plan::RealSsh { why, words }),
+                Choice::RealSsh { why, words } => Ok((Plan::RealSsh { why, words }, None)),
                 Choice::Route(_) => Err(Failure::other(keyword).into()),
             };
         }
@@ -155,14 +141,17 @@ impl Run {
             let request = &invocation.request;
             self.confirm(&context, request, &setup, &forwards.forwards, ask).await?;
         }
-        let Some(program) = program else { return Ok(Plan::Keep(context, forwards)) };
+        let Some(program) = program else {
+            return Ok((Plan::Keep(context, forwards), pinned));
+        };
         let another = context.why_direct().map(|_| -> Deferred<_> {
             let caller = self.quiet_caller(invocation);
             let run = self.clone();
             Box::pin(async move { run.another(&route, &caller).await })
         });
         let escape = options.escape();
-        Ok(Plan::Start(Start { context, program, setup, escape, forwards, notice, another }))
+        let start = Start { context, program, setup, escape, forwards, notice, another };
+        Ok((Plan::Start(start), pinned))
     }
 }
 

@@ -3,11 +3,13 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use fakessh_protocol::exit::TRANSPORT_FAILURE;
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::message::{FromShim, ListenAnswer, Secret, ToShim};
 use fakessh_protocol::terminal::WindowSize;
 use tokio::sync::mpsc;
 
+use super::multiplex::{MultiplexedShim, ShimMessages};
 use super::outcome::SessionOutcome;
 use super::reverse;
 use super::stdio::Stdio;
@@ -27,6 +29,8 @@ pub(super) enum Invoker {
     Client(Arc<AskedClient>),
     /// A shim on a target.
     Reverse(ReverseShim),
+    /// A client of a ControlPath.
+    Multiplexed(MultiplexedShim),
 }
 
 /// Receives the messages of an invoker.
@@ -34,6 +38,7 @@ pub(super) enum Messages {
     Local(Arc<Socket>),
     Client(Arc<AskedClient>),
     Reverse(mpsc::Receiver<FromShim>),
+    Multiplexed(ShimMessages),
 }
 
 /// What an invoker says.
@@ -49,6 +54,10 @@ pub(super) enum Message {
     Listening(ListenAnswer, Vec<OwnedFd>),
     /// What came of the request to connect that has this number: a socket, or why there is none.
     Connected(u32, String, Option<OwnedFd>),
+    /// The invoker goes on as this process.
+    Background(u32),
+    /// Terminals of others may have other sizes.
+    WindowChanged,
     /// To cut standard input.
     Abort,
     /// To let the program run on when the invoker is gone.
@@ -59,6 +68,8 @@ impl Message {
     /// A message of a shim, with the descriptors that came with it.
     fn of_shim(message: FromShim, descriptors: Vec<OwnedFd>) -> Message {
         match message {
+            FromShim::Background(pid) => Message::Background(pid),
+            FromShim::WindowChanged => Message::WindowChanged,
             FromShim::Listening(answer) => Message::Listening(answer, descriptors),
             FromShim::Connected(number, why_not) => {
                 Message::Connected(number, why_not, descriptors.into_iter().next())
@@ -106,6 +117,7 @@ impl Messages {
                     }
                 }
             }
+            Messages::Multiplexed(messages) => messages.next().await.map(Message::Resize),
             Messages::Reverse(messages) => {
                 messages.recv().await.map(|message| Message::of_shim(message, Vec::new()))
             }
@@ -140,6 +152,8 @@ impl Invoker {
                 let _ = socket.send_message(&message, &[]).await;
             }
             Invoker::Reverse(shim) => shim.send(message),
+            // There are no words for it.
+            Invoker::Multiplexed(_) => {}
         }
     }
 
@@ -190,6 +204,21 @@ impl Invoker {
                     }
                 };
                 let _ = client.reply(&reply).await;
+            }
+            Invoker::Multiplexed(shim) => {
+                let status = match outcome {
+                    SessionOutcome::Exited(status) => status.shell_code(),
+                    SessionOutcome::Failed(denied) => {
+                        tracing::info!(
+                            why = denied.failure.message,
+                            "a session of a ControlPath failed"
+                        );
+                        TRANSPORT_FAILURE
+                    }
+                    SessionOutcome::RealSsh { .. } => TRANSPORT_FAILURE,
+                };
+                stdio.close();
+                shim.ended(status).await;
             }
             Invoker::Reverse(shim) => {
                 let message = match outcome {

@@ -3,6 +3,7 @@
 mod ask;
 mod forwards;
 mod invoker;
+mod multiplex;
 mod outcome;
 mod record;
 mod reverse;
@@ -15,9 +16,10 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::exit::{ExitStatus, TRANSPORT_FAILURE};
 use fakessh_protocol::failure::{Failure, FailureKind};
-use fakessh_protocol::invocation::Invocation;
+use fakessh_protocol::forward::ForwardOptions;
+use fakessh_protocol::invocation::{Invocation, Multiplex};
 use fakessh_protocol::message::{Handoff, Notice, Refusal, RefusalReason, Secret, Started, ToShim};
 use fakessh_protocol::printable::one_line;
 use tokio::sync::{Notify, mpsc};
@@ -116,6 +118,8 @@ struct ServedSession {
     abort: Notify,
     /// The program is to run on when the invoker is gone.
     is_detached: AtomicBool,
+    /// What is served at the session's ControlPath, if it is a master.
+    multiplex: OnceLock<multiplex::Served>,
 }
 
 /// A program that was started.
@@ -135,10 +139,20 @@ impl ServedSession {
     fn new(run: Arc<Run>, invoker: Invoker, ask: Arc<dyn Ask>) -> ServedSession {
         let sockets = match &invoker {
             Invoker::Local(socket) => Some(ShimSockets::new(socket.clone())),
-            Invoker::Client(_) | Invoker::Reverse(_) => None,
+            Invoker::Client(_) | Invoker::Reverse(_) | Invoker::Multiplexed(_) => None,
         };
-        let (signaller, early, abort, is_detached) = Default::default();
-        ServedSession { run, invoker, ask, sockets, signaller, early, abort, is_detached }
+        let (signaller, early, abort, is_detached, multiplex) = Default::default();
+        ServedSession {
+            run,
+            invoker,
+            ask,
+            sockets,
+            signaller,
+            early,
+            abort,
+            is_detached,
+            multiplex,
+        }
     }
 
     /// Serves the session to its end, or says why it is refused.
@@ -212,6 +226,16 @@ impl ServedSession {
                         shim.connected(number, why_not, socket);
                     }
                 }
+                Message::Background(pid) => {
+                    if let Some(served) = self.multiplex.get() {
+                        served.set_pid(pid);
+                    }
+                }
+                Message::WindowChanged => {
+                    if let Some(served) = self.multiplex.get() {
+                        served.window_changed();
+                    }
+                }
                 Message::Abort => self.abort.notify_one(),
                 Message::Detach => self.is_detached.store(true, Ordering::Relaxed),
             }
@@ -229,7 +253,7 @@ impl ServedSession {
                     early.push(number);
                 }
             }
-            (None, Invoker::Local(_) | Invoker::Reverse(_)) => {}
+            (None, Invoker::Local(_) | Invoker::Reverse(_) | Invoker::Multiplexed(_)) => {}
         }
     }
 
@@ -240,31 +264,20 @@ impl ServedSession {
         stdio: &mut Stdio,
         record: &Record,
     ) -> Result<SessionOutcome, Denied> {
-        let plan = self.resolve(&invocation).await?;
+        let (plan, pinned) = self.resolve(&invocation).await?;
         let announce = invocation.announce;
+        let multiplex = invocation.multiplex.clone();
         // The session may last, and nobody needs its environment again.
         drop(invocation);
         let status = match plan {
             Plan::RealSsh { why, words } => return Ok(SessionOutcome::RealSsh { why, words }),
-            Plan::Check => {
-                let text = match self.invoker {
-                    Invoker::Local(_) | Invoker::Client(_) => {
-                        format!("master running (pid={})", std::process::id())
-                    }
-                    Invoker::Reverse(_) => "master running".to_owned(),
-                };
-                self.invoker.send(ToShim::Notice(Notice::ours(text))).await;
-                ExitStatus::Code(0)
-            }
-            Plan::Release(context) => {
-                self.run.release(&context);
-                ExitStatus::Code(0)
-            }
             Plan::Keep(context, forwards) => {
                 // A caller that reads our output to its end goes on: nothing will come.
                 stdio.close();
+                let options = forwards.options.clone();
                 let _forwards = self.open_forwards(&context, forwards).await?;
-                self.keep(&context, announce, record).await?
+                self.multiplex(multiplex.as_ref(), pinned, &context, options).await;
+                self.keep(&context, announce, multiplex, record).await?
             }
             Plan::Start(mut start) => {
                 let streams = stdio.open()?;
@@ -274,12 +287,18 @@ impl ServedSession {
                     self.invoker.send(ToShim::Notice(Notice::ours(text))).await;
                 }
                 let wanted = std::mem::take(&mut start.forwards);
+                let options = wanted.options.clone();
                 let forwards = self.open_forwards(&start.context, wanted).await?;
+                self.multiplex(multiplex.as_ref(), pinned, &start.context, options).await;
                 let opened = self.open(start).await?;
                 if announce {
                     self.invoker.send(ToShim::Started(started)).await;
                 }
-                let status = self.join(opened, streams, record).await?;
+                let status = tokio::select! {
+                    status = self.join(opened, streams, record) => status?,
+                    // Who ends a master ends its session.
+                    () = self.terminated() => ExitStatus::Code(TRANSPORT_FAILURE),
+                };
                 forwards.idle().await;
                 status
             }
@@ -287,13 +306,44 @@ impl ServedSession {
         Ok(SessionOutcome::Exited(status))
     }
 
-    /// Finds out what is to be done, and connects what that needs.
-    async fn resolve(&self, invocation: &Invocation) -> Result<Plan, Denied> {
+    /// Finds out what is to be done, and connects what that needs. For a master, also a run that leads
+    /// to its context alone.
+    async fn resolve(&self, invocation: &Invocation) -> Result<(Plan, Option<Arc<Run>>), Denied> {
         if matches!(self.invoker, Invoker::Reverse(_)) && invocation.request.is_none_of_ssh() {
             let text = "only the run itself starts its tool";
             return Err(Denied::open(Failure::new(FailureKind::Refused, text)));
         }
         self.run.resolve(invocation, &self.ask).await
+    }
+
+    /// Serves the ControlPath of a master. If that can't be, the person is told.
+    async fn multiplex(
+        &self,
+        multiplex: Option<&Multiplex>,
+        pinned: Option<Arc<Run>>,
+        context: &Arc<Context>,
+        options: ForwardOptions,
+    ) {
+        let (Some(multiplex), Some(run), Some(sockets)) = (multiplex, pinned, &self.sockets) else {
+            return;
+        };
+        let pid = self.ask.who().map_or(0, |who| who.pid);
+        let at = (run, context.clone());
+        match multiplex::Served::start(multiplex, at, sockets.clone(), options, pid).await {
+            Ok(served) => drop(self.multiplex.set(served)),
+            Err(why) => {
+                let text = format!("{why}; disabling multiplexing");
+                self.invoker.send(ToShim::Notice(Notice::ours(text))).await;
+            }
+        }
+    }
+
+    /// Waits until a client of the ControlPath ends the session.
+    async fn terminated(&self) {
+        match self.multiplex.get() {
+            Some(served) => served.over(None).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Starts the program.
@@ -413,11 +463,13 @@ impl ServedSession {
         Ok(outcome)
     }
 
-    /// `-N`: keeps the context until the shim goes, or the context does.
+    /// `-N`: keeps the context until the shim goes, or the context does, or a client of the
+    /// ControlPath ends it.
     async fn keep(
         &self,
         context: &Arc<Context>,
         announce: bool,
+        multiplex: Option<Multiplex>,
         record: &Record,
     ) -> Result<ExitStatus, Denied> {
         let name = context.name();
@@ -426,15 +478,18 @@ impl ServedSession {
             return Err(lost("the connection was just closed".to_owned()).into());
         };
         record.started(context, Traffic::default());
-        let notify = self.run.released(context);
-        // A shim that was told that the session runs may release it at once.
-        let released = notify.notified();
         if announce {
             self.invoker.send(ToShim::Started(Started::default())).await;
         }
+        let over = async {
+            match self.multiplex.get() {
+                Some(served) => served.over(multiplex.and_then(|it| it.idle_seconds)).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             why = context.lost() => Err(lost(why.to_string()).into()),
-            () = released => Ok(ExitStatus::Code(0)),
+            () = over => Ok(ExitStatus::Code(0)),
         }
     }
 }

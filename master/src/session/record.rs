@@ -39,7 +39,7 @@ struct RanAt {
 
 impl Record {
     pub(super) fn begin(run: &Run, by: Option<Who>, invocation: &Invocation) -> Record {
-        if invocation.control.is_some() || invocation.request == Request::Configuration {
+        if invocation.request == Request::Configuration {
             return Record(None);
         }
         let audit = run.audit().clone();

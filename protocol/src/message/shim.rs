@@ -163,6 +163,11 @@ pub enum FromShim {
     Signal(u8),
     /// The shim's terminal has another size now.
     Resize(WindowSize),
+    /// The shim goes on as this process, in the background.
+    Background(u32),
+    /// Some terminal may have another size now. Clients of [`Invocation::multiplex`] have their
+    /// master told by SIGWINCH.
+    WindowChanged,
     /// The answer to [`ToShim::Listen`]. The sockets come with this message, at most
     /// [`MAX_LISTENERS`].
     Listening(ListenAnswer),

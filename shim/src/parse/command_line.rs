@@ -37,6 +37,8 @@ pub struct Local {
     pub background: bool,
     /// `LocalCommand`, expanded, where `PermitLocalCommand` allows it.
     pub local_command: Option<OsString>,
+    /// `-M`, `ControlMaster yes`: listens for others at the ControlPath, if there is one.
+    pub is_master: bool,
     /// `-e`, `EscapeChar`: the escape character of a session on a terminal, if the command line says
     /// which. `None` inside is none.
     pub escape: Option<Option<u8>>,

@@ -66,6 +66,15 @@ impl Value<'_> {
             Keyword::ClearAllForwardings => {
                 first(&mut settings.forward_options.clear_all, self.flag()?);
             }
+            // Sharing connections is what we do. Only who insists is a master for others.
+            Keyword::ControlMaster => {
+                let word = self.single()?.to_ascii_lowercase();
+                match &word[..] {
+                    b"yes" | b"true" | b"ask" => first(&mut settings.master, true),
+                    b"no" | b"false" | b"auto" | b"autoask" => first(&mut settings.master, false),
+                    _ => return Err(self.unsupported(&word)),
+                }
+            }
             Keyword::DynamicForward | Keyword::LocalForward | Keyword::RemoteForward => {
                 let forward = self.forward(keyword)?;
                 settings.add_forward(forward)?;

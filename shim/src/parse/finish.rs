@@ -8,7 +8,7 @@ use fakessh_protocol::invocation::{
 };
 
 use super::expand::{Expanded, Tokens};
-use super::settings::{Control, Demand, SessionType, Settings};
+use super::settings::{Demand, SessionType, Settings};
 use super::{Local, Surroundings, UsageError};
 
 impl Settings {
@@ -44,14 +44,9 @@ impl Settings {
         let request = self.request(&host, words)?;
         let local_command = self.expanded_local_command(&host)?;
         let unserved = self.unserved().map(str::to_owned);
-        let control = match self.control {
-            Some(Control::Known(command)) => Some(command),
-            Some(Control::Unserved) | None => None,
-        };
         let invocation = Invocation {
             destination: Destination { user: self.user, host, port: self.port },
             request,
-            control,
             connection: self.connection,
             batch: self.batch == Some(true),
             send_env: self.send_env,
@@ -63,6 +58,7 @@ impl Settings {
             request_tty: self.tty,
             forwards: self.forwards,
             forward_options: self.forward_options,
+            multiplex: None,
             unserved,
             announce: background || local_command.is_some(),
             given,
@@ -75,6 +71,7 @@ impl Settings {
             background,
             local_command,
             escape: self.escape,
+            is_master: self.master == Some(true),
         };
         Ok((invocation, local))
     }
@@ -82,9 +79,6 @@ impl Settings {
     fn request(&mut self, host: &str, words: &[&[u8]]) -> Result<Request, UsageError> {
         if self.configuration {
             return Ok(Request::Configuration);
-        }
-        if self.control.is_some() {
-            return Ok(Request::Nothing);
         }
         let mut command = join_command(words.iter().copied());
         let session_type = self.session_type.unwrap_or(SessionType::Default);
@@ -123,11 +117,7 @@ impl Settings {
 
     fn expanded_local_command(&mut self, host: &str) -> Result<Option<OsString>, UsageError> {
         let Some(text) = self.local_command.take() else { return Ok(None) };
-        // With -O nothing is started, so nothing is announced.
-        if self.permit_local_command != Some(true)
-            || self.control.is_some()
-            || text.eq_ignore_ascii_case(b"none")
-        {
+        if self.permit_local_command != Some(true) || text.eq_ignore_ascii_case(b"none") {
             return Ok(None);
         }
         Ok(self.expand(host, &text, "LocalCommand")?.map(OsString::from_vec))

@@ -23,6 +23,7 @@ pub(super) enum Meaning {
 pub(super) enum Keyword {
     BatchMode,
     ClearAllForwardings,
+    ControlMaster,
     DynamicForward,
     EscapeChar,
     ExitOnForwardFailure,
@@ -79,7 +80,7 @@ const KEYWORDS: &[(&str, Meaning)] = &[
     ("compressionlevel", Ignored),
     ("connectionattempts", Way),
     ("connecttimeout", WayTime),
-    ("controlmaster", Ignored),
+    ("controlmaster", Honoured(ControlMaster)),
     ("controlpath", Ignored),
     ("controlpersist", Ignored),
     ("dsaauthentication", Way),

@@ -5,11 +5,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use fakessh_protocol::forward::{BadForward, Forward, ListenAddress};
-use fakessh_protocol::invocation::ControlCommand;
 use fakessh_protocol::message::Peer;
 use fakessh_protocol::terminal::RequestTty;
 
-use super::settings::{Control, Demand, SessionType, Settings};
+use super::settings::{Demand, SessionType, Settings};
 use super::{Level, UsageError, destination};
 
 /// The letters that take a value.
@@ -47,7 +46,9 @@ impl Settings {
             *words = rest;
             while let Some((&letter, glued)) = cluster.split_first() {
                 cluster = glued;
-                if matches!(letter, b'V' | b'Q') {
+                // What asks a master talks to a ControlPath and to nothing else, and the real ssh
+                // speaks its protocol.
+                if matches!(letter, b'V' | b'Q' | b'O') {
                     return Ok(Next::RealSsh);
                 }
                 if !takes_value(letter) {
@@ -77,8 +78,7 @@ impl Settings {
             // No-ops of old, and of Kerberos.
             b'2' | b'k' => {}
             b'g' => self.forward_options.gateway_ports = Some(true),
-            // Sharing connections is what we do; nothing is created at a ControlPath.
-            b'M' => {}
+            b'M' => self.master = Some(true),
             b'4' => self.connect_by(b"AddressFamily", b"inet"),
             b'6' => self.connect_by(b"AddressFamily", b"inet6"),
             b'C' => self.connect_by(b"Compression", b"yes"),
@@ -162,9 +162,6 @@ impl Settings {
             b'R' => self.forward(value, "remote", Forward::remote)?,
             b'D' => self.forward(value, "dynamic", Forward::dynamic)?,
             b'W' => {
-                if self.control.is_some() {
-                    return Err(UsageError::new("Cannot specify stdio forward with -O"));
-                }
                 if self.stdio_forward.is_some() {
                     return Err(UsageError::new("stdio forward already specified"));
                 }
@@ -176,8 +173,7 @@ impl Settings {
                 self.forward_options.clear_all.get_or_insert(true);
             }
             b'w' => self.demand(Demand::Other, "-w"),
-            b'O' => self.control(value)?,
-            // -p the second time; -S, which names a ControlPath.
+            // -p the second time; -S, which is looked up if it is needed.
             _ => {}
         }
         Ok(())
@@ -197,28 +193,6 @@ impl Settings {
                 Err(UsageError::new(format!("Bad {kind} forwarding specification '{value}'")))
             }
         }
-    }
-
-    fn control(&mut self, value: &[u8]) -> Result<(), UsageError> {
-        if self.stdio_forward.is_some() {
-            return Err(UsageError::new("Cannot specify multiplexing command with -W"));
-        }
-        if self.control.is_some() {
-            return Err(UsageError::new("Multiplexing command already specified"));
-        }
-        self.control = Some(match value {
-            b"check" => Control::Known(ControlCommand::Check),
-            b"exit" => Control::Known(ControlCommand::Exit),
-            b"stop" => Control::Known(ControlCommand::Stop),
-            b"forward" => Control::Known(ControlCommand::Forward),
-            b"cancel" => Control::Known(ControlCommand::Cancel),
-            b"proxy" | b"conninfo" | b"channels" => {
-                self.demand(Demand::Other, format!("-O {}", String::from_utf8_lossy(value)));
-                Control::Unserved
-            }
-            _ => return Err(UsageError::new("Invalid multiplex command.")),
-        });
-        Ok(())
     }
 }
 

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use fakessh_protocol::counted::MAX_FORWARDS;
 use fakessh_protocol::forward::{Forward, ForwardOptions};
-use fakessh_protocol::invocation::ControlCommand;
 use fakessh_protocol::message::Peer;
 use fakessh_protocol::terminal::RequestTty;
 
@@ -68,20 +67,12 @@ pub(super) struct Settings {
     pub(super) send_env: Vec<String>,
     pub(super) set_env: Option<Variables>,
     pub(super) ignore_unknown: Option<Vec<u8>>,
-    pub(super) control: Option<Control>,
+    /// `-M`, `ControlMaster yes`.
+    pub(super) master: Option<bool>,
     /// `-W`: where standard input and output lead.
     pub(super) stdio_forward: Option<Peer>,
     pub(super) forwards: Vec<Forward>,
     pub(super) forward_options: ForwardOptions,
-}
-
-/// A command of `-O`.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Control {
-    /// One that the master can answer.
-    Known(ControlCommand),
-    /// One that it can't yet; it is among the demands.
-    Unserved,
 }
 
 impl Settings {

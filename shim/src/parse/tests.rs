@@ -1,4 +1,4 @@
-use fakessh_protocol::invocation::{ControlCommand, Invocation, Request};
+use fakessh_protocol::invocation::{Invocation, Request};
 use proptest::prelude::*;
 
 use fakessh_protocol::terminal::RequestTty;
@@ -132,24 +132,18 @@ fn requests() {
 }
 
 #[test]
-fn control_commands() {
-    let table = [
-        ("check", ControlCommand::Check),
-        ("exit", ControlCommand::Exit),
-        ("stop", ControlCommand::Stop),
-        ("forward", ControlCommand::Forward),
-        ("cancel", ControlCommand::Cancel),
-    ];
-    for (name, expected) in table {
-        let invocation = invocation(&format!("-S /x -O {name} h"));
-        assert_eq!(invocation.control, Some(expected));
-        assert_eq!((invocation.request, invocation.unserved), (Request::Nothing, None));
+fn control_commands_are_for_the_real_ssh() {
+    for words in [&["-S", "/x", "-O", "exit", "h"][..], &["h", "-Oforward", "-L", "1:a:2"]] {
+        assert!(matches!(try_parse(words), Ok(Parsed::RealSsh(_))), "{words:?}");
     }
-    for name in ["proxy", "conninfo", "channels"] {
-        let invocation = invocation(&format!("-O {name} h"));
-        assert_eq!(invocation.unserved, Some(format!("-O {name}")));
-    }
-    assert_eq!(refused(&["-O", "dance", "h"]), "Invalid multiplex command.");
+}
+
+#[test]
+fn who_insists_is_a_master_for_others() {
+    let is_master = |words: &str| parsed(words, &[]).local.is_master;
+    assert!(is_master("-M -S /x -N h") && is_master("-oControlMaster=yes h x"));
+    assert!(!is_master("-oControlMaster=auto h x"));
+    assert!(!is_master("-S /x h x") && !is_master("-oControlMaster=no -oControlMaster=yes h"));
 }
 
 #[test]
@@ -313,7 +307,6 @@ fn a_question_about_the_configuration_is_nothing_else() {
     for words in [
         "-G bob@h",
         "bob@h -G",
-        "-G -O check bob@h",
         "-fG bob@h",
         "-Gs bob@h",
         "-tG bob@h",
@@ -321,9 +314,9 @@ fn a_question_about_the_configuration_is_nothing_else() {
         "-G -oPermitLocalCommand=yes -oLocalCommand=%K bob@h x",
     ] {
         let line = parsed(words, &[]);
-        let Invocation { destination, request, control, unserved, announce, .. } = line.invocation;
+        let Invocation { destination, request, unserved, announce, .. } = line.invocation;
         assert_eq!(destination.user.as_deref(), Some("bob"), "{words}");
-        assert_eq!((request, control, unserved), (Request::Configuration, None, None), "{words}");
+        assert_eq!((request, unserved), (Request::Configuration, None), "{words}");
         assert!(!announce && !line.local.background, "{words}");
     }
 }
@@ -413,9 +406,6 @@ fn what_ssh_refuses_is_refused() {
         (&["-oLocalForward=80 a", "h"], "localforward: Bad forwarding specification."),
         (&["-oStreamLocalBindMask=9", "h"], "streamlocalbindmask: Bad mask."),
         (&["-W", "a:1", "-W", "b:1", "h"], "already specified"),
-        (&["-W", "a:1", "-O", "check", "h"], "with -W"),
-        (&["-O", "check", "-W", "a:1", "h"], "with -O"),
-        (&["-O", "check", "-O", "check", "h"], "already specified"),
         (&["-oRemoteCommand=a", "h", "b"], "Cannot execute command-line and remote"),
         (&["-oRemoteCommand=%y", "h"], "unknown key %y"),
         (&["-o", "Foo=1", "h"], "Bad configuration option: foo"),

@@ -144,20 +144,24 @@ pub(super) fn stop_now(number: i32) {
 static WINDOW: AtomicI32 = AtomicI32::new(-1);
 
 /// From now on, a byte comes on the returned descriptor whenever the terminal may have another
-/// size: after SIGWINCH, and after we were stopped. It does not block. Only the first call of a
-/// process has an effect.
+/// size: after SIGWINCH, and after we were stopped. It does not block. All calls return the same
+/// pipe.
 ///
 /// # Errors
 /// If there are no descriptors left.
 pub(crate) fn report_window_changes() -> io::Result<OwnedFd> {
+    static READ: OnceLock<OwnedFd> = OnceLock::new();
+    if let Some(read) = READ.get() {
+        return read.try_clone();
+    }
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    let number = write.as_raw_fd();
-    if WINDOW.compare_exchange(-1, number, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+    let ours = read.try_clone()?;
+    if READ.set(read).is_ok() {
         // The handler may run at any time: it stays open as long as the process lives.
-        let _ = write.into_raw_fd();
+        WINDOW.store(write.into_raw_fd(), Ordering::Relaxed);
         install(libc::SIGWINCH, window_changed);
     }
-    Ok(read)
+    Ok(ours)
 }
 
 /// Has somebody look at the size of the terminal. For handlers. Async-signal-safe.

@@ -153,7 +153,7 @@ fn a_tool_that_did_not_use_ssh_is_told_from_one_that_did() {
     lab.run([""; 0], ["true"]).run().expect_status(0).expect_err("");
     for script in [
         "ssh remote true",
-        "ssh -O check remote 2>/dev/null",
+        "ssh -O check remote 2>/dev/null; true",
         "ssh -V 2>/dev/null",
         "ssh 2>/dev/null; ssh -o Nonsense=1 remote 2>/dev/null; true",
         "scp 2>/dev/null; true",

@@ -22,6 +22,7 @@ mod job_control;
 mod lab;
 mod lifetime;
 mod limits;
+mod masters;
 mod memory;
 mod refusals;
 mod round_trips;

@@ -71,22 +71,24 @@ fn an_input_that_cannot_be_read_is_refused() {
     }
 }
 
-#[test]
-fn a_connection_that_is_only_kept_holds_no_output() {
-    let script = "x=$(ssh -f -N remote); echo \"went on$x\"; ssh -O exit remote";
-    let done = LAB.get().tool(Client::Fakessh, ["bash", "-c", script]).run();
-    done.expect_status(0).expect_out("went on\n").expect_err("");
-}
+both_clients! {
+    fn a_connection_that_is_only_kept_holds_no_output(client) {
+        let script = "c=$TMPDIR/kept-$$; x=$(ssh -M -S $c -f -N remote); echo \"went on$x\"; \
+                      ssh -S $c -O exit remote 2>/dev/null";
+        let done = LAB.get().tool(client, ["bash", "-c", script]).run();
+        done.expect_status(0).expect_out("went on\n").expect_err("");
+    }
 
-#[test]
-fn what_keeps_a_connection_is_ended_by_its_own_run_alone() {
-    let lab = LAB.get();
-    let script = "ssh -N -oPermitLocalCommand=yes -oLocalCommand='echo kept' remote & \
-                  read line; ssh remote true; kill -0 $! && echo alive; \
-                  ssh -O exit remote; wait $!; echo ended with $?";
-    let mut keeping = lab.tool(Client::Fakessh, ["bash", "-c", script]).input_open().start();
-    assert_eq!(keeping.read_line().as_deref(), Some("kept"));
-    lab.tool(Client::Fakessh, ["ssh", "-O", "exit", "remote"]).run().expect_status(0);
-    keeping.write(b"\n").unwrap();
-    keeping.finish().expect_status(0).expect_out("kept\nalive\nended with 0\n").expect_err("");
+    fn what_keeps_a_connection_is_ended_by_its_own_path_alone(client) {
+        let lab = LAB.get();
+        let script = "c=$TMPDIR/alone-$$; ssh -M -S $c -N -oPermitLocalCommand=yes \
+                      -oLocalCommand='echo kept' remote & \
+                      read line; ssh remote true; ssh -O exit remote 2>/dev/null; \
+                      kill -0 $! && echo alive; \
+                      ssh -S $c -O exit remote 2>/dev/null; wait $!; echo ended with $?";
+        let mut keeping = lab.tool(client, ["bash", "-c", script]).input_open().start();
+        assert_eq!(keeping.read_line().as_deref(), Some("kept"));
+        keeping.write(b"\n").unwrap();
+        keeping.finish().expect_status(0).expect_out("kept\nalive\nended with 0\n");
+    }
 }

@@ -251,6 +251,11 @@ impl SshConnection {
         }
     }
 
+    /// Waits for an answer of the server; false if the connection is lost. Cancel safe.
+    pub(crate) async fn answers(&self) -> bool {
+        self.0.handle.send_ping().await.is_ok() && !self.is_closed()
+    }
+
     async fn end(&self, why: &'static str) {
         let _ = self.0.closing.set(why);
         let goodbye = async {

@@ -69,9 +69,6 @@ fn a_typed_destination_is_a_route_with_the_options_of_its_steps() {
         typed(&[destination, "id -un"]).expect_status(0).expect_out("root\n");
     }
     typed(&["-l", &user, "remote+sudo", "id -un"]).expect_status(0).expect_out("root\n");
-    let check = typed(&["-O", "check", "remote+sudo"]).expect_status(0);
-    assert!(check.err().contains("master running"), "{}", check.shown());
-    typed(&["-O", "check", "remote+sudo:nobody"]).expect_fault(255, &["no connection"]);
     typed(&["remote+dokcer:app", "id"]).expect_status(255).expect_out("");
     typed(&["round", "id"]).expect_fault(255, &["circle"]);
     typed(&[&format!("{user}@remote"), "id -un"]).expect_status(0).expect_out(&format!("{user}\n"));
