@@ -192,14 +192,14 @@ both_clients! {
     }
 
     fn keywords_of_the_configuration_count(client) {
-        let lab = Lab::builder().client("RequestTTY force\n  EscapeChar %").start();
+        let lab = Lab::builder().client("RequestTTY force\n  EscapeChar ^A").start();
         let mut terminal = Shell::start(&lab);
         terminal.types(&format!("{}\n", ssh(&lab, client, "remote 'echo go\\''ing; exec cat'")));
         terminal.shows("going\r\n");
         terminal.job().wait_until_idle();
         terminal.types("~.\n");
         terminal.shows("~.\r\n~.\r\n");
-        terminal.types("%.");
+        terminal.types("\x01.");
         terminal.shows(" closed.\r");
         terminal.exit();
         let words = ssh(&lab, client, "-T remote 'test -t 0 || echo pipe'");
