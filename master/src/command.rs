@@ -154,7 +154,8 @@ impl Command {
     }
 
     /// The directory there that the program starts in, from the home directory if it is relative. It
-    /// is the home directory unless this is called.
+    /// is the home directory unless this is called. Without a slave there, the program is refused
+    /// ([`ErrorKind::Refused`](crate::ErrorKind::Refused)).
     #[must_use]
     pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Command {
         self.directory = directory.as_ref().into();
