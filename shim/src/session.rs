@@ -11,22 +11,21 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 
-use rustix::fs::{Mode, OFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
-
 use fakessh_protocol::exit::TRANSPORT_FAILURE;
 use fakessh_protocol::invocation::Request;
 use fakessh_protocol::message::{FromShim, Handoff, RealWords, Started, ToShim};
 use fakessh_protocol::printable;
 use fakessh_protocol::terminal::RequestTty;
+use fakessh_unix::datagram;
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
 
 use crate::diagnostics::{Diagnostics, say};
 use crate::parse::{Argv, CommandLine, Local, current_environment};
 use crate::prompt;
 use crate::real;
 use crate::sys::{self, Fork};
-use fakessh_unix::datagram;
 
 mod escapes;
 mod passed_through;
