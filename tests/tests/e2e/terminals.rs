@@ -132,6 +132,23 @@ both_clients! {
         terminal.exit();
     }
 
+    fn a_session_goes_to_the_background(client) {
+        let lab = Lab::start();
+        let mut terminal = Shell::start(&lab);
+        let words = "-t remote 'echo go\\''ing; cat; echo the e\\''nd; exit 5'";
+        terminal.types(&format!("{}\n", ssh(&lab, client, words)));
+        terminal.shows("going\r\n");
+        let job = terminal.job();
+        job.wait_until_idle();
+        terminal.types("~&");
+        terminal.shows("the end\r");
+        assert!(job.wait(fakessh_lab::GUARD), "{} waits on", job.command);
+        terminal.types("echo status=$?\n");
+        terminal.shows("status=0");
+        expect_restored(&mut terminal);
+        terminal.exit();
+    }
+
     fn all_of_a_long_output_is_shown(client) {
         let lab = Lab::start();
         let mut terminal = Shell::start(&lab);
