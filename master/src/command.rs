@@ -9,9 +9,10 @@ use std::path::Path;
 
 use fakessh_protocol::invocation::Invocation;
 use fakessh_protocol::message::{Connection, Peer, ProgramKind, ProgramSetup};
-use tokio::task::JoinSet;
 
-use crate::child::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output, Streams};
+use crate::child::{
+    Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output, Pumps, Streams,
+};
 use crate::context::Reached;
 use crate::control::OutputName;
 use crate::error::Error;
@@ -154,7 +155,8 @@ impl Command {
     }
 
     /// The directory there that the program starts in, from the home directory if it is relative. It
-    /// is the home directory unless this is called.
+    /// is the home directory unless this is called. Without a slave there, the program is refused
+    /// ([`ErrorKind::Refused`](crate::ErrorKind::Refused)).
     #[must_use]
     pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Command {
         self.directory = directory.as_ref().into();
@@ -255,7 +257,7 @@ fn spawn_here(
     let (session, running) = opened.map_err(|lost| Error::lost(&name, &lost))?;
     let SessionIo { stdin, stdout, stderr, control } = session;
     let [input, output, error] = stdio;
-    let mut pumps = JoinSet::new();
+    let mut pumps = Pumps::default();
     let failed = |error: io::Error| Error::of_stream(&name, &error);
     let stdin = give(&mut pumps, &name, input, stdin).map_err(failed)?;
     let stdout = take(&mut pumps, &name, output, stdout, std::io::stdout()).map_err(failed)?;
@@ -361,8 +363,6 @@ fn quoted(word: &OsStr) -> OsString {
     std::os::unix::ffi::OsStringExt::from_vec(quoted)
 }
 
-type Pumps = JoinSet<Result<(), Error>>;
-
 /// Connects standard input.
 fn give(
     pumps: &mut Pumps,
@@ -440,12 +440,12 @@ mod tests {
         for (end, is_whole) in [(StreamEnd::Whole, true), (StreamEnd::Cut, false)] {
             let (io, carrier) = session(Arc::new(Nothing));
             let (mut reader, writer) = io::pipe().unwrap();
-            let mut pumps = Pumps::new();
+            let mut pumps = Pumps::default();
             let target = Target::Descriptor(writer.into());
             take(&mut pumps, "web1", target, io.stdout, std::io::stdout()).unwrap();
             assert!(carrier.stdout.put(bytes::Bytes::from_static(b"half")));
             carrier.stdout.end(end);
-            let pumped = pumps.join_next().await.unwrap().unwrap();
+            let pumped = pumps.end().await;
             assert_eq!(pumped.is_ok(), is_whole);
             if let Err(error) = pumped {
                 assert_eq!((error.kind(), error.route()), (ErrorKind::OutputCut, Some("web1")));

@@ -20,6 +20,9 @@ pub const MAX_LINE: usize = 1024;
 /// Most lines of one text that somebody else says: banners of lawyers have some thirty.
 pub const MAX_LINES: usize = 64;
 
+/// Most characters of a question: what a server or a helper may say, and our own words.
+pub const MAX_QUESTION: usize = 2 * MAX_LINES * MAX_LINE;
+
 /// Most characters of a quote: as many as are kept of what a helper prints, a screenful. The reason
 /// of a failure comes last.
 pub const MAX_QUOTE: usize = 4096;
@@ -121,12 +124,6 @@ pub fn beginning(line: &str, most: usize) -> String {
     }
 }
 
-/// A text as it is, with its lines and without what a terminal would act on. For a question, which
-/// ends where the answer is typed.
-pub fn text(text: &str) -> String {
-    text.chars().map(|character| if character == '\n' { '\n' } else { shown(character) }).collect()
-}
-
 /// The lines of a text that somebody else says, each behind this prefix, which says who. Empty
 /// lines are left out; lines and their lengths are bounded.
 pub fn said(prefix: &str, text: &str) -> String {
@@ -138,11 +135,11 @@ pub fn said(prefix: &str, text: &str) -> String {
     lines.join("\n")
 }
 
-/// Lines that say already whose words they are: a question, whose last line ends where the answer
-/// is typed. At most `most` characters.
-pub fn lines(text: &str, most: usize) -> String {
+/// A question, whose last line ends where the answer is typed. Its lines say already whose words
+/// they are. At most [`MAX_QUESTION`] characters.
+pub fn question(text: &str) -> String {
     let shown = |character| if character == '\n' { character } else { shown(character) };
-    text.chars().take(most).map(shown).collect()
+    text.chars().take(MAX_QUESTION).map(shown).collect()
 }
 
 /// A message of ours as it is written to standard error, behind `fakessh: ` and with a line feed.
@@ -228,7 +225,7 @@ mod tests {
         for text in [word(&all, usize::MAX), one_line(&all)] {
             assert!(text.chars().all(is_shown), "{text:?}");
         }
-        for text in [said(&all, &all), lines(&all, usize::MAX), ours(&all)] {
+        for text in [said(&all, &all), question(&all), ours(&all)] {
             assert!(text.chars().all(|character| character == '\n' || is_shown(character)));
         }
     }

@@ -1,10 +1,11 @@
-//! The terminal of a session: what is asked for, and what it is like (RFC 4254 section 6.2).
+//! The terminal of a session: whether the invocation asks for one, and its kind, size and modes
+//! (RFC 4254 section 6.2).
 
 use serde::{Deserialize, Serialize};
 
 use crate::counted;
 
-/// The size of a terminal. 0 is a size that nobody knows.
+/// The size of a terminal. 0 stands for a number that is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowSize {
     /// Characters in a row.
@@ -17,7 +18,7 @@ pub struct WindowSize {
     pub height: u16,
 }
 
-/// A terminal as a program there is to have it.
+/// The terminal that a program on the target gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TerminalRequest {
     /// The kind of terminal: the value of `TERM`. If it is empty, the program's `TERM` is not set.

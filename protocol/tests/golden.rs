@@ -200,10 +200,11 @@ fn from_a_shim_to_the_master() {
     golden(FromShim::Resize(size), &[&[2, 251, 44, 1, 24, 0, 1]]);
     let file = Some(SocketFileName { path: b"/s".to_vec(), device: 8, inode: 9 });
     let answer = ListenAnswer { why_not: "no".into(), file };
-    golden(FromShim::Background(7), &[&[3, 7]]);
-    golden(FromShim::WindowChanged, &[&[4]]);
-    golden(FromShim::Listening(answer), &[&[5, 2], b"no", &[1, 2], b"/s", &[8, 9]]);
-    golden(FromShim::Connected(5, String::new()), &[&[6, 5, 0]]);
+    golden(FromShim::Showing(true), &[&[3, 1]]);
+    golden(FromShim::Background(7), &[&[4, 7]]);
+    golden(FromShim::WindowChanged, &[&[5]]);
+    golden(FromShim::Listening(answer), &[&[6, 2], b"no", &[1, 2], b"/s", &[8, 9]]);
+    golden(FromShim::Connected(5, String::new()), &[&[7, 5, 0]]);
 }
 
 #[test]

@@ -23,9 +23,6 @@ use crate::sys::ChangedModes;
 /// Most bytes of an answer: the longest line that a terminal gives.
 const MAX_ANSWER: usize = 4096;
 
-/// Most characters of a question: what a server or a helper may say, and our own words.
-const MAX_QUESTION: usize = 2 * printable::MAX_LINES * printable::MAX_LINE;
-
 /// The program that asks where `SSH_ASKPASS` does not name one.
 const DEFAULT_ASKPASS: &str = "/usr/bin/ssh-askpass";
 
@@ -239,7 +236,7 @@ fn read_answer(mut output: ChildStdout, asker: BorrowedFd<'_>) -> Option<Zeroizi
 
 /// A question as it is shown. The master has filtered what it quotes; this is the last place.
 fn shown(question: &Question) -> String {
-    printable::lines(&question.text, MAX_QUESTION)
+    printable::question(&question.text)
 }
 
 fn on_terminal(question: &Question, terminal: &OwnedFd, asker: BorrowedFd<'_>) -> Option<Secret> {

@@ -11,23 +11,22 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{Mode, OFlags};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
-
 use fakessh_protocol::exit::TRANSPORT_FAILURE;
 use fakessh_protocol::invocation::Request;
 use fakessh_protocol::message::{FromShim, Handoff, RealWords, Started, ToShim};
 use fakessh_protocol::printable;
 use fakessh_protocol::terminal::RequestTty;
+use fakessh_unix::datagram;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
 
 use crate::diagnostics::{Diagnostics, say};
 use crate::parse::{Argv, CommandLine, Local, current_environment};
 use crate::prompt;
 use crate::real;
 use crate::sys::{self, Fork};
-use fakessh_unix::datagram;
 
 mod escapes;
 mod multiplex;
@@ -285,6 +284,9 @@ impl Session {
             }
             input => input,
         };
+        if started.on_terminal {
+            self.tell_showing(true);
+        }
         if let Some(command) = self.local_command.take() {
             command.run(diagnostics);
         }
@@ -323,6 +325,11 @@ impl Session {
         }
     }
 
+    /// Tells the master whether output may go to our terminal.
+    fn tell_showing(&self, shows: bool) {
+        let _ = datagram::send_message(self.near.as_fd(), &FromShim::Showing(shows), &[]);
+    }
+
     /// Tells the master that a terminal may have another size, if others use this session.
     fn tell_window_changed(&self) {
         if self.windows.is_some() {
@@ -345,7 +352,9 @@ impl Session {
             }
             Escape::Suspend => {
                 show(format!("{character}^Z [suspend fakessh]\r\n"));
+                self.tell_showing(false);
                 sys::suspend();
+                self.tell_showing(true);
             }
             Escape::Background => {
                 show(format!("{character}& [backgrounded]\r\n"));

@@ -130,7 +130,8 @@ fn close_if_open(fd: RawFd) {
 pub(crate) struct ChildSetup {
     /// The working directory. If it can't be entered, the program starts in the root directory.
     pub(crate) directory: CString,
-    /// Where it starts instead, from there if this is relative: a directory that must be entered.
+    /// The directory that the invocation asks for, relative to the working directory. If it can't be
+    /// entered, the program does not start.
     pub(crate) starts_in: Option<CString>,
     /// Its limit of open descriptors: the one that we were started with.
     pub(crate) descriptors: Rlimit,

@@ -175,8 +175,9 @@ mod tests {
         for &(opcode, before) in &usual {
             let other = match opcode {
                 ..30 => 7,
-                // CS7 is a part of CS8, and speeds are those that there are.
+                // The bit of CS7 is set in CS8, too: it can't change alone.
                 90 => continue,
+                // A terminal has one of certain speeds.
                 128 | 129 => 9600,
                 _ => 1 - before,
             };

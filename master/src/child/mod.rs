@@ -4,18 +4,18 @@
 //! the end of a stream is read as `Ok(0)`, the end of the program is [`Child::wait`], and the loss of
 //! the connection is an error of both.
 
+mod pumps;
 mod status;
 mod streams;
 
 use std::task::{Context, Poll, Waker};
-
-use tokio::task::JoinSet;
 
 use crate::context::SessionCount;
 use crate::error::Error;
 use crate::link::{Control, Outcome, Signaller};
 use crate::shared::SharedSession;
 
+pub(crate) use pumps::Pumps;
 pub use status::{ExitStatus, Output, Signal};
 pub use streams::{ChildStderr, ChildStdin, ChildStdout};
 
@@ -45,15 +45,7 @@ pub struct Child {
 #[derive(Debug)]
 enum Runner {
     /// This process.
-    Here {
-        control: Control,
-        signaller: Signaller,
-        /// What moves bytes between the program and descriptors of this process.
-        pumps: JoinSet<Result<(), Error>>,
-        /// Why the first of them failed.
-        failed: Option<Error>,
-        _running: SessionCount,
-    },
+    Here { control: Control, signaller: Signaller, pumps: Pumps, _running: SessionCount },
     /// The user's master.
     Shared(SharedSession),
 }
@@ -61,22 +53,17 @@ enum Runner {
 impl Runner {
     /// Waits for the end of the program, and of what moves its bytes. Cancel safe.
     async fn outcome(&mut self, name: &str) -> Result<ExitStatus, Error> {
-        let (control, pumps, failed) = match self {
-            Runner::Here { control, pumps, failed, .. } => (control, pumps, failed),
+        let (control, pumps) = match self {
+            Runner::Here { control, pumps, .. } => (control, pumps),
             Runner::Shared(session) => return session.outcome(name).await.map(ExitStatus::new),
         };
         let outcome = control.outcome().await;
-        while let Some(pumped) = pumps.join_next().await {
-            if let Ok(Err(error)) = pumped {
-                failed.get_or_insert(error);
-            }
-        }
-        match (outcome, failed) {
+        match (outcome, pumps.end().await) {
             (Outcome::Refused(refusal), _) => Err(Error::refused(name, &refusal)),
             (Outcome::Lost(lost), _) => Err(Error::lost(name, &lost)),
             // The status counts only if the bytes are where they should be.
-            (Outcome::Exited(_), Some(error)) => Err(error.clone()),
-            (Outcome::Exited(status), None) => Ok(ExitStatus::new(status)),
+            (Outcome::Exited(_), Err(error)) => Err(error),
+            (Outcome::Exited(status), Ok(())) => Ok(ExitStatus::new(status)),
         }
     }
 }
@@ -93,14 +80,10 @@ impl Child {
         control: Control,
         running: SessionCount,
         streams: Streams,
-        pumps: JoinSet<Result<(), Error>>,
+        pumps: Pumps,
     ) -> Child {
         let signaller = control.signaller();
-        Child::new(
-            name,
-            Runner::Here { control, signaller, pumps, failed: None, _running: running },
-            streams,
-        )
+        Child::new(name, Runner::Here { control, signaller, pumps, _running: running }, streams)
     }
 
     /// A program that the user's master runs.

@@ -166,7 +166,7 @@ impl Reply {
             QuestionKind::Confirm => "confirm",
             QuestionKind::Permission => "permission",
         };
-        let (text, hop) = (printable::text(&question.text), question.hop.clone());
+        let (text, hop) = (printable::question(&question.text), question.hop.clone());
         Reply::Ask { kind: kind.to_owned(), text, hop }
     }
 

@@ -12,6 +12,19 @@ fn an_answer_may_be_empty_and_is_told_from_none() {
 }
 
 #[test]
+fn a_question_is_filtered_and_bounded() {
+    let asked = |text: &str| match Reply::ask(&Question::secret(text)) {
+        Reply::Ask { text, .. } => text,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        asked("web1 says: a\x1b[2J\tb\nPassword: "),
+        "web1 says: a\u{fffd}[2J b\nPassword: "
+    );
+    assert_eq!(asked(&"x".repeat(1 << 20)).len(), printable::MAX_QUESTION);
+}
+
+#[test]
 fn what_is_neither_an_answer_nor_a_message_is_refused() {
     assert_eq!(heard(b"=yes".to_vec()).unwrap(), Heard::Answer(Some(Secret("yes".to_owned()))));
     assert_eq!(heard(Vec::new()).unwrap(), Heard::Answer(None));

@@ -278,7 +278,7 @@ impl ReverseTable {
     /// Takes a message of a session's shim.
     pub(super) fn receive(&self, control: Handle, message: FromShim) {
         if let Some(Reverse::Running(messages)) = self.open.get(&control)
-            && let FromShim::Signal(_) | FromShim::Resize(_) = message
+            && let FromShim::Signal(_) | FromShim::Resize(_) | FromShim::Showing(_) = message
         {
             // No question was asked over there, so there are no answers. If more messages come
             // than anybody reads, the rest is dropped.

@@ -25,6 +25,8 @@ use std::io;
 use bytes::Buf;
 use fakessh_protocol::wire::MAX_DATA;
 
+use tokio::sync::watch;
+
 use crate::link::{Chunk, Receiver, Sender};
 
 /// How the sending of a descriptor came to its end.
@@ -145,9 +147,18 @@ async fn send_source(source: &mut Source, sender: Sender) -> Sent {
 /// Where the output's reader is gone, or writing fails, the program is told to stop, and gets
 /// SIGPIPE or EPIPE as it would without us. A descriptor that can't be written counts as failed
 /// only when there is something to write. Cancelled, it tells the program to stop.
-pub(crate) async fn receive(mut receiver: Receiver, output: &mut Output) -> Received {
+pub(crate) async fn receive(receiver: Receiver, output: &mut Output) -> Received {
+    receive_while(receiver, output, watch::Sender::new(true).subscribe()).await
+}
+
+/// As [`receive`]. A descriptor is written only while `shows` is true, or nobody is left to change it.
+pub(crate) async fn receive_while(
+    mut receiver: Receiver,
+    output: &mut Output,
+    shows: watch::Receiver<bool>,
+) -> Received {
     match output {
-        Output::Descriptor(Ok(sink)) => receive_into(receiver, sink).await,
+        Output::Descriptor(Ok(sink)) => receive_into(receiver, sink, shows).await,
         Output::Handle(sender) => pass(&mut receiver, sender).await,
         Output::Descriptor(Err(error)) if !reader_left(error) => match receiver.receive().await {
             Chunk::Data(_) => Received::Failed(std::mem::replace(error, closed())),
@@ -171,7 +182,11 @@ impl Output {
     }
 }
 
-async fn receive_into(mut receiver: Receiver, sink: &mut Sink) -> Received {
+async fn receive_into(
+    mut receiver: Receiver,
+    sink: &mut Sink,
+    mut shows: watch::Receiver<bool>,
+) -> Received {
     loop {
         match receiver.receive().await {
             Chunk::Data(bytes) => {
@@ -182,6 +197,7 @@ async fn receive_into(mut receiver: Receiver, sink: &mut Sink) -> Received {
                     gathered.push(bytes);
                 }
                 let len = gathered.remaining();
+                let _ = shows.wait_for(|shows| *shows).await;
                 match sink.write_all(gathered).await {
                     Ok(()) => receiver.consumed(len),
                     Err(error) if reader_left(&error) => return Received::Unwanted,

@@ -54,6 +54,8 @@ pub(super) enum Message {
     Listening(ListenAnswer, Vec<OwnedFd>),
     /// What came of the request to connect that has this number: a socket, or why there is none.
     Connected(u32, String, Option<OwnedFd>),
+    /// Whether output may go to the invoker's terminal.
+    Showing(bool),
     /// The invoker goes on as this process.
     Background(u32),
     /// Terminals of others may have other sizes.
@@ -68,6 +70,7 @@ impl Message {
     /// A message of a shim, with the descriptors that came with it.
     fn of_shim(message: FromShim, descriptors: Vec<OwnedFd>) -> Message {
         match message {
+            FromShim::Showing(shows) => Message::Showing(shows),
             FromShim::Background(pid) => Message::Background(pid),
             FromShim::WindowChanged => Message::WindowChanged,
             FromShim::Listening(answer) => Message::Listening(answer, descriptors),

@@ -3,6 +3,7 @@
 mod ask;
 mod forwards;
 mod invoker;
+mod keeping;
 mod multiplex;
 mod outcome;
 mod record;
@@ -18,17 +19,15 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use fakessh_protocol::exit::{ExitStatus, TRANSPORT_FAILURE};
 use fakessh_protocol::failure::{Failure, FailureKind};
-use fakessh_protocol::forward::ForwardOptions;
-use fakessh_protocol::invocation::{Invocation, Multiplex};
+use fakessh_protocol::invocation::Invocation;
 use fakessh_protocol::message::{Handoff, Notice, Refusal, RefusalReason, Secret, Started, ToShim};
 use fakessh_protocol::printable::one_line;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::caller::{Ask, AskNobodyFor};
 use crate::context::{Context, SessionCount};
 use crate::control::{AskedClient, OutputName, Reply, StartRequest};
-use crate::lifetime::Use;
-use crate::link::{LinkLost, Outcome, ReverseSession, SessionIo, Signaller, Traffic};
+use crate::link::{LinkLost, Outcome, ReverseSession, SessionIo, Signaller};
 use crate::pump::{self, Received, Sent};
 use crate::run::{Denied, Plan, Program, Run, Start};
 use crate::socket::Socket;
@@ -116,6 +115,8 @@ struct ServedSession {
     early: Mutex<Vec<u8>>,
     /// Standard input is to be cut.
     abort: Notify,
+    /// Whether output may go to the invoker's terminal.
+    shows: watch::Sender<bool>,
     /// The program is to run on when the invoker is gone.
     is_detached: AtomicBool,
     /// What is served at the session's ControlPath, if it is a master.
@@ -142,6 +143,7 @@ impl ServedSession {
             Invoker::Client(_) | Invoker::Reverse(_) | Invoker::Multiplexed(_) => None,
         };
         let (signaller, early, abort, is_detached, multiplex) = Default::default();
+        let shows = watch::Sender::new(true);
         ServedSession {
             run,
             invoker,
@@ -150,6 +152,7 @@ impl ServedSession {
             signaller,
             early,
             abort,
+            shows,
             is_detached,
             multiplex,
         }
@@ -226,6 +229,7 @@ impl ServedSession {
                         shim.connected(number, why_not, socket);
                     }
                 }
+                Message::Showing(shows) => drop(self.shows.send_replace(shows)),
                 Message::Background(pid) => {
                     if let Some(served) = self.multiplex.get() {
                         served.set_pid(pid);
@@ -292,6 +296,8 @@ impl ServedSession {
                 self.multiplex(multiplex.as_ref(), pinned, &start.context, options).await;
                 let opened = self.open(start).await?;
                 if announce {
+                    // Until its terminal is raw, that would show the output in another form.
+                    self.shows.send_replace(!on_terminal);
                     self.invoker.send(ToShim::Started(started)).await;
                 }
                 let status = tokio::select! {
@@ -314,36 +320,6 @@ impl ServedSession {
             return Err(Denied::open(Failure::new(FailureKind::Refused, text)));
         }
         self.run.resolve(invocation, &self.ask).await
-    }
-
-    /// Serves the ControlPath of a master. If that can't be, the person is told.
-    async fn multiplex(
-        &self,
-        multiplex: Option<&Multiplex>,
-        pinned: Option<Arc<Run>>,
-        context: &Arc<Context>,
-        options: ForwardOptions,
-    ) {
-        let (Some(multiplex), Some(run), Some(sockets)) = (multiplex, pinned, &self.sockets) else {
-            return;
-        };
-        let pid = self.ask.who().map_or(0, |who| who.pid);
-        let at = (run, context.clone());
-        match multiplex::Served::start(multiplex, at, sockets.clone(), options, pid).await {
-            Ok(served) => drop(self.multiplex.set(served)),
-            Err(why) => {
-                let text = format!("{why}; disabling multiplexing");
-                self.invoker.send(ToShim::Notice(Notice::ours(text))).await;
-            }
-        }
-    }
-
-    /// Waits until a client of the ControlPath ends the session.
-    async fn terminated(&self) {
-        match self.multiplex.get() {
-            Some(served) => served.over(None).await,
-            None => std::future::pending().await,
-        }
     }
 
     /// Starts the program.
@@ -421,7 +397,7 @@ impl ServedSession {
     ) -> Result<Outcome, Failure> {
         let mut control = io.control;
         let write = async |receiver, output: &mut pump::Output, which| {
-            let received = pump::receive(receiver, output).await;
+            let received = pump::receive_while(receiver, output, self.shows.subscribe()).await;
             if let Received::Whole = received {
                 self.invoker.whole(which).await;
             }
@@ -461,36 +437,6 @@ impl ServedSession {
             is_written(name, "error", stderr)?;
         }
         Ok(outcome)
-    }
-
-    /// `-N`: keeps the context until the shim goes, or the context does, or a client of the
-    /// ControlPath ends it.
-    async fn keep(
-        &self,
-        context: &Arc<Context>,
-        announce: bool,
-        multiplex: Option<Multiplex>,
-        record: &Record,
-    ) -> Result<ExitStatus, Denied> {
-        let name = context.name();
-        let lost = |message: String| Failure::new(FailureKind::ConnectionLost, message).of(name);
-        let Some(_held) = context.hold(Use::Dependent) else {
-            return Err(lost("the connection was just closed".to_owned()).into());
-        };
-        record.started(context, Traffic::default());
-        if announce {
-            self.invoker.send(ToShim::Started(Started::default())).await;
-        }
-        let over = async {
-            match self.multiplex.get() {
-                Some(served) => served.over(multiplex.and_then(|it| it.idle_seconds)).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            why = context.lost() => Err(lost(why.to_string()).into()),
-            () = over => Ok(ExitStatus::Code(0)),
-        }
     }
 }
 

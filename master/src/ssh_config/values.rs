@@ -2,6 +2,12 @@
 
 use fakessh_protocol::terminal::RequestTty;
 
+/// The bits of a letter that Control leaves.
+const CONTROL: u8 = 31;
+
+/// What vis(3) calls meta: the highest bit.
+const META: u8 = 128;
+
 /// Whether a session is to have a terminal; `None` if that depends on its command.
 pub(super) fn request_tty(value: Option<&str>) -> Option<RequestTty> {
     match value {
@@ -12,12 +18,62 @@ pub(super) fn request_tty(value: Option<&str>) -> Option<RequestTty> {
     }
 }
 
-/// The escape character: `~` if nothing is said.
+/// The escape character: `~` if nothing is said, `None` if there is none.
+///
+/// `ssh -G` prints it as vis(3) writes characters, so that `^A` of a configuration is `\^A`.
 pub(super) fn escape(value: Option<&str>) -> Option<u8> {
     match value.map(str::as_bytes) {
         Some(b"none") => None,
+        Some([b'\\', visible @ ..]) => Some(unvis(visible).unwrap_or(b'\\')),
         Some([character]) => Some(*character),
-        Some([b'^', letter]) => Some(letter & 31),
+        Some([b'^', letter]) => Some(letter & CONTROL),
         _ => Some(b'~'),
+    }
+}
+
+/// The character that vis(3) writes as a backslash and this.
+fn unvis(visible: &[u8]) -> Option<u8> {
+    match visible {
+        [b'\\'] => Some(b'\\'),
+        [b'^', b'?'] => Some(127),
+        [b'^', letter] => Some(letter & CONTROL),
+        [b'M', b'-', character] => Some(character | META),
+        [b'M', b'^', b'?'] => Some(127 | META),
+        [b'M', b'^', letter] => Some((letter & CONTROL) | META),
+        [b'0'..=b'3', b'0'..=b'7', b'0'..=b'7'] => {
+            Some(visible.iter().fold(0, |value, digit| (value << 3) | (digit - b'0')))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_escape_character_is_read_as_ssh_prints_it() {
+        for (value, expected) in [
+            (None, Some(b'~')),
+            (Some("none"), None),
+            (Some("~"), Some(b'~')),
+            (Some("%"), Some(b'%')),
+            (Some("^"), Some(b'^')),
+            (Some("^A"), Some(1)),
+            (Some("^]"), Some(29)),
+            (Some("\\^A"), Some(1)),
+            (Some("\\^["), Some(27)),
+            (Some("\\^?"), Some(127)),
+            (Some("\\^@"), Some(0)),
+            (Some("\\\\"), Some(b'\\')),
+            (Some("\\"), Some(b'\\')),
+            (Some("\\040"), Some(b' ')),
+            (Some("\\011"), Some(b'\t')),
+            (Some("\\240"), Some(160)),
+            (Some("\\M-i"), Some(233)),
+            (Some("\\M^A"), Some(129)),
+        ] {
+            assert_eq!(escape(value), expected, "{value:?}");
+        }
     }
 }

@@ -163,6 +163,9 @@ pub enum FromShim {
     Signal(u8),
     /// The shim's terminal has another size now.
     Resize(WindowSize),
+    /// Whether output may go to the shim's terminal: after [`Started::on_terminal`] it may as soon as
+    /// the terminal is raw, and not while the shim is stopped.
+    Showing(bool),
     /// The shim goes on as this process, in the background.
     Background(u32),
     /// Some terminal may have another size now. Clients of [`Invocation::multiplex`] have their

@@ -1,10 +1,10 @@
 //! The value of `-o`: one line as in `ssh_config(5)`.
 
-use super::keyword::{Keyword, Meaning, meaning};
-use super::letter::escape_character;
 use fakessh_protocol::forward::{BadForward, Forward, ForwardSide};
 use fakessh_protocol::terminal::RequestTty;
 
+use super::keyword::{Keyword, Meaning, meaning};
+use super::letter::escape_character;
 use super::settings::{Demand, SessionType, Settings, Variables};
 use super::{Level, UsageError, destination};
 

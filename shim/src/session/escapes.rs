@@ -28,14 +28,14 @@ pub(super) struct Escapes {
     state: State,
 }
 
-/// What came before.
+/// What was typed last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The end of a line, or nothing: an escape may come.
+    /// Nothing, or the end of a line: the next character may begin an escape.
     LineStart,
-    /// The escape character at the start of a line.
+    /// The escape character, at the start of a line: the next character says which escape it is.
     Character,
-    /// Anything else.
+    /// Anything else: the next character is for the program.
     InLine,
 }
 
@@ -48,8 +48,8 @@ impl Escapes {
         self.character
     }
 
-    /// Takes what was typed off the front of `typed`, up to the first escape, which it returns. What
-    /// is for the program goes into `program`.
+    /// Takes bytes from the front of `typed`, up to the first escape, and returns that escape. Bytes
+    /// for the program go into `program`.
     pub(super) fn filter(&mut self, typed: &mut &[u8], program: &mut Vec<u8>) -> Option<Escape> {
         let Some(character) = self.character else {
             program.extend_from_slice(typed);
@@ -86,7 +86,7 @@ impl Escapes {
     }
 }
 
-/// The list of the escapes, with a line's end that a raw terminal needs.
+/// The list of the escapes, for a raw terminal: each line ends with CR and LF.
 pub(super) fn help(character: &str) -> String {
     let escapes = [
         (".", "end the session"),

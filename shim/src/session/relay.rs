@@ -25,7 +25,7 @@ pub(super) enum Wake {
     Message,
     /// Input went on its way.
     Input,
-    /// The person asks for something.
+    /// The person has typed an escape.
     Escape(Escape),
     /// The terminal may have another size.
     Window,
@@ -62,8 +62,8 @@ impl Relay {
         self.terminal.as_fd()
     }
 
-    /// From now on the program is on a terminal of its own: escapes are looked for, and `window`
-    /// tells of other sizes.
+    /// The program is on a terminal of its own from now on. So the relay looks for escapes, and
+    /// watches `window`, which tells that the size may have changed.
     pub(super) fn pass_through(&mut self, escape: Option<u8>, window: OwnedFd) {
         self.escapes = Escapes::new(escape);
         self.window = Some(window);

@@ -1,15 +1,16 @@
 //! A terminal whose modes we change, without echo or raw, and that gets them back on every way out:
-//! at the end, when a signal kills us, and while the job is stopped.
+//! at the end, when a signal kills us, when we panic, and while the job is stopped.
 //!
 //! A terminal's modes are those of the job in its foreground. So they are read anew whenever we
 //! come there, and never changed from the background: a shell may be editing a line.
 
 use std::cell::UnsafeCell;
-use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::thread::{self, ThreadId};
+use std::{io, panic};
 
 use super::signal::{self, Held, STOPS, Signal, die, disposition, install, reset, stop_now};
 
@@ -30,6 +31,8 @@ unsafe impl Sync for Shared {}
 /// A terminal whose modes are changed, and what handlers need to know of it.
 struct Changed {
     terminal: RawFd,
+    /// Whose panic ends the change.
+    thread: ThreadId,
     /// The modes that the terminal had, while they are changed.
     before: Option<libc::termios>,
     change: Change,
@@ -115,6 +118,9 @@ impl ChangedModes {
     }
 
     fn new(terminal: BorrowedFd<'_>, change: Change) -> io::Result<ChangedModes> {
+        if cfg!(any(panic = "abort", test)) {
+            restore_on_panic();
+        }
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let mut handled = Vec::new();
         let deaths = Signal::ALL.map(|signal| (signal.number(), die as extern "C" fn(i32)));
@@ -136,7 +142,8 @@ impl ChangedModes {
                 return Err(error);
             }
         }
-        let mut changed = Changed { terminal, before: None, change };
+        let thread = thread::current().id();
+        let mut changed = Changed { terminal, thread, before: None, change };
         let _held = Held::begin();
         let is_changed = changed.begin()?;
         with_changed(|shared| *shared = Some(changed));
@@ -222,6 +229,26 @@ pub(super) fn restore() {
     with_changed(|changed| changed.as_mut().map(Changed::restore));
 }
 
+/// From now on, a panic of the thread that has changed a terminal restores it first. For programs in
+/// which a panic aborts and drops nothing, as the one on a target.
+fn restore_on_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let others = panic::take_hook();
+        panic::set_hook(Box::new(move |panicked| {
+            let held = Held::begin();
+            let thread = thread::current().id();
+            with_changed(|changed| {
+                if let Some(changed) = changed.as_mut().filter(|it| it.thread == thread) {
+                    changed.restore();
+                }
+            });
+            drop(held);
+            others(panicked);
+        }));
+    });
+}
+
 /// The handler of [`STOPS`]: stops for real, with the terminal as it was. Who is continued in the
 /// foreground changes the modes again, and asks again; in the background, reading stops us again.
 /// Calls only what `signal-safety(7)` allows.
@@ -244,4 +271,45 @@ extern "C" fn stop(number: i32) {
     signal::look_at_window();
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = errno };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Command;
+
+    use fakessh_lab::terminal;
+
+    use super::*;
+
+    /// Is set for the process that panics.
+    const PANICS: &str = "FAKESSH_TEST_PANICS";
+
+    #[test]
+    fn a_panic_that_does_not_unwind_leaves_the_terminal_as_it_was() {
+        if std::env::var_os(PANICS).is_some() {
+            // As if it was built so.
+            panic::set_hook(Box::new(|_| std::process::abort()));
+            let stdin = io::stdin();
+            let _raw = ChangedModes::raw(stdin.as_fd()).unwrap();
+            assert!(!terminal::echoes(&stdin));
+            panic!("as this test wants it");
+        }
+        let (_master, slave) = terminal::pair();
+        let before = rustix::termios::tcgetattr(&slave).unwrap();
+        let test = "sys::modes::tests::a_panic_that_does_not_unwind_leaves_the_terminal_as_it_was";
+        let mut command = Command::new("setsid");
+        command.args(["-c", "-w"]).arg(std::env::current_exe().unwrap());
+        command.args(["--exact", test]).env(PANICS, "1").stdin(slave.try_clone().unwrap());
+        let status = command.output().unwrap().status;
+        // util-linux passes the signal's number on.
+        let aborted =
+            status.signal() == Some(libc::SIGABRT) || status.code() == Some(128 + libc::SIGABRT);
+        assert!(aborted, "{status}");
+        let after = rustix::termios::tcgetattr(&slave).unwrap();
+        assert_eq!(after.local_modes, before.local_modes);
+        assert_eq!(after.input_modes, before.input_modes);
+        assert_eq!(after.output_modes, before.output_modes);
+    }
 }

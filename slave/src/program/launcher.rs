@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use fakessh_protocol::message::{Hello, ProgramSetup, Refusal, RefusalReason};
+use fakessh_protocol::terminal::TerminalRequest;
 use rustix::io::Errno;
 use rustix::process::Rlimit;
 
@@ -68,10 +69,16 @@ impl Launcher {
         }
     }
 
-    /// Gives a program the login's environment with the variables of its setup, its directory, and
-    /// all else that every program gets.
+    /// Gives a program the login's environment with the kind of its terminal and the variables of
+    /// its setup, its directory, and all else that every program gets.
     pub(crate) fn prepare(&self, command: &mut Command, setup: &ProgramSetup) {
         command.env_clear().envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(TerminalRequest { term, .. }) = &setup.terminal
+            && !term.is_empty()
+        {
+            command.env("TERM", OsStr::from_bytes(term));
+        }
+        // What the invocation sets counts more (SetEnv TERM).
         command.envs(settable(&setup.environment));
         sys::prepare_child(command, self.child_setup(setup));
     }

@@ -11,7 +11,6 @@ use fakessh_protocol::terminal::TerminalRequest;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::launcher;
 use super::self_upload::SelfUpload;
 use super::terminal::{Ends, Pty};
 use crate::{child, pipe, sys};
@@ -53,16 +52,12 @@ pub(super) fn start_program(
     drop_stderr: bool,
 ) -> io::Result<Program> {
     match &setup.terminal {
-        Some(terminal) => on_terminal(command, setup, terminal),
+        Some(terminal) => on_terminal(command, terminal),
         None => with_pipes(command, drop_stderr),
     }
 }
 
-fn on_terminal(
-    mut command: Command,
-    setup: &ProgramSetup,
-    request: &TerminalRequest,
-) -> io::Result<Program> {
+fn on_terminal(mut command: Command, request: &TerminalRequest) -> io::Result<Program> {
     let no_terminal = |error: Errno| match error {
         Errno::MFILE | Errno::NFILE => error.into(),
         error => io::Error::other(format!("the target has no terminal to give: {error}")),
@@ -70,14 +65,9 @@ fn on_terminal(
     let Pty { master, side } = Pty::like(request).map_err(no_terminal)?;
     let (stdout, shown) = pipe::from_child()?;
     let stdin = master.try_clone()?;
-    if !request.term.is_empty() {
-        command.env("TERM", OsStr::from_bytes(&request.term));
-    }
     if let Ok(name) = rustix::pty::ptsname(&master, Vec::new()) {
         command.env("SSH_TTY", OsStr::from_bytes(name.to_bytes()));
     }
-    // What the invocation sets counts more (SetEnv TERM).
-    command.envs(launcher::settable(&setup.environment));
     command.stdin(side.try_clone()?).stdout(side.try_clone()?).stderr(side);
     sys::take_terminal(&mut command);
     let ends = Ends::new(master, shown)?;

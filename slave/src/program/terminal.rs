@@ -1,8 +1,8 @@
-//! Terminals: the one that a program runs on, and the one on which a helper asks for a password. The
-//! data stream of a helper does not go over its terminal.
+//! Pseudo-terminals. A program of `ssh -t` runs on one. A helper asks for passwords on one, and its
+//! data stream does not go over it.
 //!
-//! Text that is written on a terminal goes into a pipe, whose other end is one of the session's
-//! outputs like any program's: so it has credit, and an end that we choose.
+//! We move what is written on the terminal into a pipe. The session reads that pipe like any output
+//! of a program: so the output has credit, and we choose when it ends.
 
 use std::collections::VecDeque;
 use std::io;
@@ -83,7 +83,7 @@ impl Pty {
     }
 }
 
-/// Our ends of a terminal and of the pipe for its text, while the helper starts.
+/// Our ends of a terminal and of the pipe for its text, while the program starts.
 #[derive(Debug)]
 pub(crate) struct Ends {
     master: OwnedFd,
@@ -213,11 +213,11 @@ impl Terminal {
                 self.output = None;
             }
         }
-        Ok(Shown::Some)
+        Ok(Shown::Part)
     }
 
-    /// Moves what was written until now, as fast as it is read, and then no more: who still has the
-    /// terminal has outlived the program.
+    /// Moves what was written until now, as fast as it is read, and then no more: processes that
+    /// still have the terminal have outlived the program.
     pub(crate) fn drain(&mut self, poll: &Poll) {
         if self.phase == Phase::Open {
             self.phase = Phase::Draining;
@@ -231,8 +231,8 @@ impl Terminal {
         let _ = rustix::termios::tcsetwinsize(&self.master, terminal_modes::to_winsize(size));
     }
 
-    /// Moves what is read at once of what was written until now, and then no more: who still has the
-    /// terminal has outlived the helper.
+    /// Moves as much of what was written until now as the pipe takes, and then no more: processes
+    /// that still have the terminal have outlived the helper.
     pub(crate) fn end(&mut self, poll: &Poll) {
         self.serve(poll);
         self.stop(poll);
@@ -255,7 +255,7 @@ enum Shown {
     /// As much as the pipe takes.
     UntilFull,
     /// As much as a turn may take.
-    Some,
+    Part,
 }
 
 /// Whether a pipe takes a whole piece without blocking, or nobody reads it.

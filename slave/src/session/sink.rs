@@ -66,8 +66,8 @@ impl Sink {
         Ok(Sink::new(handle, pipe))
     }
 
-    /// A sink for the input of a terminal. Its end closes nothing: a terminal has no end of input
-    /// but what is typed.
+    /// A sink for what is typed on a terminal. The end of the handle does not end the program's
+    /// input: only a typed ^D does.
     ///
     /// # Errors
     /// If the kernel watches no more descriptors.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
 use fakessh_protocol::exit::ExitStatus;
-use fakessh_protocol::message::{ProgramKind, RefusalReason, Tool};
+use fakessh_protocol::message::{ProgramKind, ProgramSetup, RefusalReason, Tool};
+use fakessh_protocol::terminal::TerminalRequest;
 
 use crate::account::directory;
 use crate::lifetime::until_nothing_is_in;
@@ -47,6 +48,31 @@ fn a_tool_finds_the_way_back_in_its_environment() {
     assert_eq!(seen["GIVEN"], "1");
     let (number, _) = seen["FAKESSH_FD"].split_once(':').unwrap();
     assert!(number.parse::<u32>().unwrap() >= 100, "{number}");
+}
+
+#[test]
+fn a_tool_on_a_terminal_finds_the_way_back_whatever_path_it_is_given() {
+    let mut master = Master::start();
+    for (given, kind) in
+        [(&["PATH=/given:/usr/bin:/bin"][..], "vt220"), (&["PATH=/given", "TERM=own"], "own")]
+    {
+        let given = given.iter().filter_map(|variable| variable.split_once('='));
+        let environment: Vec<_> = given
+            .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+            .collect();
+        let terminal = TerminalRequest { term: b"vt220".to_vec(), ..TerminalRequest::default() };
+        let argv = [b"/usr/bin/env".to_vec(), b"-0".to_vec()].to_vec();
+        let setup = ProgramSetup { terminal: Some(terminal), ..environment.into() };
+        let tool = master.spawn_with(ProgramKind::Tool(Tool { argv }), setup);
+        let text = master.tool_succeeds(tool);
+        let seen: BTreeMap<&str, &str> =
+            text.split('\0').filter_map(|line| line.split_once('=')).collect();
+        let (directory, path) = seen["PATH"].split_once(':').unwrap();
+        assert!(path.starts_with("/given"), "{path}");
+        assert_eq!(seen["FAKESSH_SOCKET"], format!("{directory}/master"));
+        assert_eq!(seen["TERM"], kind);
+        assert!(seen["SSH_TTY"].starts_with("/dev/pts/"), "{}", seen["SSH_TTY"]);
+    }
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Ways in: keys, agents, passwords, known hosts, jump hosts, and what `ssh_config` says.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Command;
 
 use fakessh_lab::account::PASSWORD;
 use fakessh_lab::files::write_script;
 use fakessh_lab::privilege::root_for;
-use fakessh_lab::{Askpass, Client, Lab, Tool, both_clients};
+use fakessh_lab::{Askpass, Client, Lab, Tool, both_clients, pattern};
 
 /// `ssh NAME 'echo in'`, with a login of its own: ours would use a connection that it has.
 fn get_in(lab: &Lab, client: Client, name: &str) -> Tool {
@@ -139,6 +140,42 @@ both_clients! {
         get_in(&lab, client, &name).run().expect_status(0).expect_out("in\n");
         let passed = fs::read_to_string(note).unwrap();
         assert_eq!(passed, format!("127.0.0.1 {} {}", lab.port(), lab.account().name));
+    }
+
+    fn bulk_goes_both_ways_through_a_proxy_command_that_waits_for_each_write(client) {
+        const BYTES: u64 = 32 << 20;
+        let lab = Lab::start();
+        let name = name("waits", client);
+        let program = lab.dir().join("bin").join(&name);
+        // While it writes one way, it reads nothing of the other.
+        let script = "#!/usr/bin/python3\n\
+            import os, select, socket, sys\n\
+            s = socket.create_connection((sys.argv[1], int(sys.argv[2])))\n\
+            while True:\n\
+            \x20   ready, _, _ = select.select([0, s], [], [])\n\
+            \x20   if 0 in ready:\n\
+            \x20       data = os.read(0, 65536)\n\
+            \x20       if not data: break\n\
+            \x20       s.sendall(data)\n\
+            \x20   if s in ready:\n\
+            \x20       data = s.recv(65536)\n\
+            \x20       if not data: break\n\
+            \x20       while data: data = data[os.write(1, data):]\n";
+        write_script(&program, script);
+        let command = format!("ProxyCommand {} %h %p", program.display());
+        lab.host_through(&name, lab.port(), &[&command]);
+        let (input, input_end) = std::io::pipe().unwrap();
+        let (output_end, output) = std::io::pipe().unwrap();
+        let running = lab
+            .tool_to(client, &name, ["ssh", &name, "cat"])
+            .stdin(OwnedFd::from(input))
+            .stdout(OwnedFd::from(output))
+            .start();
+        let writer = std::thread::spawn(move || pattern::write(input_end, BYTES));
+        let came = pattern::check(output_end).unwrap();
+        running.finish().expect_status(0);
+        writer.join().unwrap().unwrap();
+        assert_eq!(came, BYTES);
     }
 
     fn match_and_include_count(client) {

@@ -64,6 +64,22 @@ fn another_user_is_refused_with_the_way_to_it_with_fakessh() {
     run(&["ssh", &own, "true"]).expect_status(0).expect_err("");
 }
 
+/// The words of a user come from a repository's URL, perhaps: nobody is told to type them.
+#[test]
+fn a_user_with_more_than_a_name_in_it_is_no_part_of_a_proposed_route_with_fakessh() {
+    for words in [
+        &["ssh", "x+exec:y@remote", "true"][..],
+        &["ssh", "-l", "x+exec:y", "remote", "true"],
+        &["ssh", "-oUser=x+exec:y", "remote", "true"],
+    ] {
+        let done = run(words).expect_fault(255, &["leave the user away"]).expect_out("");
+        let err = done.err();
+        assert!(!err.contains("route") && !err.contains("sudo"), "{err}");
+    }
+    // A plain one is.
+    run(&["ssh", "other@remote", "true"]).expect_fault(255, &["the route remote+sudo:other"]);
+}
+
 #[test]
 fn a_name_without_a_route_is_refused_with_fakessh() {
     let lab = LAB.get();

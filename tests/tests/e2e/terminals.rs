@@ -1,9 +1,11 @@
 //! Sessions on a terminal: a shell there as here, its size and modes, the escapes, and every way
 //! out of it.
 
+use std::path::Path;
+
 use fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
 use fakessh_lab::privilege::root_for;
-use fakessh_lab::{Client, Lab, Shell, binary, both_clients};
+use fakessh_lab::{Client, Gate, Lab, Shell, binary, both_clients, wait_until};
 use rustix::process::Signal;
 
 /// Has a shell that waits next say the size of its terminal, and end, as soon as that changes.
@@ -132,6 +134,51 @@ both_clients! {
         terminal.exit();
     }
 
+    fn a_session_goes_to_the_background(client) {
+        let lab = Lab::start();
+        let mut terminal = Shell::start(&lab);
+        let words = "-t remote 'echo go\\''ing; cat; echo the e\\''nd; exit 5'";
+        terminal.types(&format!("{}\n", ssh(&lab, client, words)));
+        terminal.shows("going\r\n");
+        let job = terminal.job();
+        job.wait_until_idle();
+        terminal.types("~&");
+        terminal.shows("the end\r");
+        assert!(job.wait(fakessh_lab::GUARD), "{} waits on", job.command);
+        terminal.types("echo status=$?\n");
+        terminal.shows("status=0");
+        expect_restored(&mut terminal);
+        terminal.exit();
+    }
+
+    fn output_waits_while_the_session_is_stopped(client) {
+        let lab = Lab::start();
+        let gate = Gate::new(&lab);
+        let mut terminal = Shell::start(&lab);
+        let words = format!(
+            "-t remote 'echo go\\''ing; cat {0}; echo the e\\''nd; : >{0}.done'",
+            gate.path()
+        );
+        terminal.types(&format!("{}\n", ssh(&lab, client, &words)));
+        terminal.shows("going\r\n");
+        terminal.job().wait_until_idle();
+        terminal.types("~\x1a");
+        terminal.shows("Stopped");
+        terminal.shows("$ ");
+        gate.open("x\n");
+        let done = format!("{}.done", gate.path());
+        wait_until(|| Path::new(&done).exists(), "the program has not gone on");
+        // What is shown over the same connection comes after it.
+        lab.tool(client, ["ssh", "remote", "true"]).run().expect_status(0);
+        terminal.types("echo mar''ker\n");
+        let shown = terminal.shows("marker\r");
+        assert!(!shown.contains("the end"), "{shown}");
+        terminal.types("fg\n");
+        let closed = terminal.shows(" closed.\r");
+        assert!(closed.contains("the end\r"), "{closed}");
+        terminal.exit();
+    }
+
     fn all_of_a_long_output_is_shown(client) {
         let lab = Lab::start();
         let mut terminal = Shell::start(&lab);
@@ -192,14 +239,14 @@ both_clients! {
     }
 
     fn keywords_of_the_configuration_count(client) {
-        let lab = Lab::builder().client("RequestTTY force\n  EscapeChar %").start();
+        let lab = Lab::builder().client("RequestTTY force\n  EscapeChar ^A").start();
         let mut terminal = Shell::start(&lab);
         terminal.types(&format!("{}\n", ssh(&lab, client, "remote 'echo go\\''ing; exec cat'")));
         terminal.shows("going\r\n");
         terminal.job().wait_until_idle();
         terminal.types("~.\n");
         terminal.shows("~.\r\n~.\r\n");
-        terminal.types("%.");
+        terminal.types("\x01.");
         terminal.shows(" closed.\r");
         terminal.exit();
         let words = ssh(&lab, client, "-T remote 'test -t 0 || echo pipe'");

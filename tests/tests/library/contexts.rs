@@ -85,6 +85,19 @@ async fn each_failure_has_its_kind() {
 }
 
 #[tokio::test]
+async fn options_for_connections_do_not_concern_a_route_without_one() {
+    with_both(async |holder| {
+        let lab = Lab::start();
+        // It has a configuration file, which is for connections by SSH.
+        let fakessh = library(&lab, holder).await;
+        let error = soon(fakessh.connect("exec:false")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Hop, "{error}");
+        fakessh.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_password_that_nobody_is_asked_for_needs_an_answer() {
     with_both(async |holder| {
         if !root_for("an account with a password") {

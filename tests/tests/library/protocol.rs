@@ -75,10 +75,15 @@ fn context(lab: &Lab) -> Peer {
 
 /// The same, held by these rules.
 fn context_held_by(lab: &Lab, rules: &Value) -> Peer {
+    context_of("remote", lab, rules)
+}
+
+/// The connection of the context at the end of this route.
+fn context_of(route: &str, lab: &Lab, rules: &Value) -> Peer {
     let peer = Peer::connect(lab);
     let home = lab.local_dir("home");
     let config = lab.config_path();
-    let place = json!({"route": {"route": "remote", "connection": [[0, ["-F", config]]]}});
+    let place = json!({"route": {"route": route, "connection": [[0, ["-F", config]]]}});
     let environment = [("HOME", home.to_str().unwrap()), ("PATH", "/usr/bin:/bin")];
     let request = json!({"connect": {"to": place, "rules": rules}});
     peer.send(
@@ -86,7 +91,7 @@ fn context_held_by(lab: &Lab, rules: &Value) -> Peer {
         &[],
     );
     let reply = peer.receive().unwrap();
-    assert_eq!(reply["done"]["name"], "remote", "{reply}");
+    assert_eq!(reply["done"]["name"], route, "{reply}");
     assert!(reply["done"]["id"].as_str().unwrap().starts_with('@'), "{reply}");
     peer
 }
@@ -167,6 +172,74 @@ fn each_program_is_confirmed_and_a_signal_meanwhile_is_not_lost() {
         }
         assert_eq!(told, last);
     }
+}
+
+#[test]
+fn who_says_no_rules_is_asked_for_by_those_of_what_is_held() {
+    let lab = Lab::start();
+    master(&lab);
+    let _held = context_held_by(&lab, &json!({"routes": {"remote": {"confirm": true}}}));
+    // The context itself, and one that hangs on it.
+    for route in ["remote", "remote+exec:env"] {
+        let context = context_of(route, &lab, &json!({}));
+        for (answer, last) in [("=yes", "done"), ("=no", "failed")] {
+            let (session, _streams) = start(&context, &json!({"argv": ["true"]}));
+            let asked = session.receive().unwrap();
+            assert_eq!(asked["ask"]["kind"], "permission", "{route}: {asked}");
+            session.send_bytes(answer.as_bytes(), &[]);
+            let told = said(&session).pop().unwrap();
+            assert!(told.get(last).is_some(), "{route}, {answer}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_message_for_another_connection_is_refused_and_ends_its_own() {
+    let lab = Lab::start();
+    master(&lab);
+    for message in [json!({"signal": 9}), json!("abort"), json!("detach"), json!("ended")] {
+        let context = context(&lab);
+        context.send(&message, &[]);
+        let refused = context.receive().unwrap();
+        assert_eq!(refused["failed"]["kind"], "other", "{message}: {refused}");
+        assert_eq!(context.receive(), None, "{message}");
+    }
+    let context = context(&lab);
+    for message in
+        [json!({"start": {"program": {"argv": ["true"]}}}), json!("close"), json!("ended")]
+    {
+        let (session, [mut stdout, _stderr]) =
+            start(&context, &json!({"argv": ["sh", "-c", "echo up; exec sleep 1000"]}));
+        stdout.read_exact(&mut [0; 3]).unwrap();
+        session.send(&message, &[]);
+        let refused = said(&session).pop().unwrap();
+        assert_eq!(refused["failed"]["kind"], "config", "{message}: {refused}");
+        assert_eq!(session.receive(), None, "{message}");
+        // The program was hung up.
+        assert_eq!(stdout.read(&mut [0]).unwrap(), 0, "{message}");
+    }
+    // The connection of the context goes on.
+    let (session, _streams) = start(&context, &json!({"argv": ["true"]}));
+    assert_eq!(said(&session).pop(), Some(json!({"done": {"code": 0}})));
+}
+
+#[test]
+fn a_start_without_a_socket_for_its_session_is_refused() {
+    let lab = Lab::start();
+    master(&lab);
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let (reader, writer) = pipe().unwrap();
+    let file_first = [null.as_fd(), null.as_fd(), writer.as_fd(), writer.as_fd()];
+    for descriptors in [&[][..], &file_first] {
+        let context = context(&lab);
+        context.send(&json!({"start": {"program": {"argv": ["true"]}}}), descriptors);
+        let refused = context.receive().unwrap();
+        assert_eq!(refused["failed"]["kind"], "config", "{refused}");
+        assert_eq!(context.receive(), None);
+    }
+    drop(writer);
+    // Nobody holds what came along.
+    assert_eq!((&reader).read(&mut [0]).unwrap(), 0);
 }
 
 #[test]

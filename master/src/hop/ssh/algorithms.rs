@@ -16,7 +16,7 @@ use super::place;
 
 /// Bytes that a server may send on one channel before we grant more: 1.3 Gbit/s at 100 ms. Memory
 /// is not bounded by this, but by the credit on a link.
-const WINDOW: u32 = 16 * 1024 * 1024;
+pub(super) const WINDOW: u32 = 16 * 1024 * 1024;
 
 /// Largest packet, the most that russh takes. Fewer packets are fewer seals.
 const MAX_PACKET: u32 = 65535;

@@ -11,11 +11,12 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::algorithms::WINDOW;
 use super::transport::Duplex;
 
-/// Most bytes that are read ahead: what a server may send on a channel (`WINDOW`), and what it says
-/// beside that. A server that sends more waits, and so does what is written.
-const MOST: usize = 17 * 1024 * 1024;
+/// Most bytes that are read ahead: what a server may send on one channel, and 1 MiB for what it says
+/// beside that. If a server sends more, it waits, and so does what is written.
+const MOST: usize = WINDOW as usize + 1024 * 1024;
 
 /// Bytes that are read at once.
 const PIECE: usize = 32 * 1024;
@@ -61,7 +62,7 @@ impl AsyncRead for ReadAhead {
             target.put_slice(&this.ahead[..count]);
             this.ahead.advance(count);
             if this.ahead.is_empty() {
-                // Bulk that was read ahead needs no memory for the rest of the connection.
+                // Gives the memory back: it was needed for a moment, and may be megabytes.
                 this.ahead = BytesMut::new();
             }
             return Poll::Ready(Ok(()));

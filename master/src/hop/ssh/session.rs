@@ -17,6 +17,7 @@ use fakessh_protocol::report::Report;
 use fakessh_protocol::terminal::WindowSize;
 use russh::Channel;
 use russh::client::Msg;
+use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::{ChannelError, ProgramEnd, RemoteProgram, SshConnection, channel};
@@ -65,17 +66,34 @@ impl Fallbacks {
     }
 }
 
+/// A program was not started.
+#[derive(Debug, Error)]
+enum BeginError {
+    /// It was to start in this directory.
+    #[error(
+        "can't start in {0:?}: no slave runs there, and SSH knows no directories; use a shell's cd"
+    )]
+    Directory(String),
+    /// No channel was opened.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+}
+
 /// Starts a program on the shared connection, or on one of its own.
 async fn begin(
     shared: SshConnection,
     mut fallbacks: Fallbacks,
     program: &ProgramKind,
     setup: &ProgramSetup,
-) -> Result<(SshConnection, RemoteProgram), ChannelError> {
+) -> Result<(SshConnection, RemoteProgram), BeginError> {
+    if !setup.directory.is_empty() {
+        let directory = String::from_utf8_lossy(&setup.directory).into_owned();
+        return Err(BeginError::Directory(directory));
+    }
     if let ProgramKind::Connection(connection) = program {
         // No other session takes its place, and another connection reaches no more.
-        let started = shared.start_connection(&connection.peer).await;
-        return started.map(|program| (shared, program));
+        let started = shared.start_connection(&connection.peer).await?;
+        return Ok((shared, started));
     }
     if shared.is_held_up()
         && let Some(own) = fallbacks.another().await
@@ -96,7 +114,7 @@ async fn begin(
         let program = own.start(program, setup).await?;
         return Ok((own, program));
     }
-    started.map(|program| (shared, program))
+    Ok((shared, started?))
 }
 
 impl SshConnection {
@@ -164,17 +182,20 @@ impl SshConnection {
     }
 }
 
-fn refuse(io: CarrierIo, program: &ProgramKind, error: ChannelError) {
+fn refuse(io: CarrierIo, program: &ProgramKind, error: BeginError) {
     io.stdin.end();
     let _ = io.outcome.send(match (program, error) {
-        (ProgramKind::Connection(_), ChannelError::Refused { message, forbidden, .. }) => {
+        (
+            ProgramKind::Connection(_),
+            BeginError::Channel(ChannelError::Refused { message, forbidden, .. }),
+        ) => {
             let kind = if forbidden { FailureKind::Refused } else { FailureKind::Connect };
             let report = Report::Failed(Failure::new(kind, message));
             let _ = io.stderr.put(report.line().into());
             io.stderr.end(StreamEnd::Whole);
             Outcome::Exited(NOT_CONNECTED)
         }
-        (ProgramKind::Connection(_), ChannelError::Lost(lost)) => {
+        (ProgramKind::Connection(_), BeginError::Channel(ChannelError::Lost(lost))) => {
             Outcome::Lost(LinkLost(lost.message.into()))
         }
         (_, error) => {

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::unix::echo_at;
 use super::{echo, peer, rest};
-use crate::{Holder, remote, soon};
+use crate::{Holder, remote, soon, with_both};
 
 /// A server that starts nothing.
 fn forced() -> LabBuilder {
@@ -111,4 +111,20 @@ async fn a_stream_that_is_dropped_ends_for_the_peer() {
     assert!(soon(waits.1).await.unwrap());
     soon(sends.1).await.unwrap();
     assert_eq!(lab.logins(), 1);
+}
+
+#[tokio::test]
+async fn a_program_is_not_started_in_another_directory_than_it_was_asked_for() {
+    let lab = forced().start();
+    with_both(async |holder| {
+        let context = remote(&lab, holder).await;
+        let output = soon(context.command("pwd").output()).await.unwrap();
+        assert_eq!(output.stdout, b"nothing is started here\n");
+        let error = soon(context.command("pwd").current_dir("/tmp").output()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+        let expected = "remote: can't start in \"/tmp\": no slave runs there, and SSH knows no \
+                        directories; use a shell's cd";
+        assert_eq!(error.to_string(), expected);
+    })
+    .await;
 }
