@@ -203,7 +203,11 @@ impl Command {
         }
         let environment = environment.into_iter().map(|(name, value)| (bytes(name), bytes(value)));
         let directory = bytes(directory);
-        let setup = ProgramSetup { environment: environment.collect(), directory, terminal: None };
+        let setup = ProgramSetup {
+            environment: environment.collect(),
+            directory,
+            ..ProgramSetup::default()
+        };
         let stdio = stdio.map(|stdio| stdio.map_or(Target::Inherit, |it| it.0));
         match &context {
             Held::Here(reached) => spawn_here(reached, program, setup, stdio),

@@ -51,6 +51,32 @@ impl Request {
     }
 }
 
+/// Which agent a session gets (`ssh_config(5)`, ForwardAgent).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ForwardAgent {
+    /// None.
+    No,
+    /// That of `SSH_AUTH_SOCK`.
+    Yes,
+    /// The one at this path, or that of this variable, whose name follows a `$`.
+    At(String),
+}
+
+impl ForwardAgent {
+    /// Reads a value of the configuration.
+    pub fn read(value: &str) -> ForwardAgent {
+        match value {
+            value if value.eq_ignore_ascii_case("no") || value.eq_ignore_ascii_case("false") => {
+                ForwardAgent::No
+            }
+            value if value.eq_ignore_ascii_case("yes") || value.eq_ignore_ascii_case("true") => {
+                ForwardAgent::Yes
+            }
+            at => ForwardAgent::At(at.to_owned()),
+        }
+    }
+}
+
 /// What other programs reach a session's context by, as with ssh's own `-M`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Multiplex {
@@ -101,6 +127,8 @@ pub struct Invocation {
     pub forwards: Vec<Forward>,
     /// What the command line says of forwards.
     pub forward_options: ForwardOptions,
+    /// Whether the session gets an agent, if the command line says so.
+    pub agent: Option<ForwardAgent>,
     /// `-M`: what is listened on for others.
     pub multiplex: Option<Multiplex>,
     /// An option that we can't honour yet, by the name that the user gave it (`-L`, `-o Tunnel`).

@@ -8,7 +8,9 @@ use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::forward::{Forward, ForwardOptions, Listen, ListenAddress};
 use fakessh_protocol::handles::SessionHandles;
-use fakessh_protocol::invocation::{Destination, Invocation, Multiplex, Request, SessionKeywords};
+use fakessh_protocol::invocation::{
+    Destination, ForwardAgent, Invocation, Multiplex, Request, SessionKeywords,
+};
 use fakessh_protocol::message::{
     Accepted, Connection, FromShim, Handoff, Hello, Helper, HelperTerminal, LinkSettings,
     ListenAnswer, Notice, Peer, ProgramKind, ProgramSetup, Question, QuestionKind, RealWords,
@@ -101,9 +103,9 @@ fn from_the_master_to_a_slave() {
     let environment = vec![(b"LANG".to_vec(), b"C".to_vec()), (b"E".to_vec(), Vec::new())];
     golden(
         spawn(shell, environment),
-        &[handles, &[0, 3], b"ls\xff", &[2, 4], b"LANG", &[1], b"C", &[1], b"E", &[0, 0, 0]],
+        &[handles, &[0, 3], b"ls\xff", &[2, 4], b"LANG", &[1], b"C", &[1], b"E", &[0, 0, 0, 0]],
     );
-    golden(spawn(ProgramKind::Login, Vec::new()), &[handles, &[1, 0, 0, 0]]);
+    golden(spawn(ProgramKind::Login, Vec::new()), &[handles, &[1, 0, 0, 0, 0]]);
     let terminal = TerminalRequest {
         term: b"vt100".to_vec(),
         size: WindowSize { columns: 80, rows: 24, width: 640, height: 0 },
@@ -112,27 +114,27 @@ fn from_the_master_to_a_slave() {
     let directory = b"/srv".to_vec();
     let setup = ProgramSetup { directory, terminal: Some(terminal), ..ProgramSetup::default() };
     let terminal: &[&[u8]] =
-        &[&[5], b"vt100", &[80, 24, 251, 0x80, 2, 0], &[2, 1, 3, 129, 251, 0, 0x96]];
+        &[&[5], b"vt100", &[80, 24, 251, 0x80, 2, 0], &[2, 1, 3, 129, 251, 0, 0x96, 0]];
     let start: &[&[u8]] = &[handles, &[1, 0, 4], b"/srv", &[1]];
     golden(spawn_with(ProgramKind::Login, setup), &[start, terminal].concat());
     let subsystem = ProgramKind::Subsystem("sftp".into());
-    golden(spawn(subsystem, Vec::new()), &[handles, &[2, 4], b"sftp", &[0, 0, 0]]);
+    golden(spawn(subsystem, Vec::new()), &[handles, &[2, 4], b"sftp", &[0, 0, 0, 0]]);
     let helper = |terminal, carries| {
         ProgramKind::Helper(Helper { argv: vec![b"su".to_vec()], terminal, carries })
     };
     let sudo = helper(HelperTerminal::Controlling, true);
-    golden(spawn(sudo, Vec::new()), &[handles, &[3, 1, 2], b"su", &[1, 1, 0, 0, 0]]);
+    golden(spawn(sudo, Vec::new()), &[handles, &[3, 1, 2], b"su", &[1, 1, 0, 0, 0, 0]]);
     let su = helper(HelperTerminal::Whole, false);
-    golden(spawn(su, Vec::new()), &[handles, &[3, 1, 2], b"su", &[2, 0, 0, 0, 0]]);
+    golden(spawn(su, Vec::new()), &[handles, &[3, 1, 2], b"su", &[2, 0, 0, 0, 0, 0]]);
     let docker = helper(HelperTerminal::None, false);
-    golden(spawn(docker, Vec::new()), &[handles, &[3, 1, 2], b"su", &[0, 0, 0, 0, 0]]);
+    golden(spawn(docker, Vec::new()), &[handles, &[3, 1, 2], b"su", &[0, 0, 0, 0, 0, 0]]);
     let connection = |peer, reports| ProgramKind::Connection(Connection { peer, reports });
     let tcp = connection(Peer::Tcp { host: "db1".into(), port: 22 }, false);
-    golden(spawn(tcp, Vec::new()), &[handles, &[4, 0, 3], b"db1", &[22, 0, 0, 0, 0]]);
+    golden(spawn(tcp, Vec::new()), &[handles, &[4, 0, 3], b"db1", &[22, 0, 0, 0, 0, 0]]);
     let unix = connection(Peer::Unix(b"/r/s\xff".to_vec()), true);
-    golden(spawn(unix, Vec::new()), &[handles, &[4, 1, 5], b"/r/s\xff", &[1, 0, 0, 0]]);
+    golden(spawn(unix, Vec::new()), &[handles, &[4, 1, 5], b"/r/s\xff", &[1, 0, 0, 0, 0]]);
     let tool = ProgramKind::Tool(Tool { argv: vec![b"git".to_vec()] });
-    golden(spawn(tool, Vec::new()), &[handles, &[5, 1, 3], b"git", &[0, 0, 0]]);
+    golden(spawn(tool, Vec::new()), &[handles, &[5, 1, 3], b"git", &[0, 0, 0, 0]]);
     golden(ToSlave::Signal(15), &[&[2, 15]]);
     golden(ToSlave::Hangup, &[&[3]]);
     golden(ToSlave::Type(Secret("pw".into())), &[&[4, 2], b"pw"]);
@@ -144,6 +146,7 @@ fn from_the_master_to_a_slave() {
     golden(ToSlave::Listen(listen), &[&[7, 0, 0, 80, 0, 127]]);
     let listen = Listen { address: ListenAddress::Unix(b"/s".into()), unlink: true, mask: 0 };
     golden(ToSlave::Listen(listen), &[&[7, 1, 2], b"/s", &[1, 0]]);
+    golden(ToSlave::ListenForAgent, &[&[8]]);
 }
 
 #[test]
@@ -245,6 +248,7 @@ fn a_handoff() {
             bind_mask: Some(2),
             ..ForwardOptions::default()
         },
+        agent: Some(ForwardAgent::At("/a".into())),
         multiplex: Some(Multiplex { path: b"/c".to_vec(), idle_seconds: Some(60) }),
         unserved: Some("-L".into()),
         announce: true,
@@ -274,6 +278,11 @@ fn a_handoff() {
         &[1, 3],
         &[1, 0, 0, 0, 80, 0],
         &[0, 0, 1, 1, 0, 1, 2, 0],
+        &[1, 2, 2],
+        b"/a",
+        &[1, 2],
+        b"/c",
+        &[1, 60],
         &[1, 2],
         b"-L",
         &[1],
@@ -289,7 +298,7 @@ fn a_handoff() {
         destination: Destination { host: "h".into(), ..Destination::default() },
         ..Invocation::default()
     };
-    golden(bare, &[&[0, 1], b"h", &[0], &[0; 24]]);
+    golden(bare, &[&[0, 1], b"h", &[0], &[0; 25]]);
 }
 
 #[test]

@@ -20,6 +20,11 @@ impl HeldConnection {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// The connection, which stays held.
+    pub(super) fn connection(&self) -> Option<SshConnection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Gives the connection up when this link has ended.
     pub(super) fn let_go_after(&self, link: Link) {
         let held = self.clone();

@@ -24,6 +24,7 @@ use std::time::{Duration, SystemTime};
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::forward::Listen;
 use fakessh_protocol::message::{Connection, Peer, ProgramKind, ProgramSetup, Tool};
+use fakessh_protocol::wire::Handle;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::auth::earlier;
@@ -32,7 +33,7 @@ use crate::hop::process::Process;
 use crate::hop::ssh::{Deferred, Fallbacks, SshConnection};
 use crate::lifetime::alarm::Alarm;
 use crate::lifetime::{InUse, Use, Uses};
-use crate::link::{Link, LinkLost, Listener, PROBE_TIMEOUT, ReverseSession, SessionIo};
+use crate::link::{Link, LinkLost, ListenFor, Listener, PROBE_TIMEOUT, ReverseSession, SessionIo};
 use crate::notice_relay::NoticeRelay;
 use crate::start::StartError;
 use crate::stream::ByteStream;
@@ -238,18 +239,16 @@ impl Context {
     /// Asks for a sign of life, and waits for it so long. Must be called in a tokio runtime. Cancel
     /// safe.
     pub(crate) async fn answers(&self, limit: Duration) -> bool {
-        let link = match &self.serving {
-            Serving::Slave(link) => Some(link.clone()),
-            Serving::Direct(_, starting) => starting.slave(),
-        };
-        match (link, &self.serving) {
-            (Some(link), _) => tokio::time::timeout(limit, link.answers()).await.unwrap_or(false),
-            (None, Serving::Direct(connection, _)) => {
-                let answer = tokio::time::timeout(limit, connection.answers()).await;
-                answer.unwrap_or(false)
+        let answer = async {
+            match &self.serving {
+                Serving::Slave(link) => link.answers().await,
+                Serving::Direct(connection, starting) => match starting.slave() {
+                    Some(link) => link.answers().await,
+                    None => connection.answers().await,
+                },
             }
-            (None, Serving::Slave(_)) => false,
-        }
+        };
+        tokio::time::timeout(limit, answer).await.unwrap_or(false)
     }
 
     /// Starts a program. Nothing is waited for: the request is on its way when this returns, and
@@ -315,11 +314,42 @@ impl Context {
     /// Why it can't be listened there, or that the connection is lost.
     pub(crate) async fn listen(&self, listen: Listen) -> Result<Listener, Failure> {
         match &self.serving {
-            Serving::Slave(link) => link.listen(listen).await,
+            Serving::Slave(link) => link.listen(ListenFor::Forward(listen))?.ready().await,
             Serving::Direct(connection, starting) => match starting.slave() {
-                Some(link) => link.listen(listen).await,
+                Some(link) => link.listen(ListenFor::Forward(listen))?.ready().await,
                 None => connection.listen(&listen).await,
             },
+        }
+    }
+
+    /// Has a socket stand for an agent there, for the program that is started with this handle in its
+    /// setup. Nothing is waited for before the listener.
+    ///
+    /// # Errors
+    /// That the connection is lost.
+    pub(crate) fn listen_for_agent(
+        &self,
+    ) -> Result<(Handle, Deferred<Result<Listener, Failure>>), Failure> {
+        let link = match &self.serving {
+            Serving::Slave(link) => link.clone(),
+            Serving::Direct(connection, starting) => match starting.slave() {
+                Some(link) => link,
+                None => {
+                    let listener = connection.listen_for_agent();
+                    return Ok((Handle::LINK, Box::pin(async move { Ok(listener) })));
+                }
+            },
+        };
+        let pending = link.listen(ListenFor::Agent)?;
+        Ok((pending.handle(), Box::pin(pending.ready())))
+    }
+
+    /// What an agent has to be told before it serves this context: that the host here has it used
+    /// (`session-bind@openssh.com`). `None` if no SSH connection leads here.
+    pub(crate) fn agent_binding(&self) -> Option<Vec<u8>> {
+        match &self.underlay {
+            Underlay::Ssh(held) => held.connection()?.agent_binding(),
+            Underlay::Helper(_) | Underlay::Process(_) => self.base.as_ref()?.agent_binding(),
         }
     }
 

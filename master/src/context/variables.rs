@@ -1,7 +1,7 @@
 //! Which variables of the caller's environment a session gets (`SendEnv`, `SetEnv`).
 
 use fakessh_protocol::forward::{Forward, ForwardOptions};
-use fakessh_protocol::invocation::{Invocation, Request, SessionKeywords};
+use fakessh_protocol::invocation::{ForwardAgent, Invocation, Request, SessionKeywords};
 use fakessh_protocol::pattern;
 use fakessh_protocol::terminal::{RequestTty, TerminalRequest};
 
@@ -19,6 +19,7 @@ pub struct SessionOptions {
     request_tty: Option<RequestTty>,
     escape: Option<u8>,
     forwards: ConfiguredForwards,
+    agent: Option<ForwardAgent>,
 }
 
 /// The forwards that a session opens.
@@ -39,6 +40,30 @@ impl SessionOptions {
             request_tty: resolved.request_tty,
             escape: resolved.escape,
             forwards: resolved.forwards.clone(),
+            agent: resolved.forward_agent.clone(),
+        }
+    }
+
+    /// The path of the agent that an invocation's session gets, on the host of its shim
+    /// (`ssh_config(5)`, ForwardAgent). `None` also if there is no agent.
+    pub(crate) fn agent(&self, invocation: &Invocation) -> Option<Vec<u8>> {
+        let variable = |name: &[u8]| {
+            let found = invocation.environment.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+        };
+        if invocation.request.is_none_of_ssh() {
+            return None;
+        }
+        match invocation.agent.as_ref().or(self.agent.as_ref())? {
+            ForwardAgent::No => None,
+            ForwardAgent::Yes => variable(b"SSH_AUTH_SOCK"),
+            ForwardAgent::At(at) => match (at.strip_prefix('$'), at.strip_prefix("~/")) {
+                (Some(name), _) => variable(name.trim_matches(['{', '}']).as_bytes()),
+                (None, Some(rest)) => {
+                    Some([&variable(b"HOME")?[..], b"/", rest.as_bytes()].concat())
+                }
+                (None, None) => Some(at.clone().into_bytes()),
+            },
         }
     }
 

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes, BytesMut};
 use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::message::ToShim;
@@ -36,6 +36,37 @@ impl LocalEnd {
             Ok(LocalEnd { source, sink, socket })
         };
         new().map_err(|error| Failure::other(error.to_string()))
+    }
+
+    /// Sends a request that is behind its length, and reads an answer of that form, which is thrown
+    /// away.
+    ///
+    /// # Errors
+    /// That there is no answer, or one of more than so many bytes.
+    pub(super) async fn ask(&mut self, request: &[u8], most: usize) -> Result<(), Failure> {
+        let len = u32::try_from(request.len()).map_err(|_| cut("the request is too long"))?;
+        let bytes = [&len.to_be_bytes()[..], request].concat();
+        let sent = self.sink.write_all(Gathered::from(Bytes::from(bytes))).await;
+        sent.map_err(|error| cut(&error.to_string()))?;
+        let mut answer = self.exactly(4).await?;
+        let len = answer.get_u32() as usize;
+        if len > most {
+            return Err(cut("the answer is too long"));
+        }
+        self.exactly(len).await.map(drop)
+    }
+
+    /// Reads so many bytes.
+    async fn exactly(&mut self, len: usize) -> Result<BytesMut, Failure> {
+        let mut bytes = BytesMut::with_capacity(len);
+        while bytes.len() < len {
+            match self.source.read(len - bytes.len()).await {
+                Ok(more) if more.is_empty() => return Err(cut("it has ended")),
+                Ok(more) => bytes.extend_from_slice(&more),
+                Err(error) => return Err(cut(&error.to_string())),
+            }
+        }
+        Ok(bytes)
     }
 
     /// Moves bytes both ways until both directions have ended. An end is passed on as soon as it

@@ -4,6 +4,7 @@
 //! comes in there, the context's slave or SSH server tells ([`Context::listen`]), and whoever asked
 //! for the forward connects here. `join` moves the bytes, and `socks` finds out where to.
 
+mod agent;
 mod join;
 mod local;
 mod remote;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 
 use fakessh_protocol::forward::{Forward, ForwardOptions, ForwardSide};
 use tokio::sync::watch;
+
+pub(crate) use agent::serve as serve_agent;
 
 use crate::context::Context;
 use crate::open_forwards::{

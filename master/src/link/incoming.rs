@@ -50,13 +50,57 @@ pub(crate) enum IncomingEnd {
     },
 }
 
+/// What a slave is to listen on.
+#[derive(Debug)]
+pub(crate) enum ListenFor {
+    /// A forward.
+    Forward(Listen),
+    /// The socket of an agent.
+    Agent,
+}
+
 /// Who waits for what a slave says of a listener, and takes the connections.
 #[derive(Debug)]
 pub(super) struct ListenRequest {
     pub(super) control: Handle,
-    pub(super) listen: Listen,
+    pub(super) listen: ListenFor,
     pub(super) answer: oneshot::Sender<Result<u16, Refusal>>,
     pub(super) incoming: mpsc::UnboundedSender<Incoming>,
+}
+
+/// A slave was asked to listen, and has not answered yet.
+pub(crate) struct PendingListener {
+    control: Handle,
+    link: Link,
+    answered: oneshot::Receiver<Result<u16, Refusal>>,
+    incoming: mpsc::UnboundedReceiver<Incoming>,
+    stop: StopListening,
+}
+
+impl PendingListener {
+    /// The handle of the request, for [`ProgramSetup::agent`].
+    ///
+    /// [`ProgramSetup::agent`]: fakessh_protocol::message::ProgramSetup::agent
+    pub(crate) fn handle(&self) -> Handle {
+        self.control
+    }
+
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// Why it can't be listened, or that the link is lost. Cancelled, nothing is listened on.
+    pub(crate) async fn ready(self) -> Result<Listener, Failure> {
+        let PendingListener { link, answered, incoming, stop, .. } = self;
+        match answered.await {
+            Ok(Ok(port)) => Ok(Listener { port, incoming, _stop: Box::new(stop) }),
+            Ok(Err(refusal)) => Err(Failure::new(refusal.reason.into(), refusal.message)),
+            Err(_) => Err(lost(&link)),
+        }
+    }
+}
+
+fn lost(link: &Link) -> Failure {
+    Failure::new(FailureKind::ConnectionLost, link.why_lost().to_string())
 }
 
 /// Has the slave listen no more when it is dropped.
@@ -72,23 +116,18 @@ impl Drop for StopListening {
 }
 
 impl Link {
-    /// Has the slave listen for a forward.
+    /// Has the slave listen.
     ///
     /// # Errors
-    /// Why it can't be listened, or that the link is lost. Cancelled, nothing is listened on.
-    pub(crate) async fn listen(&self, listen: Listen) -> Result<Listener, Failure> {
-        let lost = || Failure::new(FailureKind::ConnectionLost, self.why_lost().to_string());
+    /// That the link is lost.
+    pub(crate) fn listen(&self, listen: ListenFor) -> Result<PendingListener, Failure> {
         let control = self.handles.pick().control;
         let (answer, answered) = oneshot::channel();
         let (sender, incoming) = mpsc::unbounded_channel();
         let request = ListenRequest { control, listen, answer, incoming: sender };
         let request = LinkRequest::Listen(Box::new(request));
-        self.requests.send(request).map_err(|_| lost())?;
+        self.requests.send(request).map_err(|_| lost(self))?;
         let stop = StopListening { control, requests: self.requests.clone() };
-        match answered.await {
-            Ok(Ok(port)) => Ok(Listener { port, incoming, _stop: Box::new(stop) }),
-            Ok(Err(refusal)) => Err(Failure::new(refusal.reason.into(), refusal.message)),
-            Err(_) => Err(lost()),
-        }
+        Ok(PendingListener { control, link: self.clone(), answered, incoming, stop })
     }
 }

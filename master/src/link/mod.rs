@@ -29,7 +29,7 @@ use crate::stream::ByteStream;
 pub(crate) use ends::Traffic;
 pub use ends::{Control, LinkLost, Outcome, Receiver, SendError, Sender, SessionIo, Signaller};
 pub use inbox::Chunk;
-pub(crate) use incoming::{Incoming, IncomingEnd, Listener};
+pub(crate) use incoming::{Incoming, IncomingEnd, ListenFor, Listener};
 pub(crate) use piece::Piece;
 pub use reverse::{ReverseSession, ReverseShim};
 

@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use super::ends::{LinkLost, Receiver, Sender, receiver, sender};
 use super::excess::{excess, items, weight};
 use super::inbox::StreamEnd;
-use super::incoming::{Incoming, IncomingEnd, ListenRequest};
+use super::incoming::{Incoming, IncomingEnd, ListenFor, ListenRequest};
 use super::request::{LinkCarrier, LinkRequest};
 use super::reverse::{ReverseSession, ReverseShim, WAITING, ends_session};
 use super::share;
@@ -169,7 +169,11 @@ impl ReverseTable {
     /// Has the slave listen.
     pub(super) fn listen(&mut self, request: ListenRequest, streams: &mut Streams) {
         let ListenRequest { control, listen, answer, incoming } = request;
-        match streams.mux.message(control, &ToSlave::Listen(listen)) {
+        let message = match listen {
+            ListenFor::Forward(listen) => ToSlave::Listen(listen),
+            ListenFor::Agent => ToSlave::ListenForAgent,
+        };
+        match streams.mux.message(control, &message) {
             Ok(()) => {
                 let listener = LinkListener { answer: Some(answer), incoming };
                 self.listeners.insert(control, listener);

@@ -35,6 +35,8 @@ pub(crate) struct Start {
     /// The escape character of a session on a terminal, as the configuration names it.
     pub(crate) escape: Option<u8>,
     pub(crate) forwards: WantedForwards,
+    /// The path of the agent that the session gets, on this host.
+    pub(crate) agent: Option<Vec<u8>>,
     /// What the person is to be told first.
     pub(crate) notice: Option<&'static str>,
     /// Makes a connection for this session alone.
@@ -136,6 +138,7 @@ impl Run {
             environment: options.variables(invocation),
             directory: invocation.starts_in.clone(),
             terminal,
+            agent: None,
         };
         if context.is_confirmed() && (program.is_some() || !forwards.forwards.is_empty()) {
             let request = &invocation.request;
@@ -150,7 +153,8 @@ impl Run {
             Box::pin(async move { run.another(&route, &caller).await })
         });
         let escape = options.escape();
-        let start = Start { context, program, setup, escape, forwards, notice, another };
+        let agent = options.agent(invocation);
+        let start = Start { context, program, setup, escape, forwards, agent, notice, another };
         Ok((Plan::Start(start), pinned))
     }
 }

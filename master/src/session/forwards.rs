@@ -6,11 +6,13 @@ use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::forward::{Forward, ForwardSide, ListenAddress};
 use fakessh_protocol::message::{Notice, ToShim};
 
+use tokio::task::JoinHandle;
+
 use super::ServedSession;
 use crate::context::{Context, WantedForwards};
 use crate::forward;
 use crate::open_forwards::{OpenForward, Sockets};
-use crate::run::Denied;
+use crate::run::{Denied, Start};
 
 /// Forwards that are open, as long as this lives.
 pub(super) struct SessionForwards(Vec<Arc<OpenForward>>);
@@ -24,6 +26,15 @@ impl SessionForwards {
                 forward.idle().await;
             }
         }
+    }
+}
+
+/// An agent that is forwarded, until this is dropped.
+pub(super) struct AgentForward(JoinHandle<()>);
+
+impl Drop for AgentForward {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -67,6 +78,24 @@ impl ServedSession {
             }
         }
         Ok(SessionForwards(open))
+    }
+
+    /// Has the session's program reach an agent here, until what is returned is dropped. Nothing is
+    /// waited for: a program without its agent is better than none.
+    pub(super) fn forward_agent(&self, start: &mut Start) -> Option<AgentForward> {
+        let path = start.agent.take()?;
+        let sockets: Arc<dyn Sockets> = self.sockets.clone()?;
+        let (handle, listener) = start.context.listen_for_agent().ok()?;
+        start.setup.agent = Some(handle);
+        let binding = start.context.agent_binding();
+        Some(AgentForward(tokio::spawn(async move {
+            match listener.await {
+                Ok(listener) => forward::serve_agent(listener, path, binding, &sockets).await,
+                Err(failure) => {
+                    tracing::info!(why = failure.message, "an agent is not forwarded");
+                }
+            }
+        })))
     }
 
     /// Says which port the target has picked, in the words of ssh.

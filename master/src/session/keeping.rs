@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fakessh_protocol::exit::ExitStatus;
+use fakessh_protocol::exit::{ExitStatus, TRANSPORT_FAILURE};
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::forward::ForwardOptions;
 use fakessh_protocol::invocation::Multiplex;
@@ -72,7 +72,8 @@ impl ServedSession {
         };
         tokio::select! {
             why = context.lost() => Err(lost(why.to_string()).into()),
-            () = over => Ok(ExitStatus::Code(0)),
+            // As ssh, whose master has no status of its own.
+            () = over => Ok(ExitStatus::Code(TRANSPORT_FAILURE)),
         }
     }
 }

@@ -46,7 +46,7 @@ impl SharedSession {
         let pair = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None);
         let (near, far) = pair.map_err(|error| failed(error.into()))?;
         let near = Socket::new(near).map_err(failed)?;
-        let ProgramSetup { environment, directory, terminal: _ } = setup;
+        let ProgramSetup { environment, directory, terminal: _, agent: _ } = setup;
         let variables = environment.into_iter();
         let environment = variables.map(|(name, value)| (name.into(), value.into())).collect();
         let directory = (!directory.is_empty()).then(|| directory.into());

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fakessh_protocol::invocation::SessionKeywords;
+use fakessh_protocol::invocation::{ForwardAgent, SessionKeywords};
 use fakessh_protocol::terminal::RequestTty;
 
 use super::files;
@@ -130,6 +130,8 @@ pub struct Resolved {
     pub revoked_host_keys: Vec<PathBuf>,
     /// What keys and signatures must be like.
     pub key_rules: KeyRules,
+    /// Which agent each session gets.
+    pub forward_agent: Option<ForwardAgent>,
     /// The forwards that each session opens.
     pub forwards: ConfiguredForwards,
     /// Keywords of what the configuration wants for each session and sessions do not get yet.
@@ -307,6 +309,7 @@ impl Dump {
             log_level: self.value("loglevel").unwrap_or("INFO").to_owned(),
             revoked_host_keys: self.files("revokedhostkeys", place)?,
             key_rules: self.key_rules(defaults),
+            forward_agent: self.raw("forwardagent").map(ForwardAgent::read),
             forwards: ConfiguredForwards::of(|keyword| self.values(keyword)),
             unsupported: self.unsupported(),
             session: self.session(),
@@ -338,7 +341,6 @@ impl Dump {
     /// What is wanted of each session and not supported, and can be done without.
     fn unsupported(&self) -> Vec<&'static str> {
         let wanted = [
-            ("ForwardAgent", self.flag("forwardagent", false)),
             ("ForwardX11", self.flag("forwardx11", false)),
             ("Tunnel", self.flag("tunnel", false)),
             ("ForkAfterAuthentication", self.flag("forkafterauthentication", false)),
@@ -438,11 +440,11 @@ mod tests {
 
     #[test]
     fn what_sessions_do_not_get_is_named_on_one_line() {
-        let text = "forkafterauthentication yes\nforwardagent /run/agent\n\
-                    tunnel false\nrequesttty force\nforwardx11 no\nforwardx11trusted yes\n";
+        let text = "forkafterauthentication yes\nforwardx11 yes\n\
+                    tunnel false\nrequesttty force\nforwardagent yes\nforwardx11trusted yes\n";
         assert_eq!(
             resolved(text).unsupported_notice().unwrap(),
-            "ssh_config asks for ForwardAgent, ForkAfterAuthentication for web1, which are not \
+            "ssh_config asks for ForwardX11, ForkAfterAuthentication for web1, which are not \
              supported yet: sessions go without"
         );
         let defaults = "forwardagent no\nforwardx11 no\ntunnel false\nrequesttty auto\n";

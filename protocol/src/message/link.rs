@@ -124,6 +124,8 @@ pub struct ProgramSetup {
     /// The terminal to start on: it is the controlling terminal and all three standard streams.
     /// What is written on it comes on the handle for standard output.
     pub terminal: Option<TerminalRequest>,
+    /// The control handle of the [`ToSlave::ListenForAgent`] whose socket is the program's agent.
+    pub agent: Option<Handle>,
 }
 
 impl From<Vec<(Vec<u8>, Vec<u8>)>> for ProgramSetup {
@@ -157,6 +159,9 @@ pub enum ToSlave {
     /// [`ToMaster::Listening`] or [`ToMaster::Refused`]. [`ToSlave::Hangup`] ends it; connections
     /// that have come in go on.
     Listen(Listen),
+    /// As [`ToSlave::Listen`], on a Unix socket in a directory that only the account can enter. It
+    /// stands for an agent.
+    ListenForAgent,
 }
 
 /// A connection came in on a socket that the slave listens on: the slave starts a reverse session

@@ -1,6 +1,7 @@
 //! The value of `-o`: one line as in `ssh_config(5)`.
 
 use fakessh_protocol::forward::{BadForward, Forward, ForwardSide};
+use fakessh_protocol::invocation::ForwardAgent;
 use fakessh_protocol::terminal::RequestTty;
 
 use super::keyword::{Keyword, Meaning, meaning};
@@ -85,12 +86,8 @@ impl Value<'_> {
             }
             Keyword::ForkAfterAuthentication => first(&mut settings.background, self.flag()?),
             Keyword::ForwardAgent => {
-                // yes, no, or where the agent's socket is.
-                let wanted = !matches!(&self.single()?.to_ascii_lowercase()[..], b"no" | b"false");
-                if settings.agent.is_none() {
-                    settings.agent = Some(wanted);
-                    settings.demand(Demand::Agent, self.option());
-                }
+                let value = String::from_utf8_lossy(self.single()?);
+                first(&mut settings.agent, ForwardAgent::read(&value));
             }
             Keyword::ForwardX11 => {
                 let wanted = self.flag()?;

@@ -58,6 +58,7 @@ impl Settings {
             request_tty: self.tty,
             forwards: self.forwards,
             forward_options: self.forward_options,
+            agent: self.agent,
             multiplex: None,
             unserved,
             announce: background || local_command.is_some(),

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use fakessh_protocol::forward::{BadForward, Forward, ListenAddress};
+use fakessh_protocol::invocation::ForwardAgent;
 use fakessh_protocol::message::Peer;
 use fakessh_protocol::terminal::RequestTty;
 
@@ -93,11 +94,8 @@ impl Settings {
                 self.x11 = Some(true);
                 self.demand(Demand::X11, format!("-{}", char::from(letter)));
             }
-            b'a' => self.agent = Some(false),
-            b'A' => {
-                self.agent = Some(true);
-                self.demand(Demand::Agent, "-A");
-            }
+            b'a' => self.agent = Some(ForwardAgent::No),
+            b'A' => self.agent = Some(ForwardAgent::Yes),
             b'K' | b'Z' => self.demand(Demand::Other, format!("-{}", char::from(letter))),
             b'y' => self.syslog = true,
             b't' => {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use fakessh_protocol::counted::MAX_FORWARDS;
 use fakessh_protocol::forward::{Forward, ForwardOptions};
+use fakessh_protocol::invocation::ForwardAgent;
 use fakessh_protocol::message::Peer;
 use fakessh_protocol::terminal::RequestTty;
 
@@ -25,8 +26,6 @@ pub(super) enum SessionType {
 pub(super) enum Demand {
     /// X11, unless `-x` follows.
     X11,
-    /// The agent, unless `-a` follows.
-    Agent,
     /// Anything that nothing takes back.
     Other,
 }
@@ -52,7 +51,7 @@ pub(super) struct Settings {
     pub(super) background: Option<bool>,
     pub(super) batch: Option<bool>,
     pub(super) x11: Option<bool>,
-    pub(super) agent: Option<bool>,
+    pub(super) agent: Option<ForwardAgent>,
     pub(super) tunnel: Option<bool>,
     pub(super) delegate_credentials: Option<bool>,
     /// What was asked for and can't be honoured yet, with the option's name.
@@ -85,7 +84,6 @@ impl Settings {
     pub(super) fn unserved(&self) -> Option<&str> {
         let stands = |demand: &Demand| match demand {
             Demand::X11 => self.x11 == Some(true),
-            Demand::Agent => self.agent == Some(true),
             Demand::Other => true,
         };
         let first = self.demands.iter().find(|(demand, _)| stands(demand));

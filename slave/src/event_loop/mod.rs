@@ -5,11 +5,15 @@
 
 mod owners;
 
+use std::borrow::Cow;
 use std::env;
+use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, Instant};
 
 use fakessh_protocol::handles::{SessionHandles, Side, Stream};
-use fakessh_protocol::message::{ProgramKind, Refusal, RefusalReason, Spawn, ToMaster, ToSlave};
+use fakessh_protocol::message::{
+    ProgramKind, ProgramSetup, Refusal, RefusalReason, Spawn, ToMaster, ToSlave,
+};
 use fakessh_protocol::mux::{Event, Mux, MuxError};
 use fakessh_protocol::printable;
 use fakessh_protocol::start;
@@ -21,6 +25,7 @@ use crate::io::Io;
 use crate::link::{Inbound, LinkEnd, Outbound, Pipes, Taken, TurnIn, TurnOut};
 use crate::poll::{Interest, Poll, Ready, ReversePart, SessionPart, Token, Watched};
 use crate::program::{self, Account, Launcher};
+use crate::reverse::Reverse;
 use crate::startup::{Inherited, Startup};
 use crate::sys;
 
@@ -236,7 +241,7 @@ impl EventLoop {
 
     /// Does what the master says on a control handle.
     fn obey(&mut self, control: Handle, message: ToSlave) -> Result<Next, LinkEnd> {
-        let EventLoop { io, owners, .. } = self;
+        let EventLoop { io, owners, watchdog, launcher, .. } = self;
         match message {
             ToSlave::Spawn(spawn) => {
                 self.spawn(control, &spawn)?;
@@ -263,11 +268,12 @@ impl EventLoop {
                 }
             }
             ToSlave::ToShim(message) => owners.reverse.tell(io, control, message),
-            ToSlave::Listen(listen) => {
-                if owners.sessions.contains(control) {
-                    return Err(MuxError::OpenedTwice(control).into());
-                }
-                owners.reverse.start_listening(io, control, &listen)?;
+            ToSlave::Listen(_) | ToSlave::ListenForAgent if owners.sessions.contains(control) => {
+                return Err(MuxError::OpenedTwice(control).into());
+            }
+            ToSlave::Listen(listen) => owners.reverse.start_listening(io, control, &listen)?,
+            ToSlave::ListenForAgent => {
+                owners.reverse.start_agent(io, watchdog, launcher, control)?;
             }
             ToSlave::Settings(_) => {}
         }
@@ -339,7 +345,7 @@ impl EventLoop {
         if sessions.len() >= MAX_SESSIONS {
             return Err(limit(format!("the slave serves {MAX_SESSIONS} sessions already")));
         }
-        let setup = &spawn.setup;
+        let setup = &with_agent(&spawn.setup, reverse);
         let program = match &spawn.program {
             ProgramKind::Tool(tool) => {
                 let (directory, socket) =
@@ -436,5 +442,18 @@ impl EventLoop {
                 }
             }
         }
+    }
+}
+
+/// A program's setup with the variable that leads to its agent, if it has one.
+fn with_agent<'a>(setup: &'a ProgramSetup, reverse: &Reverse) -> Cow<'a, ProgramSetup> {
+    match setup.agent.and_then(|agent| reverse.agent(agent)) {
+        Some(path) => {
+            let mut setup = setup.clone();
+            let path = path.as_os_str().as_bytes().to_vec();
+            setup.environment.push((b"SSH_AUTH_SOCK".to_vec(), path));
+            Cow::Owned(setup)
+        }
+        None => Cow::Borrowed(setup),
     }
 }

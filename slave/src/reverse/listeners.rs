@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
-use fakessh_protocol::forward::Listen;
+use fakessh_protocol::forward::{Listen, ListenAddress};
 use fakessh_protocol::message::MAX_ORIGIN;
 use fakessh_protocol::printable;
 use fakessh_protocol::wire::Handle;
@@ -12,14 +14,22 @@ use fakessh_unix::listen::{self, Listening, SocketFile};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, accept_with, getpeername, sockopt::set_tcp_nodelay};
 
+use super::run_directory::RunDirectory;
+use crate::cleanup::Watchdog;
 use crate::poll::{Interest, Poll, Token, Watched};
+
+/// The name of an agent's socket in its directory.
+const AGENT: &str = "agent";
 
 /// What one request has us listen on.
 #[derive(Debug)]
 struct Listener {
     sockets: Vec<Watched>,
-    /// Removed with the listener.
+    /// The path of an agent's socket.
+    agent: Option<PathBuf>,
+    /// Removed with the listener, in this order.
     _file: Option<SocketFile>,
+    _directory: Option<RunDirectory>,
 }
 
 /// All sockets that are listened on, by the control handle of what has asked for it.
@@ -56,13 +66,50 @@ impl Listeners {
         control: Handle,
         request: &Listen,
     ) -> Result<u16, String> {
+        self.add_in(poll, control, request, None)
+    }
+
+    /// Listens on a socket that stands for an agent, in the first of these places where that can be
+    /// done.
+    ///
+    /// # Errors
+    /// One line for the person.
+    pub(super) fn add_agent(
+        &mut self,
+        poll: &Poll,
+        control: Handle,
+        places: &[PathBuf],
+        watchdog: &mut Watchdog,
+    ) -> Result<u16, String> {
+        let directory =
+            RunDirectory::for_agent(places, watchdog).map_err(|refusal| refusal.message)?;
+        let path = directory.path().join(AGENT);
+        let address = ListenAddress::Unix(path.as_os_str().as_bytes().to_vec());
+        let request = Listen { address, unlink: false, mask: 0o177 };
+        self.add_in(poll, control, &request, Some((path, directory)))
+    }
+
+    /// The path of an agent's socket, if this is the handle of one.
+    pub(super) fn agent(&self, control: Handle) -> Option<&Path> {
+        self.by_control.get(&control)?.agent.as_deref()
+    }
+
+    fn add_in(
+        &mut self,
+        poll: &Poll,
+        control: Handle,
+        request: &Listen,
+        agent: Option<(PathBuf, RunDirectory)>,
+    ) -> Result<u16, String> {
         let Listening { sockets, port, file } = listen::listen(request, no_name)?;
         let watched = sockets.into_iter().map(|socket| {
             let mut socket = Watched::new(socket, Token::Listener(control));
             socket.watch(poll, Interest::Read).map(|()| socket).map_err(|error| error.to_string())
         });
         let sockets = watched.collect::<Result<_, _>>()?;
-        self.by_control.insert(control, Listener { sockets, _file: file });
+        let (agent, directory) = agent.unzip();
+        let listener = Listener { sockets, agent, _file: file, _directory: directory };
+        self.by_control.insert(control, listener);
         Ok(port)
     }
 

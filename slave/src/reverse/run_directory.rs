@@ -4,7 +4,7 @@
 //! through `/proc`. Run directories in the same place share one copy.
 
 use std::ffi::OsStr;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -70,29 +70,47 @@ impl RunDirectory {
         shim: Shim<'_>,
         watchdog: &mut Watchdog,
     ) -> Result<(RunDirectory, OwnedFd), Refusal> {
+        RunDirectory::first(places, "the tool's own ssh", |place| {
+            let directory = RunDirectory::make(place, watchdog)?;
+            let listener = directory.furnish(shim)?;
+            Ok((directory, listener))
+        })
+    }
+
+    /// Makes a directory for the socket of an agent, in the same manner.
+    ///
+    /// # Errors
+    /// What the master is to be told.
+    pub(super) fn for_agent(
+        places: &[PathBuf],
+        watchdog: &mut Watchdog,
+    ) -> Result<RunDirectory, Refusal> {
+        RunDirectory::first(places, "the socket of an agent", |place| {
+            RunDirectory::make(place, watchdog)
+        })
+    }
+
+    /// Does something in the first of `places` where that can be done.
+    fn first<T>(
+        places: &[PathBuf],
+        what: &str,
+        mut work: impl FnMut(&Path) -> io::Result<T>,
+    ) -> Result<T, Refusal> {
         let mut tried = Vec::new();
         for place in places {
-            let made =
-                trusted(place).and_then(|place| RunDirectory::within(&place, shim, watchdog));
-            match made {
+            match trusted(place).and_then(|place| work(&place)) {
                 Ok(made) => return Ok(made),
                 Err(error) => tried.push(format!("{}: {error}", place.display())),
             }
         }
-        let message = format!(
-            "there is no place for the tool's own ssh on the target ({})",
-            tried.join("; ")
-        );
+        let tried = tried.join("; ");
+        let message = format!("there is no place for {what} on the target ({tried})");
         Err(Refusal { reason: RefusalReason::Limit, message })
     }
 
-    fn within(
-        place: &Path,
-        shim: Shim<'_>,
-        watchdog: &mut Watchdog,
-    ) -> io::Result<(RunDirectory, OwnedFd)> {
+    /// Makes a directory that only the account can enter.
+    fn make(place: &Path, watchdog: &mut Watchdog) -> io::Result<RunDirectory> {
         let pid = rustix::process::getpid();
-        let ours = rustix::process::geteuid().as_raw();
         for attempt in 0..ATTEMPTS {
             let path = place.join(format!("{PREFIX}{}-{attempt}", pid.as_raw_nonzero()));
             match DirBuilder::new().mode(0o700).create(&path) {
@@ -103,8 +121,13 @@ impl RunDirectory {
             }
             let _slot = watchdog.add_directory(&path);
             let directory = RunDirectory { path, _slot };
-            let listener = directory.furnish(shim, ours)?;
-            return Ok((directory, listener));
+            // The login's umask may take away more than others' rights.
+            std::fs::set_permissions(&directory.path, Permissions::from_mode(0o700))?;
+            let ours = rustix::process::geteuid().as_raw();
+            if std::fs::symlink_metadata(&directory.path)?.uid() != ours {
+                return Err(Errno::PERM.into());
+            }
+            return Ok(directory);
         }
         Err(io::ErrorKind::AlreadyExists.into())
     }
@@ -114,13 +137,7 @@ impl RunDirectory {
         &self.path
     }
 
-    fn furnish(&self, shim: Shim<'_>, uid: u32) -> io::Result<OwnedFd> {
-        // The login's umask may take away more than others' rights.
-        let mode = |mode| std::fs::Permissions::from_mode(mode);
-        std::fs::set_permissions(&self.path, mode(0o700))?;
-        if std::fs::symlink_metadata(&self.path)?.uid() != uid {
-            return Err(Errno::PERM.into());
-        }
+    fn furnish(&self, shim: Shim<'_>) -> io::Result<OwnedFd> {
         self.put(shim)?;
         let socket = self.path.join(SOCKET_NAME);
         let address = SocketAddrUnix::new(&socket)?;
@@ -128,7 +145,7 @@ impl RunDirectory {
         let listener =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         rustix::net::bind(&listener, &address)?;
-        std::fs::set_permissions(&socket, mode(0o600))?;
+        std::fs::set_permissions(&socket, Permissions::from_mode(0o600))?;
         rustix::net::listen(&listener, WAITING)?;
         Ok(listener)
     }
@@ -163,7 +180,7 @@ fn write_copy(program: &File, path: &Path) -> io::Result<()> {
         copy.write_all_at(&piece[..len], done)?;
         done += len as u64;
     }
-    copy.set_permissions(std::fs::Permissions::from_mode(0o500))
+    copy.set_permissions(Permissions::from_mode(0o500))
 }
 
 /// The real path of a place, if nobody else can replace what is made there: it is ours, or sticky.

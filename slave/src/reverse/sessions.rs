@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fakessh_protocol::forward::Listen;
 use fakessh_protocol::handles::{HandleAllocator, SessionHandles, Side, Stream};
@@ -18,6 +18,7 @@ use rustix::fs::{Mode, OFlags};
 use super::copier::Copiers;
 use super::handoff::{Handed, Received};
 use super::listeners::{self, Incoming, Listeners};
+use super::run_directory;
 use super::runs::{Accepted, Runs};
 use super::session::{Fate, Invoker, ReverseSession, TURN, is_backlogged};
 use super::shim_stdio::ShimStdio;
@@ -198,15 +199,39 @@ impl Reverse {
         control: Handle,
         request: &Listen,
     ) -> Result<(), MuxError> {
+        self.check_listener(control)?;
+        let added = self.listeners.add(&io.poll, control, request);
+        answer_listener(io, control, added)
+    }
+
+    /// Listens on a socket that stands for an agent, and says so to the master, or why not.
+    ///
+    /// # Errors
+    /// As [`Reverse::start_listening`].
+    pub(crate) fn start_agent(
+        &mut self,
+        io: &mut Io,
+        watchdog: &mut Watchdog,
+        launcher: &Launcher,
+        control: Handle,
+    ) -> Result<(), MuxError> {
+        self.check_listener(control)?;
+        let places = run_directory::places(launcher.variable("XDG_RUNTIME_DIR"), launcher.home());
+        let added = self.listeners.add_agent(&io.poll, control, &places, watchdog);
+        answer_listener(io, control, added)
+    }
+
+    /// The path of an agent's socket, if this is the handle of one.
+    pub(crate) fn agent(&self, control: Handle) -> Option<&Path> {
+        self.listeners.agent(control)
+    }
+
+    fn check_listener(&self, control: Handle) -> Result<(), MuxError> {
         SessionHandles::of(control).check(control, Side::Master)?;
         if self.listeners.contains(control) {
             return Err(MuxError::OpenedTwice(control));
         }
-        let answer = match self.listeners.add(&io.poll, control, request) {
-            Ok(port) => ToMaster::Listening(port),
-            Err(message) => ToMaster::Refused(Refusal { reason: RefusalReason::Other, message }),
-        };
-        Ok(io.mux.message(control, &answer)?)
+        Ok(())
     }
 
     /// Listens no more for a forward, if this is the handle of one. Connections go on.
@@ -407,6 +432,19 @@ impl Reverse {
         let stream = SessionHandles::stream_of(handle)?;
         self.sessions.get_mut(&SessionHandles::of(handle).control)?.source(stream)
     }
+}
+
+/// Tells the master whether it is listened.
+fn answer_listener(
+    io: &mut Io,
+    control: Handle,
+    added: Result<u16, String>,
+) -> Result<(), MuxError> {
+    let answer = match added {
+        Ok(port) => ToMaster::Listening(port),
+        Err(message) => ToMaster::Refused(Refusal { reason: RefusalReason::Other, message }),
+    };
+    Ok(io.mux.message(control, &answer)?)
 }
 
 /// Lets the master know of a shim's session. If that can't be, its handles are closed.

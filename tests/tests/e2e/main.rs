@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod agents;
 mod as_ssh;
 mod audit;
 mod bench;

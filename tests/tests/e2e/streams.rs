@@ -89,6 +89,6 @@ both_clients! {
         let mut keeping = lab.tool(client, ["bash", "-c", script]).input_open().start();
         assert_eq!(keeping.read_line().as_deref(), Some("kept"));
         keeping.write(b"\n").unwrap();
-        keeping.finish().expect_status(0).expect_out("kept\nalive\nended with 0\n");
+        keeping.finish().expect_status(0).expect_out("kept\nalive\nended with 255\n");
     }
 }

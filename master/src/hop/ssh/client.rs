@@ -175,11 +175,12 @@ impl Handler for ClientHandler {
 
     async fn server_channel_open_agent_forward(
         &mut self,
-        _: Channel<Msg>,
+        channel: Channel<Msg>,
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), HandlerError> {
-        drop(reply);
+        let channel = ForwardedChannel { channel, from: String::new() };
+        self.forwarded.take(ForwardedAt::Agent, channel, reply).await;
         Ok(())
     }
 

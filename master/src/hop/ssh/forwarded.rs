@@ -15,11 +15,19 @@ use tokio::sync::mpsc;
 use super::{SshConnection, WeakConnection};
 use crate::link::Listener;
 
+/// An agent's request with a name (draft-ietf-sshm-ssh-agent section 5.8).
+const EXTENSION: u8 = 27;
+
+/// The name of the request that binds an agent to a host.
+const SESSION_BIND: &[u8] = b"session-bind@openssh.com";
+
 /// What a server listens on, in the words in which it was asked to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ForwardedAt {
     Port(String, u32),
     Path(String),
+    /// An agent.
+    Agent,
 }
 
 /// A channel that a server has opened for a connection that came in.
@@ -74,6 +82,7 @@ impl Drop for StopListening {
                     handle.cancel_tcpip_forward(address, port).await
                 }
                 ForwardedAt::Path(path) => handle.cancel_streamlocal_forward(path).await,
+                ForwardedAt::Agent => Ok(()),
             };
             if let Err(error) = cancelled {
                 tracing::debug!(%error, "a forward was not cancelled");
@@ -89,7 +98,7 @@ impl SshConnection {
     /// # Errors
     /// That the server refuses, or that the connection is lost.
     pub(crate) async fn listen(&self, listen: &Listen) -> Result<Listener, Failure> {
-        let (taker, mut channels) = mpsc::unbounded_channel();
+        let (taker, channels) = mpsc::unbounded_channel();
         let at = match &listen.address {
             ListenAddress::Tcp { host, port } => {
                 let address = host.as_deref().unwrap_or("localhost");
@@ -112,6 +121,7 @@ impl SshConnection {
             ForwardedAt::Path(path) => {
                 self.0.handle.streamlocal_forward(path.as_str()).await.map(|()| 0)
             }
+            ForwardedAt::Agent => Ok(0),
         };
         let (at, port) = match (asked, at) {
             (Ok(given), ForwardedAt::Port(address, 0)) => {
@@ -135,6 +145,24 @@ impl SshConnection {
                 });
             }
         };
+        let port = u16::try_from(port).unwrap_or(0);
+        Ok(self.listener(at, port, channels))
+    }
+
+    /// Takes the channels that the server opens to reach an agent, those of all sessions: SSH does
+    /// not say which session they are for. The last one who takes them does.
+    pub(crate) fn listen_for_agent(&self) -> Listener {
+        let (taker, channels) = mpsc::unbounded_channel();
+        self.0.forwarded.takers().insert(ForwardedAt::Agent, taker);
+        self.listener(ForwardedAt::Agent, 0, channels)
+    }
+
+    fn listener(
+        &self,
+        at: ForwardedAt,
+        port: u16,
+        mut channels: mpsc::UnboundedReceiver<ForwardedChannel>,
+    ) -> Listener {
         let stop = StopListening { at, connection: self.downgrade() };
         let (sender, incoming) = mpsc::unbounded_channel();
         let weak = self.downgrade();
@@ -147,7 +175,21 @@ impl SshConnection {
                 }
             }
         });
-        let port = u16::try_from(port).unwrap_or(0);
-        Ok(Listener { port, incoming, _stop: Box::new(stop) })
+        Listener { port, incoming, _stop: Box::new(stop) }
+    }
+
+    /// What an agent is told before the host has it used: the request `session-bind@openssh.com`
+    /// with the host's key, the number of the session and the host's signature of it (PROTOCOL.agent
+    /// of OpenSSH).
+    pub(crate) fn agent_binding(&self) -> Option<Vec<u8>> {
+        let binding = self.0.handle.agent_session_binding()?;
+        let mut request = vec![EXTENSION];
+        for part in [SESSION_BIND, binding.host_key(), binding.session_id(), binding.signature()] {
+            request.extend(u32::try_from(part.len()).ok()?.to_be_bytes());
+            request.extend_from_slice(part);
+        }
+        // It is for forwarding.
+        request.push(1);
+        Some(request)
     }
 }

@@ -78,6 +78,9 @@ impl SshConnection {
                 // A server that gives none runs the program without one, as for ssh.
                 channel.request_pty(false, &term, columns, rows, width, height, &modes).await?;
             }
+            if setup.agent.is_some() {
+                channel.agent_forward(false).await?;
+            }
             for (name, value) in &setup.environment {
                 // Not every server takes what is no text.
                 if let (Ok(name), Ok(value)) =

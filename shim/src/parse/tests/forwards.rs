@@ -53,3 +53,19 @@ fn standard_input_and_output_lead_to_one_place_and_nothing_else_is_forwarded() {
     });
     assert_eq!(invocation("-W /s h").request, Request::Stdio(Peer::Unix(b"/s".to_vec())));
 }
+
+#[test]
+fn the_last_letter_or_the_first_value_says_which_agent() {
+    use fakessh_protocol::invocation::ForwardAgent::{At, No, Yes};
+    for (words, expected) in [
+        ("h", None),
+        ("-A h", Some(Yes)),
+        ("-A -a h", Some(No)),
+        ("-a -A h", Some(Yes)),
+        ("-oForwardAgent=no -oForwardAgent=yes h", Some(No)),
+        ("-oForwardAgent=/run/agent h", Some(At("/run/agent".to_owned()))),
+        ("-oForwardAgent=$OTHER h", Some(At("$OTHER".to_owned()))),
+    ] {
+        assert_eq!(invocation(words).agent, expected, "{words}");
+    }
+}
