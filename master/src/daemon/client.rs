@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -298,6 +299,8 @@ fn start(directory: &RuntimeDir, program: &Path) -> Result<(), ClientError> {
     });
     let kept: Vec<_> = kept.collect();
     let mut master = Command::new(program)
+        // A copy of the program that is named ssh would take itself for ssh.
+        .arg0("fakessh")
         .args(["master", "--background"])
         .env_clear()
         .envs(kept)

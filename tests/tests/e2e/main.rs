@@ -17,6 +17,7 @@ mod handover;
 mod held;
 mod host_proof;
 mod hostile_slave;
+mod install;
 mod job_control;
 mod lab;
 mod lifetime;
