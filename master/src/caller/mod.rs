@@ -88,11 +88,11 @@ impl Ask for AskFrom {
     }
 }
 
-/// Asks nobody, as [`AskNobody`], for a process that is known.
-pub(crate) struct AskNobodyFor(pub(crate) Option<Who>);
+/// Asks nothing of somebody, as with `BatchMode yes`. What needs no answer is said.
+pub(crate) struct TellOnly(pub(crate) Arc<dyn Ask>);
 
 #[async_trait]
-impl Ask for AskNobodyFor {
+impl Ask for TellOnly {
     async fn ask(&self, _question: Question) -> Option<Secret> {
         None
     }
@@ -102,7 +102,11 @@ impl Ask for AskNobodyFor {
     }
 
     fn who(&self) -> Option<Who> {
-        self.0.clone()
+        self.0.who()
+    }
+
+    async fn notice(&self, notice: Notice) {
+        self.0.notice(notice).await;
     }
 }
 

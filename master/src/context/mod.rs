@@ -11,6 +11,7 @@ mod path;
 mod pool;
 mod registry;
 mod segment;
+mod sharing;
 mod single_flight;
 mod slaveless;
 mod starting;

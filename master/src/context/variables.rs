@@ -17,6 +17,7 @@ pub struct SessionOptions {
     session: SessionKeywords,
     request_tty: Option<RequestTty>,
     escape: Option<u8>,
+    unsupported: Option<String>,
 }
 
 impl SessionOptions {
@@ -27,7 +28,13 @@ impl SessionOptions {
             session: resolved.session,
             request_tty: resolved.request_tty,
             escape: resolved.escape,
+            unsupported: resolved.unsupported_notice(),
         }
+    }
+
+    /// A line about what the configuration asks for in vain.
+    pub(super) fn unsupported(&self) -> Option<&str> {
+        self.unsupported.as_deref()
     }
 
     /// A keyword of the configuration that would make something else of this invocation's session,

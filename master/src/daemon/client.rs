@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use fakessh_protocol::failure::Failure;
 use fakessh_protocol::message::{Question, Secret};
 pub use fakessh_shim::diagnostics::say;
-use fakessh_shim::{diagnostics, prompt};
+use fakessh_shim::{Program, diagnostics, prompt};
 use fakessh_unix::{datagram, peer, ready};
 use rustix::event::PollFlags;
 use rustix::fs::{FlockOperation, flock};
@@ -298,9 +298,12 @@ fn start(directory: &RuntimeDir, program: &Path) -> Result<(), ClientError> {
         name.starts_with(b"FAKESSH_") || KEPT.contains(&name)
     });
     let kept: Vec<_> = kept.collect();
-    let mut master = Command::new(program)
+    let mut master = Command::new(program);
+    if Program::named(program.as_os_str()).is_some() {
         // A copy of the program that is named ssh would take itself for ssh.
-        .arg0("fakessh")
+        master.arg0("fakessh");
+    }
+    let mut master = master
         .args(["master", "--background"])
         .env_clear()
         .envs(kept)

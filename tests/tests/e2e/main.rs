@@ -31,6 +31,7 @@ mod sessions;
 mod sftp_server;
 mod signals;
 mod streams;
+mod stricter;
 mod terminals;
 mod tools;
 mod trust;

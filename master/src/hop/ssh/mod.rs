@@ -34,7 +34,7 @@ use crate::auth::{IdleTimeout, Proof, authenticate, earlier};
 use crate::caller::Caller;
 use crate::known_hosts::{HostKeyError, KnownHosts, decide};
 use crate::notice_relay::NoticeRelay;
-use crate::ssh_config::Resolved;
+use crate::ssh_config::{Method, Resolved};
 use crate::stream::ByteStream;
 use crate::sys::scrub::SecretAbout;
 
@@ -273,6 +273,11 @@ impl SshConnection {
     /// What the server accepted at the login, in order: `password`, or which key.
     pub fn accepted(&self) -> &[String] {
         &self.0.proof.accepted
+    }
+
+    /// The methods by which the server accepted the login.
+    pub(crate) fn methods(&self) -> &[Method] {
+        &self.0.proof.methods
     }
 
     /// Whether a person had to answer something for this login, or for that of a connection that carries it.
