@@ -5,6 +5,7 @@
 
 mod as_ssh;
 mod audit;
+mod bad_input;
 mod bench;
 mod bulk;
 mod connecting;
