@@ -67,6 +67,7 @@ pub fn run(command_line: CommandLine, socket: OwnedFd) -> u8 {
             return TRANSPORT_FAILURE;
         }
     };
+    diagnostics.debug(&format!("version {}, to the master", fakessh_protocol::VERSION));
     match hand_over(command_line, socket) {
         Ok(session) => session.wait(&diagnostics),
         Err(text) => {
@@ -236,7 +237,9 @@ impl Session {
                 }
                 ToShim::Exited(status) => {
                     self.say_closed(diagnostics);
-                    return status.shell_code();
+                    let code = status.shell_code();
+                    diagnostics.debug(&format!("exit status {code}"));
+                    return code;
                 }
                 ToShim::Failed(failure) => {
                     self.end_terminal();

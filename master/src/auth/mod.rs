@@ -144,6 +144,8 @@ struct Login<'a, H: Handler> {
     proof: Proof,
     /// What was tried, in words.
     tried: Vec<String>,
+    /// How many of those the person was told, who wants to be told.
+    told: usize,
     /// Whether something was not answered.
     unanswered: bool,
     /// What the server has asked, rounds without a question included.
@@ -178,6 +180,7 @@ pub(crate) async fn authenticate<H: Handler>(
         allowed: MethodSet::empty(),
         proof: Proof::default(),
         tried: Vec::new(),
+        told: 0,
         unanswered: false,
         asked: 0,
         offered: 0,
@@ -185,7 +188,11 @@ pub(crate) async fn authenticate<H: Handler>(
         agent: None,
     };
     match login.run().await {
-        Ok(true) => Ok(Proof { was_asked: login.idle_timeout.has_asked(), ..login.proof }),
+        Ok(true) => {
+            let accepted = || format!("logged in by {}", login.proof.accepted.join(", "));
+            login.caller.detail(1, accepted).await;
+            Ok(Proof { was_asked: login.idle_timeout.has_asked(), ..login.proof })
+        }
         Ok(false) => Err(login.refused()),
         Err(Stop::Lost) => {
             let reason = login.idle_timeout.without_secrets(&reason().await);
@@ -233,6 +240,10 @@ impl<H: Handler> Login<'_, H> {
             return Ok(true);
         }
         let mut exhausted = Vec::new();
+        let user = &self.resolved.user;
+        let allowed: Vec<&str> = self.allowed.iter().map(Into::into).collect();
+        let text = || format!("logging in as {user}; the server allows {}", allowed.join(", "));
+        self.caller.detail(1, text).await;
         for _ in 0..MAX_STEPS {
             let Some(method) = self.next_method(&exhausted) else { return Ok(false) };
             let step = match method {
@@ -240,6 +251,7 @@ impl<H: Handler> Login<'_, H> {
                 Method::KeyboardInteractive => self.keyboard_interactive().await?,
                 Method::Password => self.password().await?,
             };
+            self.tell().await;
             if !matches!(step, LoginStep::Exhausted) {
                 self.proof.methods.push(method);
                 // A key says itself which one it is.
@@ -291,6 +303,14 @@ impl<H: Handler> Login<'_, H> {
         }
         self.allowed = allowed;
         Ok(())
+    }
+
+    /// Tells what was tried since the last time, if that is wanted.
+    async fn tell(&mut self) {
+        for tried in self.tried.get(self.told..).unwrap_or_default() {
+            self.caller.detail(1, || format!("tried {tried}")).await;
+        }
+        self.told = self.tried.len();
     }
 
     fn note(&mut self, what: impl Into<String>) {

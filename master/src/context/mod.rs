@@ -15,6 +15,7 @@ mod sharing;
 mod single_flight;
 mod slaveless;
 mod starting;
+mod tell;
 mod variables;
 
 use std::fmt;

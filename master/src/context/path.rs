@@ -74,6 +74,38 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// The options in which this differs from another endpoint of the same account at the same host;
+    /// `None` for another account or host.
+    pub(super) fn differences(&self, other: &Endpoint) -> Option<Vec<&'static str>> {
+        let is_same =
+            self.user == other.user && self.hostname == other.hostname && self.port == other.port;
+        let keys = self.identity_files != other.identity_files
+            || self.certificate_files != other.certificate_files
+            || self.identities_only != other.identities_only
+            || self.agent_keys != other.agent_keys;
+        let differences = [
+            ("AddressFamily", self.address_family != other.address_family),
+            ("BindAddress", self.bind_address != other.bind_address),
+            ("BindInterface", self.bind_interface != other.bind_interface),
+            ("ProxyCommand", self.proxy_command != other.proxy_command),
+            ("HostKeyAlias", self.host_key_alias != other.host_key_alias),
+            (
+                "StrictHostKeyChecking",
+                self.strict_host_key_checking != other.strict_host_key_checking,
+            ),
+            ("files of known hosts", self.known_hosts_files != other.known_hosts_files),
+            ("RevokedHostKeys", self.revoked_host_keys != other.revoked_host_keys),
+            ("demands on keys", self.key_rules != other.key_rules),
+            ("algorithms", self.algorithms != other.algorithms),
+            ("keys", keys),
+            ("methods of authentication", self.methods != other.methods),
+        ];
+        let found = differences.into_iter().filter(|(_, differs)| *differs);
+        is_same.then(|| found.map(|(name, _)| name).collect())
+    }
+}
+
 /// Finds the hosts that a row of `ssh` steps leads through, the nearest first. The last host is
 /// where the row leads; there is always one.
 ///

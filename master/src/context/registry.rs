@@ -20,6 +20,7 @@ use super::establish::Attempt;
 use super::pool::{Pool, is_behind};
 use super::segment::{Hops, Segment, Walk};
 use super::sharing::along_held;
+use super::tell;
 use super::{Context, ContextError, SessionOptions};
 
 pub use closing::CloseError;
@@ -159,7 +160,17 @@ impl Registry {
         rules: &Rules,
         caller: &Caller,
     ) -> Result<Reached, ContextError> {
-        let walk = along_held(Walk::along(route, caller).await?, &self.pool);
+        let walk = Walk::along(route, caller).await?;
+        tell::configuration(&walk, caller).await;
+        let walk = along_held(walk, &self.pool);
+        let held = self.pool.contexts.peek(&walk.key()).filter(|context| context.is_usable());
+        match &held {
+            Some(held) => {
+                let id = held.id();
+                caller.detail(1, || format!("the connection {id} is held and serves")).await;
+            }
+            None => tell::unserving(&walk, &self.pool, caller).await,
+        }
         let attempt = Attempt { pool: &self.pool, caller, is_batch: walk.is_batch() };
         let context = attempt.context(&walk.0).await?;
         self.set_terms(&walk, &context, rules);

@@ -44,7 +44,7 @@ use stdio::{Stdio, Streams};
 async fn handoff(run: Arc<Run>, admitted: Admitted) {
     let Admitted { handoff, stdio, socket } = admitted;
     let socket = Arc::new(socket);
-    let (ask, answers) = ShimAsk::new(socket.clone());
+    let (ask, answers) = ShimAsk::new(socket.clone(), handoff.invocation.verbosity);
     let ask: Arc<dyn Ask> = Arc::new(ask);
     let ask = if handoff.invocation.batch { Arc::new(TellOnly(ask)) } else { ask };
     let (invoker, messages) = (Invoker::Local(socket.clone()), Messages::Local(socket));

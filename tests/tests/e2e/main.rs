@@ -37,4 +37,5 @@ mod terminals;
 mod tools;
 mod trust;
 mod tunnels;
+mod verbose;
 mod words;
