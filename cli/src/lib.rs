@@ -7,9 +7,11 @@ mod close;
 mod connect;
 pub mod demo;
 mod destination;
+mod env;
 mod exec;
 mod forward;
 mod held;
+mod links;
 mod lock;
 mod ls;
 mod master;
@@ -17,6 +19,8 @@ mod note;
 mod own;
 mod password;
 mod run;
+mod shell;
+mod shim;
 mod ssh;
 mod stop;
 mod table;
@@ -79,6 +83,10 @@ enum Command {
     Lock(lock::Arguments),
     /// Close all connections and end the master
     Stop,
+    /// Have every ssh, scp and sftp use held connections: link this program under those names
+    Shim(shim::Arguments),
+    /// Print a line that has one shell use them: eval "$(fakessh env)"
+    Env(env::Arguments),
     /// Show the whole thing on this machine alone: no server and no keys needed
     Demo,
     /// Be the master, in the foreground (for service managers)
@@ -139,6 +147,8 @@ fn run_subcommand(mut args: Vec<OsString>) -> ExitCode {
         Command::Close(arguments) => close::close(arguments),
         Command::Lock(arguments) => lock::lock(&arguments),
         Command::Stop => stop::stop(),
+        Command::Shim(arguments) => shim::shim(arguments),
+        Command::Env(arguments) => env::env(&arguments),
         Command::Demo => demo::demo(),
         Command::Master(arguments) => master::master(&arguments),
     };

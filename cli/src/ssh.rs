@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 
-use fakessh::daemon::client::Client;
+use fakessh::daemon::client::{Client, say};
 use fakessh::daemon::request::{Request, RunRequest};
 use fakessh::route::{Names, Options, Route};
 use fakessh::run::RunDestination;
@@ -14,7 +14,7 @@ use fakessh::ssh_config::Target;
 use fakessh::tool;
 use fakessh_protocol::invocation::{self, Destination, Invocation};
 use fakessh_shim::find::NotFound;
-use fakessh_shim::parse::CommandLine;
+use fakessh_shim::parse::{CommandLine, Level};
 
 use super::held::HeldFor;
 use super::password::PasswordFiles;
@@ -110,13 +110,21 @@ pub(crate) fn as_ssh(args: Vec<OsString>) -> u8 {
     fakessh_shim::ssh_over(args, |line| match fakessh_shim::find_master(line) {
         Err(NotFound::NoRun) if is_for_the_real_ssh(line) => Ok(None),
         Err(NotFound::NoRun) => {
-            let run = || {
-                let names = Names::of_user()?;
-                let rules = HeldFor::default().rules(&names);
-                let names = super::destination::named(&names);
-                run_of_our_own(RunRequest { names, real_ssh: true, rules, ..request() })
-            };
-            run().map(Some).map_err(|error| format!("{error:#}"))
+            let names = Names::of_user().map_err(|error| error.to_string())?;
+            let rules = HeldFor::default().rules(&names);
+            let names = super::destination::named(&names);
+            let is_name = names.contains_key(&line.invocation.destination.host);
+            match run_of_our_own(RunRequest { names, real_ssh: true, rules, ..request() }) {
+                Ok(run) => Ok(Some(run)),
+                // The real ssh knows nothing of the name, and would go elsewhere.
+                Err(error) if is_name => Err(format!("{error:#}")),
+                Err(error) => {
+                    if line.local.level >= Level::Info {
+                        say(&format!("using the real ssh, since: {error:#}"));
+                    }
+                    Ok(None)
+                }
+            }
         }
         found => found.map(Some).map_err(|error| error.to_string()),
     })

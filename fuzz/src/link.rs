@@ -92,7 +92,7 @@ fn size_of_spawn(spawn: &Spawn) -> usize {
         ProgramKind::Program(argv) => words(argv),
         _ => 0,
     };
-    let ProgramSetup { environment, directory, terminal } = &spawn.setup;
+    let ProgramSetup { environment, directory, terminal, agent: _ } = &spawn.setup;
     program + pairs(environment) + directory.len() + terminal.as_ref().map_or(0, size_of_terminal)
 }
 

@@ -60,12 +60,15 @@ impl Diagnostics {
         }
     }
 
-    /// Says why there was no session. Said with `-q`, too: the status alone explains nothing.
+    /// Says why there was no session. `-q` is silent of that, too, as with ssh.
     ///
     /// To be called before the process ends with that: it waits until the line was read, where
     /// standard error is a pipe. Some callers (restic) close their end as soon as their `ssh` has
     /// ended, and never see what they have not read by then.
     pub(crate) fn failed(&self, text: &str) {
+        if self.level == Level::Quiet {
+            return;
+        }
         self.write(&printable::ours(text));
         if self.log_file.is_none() {
             until_read(io::stderr());

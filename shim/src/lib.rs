@@ -13,6 +13,7 @@ use std::path::Path;
 
 use fakessh_protocol::exit::TRANSPORT_FAILURE;
 
+use diagnostics::Diagnostics;
 use parse::CommandLine;
 
 pub mod diagnostics;
@@ -119,7 +120,10 @@ pub fn ssh_typed(
         Ok(Some(socket)) => session::run(command_line, socket),
         Ok(None) => real::ssh(command_line.argv.words()),
         Err(error) => {
-            diagnostics::say(&error);
+            match Diagnostics::open(&command_line.local) {
+                Ok(diagnostics) => diagnostics.failed(&error),
+                Err(_) => diagnostics::say(&error),
+            }
             TRANSPORT_FAILURE
         }
     }

@@ -70,6 +70,7 @@ pub fn run(mut command_line: CommandLine, socket: OwnedFd) -> u8 {
             return TRANSPORT_FAILURE;
         }
     };
+    diagnostics.debug(&format!("version {}, to the master", fakessh_protocol::VERSION));
     if command_line.local.is_master
         && let Prepared::Over(status) = multiplex::prepare(&mut command_line, &socket, &diagnostics)
     {
@@ -255,7 +256,9 @@ impl Session {
                 }
                 ToShim::Exited(status) => {
                     self.say_closed(diagnostics);
-                    return status.shell_code();
+                    let code = status.shell_code();
+                    diagnostics.debug(&format!("exit status {code}"));
+                    return code;
                 }
                 ToShim::Failed(failure) => {
                     self.end_terminal();

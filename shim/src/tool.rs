@@ -3,9 +3,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
 
 use crate::diagnostics::say;
+use crate::real::NotFound;
 use crate::{find, place, real};
 
 /// The status of a shell for a program that is not there.
@@ -26,12 +26,21 @@ pub(crate) fn run(name: &str, argv: &[OsString]) -> u8 {
         say(&format!("there is no ssh beside this {name}; start it with `fakessh run`"));
         return NOT_FOUND;
     };
-    let Some(program) = real::find(name) else {
-        say(&format!("{name} is neither on PATH nor in /usr/bin; install the OpenSSH client"));
-        return NOT_FOUND;
+    let mut program = match real::command(name) {
+        Ok(program) => program,
+        Err(NotFound::Nowhere) => {
+            say(&format!("{name} is neither on PATH nor in /usr/bin; install the OpenSSH client"));
+            return NOT_FOUND;
+        }
+        Err(NotFound::LeadsBack) => {
+            say(&format!(
+                "the {name} found on PATH leads back to this one; put the real {name} on PATH"
+            ));
+            return NOT_EXECUTABLE;
+        }
     };
     let arguments = argv.get(1..).unwrap_or_default();
-    let error = Command::new(&program).arg0(argv0).arg("-S").arg(ssh).args(arguments).exec();
-    say(&format!("cannot run {}: {error}", program.display()));
+    let error = program.arg0(argv0).arg("-S").arg(ssh).args(arguments).exec();
+    say(&format!("cannot run {}: {error}", program.get_program().display()));
     NOT_EXECUTABLE
 }

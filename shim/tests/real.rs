@@ -66,18 +66,21 @@ fn questions_about_ssh_itself_are_answered_by_the_real_one_without_a_master() {
 }
 
 #[test]
-fn a_wrapper_that_leads_back_to_the_shim_is_noticed() {
+fn a_wrapper_that_leads_back_to_the_shim_is_passed_over() {
     let lab = Lab::new();
-    for (name, leads_back) in [("ssh", "exec $SHIM \"$@\""), ("ssh", "$SHIM \"$@\"; exit $?")] {
-        let bin = lab.script(name, leads_back);
+    let real = lab.directory.join("real");
+    std::fs::create_dir(&real).unwrap();
+    std::fs::rename(lab.script("ssh", SHOW).join("ssh"), real.join("ssh")).unwrap();
+    for leads_back in ["exec $SHIM \"$@\"", "$SHIM \"$@\"; exit $?"] {
+        let bin = lab.script("ssh", leads_back);
         let mut command = lab.ssh(&["-V"]);
-        command.env("PATH", format!("{}:/bin", bin.display()));
+        command.env("PATH", format!("{}:{}:/bin", bin.display(), real.display()));
         command.env("SHIM", lab.directory.join("ssh"));
         let output = command.output().unwrap();
-        assert_eq!(output.status.code(), Some(255));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.starts_with("fakessh: the ssh found on PATH leads back"), "{said}");
-        assert_eq!(said.lines().count(), 1);
+        assert_eq!(output.status.code(), Some(42));
+        let expected = format!("[{}/ssh][-V]", real.display());
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     }
 }
 

@@ -108,6 +108,10 @@ impl Ask for PausingAsk {
         self.inner.who()
     }
 
+    fn details(&self) -> Option<crate::caller::Details> {
+        self.inner.details()
+    }
+
     async fn notice(&self, notice: Notice) {
         let text = self.idle_timeout.without_secrets(&notice.text);
         self.inner.notice(Notice { text, ..notice }).await;

@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use crate::caller::Caller;
 use crate::notice_relay::NoticeRelay;
-use crate::ssh_config::Resolved;
+use crate::ssh_config::{Method, Resolved};
 
 /// Most times that a server may say "and now another method". It bounds what a hostile one can
 /// make a person type.
@@ -82,10 +82,22 @@ pub enum AuthError {
 pub(crate) struct Proof {
     /// What the server accepted, in order: more than one where it wants several.
     pub(crate) accepted: Vec<String>,
+    /// The methods by which it was accepted.
+    pub(crate) methods: Vec<Method>,
     /// Whether a person had to answer something: a password, a passphrase, a second factor.
     pub(crate) was_asked: bool,
     /// When the certificate ends that was shown, if one was that ends.
     pub(crate) certificate_end: Option<SystemTime>,
+}
+
+impl From<Method> for MethodKind {
+    fn from(method: Method) -> MethodKind {
+        match method {
+            Method::PublicKey => MethodKind::PublicKey,
+            Method::KeyboardInteractive => MethodKind::KeyboardInteractive,
+            Method::Password => MethodKind::Password,
+        }
+    }
 }
 
 impl Proof {
@@ -132,6 +144,8 @@ struct Login<'a, H: Handler> {
     proof: Proof,
     /// What was tried, in words.
     tried: Vec<String>,
+    /// How many of those the person was told, who wants to be told.
+    told: usize,
     /// Whether something was not answered.
     unanswered: bool,
     /// What the server has asked, rounds without a question included.
@@ -166,6 +180,7 @@ pub(crate) async fn authenticate<H: Handler>(
         allowed: MethodSet::empty(),
         proof: Proof::default(),
         tried: Vec::new(),
+        told: 0,
         unanswered: false,
         asked: 0,
         offered: 0,
@@ -173,7 +188,11 @@ pub(crate) async fn authenticate<H: Handler>(
         agent: None,
     };
     match login.run().await {
-        Ok(true) => Ok(Proof { was_asked: login.idle_timeout.has_asked(), ..login.proof }),
+        Ok(true) => {
+            let accepted = || format!("logged in by {}", login.proof.accepted.join(", "));
+            login.caller.detail(1, accepted).await;
+            Ok(Proof { was_asked: login.idle_timeout.has_asked(), ..login.proof })
+        }
         Ok(false) => Err(login.refused()),
         Err(Stop::Lost) => {
             let reason = login.idle_timeout.without_secrets(&reason().await);
@@ -221,16 +240,24 @@ impl<H: Handler> Login<'_, H> {
             return Ok(true);
         }
         let mut exhausted = Vec::new();
+        let user = &self.resolved.user;
+        let allowed: Vec<&str> = self.allowed.iter().map(Into::into).collect();
+        let text = || format!("logging in as {user}; the server allows {}", allowed.join(", "));
+        self.caller.detail(1, text).await;
         for _ in 0..MAX_STEPS {
             let Some(method) = self.next_method(&exhausted) else { return Ok(false) };
             let step = match method {
-                MethodKind::PublicKey => self.public_keys().await?,
-                MethodKind::KeyboardInteractive => self.keyboard_interactive().await?,
-                _ => self.password().await?,
+                Method::PublicKey => self.public_keys().await?,
+                Method::KeyboardInteractive => self.keyboard_interactive().await?,
+                Method::Password => self.password().await?,
             };
-            // A key says itself which one it is.
-            if method != MethodKind::PublicKey && !matches!(step, LoginStep::Exhausted) {
-                self.proof.accepted.push(<&str>::from(&method).to_owned());
+            self.tell().await;
+            if !matches!(step, LoginStep::Exhausted) {
+                self.proof.methods.push(method);
+                // A key says itself which one it is.
+                if method != Method::PublicKey {
+                    self.proof.accepted.push(<&str>::from(&MethodKind::from(method)).to_owned());
+                }
             }
             match step {
                 LoginStep::Done => return Ok(true),
@@ -247,20 +274,13 @@ impl<H: Handler> Login<'_, H> {
     }
 
     /// The most preferred method that the server allows, the user allows, and that has not failed.
-    fn next_method(&self, exhausted: &[MethodKind]) -> Option<MethodKind> {
-        let resolved = self.resolved;
-        let preferred = resolved.preferred_authentications.iter();
-        preferred.filter_map(|name| name.trim().parse::<MethodKind>().ok()).find(|method| {
-            let enabled = match method {
-                MethodKind::PublicKey => resolved.pubkey_authentication,
-                MethodKind::KeyboardInteractive => {
-                    resolved.kbdinteractive_authentication && !self.is_batch()
-                }
-                MethodKind::Password => resolved.password_authentication && !self.is_batch(),
-                _ => false,
-            };
-            enabled && self.allowed.contains(method) && !exhausted.contains(method)
-        })
+    fn next_method(&self, exhausted: &[Method]) -> Option<Method> {
+        let methods = self.resolved.methods().into_iter();
+        let asks = |method: Method| method != Method::PublicKey;
+        let methods = methods.filter(|method| !(asks(*method) && self.is_batch()));
+        methods
+            .into_iter()
+            .find(|method| self.allowed.contains(&(*method).into()) && !exhausted.contains(method))
     }
 
     /// Notes what the server allows now. `true` where it let us in.
@@ -283,6 +303,14 @@ impl<H: Handler> Login<'_, H> {
         }
         self.allowed = allowed;
         Ok(())
+    }
+
+    /// Tells what was tried since the last time, if that is wanted.
+    async fn tell(&mut self) {
+        for tried in self.tried.get(self.told..).unwrap_or_default() {
+            self.caller.detail(1, || format!("tried {tried}")).await;
+        }
+        self.told = self.tried.len();
     }
 
     fn note(&mut self, what: impl Into<String>) {

@@ -4,6 +4,7 @@
 //! what `Match exec` sees are the caller's; questions go to the caller and to nobody else.
 
 mod answers;
+mod details;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -18,6 +19,8 @@ use fakessh_protocol::message::{Notice, Question, Secret};
 use crate::audit::Who;
 
 pub(crate) use answers::Answers;
+pub use details::Details;
+pub(crate) use details::detail;
 
 /// Somebody who can be asked for passwords, passphrases and trust in a host key.
 ///
@@ -38,6 +41,12 @@ pub trait Ask: Send + Sync {
 
     /// The process that this is about, as far as it is known: for the audit log.
     fn who(&self) -> Option<Who> {
+        None
+    }
+
+    /// How much of what is done is to be told by notices; `None` for nothing.
+    #[doc(hidden)]
+    fn details(&self) -> Option<Details> {
         None
     }
 
@@ -83,16 +92,20 @@ impl Ask for AskFrom {
         Some(Who { at: Some(self.at.clone()), ..who })
     }
 
+    fn details(&self) -> Option<Details> {
+        self.ask.details()
+    }
+
     async fn notice(&self, notice: Notice) {
         self.ask.notice(notice).await;
     }
 }
 
-/// Asks nobody, as [`AskNobody`], for a process that is known.
-pub(crate) struct AskNobodyFor(pub(crate) Option<Who>);
+/// Asks nothing of somebody, as with `BatchMode yes`. What needs no answer is said.
+pub(crate) struct TellOnly(pub(crate) Arc<dyn Ask>);
 
 #[async_trait]
-impl Ask for AskNobodyFor {
+impl Ask for TellOnly {
     async fn ask(&self, _question: Question) -> Option<Secret> {
         None
     }
@@ -102,7 +115,15 @@ impl Ask for AskNobodyFor {
     }
 
     fn who(&self) -> Option<Who> {
-        self.0.clone()
+        self.0.who()
+    }
+
+    fn details(&self) -> Option<Details> {
+        self.0.details()
+    }
+
+    async fn notice(&self, notice: Notice) {
+        self.0.notice(notice).await;
     }
 }
 
@@ -137,6 +158,10 @@ impl Ask for AskForNow {
 
     fn who(&self) -> Option<Who> {
         self.now()?.who()
+    }
+
+    fn details(&self) -> Option<Details> {
+        self.now()?.details()
     }
 
     async fn notice(&self, notice: Notice) {

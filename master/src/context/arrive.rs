@@ -119,6 +119,8 @@ impl BehindHelper<'_> {
         };
         let marker = random()?;
         let script = start::script(&marker, start::Behind::Helper);
+        let (kind, name) = (self.hop.kind.name(), self.name);
+        caller.detail(1, || format!("running {kind} for {name}")).await;
         let plan = self.hop.kind.plan(&self.hop.argument, &Start { script, marker: random()? });
         let parts = match base {
             Some(base) => self.run_in(base, plan, &marker, caller).await?,

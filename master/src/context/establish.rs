@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fakessh_protocol::message::Notice;
-
 use crate::audit::Event;
 use crate::caller::Caller;
 use crate::hop::ssh::{ConnectError, SshConnection, Via};
@@ -130,9 +128,6 @@ impl Attempt<'_> {
         context.said.store(is_known, Ordering::Relaxed);
         if !is_known {
             self.pool.slaveless.note(key, context.why_direct());
-        }
-        if let Some(notice) = resolved.unsupported_notice() {
-            self.caller.ask.notice(Notice::ours(notice)).await;
         }
         Ok(context)
     }

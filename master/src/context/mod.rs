@@ -11,9 +11,11 @@ mod path;
 mod pool;
 mod registry;
 mod segment;
+mod sharing;
 mod single_flight;
 mod slaveless;
 mod starting;
+mod tell;
 mod variables;
 
 use std::fmt;

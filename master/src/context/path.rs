@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::auth::keys_of_agent_alone;
 use crate::caller::Caller;
+use crate::hop::ssh::SshConnection;
 use crate::ssh_config::{
-    self, Algorithms, KeyRules, MAX_JUMPS, Resolved, StrictHostKeyChecking, Target,
-    expand_proxy_command, parse_proxy_jump,
+    self, AddressFamily, Algorithms, KeyRules, MAX_JUMPS, Method, Resolved, StrictHostKeyChecking,
+    Target, expand_proxy_command, parse_proxy_jump,
 };
 
 use super::ContextError;
@@ -26,11 +27,18 @@ pub(super) struct Host {
 /// the files of known hosts and revoked keys, and the demands on keys and algorithms count. At hosts
 /// of git repositories the key alone says which account it is. So the keys count; of the agent
 /// those that no file has ([`keys_of_agent_alone`]).
+///
+/// Of some options the held connection shows whether the caller's own would have led to it
+/// ([`Endpoint::serves`]).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Endpoint {
     user: String,
     hostname: String,
     port: u16,
+    /// `Any` if it is not we who look the host up.
+    address_family: AddressFamily,
+    bind_address: Option<String>,
+    bind_interface: Option<String>,
     proxy_command: Option<String>,
     host_key_alias: Option<String>,
     strict_host_key_checking: StrictHostKeyChecking,
@@ -42,6 +50,60 @@ pub(super) struct Endpoint {
     certificate_files: Vec<PathBuf>,
     identities_only: bool,
     agent_keys: Vec<String>,
+    methods: Vec<Method>,
+}
+
+impl Endpoint {
+    /// Whether a connection that was made to this endpoint would have come about by the options of
+    /// the other one, too. The methods of the login and the address of the host were allowed, and
+    /// the host's key was believed as strictly or more.
+    pub(super) fn serves(&self, other: &Endpoint, connection: &SshConnection) -> bool {
+        let as_strict = self.strict_host_key_checking <= other.strict_host_key_checking;
+        let allowed = |method| other.methods.contains(method);
+        let peer = connection.addresses().map(|addresses| addresses.peer.ip());
+        as_strict
+            && connection.methods().iter().all(allowed)
+            && peer.is_none_or(|peer| other.address_family.has(peer))
+            && *other
+                == Endpoint {
+                    address_family: other.address_family,
+                    strict_host_key_checking: other.strict_host_key_checking,
+                    methods: other.methods.clone(),
+                    ..self.clone()
+                }
+    }
+}
+
+impl Endpoint {
+    /// The options in which this differs from another endpoint of the same account at the same host;
+    /// `None` for another account or host.
+    pub(super) fn differences(&self, other: &Endpoint) -> Option<Vec<&'static str>> {
+        let is_same =
+            self.user == other.user && self.hostname == other.hostname && self.port == other.port;
+        let keys = self.identity_files != other.identity_files
+            || self.certificate_files != other.certificate_files
+            || self.identities_only != other.identities_only
+            || self.agent_keys != other.agent_keys;
+        let differences = [
+            ("AddressFamily", self.address_family != other.address_family),
+            ("BindAddress", self.bind_address != other.bind_address),
+            ("BindInterface", self.bind_interface != other.bind_interface),
+            ("ProxyCommand", self.proxy_command != other.proxy_command),
+            ("HostKeyAlias", self.host_key_alias != other.host_key_alias),
+            (
+                "StrictHostKeyChecking",
+                self.strict_host_key_checking != other.strict_host_key_checking,
+            ),
+            ("files of known hosts", self.known_hosts_files != other.known_hosts_files),
+            ("RevokedHostKeys", self.revoked_host_keys != other.revoked_host_keys),
+            ("demands on keys", self.key_rules != other.key_rules),
+            ("algorithms", self.algorithms != other.algorithms),
+            ("keys", keys),
+            ("methods of authentication", self.methods != other.methods),
+        ];
+        let found = differences.into_iter().filter(|(_, differs)| *differs);
+        is_same.then(|| found.map(|(name, _)| name).collect())
+    }
 }
 
 /// Finds the hosts that a row of `ssh` steps leads through, the nearest first. The last host is
@@ -110,7 +172,7 @@ async fn first(target: Target, caller: &Caller) -> Result<(Host, Vec<Target>), C
     if !jumps.is_empty() {
         resolved.proxy_command = None;
     }
-    Ok((Host::new(resolved, caller).await, jumps))
+    Ok((Host::new(resolved, !jumps.is_empty(), caller).await, jumps))
 }
 
 /// Finds a host that is reached through another, whatever its own configuration says of that.
@@ -118,7 +180,7 @@ async fn behind_another(target: Target, caller: &Caller) -> Result<Host, Context
     let mut resolved = resolve(&target, caller).await?;
     resolved.proxy_jump = None;
     resolved.proxy_command = None;
-    Ok(Host::new(resolved, caller).await)
+    Ok(Host::new(resolved, true, caller).await)
 }
 
 async fn resolve(target: &Target, caller: &Caller) -> Result<Resolved, ContextError> {
@@ -127,13 +189,18 @@ async fn resolve(target: &Target, caller: &Caller) -> Result<Resolved, ContextEr
 }
 
 impl Host {
-    async fn new(resolved: Resolved, caller: &Caller) -> Host {
+    /// `is_behind` says whether it is reached through another host.
+    async fn new(resolved: Resolved, is_behind: bool, caller: &Caller) -> Host {
         let command = resolved.proxy_command.as_ref();
+        let is_direct = command.is_none() && !is_behind;
         let files = resolved.user_known_hosts_files.iter();
         let endpoint = Endpoint {
             user: resolved.user.clone(),
             hostname: resolved.hostname.clone(),
             port: resolved.port,
+            address_family: if is_direct { resolved.address_family } else { AddressFamily::Any },
+            bind_address: resolved.bind_address.clone().filter(|_| is_direct),
+            bind_interface: resolved.bind_interface.clone().filter(|_| is_direct),
             proxy_command: command.map(|command| expand_proxy_command(command, &resolved, caller)),
             host_key_alias: resolved.host_key_alias.clone(),
             strict_host_key_checking: resolved.strict_host_key_checking,
@@ -145,6 +212,7 @@ impl Host {
             certificate_files: resolved.certificate_files.clone(),
             identities_only: resolved.identities_only,
             agent_keys: keys_of_agent_alone(&resolved).await,
+            methods: resolved.methods(),
         };
         Host { resolved, endpoint: Arc::new(endpoint) }
     }

@@ -11,7 +11,7 @@ use fakessh_protocol::printable;
 use tokio::sync::watch;
 
 use crate::audit::Audit;
-use crate::caller::Caller;
+use crate::caller::{Ask, Caller};
 use crate::hop::ssh::SshConnection;
 use crate::lifetime::Rules;
 use crate::open_forwards::OpenForwards;
@@ -20,6 +20,8 @@ use crate::route::Route;
 use super::establish::Attempt;
 use super::pool::{Pool, is_behind};
 use super::segment::{Hops, Segment, Walk};
+use super::sharing::along_held;
+use super::tell;
 use super::{Context, ContextError, SessionOptions};
 
 pub use closing::CloseError;
@@ -47,6 +49,16 @@ pub struct Reached {
     pub context: Arc<Context>,
     /// What the destination's own configuration says of sessions.
     pub options: Arc<SessionOptions>,
+}
+
+impl Reached {
+    /// Tells who asks what the configuration wants for sessions and they do not get. It is what this
+    /// caller's configuration wants: the connection may be held since long, for another one.
+    pub(crate) async fn say_unsupported(&self, ask: &dyn Ask) {
+        if let Some(text) = self.options.unsupported() {
+            ask.notice(Notice::ours(text)).await;
+        }
+    }
 }
 
 /// A context in the tree of all.
@@ -146,7 +158,7 @@ impl Registry {
         route: &Route,
         caller: &Caller,
     ) -> Result<Option<Arc<Context>>, ContextError> {
-        let walk = Walk::along(route, caller).await?;
+        let walk = along_held(Walk::along(route, caller).await?, &self.pool);
         let held = self.pool.contexts.peek(&walk.key());
         Ok(held.filter(|context| context.is_usable()))
     }
@@ -158,6 +170,16 @@ impl Registry {
         caller: &Caller,
     ) -> Result<Reached, ContextError> {
         let walk = Walk::along(route, caller).await?;
+        tell::configuration(&walk, caller).await;
+        let walk = along_held(walk, &self.pool);
+        let held = self.pool.contexts.peek(&walk.key()).filter(|context| context.is_usable());
+        match &held {
+            Some(held) => {
+                let id = held.id();
+                caller.detail(1, || format!("the connection {id} is held and serves")).await;
+            }
+            None => tell::unserving(&walk, &self.pool, caller).await,
+        }
         let attempt = Attempt { pool: &self.pool, caller, is_batch: walk.is_batch() };
         let context = attempt.context(&walk.0).await?;
         self.set_terms(&walk, &context, rules);
@@ -171,7 +193,9 @@ impl Registry {
             caller.ask.notice(Notice::ours(text)).await;
         }
         let options = walk.resolved().map(SessionOptions::of).unwrap_or_default();
-        Ok(Reached { context, options: Arc::new(options) })
+        let reached = Reached { context, options: Arc::new(options) };
+        reached.say_unsupported(&*caller.ask).await;
+        Ok(reached)
     }
 
     /// Makes a new connection to the end of a route, for nobody else. `caller` should ask nobody.
@@ -180,7 +204,7 @@ impl Registry {
         route: &Route,
         caller: &Caller,
     ) -> Result<SshConnection, ContextError> {
-        let Walk(segments) = Walk::along(route, caller).await?;
+        let Walk(segments) = along_held(Walk::along(route, caller).await?, &self.pool);
         let Some((Segment { hops: Hops::Ssh(hosts), .. }, before)) = segments.split_last() else {
             return Err(ContextError::Local(format!("{route}: no SSH connection")));
         };

@@ -20,6 +20,7 @@ pub struct SessionOptions {
     escape: Option<u8>,
     forwards: ConfiguredForwards,
     agent: Option<ForwardAgent>,
+    unsupported: Option<String>,
 }
 
 /// The forwards that a session opens.
@@ -41,6 +42,7 @@ impl SessionOptions {
             escape: resolved.escape,
             forwards: resolved.forwards.clone(),
             agent: resolved.forward_agent.clone(),
+            unsupported: resolved.unsupported_notice(),
         }
     }
 
@@ -84,6 +86,11 @@ impl SessionOptions {
             }
         }
         WantedForwards { forwards, options }
+    }
+
+    /// A line about what the configuration asks for in vain.
+    pub(super) fn unsupported(&self) -> Option<&str> {
+        self.unsupported.as_deref()
     }
 
     /// A keyword of the configuration that would make something else of this invocation's session,

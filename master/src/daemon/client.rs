@@ -3,13 +3,14 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use fakessh_protocol::failure::Failure;
 use fakessh_protocol::message::{Question, Secret};
 pub use fakessh_shim::diagnostics::say;
-use fakessh_shim::{diagnostics, prompt};
+use fakessh_shim::{Program, diagnostics, prompt};
 use fakessh_unix::{datagram, peer, ready};
 use rustix::event::PollFlags;
 use rustix::fs::{FlockOperation, flock};
@@ -297,7 +298,12 @@ fn start(directory: &RuntimeDir, program: &Path) -> Result<(), ClientError> {
         name.starts_with(b"FAKESSH_") || KEPT.contains(&name)
     });
     let kept: Vec<_> = kept.collect();
-    let mut master = Command::new(program)
+    let mut master = Command::new(program);
+    if Program::named(program.as_os_str()).is_some() {
+        // A copy of the program that is named ssh would take itself for ssh.
+        master.arg0("fakessh");
+    }
+    let mut master = master
         .args(["master", "--background"])
         .env_clear()
         .envs(kept)

@@ -207,6 +207,12 @@ pub async fn decide(
     Ok(())
 }
 
+/// The kind and the fingerprint of a host's key, for a person.
+pub fn fingerprint(shown: &PublicKeyOrCertificate) -> String {
+    let key = shown.public_key();
+    format!("{} {}", kind_of(&key), key.fingerprint(HashAlg::Sha256))
+}
+
 /// Where new keys go.
 fn first_file(resolved: &Resolved) -> Option<&Path> {
     let file = resolved.user_known_hosts_files.first()?;

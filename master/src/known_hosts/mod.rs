@@ -10,7 +10,7 @@ mod line;
 mod revoked;
 
 pub use certificate::CertificateProblem;
-pub use decide::{HostKeyError, decide};
+pub use decide::{HostKeyError, decide, fingerprint};
 pub(crate) use revoked::{by_krl as revoked_by_krl, find as find_revoked};
 
 use std::fmt;

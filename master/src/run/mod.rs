@@ -299,6 +299,11 @@ impl Run {
                 let caller = Caller::of_invocation(invocation, ask.clone());
                 let deciding = deciding(route, &caller);
                 let key = CacheKey::CommandLine(route.clone(), caller.directory.clone(), deciding);
+                if let Some(reached) = self.reached_before(&key) {
+                    // Each command asks anew for what its configuration says.
+                    reached.say_unsupported(&**ask).await;
+                    return Ok(reached);
+                }
                 self.reach_as(key, route, || caller, hold).await
             }
         }
@@ -320,8 +325,7 @@ impl Run {
         caller: impl FnOnce() -> Caller,
         hold: impl FnOnce(&Context) -> HoldFor,
     ) -> Result<Reached, ContextError> {
-        let used = self.used().get(&key).map(|(reached, _)| reached.clone());
-        if let Some(reached) = used.filter(|it| it.context.is_usable()) {
+        if let Some(reached) = self.reached_before(&key) {
             return Ok(reached);
         }
         let reached = self.registry.reach(route, &self.holding.rules, &caller()).await?;
@@ -330,6 +334,12 @@ impl Run {
         let held = if hold == HoldFor::Moment { None } else { reached.context.hold(Use::Run) };
         self.used().insert(key, (reached.clone(), held));
         Ok(reached)
+    }
+
+    /// What this run has reached before and can use still.
+    fn reached_before(&self, key: &CacheKey) -> Option<Reached> {
+        let used = self.used().get(key).map(|(reached, _)| reached.clone());
+        used.filter(|reached| reached.context.is_usable())
     }
 
     /// Holds nothing any more: nobody can begin a session.

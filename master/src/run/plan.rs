@@ -8,7 +8,7 @@ use fakessh_protocol::message::{Connection, ProgramKind, ProgramSetup, RealWords
 
 use super::Run;
 use super::real_ssh::Choice;
-use crate::caller::Ask;
+use crate::caller::{Ask, detail};
 use crate::context::{Context, Reached, WantedForwards};
 use crate::hop::ssh::{Deferred, SshConnection};
 
@@ -104,6 +104,9 @@ impl Run {
                 return Err(Denied { failure, for_target: Some(for_target) });
             }
         };
+        if route.to_string() != *host {
+            detail(&**ask, 1, || format!("{host} is the route {route}")).await;
+        }
         let reached = self.reach(&route, invocation, ask).await;
         let reached = reached.map_err(|error| self.failure(invocation, &route, &error))?;
         let pinned = invocation.multiplex.as_ref().map(|_| {
@@ -111,6 +114,7 @@ impl Run {
             Arc::new(run)
         });
         let Reached { context, options } = reached;
+        detail(&**ask, 1, || described(&context)).await;
         // What a client of the master asks for is no `ssh`.
         let keyword = options.unserved(invocation).filter(|_| self.pinned.is_none());
         if let Some(keyword) = keyword {
@@ -140,6 +144,7 @@ impl Run {
             terminal,
             agent: None,
         };
+        detail(&**ask, 2, || described_setup(&invocation.request, &setup)).await;
         if context.is_confirmed() && (program.is_some() || !forwards.forwards.is_empty()) {
             let request = &invocation.request;
             self.confirm(&context, request, &setup, &forwards.forwards, ask).await?;
@@ -157,6 +162,32 @@ impl Run {
         let start = Start { context, program, setup, escape, forwards, agent, notice, another };
         Ok((Plan::Start(start), pinned))
     }
+}
+
+/// A context, for a person who looks for a fault.
+fn described(context: &Context) -> String {
+    let (id, name, user) = (context.id(), context.name(), context.user());
+    let age = context.since().elapsed().unwrap_or_default().as_secs();
+    let how = match context.why_direct() {
+        None => "its slave serves the session".to_owned(),
+        Some(why) => format!("the session is an SSH channel, since no slave runs there: {why}"),
+    };
+    format!("using the connection {id} to {name}, as {user}, open for {age} s; {how}")
+}
+
+/// What a session is started with, for such a person.
+fn described_setup(request: &Request, setup: &ProgramSetup) -> String {
+    let what = match request {
+        Request::Login => "a login shell".to_owned(),
+        Request::Command(command) => format!("the command {}", String::from_utf8_lossy(command)),
+        Request::Subsystem(name) => format!("the subsystem {name}"),
+        _ => "a program".to_owned(),
+    };
+    let names = setup.environment.iter().map(|(name, _)| String::from_utf8_lossy(name));
+    let names: Vec<_> = names.collect();
+    let terminal = if setup.terminal.is_some() { "on a terminal" } else { "without a terminal" };
+    let variables = if names.is_empty() { "none".to_owned() } else { names.join(" ") };
+    format!("starting {what}, {terminal}, with variables {variables}")
 }
 
 /// What a shim on a target is told of a question to the real `ssh`: the one over there knows

@@ -7,21 +7,27 @@ use fakessh_protocol::message::{Notice, Question, Secret, ToShim};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::audit::Who;
-use crate::caller::{Answers, Ask};
+use crate::caller::{Answers, Ask, Details};
 use crate::socket::Socket;
 
 /// Asks by way of a shim.
 pub(super) struct ShimAsk {
     socket: Arc<Socket>,
+    details: Option<Details>,
     /// One question at a time: the task that holds this waits for its answer.
     answers: Mutex<Answers>,
 }
 
 impl ShimAsk {
-    /// Asks over this socket. What the shim answers is to be put into the sender.
-    pub(super) fn new(socket: Arc<Socket>) -> (ShimAsk, mpsc::Sender<Option<Secret>>) {
+    /// Asks over this socket. What the shim answers is to be put into the sender. The shim was given
+    /// so many `-v`.
+    pub(super) fn new(
+        socket: Arc<Socket>,
+        verbosity: u8,
+    ) -> (ShimAsk, mpsc::Sender<Option<Secret>>) {
         let (answers, sender) = Answers::new();
-        (ShimAsk { socket, answers: Mutex::new(answers) }, sender)
+        let details = Details::of_verbosity(verbosity);
+        (ShimAsk { socket, details, answers: Mutex::new(answers) }, sender)
     }
 }
 
@@ -34,6 +40,10 @@ impl Ask for ShimAsk {
 
     fn who(&self) -> Option<Who> {
         self.socket.peer()
+    }
+
+    fn details(&self) -> Option<Details> {
+        self.details
     }
 
     async fn notice(&self, notice: Notice) {
@@ -50,7 +60,7 @@ mod tests {
     async fn an_answer_to_a_question_that_was_withdrawn_is_nobodys() {
         let (flags, kind) = (SocketFlags::CLOEXEC, SocketType::SEQPACKET);
         let (near, far) = socketpair(AddressFamily::UNIX, kind, flags, None).unwrap();
-        let (ask, answers) = ShimAsk::new(Arc::new(Socket::new(near).unwrap()));
+        let (ask, answers) = ShimAsk::new(Arc::new(Socket::new(near).unwrap()), 0);
         let shim = Socket::new(far).unwrap();
         let question = |text: &str| Question::secret(text);
         let asked = async || shim.receive_message::<ToShim>().await.unwrap().unwrap().0;

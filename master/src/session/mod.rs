@@ -24,7 +24,7 @@ use fakessh_protocol::message::{Handoff, Notice, Refusal, RefusalReason, Secret,
 use fakessh_protocol::printable::one_line;
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::caller::{Ask, AskNobodyFor};
+use crate::caller::{Ask, TellOnly};
 use crate::context::{Context, SessionCount};
 use crate::control::{AskedClient, OutputName, Reply, StartRequest};
 use crate::link::{LinkLost, Outcome, ReverseSession, SessionIo, Signaller};
@@ -49,9 +49,9 @@ use stdio::{Stdio, Streams};
 async fn handoff(run: Arc<Run>, admitted: Admitted) {
     let Admitted { handoff, stdio, socket } = admitted;
     let socket = Arc::new(socket);
-    let (ask, answers) = ShimAsk::new(socket.clone());
-    let ask: Arc<dyn Ask> =
-        if handoff.invocation.batch { Arc::new(AskNobodyFor(ask.who())) } else { Arc::new(ask) };
+    let (ask, answers) = ShimAsk::new(socket.clone(), handoff.invocation.verbosity);
+    let ask: Arc<dyn Ask> = Arc::new(ask);
+    let ask = if handoff.invocation.batch { Arc::new(TellOnly(ask)) } else { ask };
     let (invoker, messages) = (Invoker::Local(socket.clone()), Messages::Local(socket));
     let stdio = Stdio::descriptors(stdio);
     ServedSession::new(run, invoker, ask).serve(handoff, stdio, messages, Some(answers)).await;

@@ -11,6 +11,7 @@ mod error;
 mod files;
 mod forwards;
 mod key_rules;
+mod methods;
 mod resolve;
 mod resolved;
 mod ssh_g;
@@ -23,11 +24,13 @@ pub use destination::{DestinationError, MAX_JUMPS, parse_destination, parse_prox
 pub use error::ConfigError;
 pub use forwards::ConfiguredForwards;
 pub use key_rules::{KeyRules, ShortRsa};
+pub use methods::Method;
 pub use resolve::resolve;
 pub(crate) use resolved::read_dump;
-pub use resolved::{AddressFamily, Algorithms, Resolved, StrictHostKeyChecking};
+pub use resolved::{Algorithms, Resolved, StrictHostKeyChecking};
 pub(crate) use ssh_g::{is_run_directory, words};
 pub use tokens::expand_proxy_command;
+pub use values::AddressFamily;
 
 use std::ffi::OsString;
 use std::fmt;

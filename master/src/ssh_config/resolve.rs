@@ -54,6 +54,10 @@ fn settle(
         let off = if keyword == "ProxyUseFdpass" { "no" } else { "none" };
         return Err(ConfigError::Unsupported { host: target.host.clone(), keyword, off });
     }
+    if let Some(text) = own.value("refuseconnection") {
+        let message = format!("RefuseConnection says: {text}");
+        return Err(ConfigError::Rejected { host: target.host.clone(), message });
+    }
     let home = caller.variable("HOME").map(Path::new);
     let place = Place { home, directory: &caller.directory };
     let resolved = own.resolved(target, &place, defaults);

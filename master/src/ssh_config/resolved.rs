@@ -10,11 +10,13 @@ use fakessh_protocol::terminal::RequestTty;
 
 use super::files;
 use super::forwards::ConfiguredForwards;
-use super::values::{escape, request_tty};
-use super::{KeyRules, Target};
+use super::values::{AddressFamily, escape, request_tty};
+use super::{KeyRules, Method, Target};
 
 /// Whom a host key that is not recorded can be trusted by (`ssh_config(5)`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+///
+/// The strictest comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StrictHostKeyChecking {
     /// Only recorded keys.
     Yes,
@@ -24,17 +26,6 @@ pub enum StrictHostKeyChecking {
     AcceptNew,
     /// As `accept-new` for us: a changed key is refused whatever is set.
     No,
-}
-
-/// Which addresses of a host are tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddressFamily {
-    /// All of them.
-    Any,
-    /// IPv4.
-    Inet,
-    /// IPv6.
-    Inet6,
 }
 
 /// Lists of algorithms that the user has set, most preferred first; `None` where ours is used.
@@ -120,6 +111,8 @@ pub struct Resolved {
     pub address_family: AddressFamily,
     /// The local address to connect from.
     pub bind_address: Option<String>,
+    /// The network interface to connect from.
+    pub bind_interface: Option<String>,
     /// Whether the kernel looks for a dead peer.
     pub tcp_keep_alive: bool,
     /// What the user's lists of algorithms say.
@@ -141,6 +134,18 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// The methods that a login may be tried by, most preferred first.
+    pub fn methods(&self) -> Vec<Method> {
+        let named = self.preferred_authentications.iter();
+        let methods = named.filter_map(|name| Method::named(name.trim()));
+        let is_on = |method: &Method| match method {
+            Method::PublicKey => self.pubkey_authentication,
+            Method::KeyboardInteractive => self.kbdinteractive_authentication,
+            Method::Password => self.password_authentication,
+        };
+        methods.filter(is_on).collect()
+    }
+
     /// A line about what the configuration asks for in vain.
     pub fn unsupported_notice(&self) -> Option<String> {
         let (host, keywords) = (&self.host, self.unsupported.join(", "));
@@ -299,6 +304,7 @@ impl Dump {
                 _ => AddressFamily::Any,
             },
             bind_address: self.value("bindaddress").map(str::to_owned),
+            bind_interface: self.value("bindinterface").map(str::to_owned),
             tcp_keep_alive: self.flag("tcpkeepalive", true),
             algorithms: Algorithms {
                 ciphers: self.own_list("ciphers", defaults),

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -174,7 +174,13 @@ pub(super) fn find_ssh(caller: &Caller) -> Option<PathBuf> {
     std::env::split_paths(path)
         .filter(|directory| directory.is_absolute() && !is_run_directory(directory))
         .map(|directory| directory.join("ssh"))
-        .find(|program| is_program(program))
+        .find(|program| is_program(program) && !is_ourselves(program))
+}
+
+/// Whether a path leads to this program: a link of the user's that is named `ssh`.
+fn is_ourselves(path: &Path) -> bool {
+    let file = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+    file(path).is_some_and(|found| Some(found) == file(Path::new("/proc/self/exe")))
 }
 
 pub(super) fn is_program(path: &Path) -> bool {

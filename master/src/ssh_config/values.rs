@@ -1,5 +1,7 @@
 //! Values of keywords of which each word has a meaning.
 
+use std::net::IpAddr;
+
 use fakessh_protocol::terminal::RequestTty;
 
 /// The bits of a letter that Control leaves.
@@ -7,6 +9,28 @@ const CONTROL: u8 = 31;
 
 /// What vis(3) calls meta: the highest bit.
 const META: u8 = 128;
+
+/// Which addresses of a host are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AddressFamily {
+    /// All of them.
+    Any,
+    /// IPv4.
+    Inet,
+    /// IPv6.
+    Inet6,
+}
+
+impl AddressFamily {
+    /// Whether an address is of this family.
+    pub fn has(self, address: IpAddr) -> bool {
+        match self {
+            AddressFamily::Any => true,
+            AddressFamily::Inet => address.is_ipv4(),
+            AddressFamily::Inet6 => address.is_ipv6(),
+        }
+    }
+}
 
 /// Whether a session is to have a terminal; `None` if that depends on its command.
 pub(super) fn request_tty(value: Option<&str>) -> Option<RequestTty> {

@@ -111,7 +111,10 @@ impl Value<'_> {
                 settings.connect_by(self.keyword.as_bytes(), self.rest);
             }
             Keyword::LocalCommand => first(&mut settings.local_command, self.command()),
-            Keyword::LogLevel => first(&mut settings.level, self.level()?),
+            Keyword::LogLevel => {
+                first(&mut settings.level, self.level()?);
+                first(&mut settings.debug, self.debug());
+            }
             Keyword::PermitLocalCommand => {
                 first(&mut settings.permit_local_command, self.flag()?);
             }
@@ -241,6 +244,16 @@ impl Value<'_> {
                 let word = String::from_utf8_lossy(word);
                 Err(bad(self.keyword, &format!("unsupported log level '{word}'")))
             }
+        }
+    }
+
+    /// How often `-v` says as much as this level.
+    fn debug(&self) -> u8 {
+        match self.words.first().map(|word| word.to_ascii_lowercase()).as_deref() {
+            Some(b"debug" | b"debug1") => 1,
+            Some(b"debug2") => 2,
+            Some(b"debug3") => 3,
+            _ => 0,
         }
     }
 

@@ -109,6 +109,9 @@ pub(super) fn port(text: &[u8]) -> Result<u16, UsageError> {
     port.ok_or_else(|| UsageError::new(format!("Bad port '{text}'.")))
 }
 
+/// Longest name of a host, as for the resolver (`NI_MAXHOST`). An alias is no longer.
+const MAX_HOST: usize = 1025;
+
 fn valid_host(host: &[u8]) -> Result<String, UsageError> {
     let bad = || UsageError::new("hostname contains invalid characters");
     let host = std::str::from_utf8(host).map_err(|_| bad())?;
@@ -122,6 +125,11 @@ fn valid_host(host: &[u8]) -> Result<String, UsageError> {
     }
     if host.starts_with('-') || host.bytes().any(bad_byte) {
         return Err(bad());
+    }
+    if host.len() > MAX_HOST {
+        let length = host.len();
+        let text = format!("the host name has {length} bytes, and may have {MAX_HOST}");
+        return Err(UsageError::new(text));
     }
     Ok(host.to_owned())
 }

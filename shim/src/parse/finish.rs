@@ -27,6 +27,7 @@ impl Settings {
                 connection: self.connection,
                 level: self.level,
                 verbosity: self.verbosity,
+                debug: self.debug,
                 configuration: true,
                 ..Settings::default()
             };
@@ -63,7 +64,7 @@ impl Settings {
             unserved,
             announce: background || local_command.is_some(),
             given,
-            verbosity: self.verbosity,
+            verbosity: self.verbosity.max(self.debug.unwrap_or(0)),
         };
         let local = Local {
             log_file: self.log_file,

@@ -58,6 +58,8 @@ pub(super) struct Settings {
     pub(super) demands: Vec<(Demand, String)>,
     pub(super) level: Option<Level>,
     pub(super) verbosity: u8,
+    /// How often `-v` would have to be given for what `LogLevel` says.
+    pub(super) debug: Option<u8>,
     pub(super) log_file: Option<PathBuf>,
     pub(super) syslog: bool,
     pub(super) permit_local_command: Option<bool>,

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use fakessh_protocol::exit::TRANSPORT_FAILURE;
 use fakessh_protocol::invocation::{Invocation, Multiplex, Request};
@@ -108,9 +108,8 @@ fn background(command_line: &CommandLine, multiplex: Option<Multiplex>) -> Comma
 /// The ControlPath of a command line and its configuration, as the real ssh says it: programs that
 /// look for the socket go by the same words. `None` if there is none.
 fn control(command_line: &CommandLine) -> Option<Control> {
-    let program = real::find("ssh")?;
+    let mut command = real::command("ssh").ok()?;
     let words = command_line.argv.with_options(vec![OsString::from("-G")]);
-    let mut command = Command::new(program);
     command.args(words.get(1..)?).stdin(Stdio::null()).stderr(Stdio::null());
     let said = command.output().ok()?.stdout;
     let value = |keyword: &[u8]| {

@@ -206,9 +206,12 @@ impl Changed {
         Ok(())
     }
 
+    /// Whether the terminal is ours to change. One that is not the terminal of our session (`su -c`
+    /// leaves that) has no job of ours in its foreground or background.
     fn is_in_foreground(&self) -> bool {
         // SAFETY: both take no memory; the descriptor is open as long as the ChangedModes live.
-        unsafe { libc::tcgetpgrp(self.terminal) == libc::getpgrp() }
+        let (foreground, ours) = unsafe { (libc::tcgetpgrp(self.terminal), libc::getpgrp()) };
+        foreground == -1 || foreground == ours
     }
 }
 

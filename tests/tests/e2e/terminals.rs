@@ -5,7 +5,7 @@ use std::path::Path;
 
 use fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
 use fakessh_lab::privilege::root_for;
-use fakessh_lab::{Client, Gate, Lab, Shell, binary, both_clients, wait_until};
+use fakessh_lab::{Client, Gate, Lab, Shell, Terminal, binary, both_clients, wait_until};
 use rustix::process::Signal;
 
 /// Has a shell that waits next say the size of its terminal, and end, as soon as that changes.
@@ -66,6 +66,16 @@ both_clients! {
         terminal.shows("status=7");
         expect_restored(&mut terminal);
         terminal.exit();
+    }
+
+    /// `su -c` starts programs on a terminal that is not the terminal of their session.
+    fn a_terminal_of_another_session_serves_as_well(client) {
+        let lab = Lab::start();
+        let terminal = Terminal::new();
+        let tool = lab.tool(client, ["ssh", "-t", "remote", "stty size && exit 7"]);
+        terminal.set_columns(90);
+        let done = tool.stdin(terminal.side_of_programs()).run().expect_status(7);
+        assert_eq!(done.out(), "24 90\r\n", "{}", done.shown());
     }
 
     fn a_command_has_a_terminal_if_it_is_asked_for(client) {

@@ -94,8 +94,16 @@ fn a_hop_that_asks_without_end_is_answered_three_times() {
     ] {
         let askpass = Askpass::new(&lab, words[0], &["secret"]);
         fs::write(answers(&lab), "").unwrap();
-        let done = askpass.for_tool(lab.fakessh(words)).run().expect_out("");
-        let done = done.expect_fault(255, &["su", "asks more than 3 times"]);
+        let done = askpass.for_tool(lab.fakessh(words)).run().expect_out("").expect_status(255);
+        let last = done.err().lines().last().unwrap_or_default().to_owned();
+        assert!(
+            last.contains("su on remote: ") && last.contains("asks more than 3 times"),
+            "{last}"
+        );
+        if !words.contains(&"-v") {
+            let ours = done.err().lines().filter(|line| line.starts_with("fakessh:")).count();
+            assert_eq!(ours, 1, "{}", done.shown());
+        }
         assert_eq!((answered(&lab), askpass.count()), (3, 3), "{}", done.shown());
         expect_harmless(&done.err());
         expect_harmless(&askpass.asked());

@@ -98,6 +98,14 @@ impl Handler for ClientHandler {
         _: &mut Session,
     ) -> Result<(), HandlerError> {
         self.worth.keys_exchanged(names.kex.as_ref());
+        if let Some(caller) = self.attempt_caller.get() {
+            let (kex, cipher) = (names.kex.as_ref(), names.cipher.as_ref());
+            let (key, mac) = (names.key.as_str(), names.client_mac.as_ref());
+            let text = || {
+                format!("key exchange {kex}, host key {key}, cipher {cipher}, MAC of others {mac}")
+            };
+            caller.detail(2, text).await;
+        }
         Ok(self.exchange.finished(&names.key)?)
     }
 

@@ -33,9 +33,9 @@ use tokio::sync::watch;
 
 use crate::auth::{IdleTimeout, Proof, authenticate, earlier};
 use crate::caller::Caller;
-use crate::known_hosts::{HostKeyError, KnownHosts, decide};
+use crate::known_hosts::{HostKeyError, KnownHosts, decide, fingerprint};
 use crate::notice_relay::NoticeRelay;
-use crate::ssh_config::Resolved;
+use crate::ssh_config::{Method, Resolved};
 use crate::stream::ByteStream;
 use crate::sys::scrub::SecretAbout;
 
@@ -73,6 +73,18 @@ pub enum Via<'a> {
     Through(&'a SshConnection),
     /// A stream that somebody else has opened.
     Stream(ByteStream),
+}
+
+impl Via<'_> {
+    /// The end of a line that says what a connection is made over.
+    fn detail(&self) -> String {
+        match self {
+            Via::Tcp => String::new(),
+            Via::Command(command) => format!(" by ProxyCommand {command}"),
+            Via::Through(jump) => format!(" through {}", jump.host()),
+            Via::Stream(_) => " from the place before it".to_owned(),
+        }
+    }
 }
 
 /// A connection that is logged in. Clones are the same connection; it ends when the last is
@@ -146,8 +158,12 @@ impl SshConnection {
         let config = Arc::new(algorithms::config(resolved, &records)?);
         let idle_timeout = IdleTimeout::new(limit);
         let attempt_caller = AttemptCaller::new(caller.clone());
+        caller.detail(1, || format!("connecting to {}{}", place(resolved), via.detail())).await;
         let opened = open(resolved, via, caller, &attempt_caller, limit).await?;
         let Opened { stream, addresses, mut carrier } = opened;
+        if let Some(Addresses { local, peer }) = addresses {
+            caller.detail(1, || format!("TCP connection from {local} to {peer}")).await;
+        }
         let worth = Worth::default();
         let outer = carrier._through.as_ref().map(|through| through.0.worth.clone());
         let stream = Weighed::new(stream, worth.clone(), outer);
@@ -190,6 +206,11 @@ impl SshConnection {
         let address = addresses.map(|addresses| addresses.peer.ip().to_string());
         let address = address.filter(|address| *address != resolved.hostname);
         decide(&records, resolved, &shown, address, caller).await.map_err(Box::new)?;
+        let text = || {
+            let server = banner.server_id().unwrap_or_default();
+            format!("the host key is believed: {}; the server is {server}", fingerprint(&shown))
+        };
+        caller.detail(1, text).await;
         let idle_timeout = IdleTimeout::new(LOGIN_TIMEOUT.max(limit));
         let reason = async || reason(ended.clone()).await;
         let login =
@@ -285,6 +306,11 @@ impl SshConnection {
     /// What the server accepted at the login, in order: `password`, or which key.
     pub fn accepted(&self) -> &[String] {
         &self.0.proof.accepted
+    }
+
+    /// The methods by which the server accepted the login.
+    pub(crate) fn methods(&self) -> &[Method] {
+        &self.0.proof.methods
     }
 
     /// Whether a person had to answer something for this login, or for that of a connection that carries it.

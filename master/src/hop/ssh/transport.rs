@@ -12,7 +12,7 @@ use fakessh_protocol::printable;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpSocket;
 
-use crate::ssh_config::{AddressFamily, Resolved};
+use crate::ssh_config::Resolved;
 
 use super::error::ConnectError;
 use super::socket::ConnectionSocket;
@@ -88,11 +88,7 @@ async fn look_up(resolved: &Resolved) -> Result<Vec<SocketAddr>, ConnectError> {
         Ok(found) => found,
         Err(error) => return Err(ConnectError::HostNotFound { hostname: hostname.clone(), error }),
     };
-    let wanted = |address: &SocketAddr| match resolved.address_family {
-        AddressFamily::Any => true,
-        AddressFamily::Inet => address.is_ipv4(),
-        AddressFamily::Inet6 => address.is_ipv6(),
-    };
+    let wanted = |address: &SocketAddr| resolved.address_family.has(address.ip());
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in found.filter(wanted) {
         if !addresses.contains(&address) {
@@ -117,6 +113,12 @@ async fn connect(
             let mut found = tokio::net::lookup_host((bind.as_str(), 0)).await?;
             let local = found.find(|local| local.is_ipv4() == address.is_ipv4());
             socket.bind(local.ok_or(io::ErrorKind::AddrNotAvailable)?)?;
+        }
+        if let Some(interface) = &resolved.bind_interface {
+            socket.bind_device(Some(interface.as_bytes())).map_err(|error| {
+                let text = format!("BindInterface {interface}: {error}");
+                io::Error::new(error.kind(), text)
+            })?;
         }
         let stream = socket.connect(address).await?;
         // A short command must not wait for the acknowledgement of the one before.
