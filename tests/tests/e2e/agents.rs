@@ -14,15 +14,19 @@ struct Agent {
 
 impl Agent {
     fn start(lab: &Lab) -> Agent {
-        let socket = lab.local_dir("agent").join("socket");
+        let agent = Agent::start_without_key(lab, "agent");
+        let add = lab.program(["ssh-add", "-q", lab.key().to_str().unwrap()]);
+        add.env("SSH_AUTH_SOCK", &agent.socket).run().expect_status(0);
+        agent
+    }
+
+    fn start_without_key(lab: &Lab, name: &str) -> Agent {
+        let socket = lab.local_dir(name).join("socket");
         let mut command = std::process::Command::new("ssh-agent");
         let process = command.arg("-D").arg("-a").arg(&socket).stdout(std::process::Stdio::null());
         let process = process.spawn().unwrap();
         fakessh_lab::wait_until(|| socket.exists(), "there is no agent");
-        let agent = Agent { socket, process };
-        let add = lab.program(["ssh-add", "-q", lab.key().to_str().unwrap()]);
-        add.env("SSH_AUTH_SOCK", &agent.socket).run().expect_status(0);
-        agent
+        Agent { socket, process }
     }
 }
 
@@ -66,6 +70,7 @@ both_clients! {
             .collect();
         let look = format!("ls {} {} 2>/dev/null; true", paths[0].trim(), paths[1].trim());
         run(&[], &look).expect_out("");
+        drop(agent);
         lab.expect_nothing_left();
     }
 
@@ -81,8 +86,10 @@ both_clients! {
         let key = fingerprint(&lab);
         let own = format!("ForwardAgent {}", agent.socket.display());
         lab.host_through("own", lab.port(), &[&own]);
+        // ssh wants another one to be there nevertheless.
+        let other = Agent::start_without_key(&lab, "other");
         let tool = lab.tool_to(client, "own", ["ssh", "own", "ssh-add -l"]);
-        let done = tool.env("SSH_AUTH_SOCK", "/nowhere").run().expect_status(0);
+        let done = tool.env("SSH_AUTH_SOCK", &other.socket).run().expect_status(0);
         assert!(done.out().contains(&key), "{}", done.shown());
     }
 
@@ -121,6 +128,7 @@ fn the_agent_reaches_who_asks_behind_sudo_and_nobody_before() {
     assert!(out.starts_with("root\n") && out.contains(&key) && out.ends_with("700\n"), "{out}");
     let done = run("remote+sudo", "ssh-add -l; kill -9 $PPID; sleep 60");
     done.expect_status(255);
+    drop(agent);
     lab.expect_nothing_left();
 }
 
