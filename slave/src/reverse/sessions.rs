@@ -246,7 +246,7 @@ impl Reverse {
                 rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
             let stdio = [socket.try_clone()?, socket.try_clone()?, null];
             let stdio = ShimStdio::take(&io.poll, &mut self.copiers, handles, stdio)?;
-            Ok(ReverseSession::new(listener, handles, Invoker::Peer(socket), stdio))
+            Ok(ReverseSession::new(listener, handles, Invoker::peer(socket)?, stdio))
         })();
         let start = ToMaster::Accepted(AcceptedConnection { listener, handles, from });
         match begun {
