@@ -10,7 +10,8 @@ use fakessh_protocol::printable;
 use fakessh_protocol::wire::Handle;
 use fakessh_unix::listen::{self, Listening, SocketFile};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, accept_with, getpeername, sockopt::set_tcp_nodelay};
+use rustix::net::sockopt::set_tcp_nodelay;
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, accept_with, getpeername, shutdown};
 
 use crate::poll::{Interest, Poll, Token, Watched};
 
@@ -20,6 +21,15 @@ struct Listener {
     sockets: Vec<Watched>,
     /// Removed with the listener.
     _file: Option<SocketFile>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        for socket in &self.sockets {
+            // A child that was just forked may hold it for a moment more.
+            let _ = shutdown(socket, Shutdown::Both);
+        }
+    }
 }
 
 /// All sockets that are listened on, by the control handle of what has asked for it.

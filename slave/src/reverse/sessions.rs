@@ -209,6 +209,11 @@ impl Reverse {
         Ok(io.mux.message(control, &answer)?)
     }
 
+    /// Whether this is the handle of what is listened on.
+    pub(crate) fn listens(&self, control: Handle) -> bool {
+        self.listeners.contains(control)
+    }
+
     /// Listens no more for a forward, if this is the handle of one. Connections go on.
     pub(crate) fn stop_listening(&mut self, control: Handle) -> bool {
         self.listeners.remove(control)
