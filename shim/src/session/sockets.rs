@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use fakessh_protocol::forward::Listen;
 use fakessh_protocol::message::{FromShim, ListenAnswer, Peer};
 use fakessh_unix::datagram;
-use fakessh_unix::listen::{self, Listening};
+use fakessh_unix::listen::{self, Listening, SocketFile};
 use fakessh_unix::without_number;
 use rustix::process::{
     Signal, WaitOptions, getpid, getppid, set_parent_process_death_signal, wait,
@@ -21,14 +21,18 @@ use crate::sys::{self, Fork};
 
 /// Listens for the master, and answers.
 pub(super) fn listen(socket: BorrowedFd<'_>, request: &Listen) {
-    let (sockets, answer) = match listen::listen(request, resolve) {
-        Ok(Listening { sockets, file, .. }) => {
-            let file = file.map(listen::SocketFile::leave);
-            (sockets, ListenAnswer { why_not: String::new(), file })
-        }
-        Err(why_not) => (Vec::new(), ListenAnswer { why_not, file: None }),
-    };
-    let descriptors: Vec<_> = sockets.iter().map(|socket| socket.as_fd()).collect();
+    let listening = listen::listen(request, resolve).and_then(|listening| {
+        let Listening { mut sockets, file, .. } = listening;
+        let left = file.map(SocketFile::leave).transpose().map_err(|error| error.to_string())?;
+        let file = left.map(|(name, directory)| {
+            sockets.push(directory);
+            name
+        });
+        Ok((sockets, ListenAnswer { why_not: String::new(), file }))
+    });
+    let (descriptors, answer) = listening
+        .unwrap_or_else(|why_not| (Vec::new(), ListenAnswer { why_not, ..Default::default() }));
+    let descriptors: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
     // A master that has gone is noticed at the next receive.
     let _ = datagram::send_message(socket, &FromShim::Listening(answer), &descriptors);
 }
