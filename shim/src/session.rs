@@ -37,6 +37,7 @@ mod started;
 use escapes::Escape;
 use passed_through::PassedThrough;
 use relay::{Relay, Wake};
+use sockets::Connecting;
 use started::LocalCommand;
 
 /// Opens `/dev/null` for each standard descriptor that is closed, so that none of the descriptors
@@ -107,6 +108,8 @@ struct Session {
     host: Option<String>,
     /// The command line, for the real `ssh`.
     argv: Argv,
+    /// What connects for the forwards of this session.
+    connecting: Connecting,
 }
 
 /// Sends the handoff and lets go of standard input and output.
@@ -176,12 +179,14 @@ fn hand_over(command_line: CommandLine, socket: OwnedFd) -> Result<Session, Stri
         escape,
         host,
         argv,
+        connecting: Connecting::default(),
     })
 }
 
 impl Session {
     fn wait(mut self, diagnostics: &Diagnostics) -> u8 {
         loop {
+            self.connecting.reap();
             if let Input::Relayed(relay) = &mut self.input {
                 match relay.step(self.near.as_fd()) {
                     Wake::Message => {}
@@ -202,6 +207,7 @@ impl Session {
                     Wake::Ended => self.input = Input::HandedOver,
                 }
             }
+            self.connecting.wait_for_message(self.near.as_fd());
             let (message, descriptors) =
                 match datagram::receive_message::<ToShim>(self.near.as_fd()) {
                     Ok(Some(received)) => received,
@@ -231,7 +237,7 @@ impl Session {
                 }
                 ToShim::Listen(listen) => sockets::listen(self.near.as_fd(), &listen),
                 ToShim::Connect(number, peer) => {
-                    sockets::connect(self.near.as_fd(), number, &peer);
+                    self.connecting.connect(self.near.as_fd(), number, &peer);
                 }
                 ToShim::Started(started) => {
                     if let Err(error) = self.started(started, diagnostics) {
@@ -309,7 +315,9 @@ impl Session {
                 let _ = go_to_background();
                 self.input = Input::HandedOver;
             }
-            Escape::Forwards => show(format!("{character}#\r\nNothing is forwarded.\r\n")),
+            Escape::Forwards => {
+                show(format!("{character}#\r\n`fakessh forward` lists what is forwarded.\r\n"));
+            }
             // A pseudo-terminal has no line that could be broken.
             Escape::Break => show(format!("{character}B [sent break]\r\n")),
             Escape::Help => show(format!("{character}?\r\n{}", escapes::help(&character))),
@@ -378,7 +386,7 @@ fn aside<T>(through: &mut Option<PassedThrough>, work: impl FnOnce() -> T) -> T 
 /// Goes on as a process in the background. The one that the caller waits for exits with 0.
 fn go_to_background() -> io::Result<()> {
     match sys::fork()? {
-        Fork::Parent => std::process::exit(0),
+        Fork::Parent(_) => std::process::exit(0),
         Fork::Child => rustix::process::setsid().map(|_| ()).map_err(io::Error::from),
     }
 }

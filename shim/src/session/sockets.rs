@@ -1,6 +1,7 @@
 //! Sockets that the master asks for, for forwards. They are made here: with the rights of this
 //! process, and in the namespaces that it lives in.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
 use std::net::{IpAddr, TcpStream, ToSocketAddrs as _};
@@ -13,8 +14,10 @@ use fakessh_protocol::message::{FromShim, ListenAnswer, Peer};
 use fakessh_unix::datagram;
 use fakessh_unix::listen::{self, Listening, SocketFile};
 use fakessh_unix::without_number;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{
-    Signal, WaitOptions, getpid, getppid, set_parent_process_death_signal, wait,
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, pidfd_open,
+    set_parent_process_death_signal, waitpid,
 };
 
 use crate::sys::{self, Fork};
@@ -41,23 +44,47 @@ fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {
     Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
 }
 
-/// Connects for the master. A process of its own does, and answers: looking up a name and
-/// connecting may take minutes.
-pub(super) fn connect(socket: BorrowedFd<'_>, number: u32, peer: &Peer) {
-    // Those that have ended since the last time.
-    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
-    let parent = getpid();
-    match sys::fork() {
-        Ok(Fork::Parent) => {}
-        Ok(Fork::Child) => {
-            sys::default_signals();
-            let ends_with_parent = set_parent_process_death_signal(Some(Signal::KILL));
-            if ends_with_parent.is_ok() && getppid() == Some(parent) {
-                connected(socket, number, open(peer));
+/// Processes that connect for the master, or have.
+#[derive(Default)]
+pub(super) struct Connecting(VecDeque<Pid>);
+
+impl Connecting {
+    /// Connects for the master. A process of its own does, and answers: looking up a name and
+    /// connecting may take minutes.
+    pub(super) fn connect(&mut self, socket: BorrowedFd<'_>, number: u32, peer: &Peer) {
+        let parent = getpid();
+        match sys::fork() {
+            Ok(Fork::Parent(child)) => self.0.push_back(child),
+            Ok(Fork::Child) => {
+                sys::default_signals();
+                let ends_with_parent = set_parent_process_death_signal(Some(Signal::KILL));
+                if ends_with_parent.is_ok() && getppid() == Some(parent) {
+                    connected(socket, number, open(peer));
+                }
+                sys::exit_now()
             }
-            sys::exit_now()
+            Err(error) => connected(socket, number, Err(error)),
         }
-        Err(error) => connected(socket, number, Err(error)),
+    }
+
+    /// Takes note of those that have ended.
+    pub(super) fn reap(&mut self) {
+        self.0.retain(|&pid| matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)));
+    }
+
+    /// Waits for a message, and meanwhile takes note of those that end.
+    pub(super) fn wait_for_message(&mut self, socket: BorrowedFd<'_>) {
+        loop {
+            self.reap();
+            // An old kernel has no such descriptors. Then the message is waited for elsewhere.
+            let Some(&pid) = self.0.front() else { return };
+            let Ok(ends) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+            let mut fds = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&ends, PollFlags::IN)];
+            let is_ready = poll(&mut fds, None).is_ok();
+            if is_ready && !fds[0].revents().is_empty() {
+                return;
+            }
+        }
     }
 }
 
