@@ -280,7 +280,7 @@ impl ServedSession {
                     self.invoker.send(ToShim::Started(started)).await;
                 }
                 let status = self.join(opened, streams, record).await?;
-                forwards.idle().await;
+                forwards.close(self.run.forwards()).await;
                 status
             }
         };
