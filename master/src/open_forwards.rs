@@ -1,15 +1,17 @@
 //! The forwards that are open in this process, whoever has asked for them.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use fakessh_protocol::forward::{Forward, Listen};
 use fakessh_protocol::message::Peer;
 use fakessh_unix::listen::SocketFile;
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
 
 /// Makes sockets where whoever asked for a forward lives: this process has no right to listen, or to
@@ -99,13 +101,37 @@ pub(crate) struct OpenForward {
     pub(crate) port: u16,
     pub(crate) connections: Arc<Connections>,
     pub(crate) connectors: Connectors,
-    /// Ends it, whoever holds it.
-    pub(crate) cancelled: watch::Sender<bool>,
-    /// Takes the connections, and serves them.
-    pub(crate) task: JoinHandle<()>,
+    pub(crate) serving: Serving,
+    /// Sessions that use it, and whose programs run.
+    pub(crate) users: Arc<AtomicUsize>,
 }
 
-impl Drop for OpenForward {
+/// The task that takes the connections of a forward, and serves them. Dropped, it ends.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    task: JoinHandle<()>,
+    /// Its sender is gone when the task and its sockets are.
+    ended: watch::Receiver<()>,
+}
+
+impl Serving {
+    pub(crate) fn spawn(serve: impl Future<Output = ()> + Send + 'static) -> Serving {
+        let (alive, ended) = watch::channel(());
+        let task = tokio::spawn(async move {
+            // Dropped after all that is served.
+            let _alive = alive;
+            serve.await;
+        });
+        Serving { task, ended }
+    }
+
+    fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut ended = self.ended.clone();
+        async move { drop(ended.changed().await) }
+    }
+}
+
+impl Drop for Serving {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -114,8 +140,8 @@ impl Drop for OpenForward {
 impl OpenForward {
     /// A new number.
     pub(crate) fn next_id() -> u64 {
-        static NEXT: AtomicUsize = AtomicUsize::new(1);
-        NEXT.fetch_add(1, Ordering::Relaxed) as u64
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        NEXT.fetch_add(1, Ordering::Relaxed)
     }
 
     /// How many connections it has now, and has had.
@@ -123,31 +149,99 @@ impl OpenForward {
         (*self.connections.open.borrow(), self.connections.all.load(Ordering::Relaxed))
     }
 
-    /// Waits until it has no connections. Cancel safe.
-    pub(crate) async fn idle(&self) {
-        // The sender lives as long as this.
-        let _ = self.connections.open.subscribe().wait_for(|open| *open == 0).await;
-    }
-
-    /// Ends it. Connections end as well.
-    pub(crate) fn cancel(&self) {
-        self.cancelled.send_replace(true);
-        self.task.abort();
+    /// Ends it, whoever holds it, and waits until nothing is listened on any more. Connections end as
+    /// well.
+    pub(crate) async fn cancel(&self) {
+        self.serving.task.abort();
+        self.serving.ended().await;
     }
 
     /// Whether it was ended, or has ended with its context.
     pub(crate) fn is_over(&self) -> bool {
-        self.task.is_finished() || *self.cancelled.borrow()
+        self.serving.task.is_finished()
+    }
+}
+
+/// How long a session's end waits for somebody who is opening the same forward: its `ssh` may be
+/// stopped.
+const OPENING: Duration = Duration::from_secs(1);
+
+/// A forward that a session uses: it stays open as long as this.
+#[derive(Debug)]
+pub(crate) struct UsedForward {
+    forward: Arc<OpenForward>,
+    usage: Usage,
+}
+
+/// Counts a session as a user of a forward until this is dropped.
+#[derive(Debug)]
+struct Usage(Arc<AtomicUsize>);
+
+impl Drop for Usage {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl UsedForward {
+    pub(crate) fn of(forward: Arc<OpenForward>) -> UsedForward {
+        forward.users.fetch_add(1, Ordering::Relaxed);
+        let usage = Usage(forward.users.clone());
+        UsedForward { forward, usage }
+    }
+
+    /// The session's program has ended. If no other session uses the forward, waits for the end of its
+    /// connections, and closes it. Cancelled, it is closed.
+    pub(crate) async fn close(self, table: &OpenForwards) {
+        let UsedForward { forward, usage } = self;
+        let users = usage.0.clone();
+        drop(usage);
+        // Of sessions that end at the same time, the last one waits.
+        if users.load(Ordering::Relaxed) == 0 {
+            // The sender lives as long as the forward.
+            let _ = forward.connections.open.subscribe().wait_for(|open| *open == 0).await;
+        }
+        // Whoever opens the same one meanwhile finds it, or finds it closed.
+        let turn = table.turn(forward.context.0, &forward.forward);
+        let _turn = tokio::time::timeout(OPENING, turn).await;
+        let ended = forward.serving.ended();
+        if let Some(forward) = Arc::into_inner(forward) {
+            drop(forward);
+            // Whoever starts the next session may want the same port.
+            ended.await;
+        }
     }
 }
 
 /// All forwards. Clones are the same table.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct OpenForwards(Arc<Mutex<Vec<Weak<OpenForward>>>>);
+pub(crate) struct OpenForwards {
+    all: Arc<Mutex<Vec<Weak<OpenForward>>>>,
+    /// Whose turn it is to open a forward through a context.
+    turns: Arc<Mutex<Turns>>,
+}
+
+type Turns = HashMap<(u64, Forward), Weak<tokio::sync::Mutex<()>>>;
 
 impl OpenForwards {
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<OpenForward>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody else is opening the same forward: who comes second is to find the first
+    /// one's. Cancel safe.
+    pub(crate) async fn turn(&self, context: u64, forward: &Forward) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| turn.strong_count() > 0);
+            let key = (context, forward.clone());
+            turns.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let turn = Arc::default();
+                turns.insert(key, Arc::downgrade(&turn));
+                turn
+            })
+        };
+        turn.lock_owned().await
     }
 
     /// Adds a forward, as long as somebody holds it.

@@ -201,12 +201,12 @@ fn from_a_shim_to_the_master() {
     golden(FromShim::Signal(2), &[&[1, 2]]);
     let size = WindowSize { columns: 300, rows: 24, width: 0, height: 1 };
     golden(FromShim::Resize(size), &[&[2, 251, 44, 1, 24, 0, 1]]);
-    let file = Some(SocketFileName { path: b"/s".to_vec(), device: 8, inode: 9 });
+    let file = Some(SocketFileName { name: b"so".to_vec(), device: 8, inode: 9 });
     let answer = ListenAnswer { why_not: "no".into(), file };
     golden(FromShim::Showing(true), &[&[3, 1]]);
     golden(FromShim::Background(7), &[&[4, 7]]);
     golden(FromShim::WindowChanged, &[&[5]]);
-    golden(FromShim::Listening(answer), &[&[6, 2], b"no", &[1, 2], b"/s", &[8, 9]]);
+    golden(FromShim::Listening(answer), &[&[6, 2], b"no", &[1, 2], b"so", &[8, 9]]);
     golden(FromShim::Connected(5, String::new()), &[&[7, 5, 0]]);
 }
 

@@ -17,7 +17,6 @@ use fakessh_protocol::message::{FromShim, Handoff, RealWords, Started, ToShim};
 use fakessh_protocol::printable;
 use fakessh_protocol::terminal::RequestTty;
 use fakessh_unix::datagram;
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout};
@@ -39,6 +38,7 @@ use escapes::Escape;
 use multiplex::Prepared;
 use passed_through::PassedThrough;
 use relay::{Relay, Wake};
+use sockets::{Connecting, Woken};
 use started::LocalCommand;
 
 /// Opens `/dev/null` for each standard descriptor that is closed, so that none of the descriptors
@@ -117,6 +117,8 @@ struct Session {
     host: Option<String>,
     /// The command line, for the real `ssh`.
     argv: Argv,
+    /// What connects for the forwards of this session.
+    connecting: Connecting,
 }
 
 /// Sends the handoff and lets go of standard input and output.
@@ -189,12 +191,14 @@ fn hand_over(command_line: CommandLine, socket: OwnedFd) -> Result<Session, Stri
         escape,
         host,
         argv,
+        connecting: Connecting::default(),
     })
 }
 
 impl Session {
     fn wait(mut self, diagnostics: &Diagnostics) -> u8 {
         loop {
+            self.connecting.reap();
             if let Input::Relayed(relay) = &mut self.input {
                 match relay.step(self.near.as_fd()) {
                     Wake::Message => {}
@@ -216,7 +220,7 @@ impl Session {
                     Wake::Ended => self.input = Input::HandedOver,
                 }
             }
-            self.watch_windows();
+            self.wait_for_message();
             let (message, descriptors) =
                 match datagram::receive_message::<ToShim>(self.near.as_fd()) {
                     Ok(Some(received)) => received,
@@ -246,7 +250,7 @@ impl Session {
                 }
                 ToShim::Listen(listen) => sockets::listen(self.near.as_fd(), &listen),
                 ToShim::Connect(number, peer) => {
-                    sockets::connect(self.near.as_fd(), number, &peer);
+                    self.connecting.connect(self.near.as_fd(), number, &peer);
                 }
                 ToShim::Started(started) => {
                     if let Err(error) = self.started(started, diagnostics) {
@@ -309,22 +313,9 @@ impl Session {
     }
 
     /// Waits for a message, and tells meanwhile that terminals may have other sizes.
-    fn watch_windows(&self) {
-        let Some(windows) = &self.windows else { return };
-        loop {
-            let mut fds =
-                [PollFd::new(&self.near, PollFlags::IN), PollFd::new(windows, PollFlags::IN)];
-            if poll(&mut fds, None).is_ok() {
-                let [message, window] = fds.map(|fd| fd.revents());
-                if !window.is_empty() {
-                    // It does not block, and a few bytes are more than are in there.
-                    let _ = rustix::io::read(windows, &mut [0; 64]);
-                    self.tell_window_changed();
-                }
-                if !message.is_empty() {
-                    return;
-                }
-            }
+    fn wait_for_message(&mut self) {
+        while let Woken::Window = self.connecting.wait(self.near.as_fd(), self.windows.as_ref()) {
+            self.tell_window_changed();
         }
     }
 
@@ -367,7 +358,9 @@ impl Session {
                 let _ = go_to_background();
                 self.input = Input::HandedOver;
             }
-            Escape::Forwards => show(format!("{character}#\r\nNothing is forwarded.\r\n")),
+            Escape::Forwards => {
+                show(format!("{character}#\r\n`fakessh forward` lists what is forwarded.\r\n"));
+            }
             // A pseudo-terminal has no line that could be broken.
             Escape::Break => show(format!("{character}B [sent break]\r\n")),
             Escape::Help => show(format!("{character}?\r\n{}", escapes::help(&character))),
@@ -436,7 +429,7 @@ fn aside<T>(through: &mut Option<PassedThrough>, work: impl FnOnce() -> T) -> T 
 /// Goes on as a process in the background. The one that the caller waits for exits with 0.
 fn go_to_background() -> io::Result<()> {
     match sys::fork()? {
-        Fork::Parent => std::process::exit(0),
+        Fork::Parent(_) => std::process::exit(0),
         Fork::Child => rustix::process::setsid().map(|_| ()).map_err(io::Error::from),
     }
 }

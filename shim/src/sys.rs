@@ -8,6 +8,8 @@ mod signal;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
+use rustix::process::Pid;
+
 pub(crate) use modes::ChangedModes;
 pub(crate) use signal::{default_signals, report_deaths, report_window_changes, suspend};
 
@@ -29,8 +31,8 @@ pub(crate) fn inherited(number: RawFd) -> Option<BorrowedFd<'static>> {
 
 /// Which side of a fork this is.
 pub(crate) enum Fork {
-    /// The process that called.
-    Parent,
+    /// The process that called, and the id of the new one.
+    Parent(Pid),
     /// The new one.
     Child,
 }
@@ -40,7 +42,7 @@ pub(crate) fn fork() -> io::Result<Fork> {
     // SAFETY: the shim has one thread, so no lock is held by one that is missing in the child.
     match unsafe { libc::fork() } {
         0 => Ok(Fork::Child),
-        pid if pid > 0 => Ok(Fork::Parent),
+        pid if pid > 0 => Pid::from_raw(pid).map(Fork::Parent).ok_or_else(io::Error::last_os_error),
         _ => Err(io::Error::last_os_error()),
     }
 }

@@ -5,13 +5,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
 
 use fakessh_protocol::forward::{Listen, ListenAddress};
 use fakessh_protocol::message::{MAX_LISTENERS, SocketFileName};
 use fakessh_protocol::printable;
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
@@ -34,43 +34,53 @@ pub struct Listening {
 }
 
 /// The file of a Unix socket. Dropped, it is removed, unless another one has taken its place.
+///
+/// It is found through its directory as it was opened, and not by its path: who removes it may live
+/// in other namespaces than who made it, and removes nothing that the other could not reach.
 #[derive(Debug)]
 pub struct SocketFile {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
+    directory: OwnedFd,
+    name: SocketFileName,
 }
 
 impl SocketFile {
-    /// The file that somebody else has made. It is never removed if it is another one here.
-    pub fn named(name: &SocketFileName) -> SocketFile {
-        let path = Path::new(OsStr::from_bytes(&name.path)).to_owned();
-        SocketFile { path, device: name.device, inode: name.inode }
+    /// The file of this name that somebody else has made in this directory.
+    pub fn named(name: SocketFileName, directory: OwnedFd) -> SocketFile {
+        SocketFile { directory, name }
     }
 
-    /// Leaves the file to somebody else.
-    pub fn leave(self) -> SocketFileName {
-        let path = self.path.as_os_str().as_bytes().to_vec();
-        let name = SocketFileName { path, device: self.device, inode: self.inode };
-        // What is left of it is a path in memory.
-        std::mem::forget(self);
-        name
+    /// Leaves the file to somebody else, who needs its directory as well.
+    ///
+    /// # Errors
+    /// If there are no more descriptors. Then the file is removed.
+    pub fn leave(mut self) -> io::Result<(SocketFileName, OwnedFd)> {
+        let directory = self.directory.try_clone()?;
+        // A file without a name is not removed.
+        Ok((std::mem::take(&mut self.name), directory))
     }
 
     fn of(path: &Path) -> io::Result<SocketFile> {
-        let path = std::path::absolute(path)?;
-        let found = std::fs::symlink_metadata(&path)?;
-        Ok(SocketFile { path, device: found.dev(), inode: found.ino() })
+        let name = path.file_name().ok_or(Errno::ISDIR)?.as_bytes().to_vec();
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = parent.unwrap_or(Path::new("."));
+        let directory = rustix::fs::open(parent, flags, Mode::empty())?;
+        let found = rustix::fs::statat(&directory, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let name = SocketFileName { name, device: found.st_dev, inode: found.st_ino };
+        Ok(SocketFile { directory, name })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let is_it = std::fs::symlink_metadata(&self.path).is_ok_and(|found| {
-            found.file_type().is_socket() && (found.dev(), found.ino()) == (self.device, self.inode)
+        let SocketFileName { name, device, inode } = &self.name;
+        let found = rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW);
+        let is_it = found.is_ok_and(|found| {
+            FileType::from_raw_mode(found.st_mode) == FileType::Socket
+                && (found.st_dev, found.st_ino) == (*device, *inode)
         });
         if is_it {
-            let _ = std::fs::remove_file(&self.path);
+            let _ = rustix::fs::unlinkat(&self.directory, name, AtFlags::empty());
         }
     }
 }

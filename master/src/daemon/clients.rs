@@ -188,7 +188,7 @@ async fn handle(
         }
         Request::Forwards => done(&ForwardListing::of(shared.registry.forwards()))?,
         Request::CancelForwards(ids) => {
-            forward_listing::cancel(shared.registry.forwards(), &ids)?;
+            forward_listing::cancel(shared.registry.forwards(), &ids).await?;
             done(&Value::Null)?
         }
         Request::CloseAll => {

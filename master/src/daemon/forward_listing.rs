@@ -29,7 +29,7 @@ pub struct ForwardListing {
 
 impl ForwardListing {
     pub(super) fn of(forwards: &OpenForwards) -> Vec<ForwardListing> {
-        forwards.all().iter().map(|forward| listing(forward)).collect()
+        forwards.all().iter().map(listing).collect()
     }
 }
 
@@ -59,7 +59,7 @@ fn listing(forward: &Arc<OpenForward>) -> ForwardListing {
 ///
 /// # Errors
 /// Names the first number that no forward has. Then none is ended.
-pub(super) fn cancel(forwards: &OpenForwards, ids: &[u64]) -> Result<(), Failure> {
+pub(super) async fn cancel(forwards: &OpenForwards, ids: &[u64]) -> Result<(), Failure> {
     let all = forwards.all();
     let find = |id: &u64| {
         let message = || format!("there is no forward {id}; `fakessh forward` lists them");
@@ -67,6 +67,8 @@ pub(super) fn cancel(forwards: &OpenForwards, ids: &[u64]) -> Result<(), Failure
         found.ok_or_else(|| Failure::new(FailureKind::NotFound, message()))
     };
     let found = ids.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-    found.into_iter().for_each(|forward| forward.cancel());
+    for forward in found {
+        forward.cancel().await;
+    }
     Ok(())
 }

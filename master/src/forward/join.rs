@@ -77,6 +77,9 @@ impl LocalEnd {
     pub(super) async fn join(self, far: FarEnd) -> Result<(), Failure> {
         let LocalEnd { socket, source, sink } = self;
         let FarEnd { sender, receiver, mut peer, rest, _running } = far;
+        // Until there is a good end, closing the socket is a reset, also if we are killed: whoever
+        // reads there must not take what it got for the whole.
+        let _ = set_socket_linger(&socket, Some(Duration::ZERO));
         let (mut input, mut output) = (Input::Descriptor(Ok(source)), Output::Descriptor(Ok(sink)));
         let up = async {
             match pump::send(&mut input, sender).await {
@@ -99,18 +102,10 @@ impl LocalEnd {
                 Received::Failed(error) => Err(cut(&error.to_string())),
             }
         };
-        let moved = tokio::try_join!(up, down);
-        match moved {
-            Ok(_) => {
-                peer.over().await;
-                Ok(())
-            }
-            Err(failure) => {
-                // Whoever reads there must not take what it got for the whole.
-                let _ = set_socket_linger(&socket, Some(Duration::ZERO));
-                Err(failure)
-            }
-        }
+        tokio::try_join!(up, down)?;
+        peer.over().await;
+        let _ = set_socket_linger(&socket, None);
+        Ok(())
     }
 }
 

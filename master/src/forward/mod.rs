@@ -13,16 +13,17 @@ mod socks;
 use std::sync::Arc;
 
 use fakessh_protocol::forward::{Forward, ForwardOptions, ForwardSide};
-use tokio::sync::watch;
 
 pub(crate) use agent::serve as serve_agent;
 
 use crate::context::Context;
 use crate::open_forwards::{
-    Connections, Connectors, LocalListener, OpenForward, OpenForwards, Sockets,
+    Connections, Connectors, LocalListener, OpenForward, OpenForwards, Serving, Sockets,
 };
 
-/// Opens a forward through a context. If the same one is open already, it is shared.
+/// Opens a forward through a context. If the same one is open already, it is shared: on the target
+/// at once, and here if it can't be had a second time. Whoever asks may live in a network of its own,
+/// in which the first one's port is not there.
 ///
 /// # Errors
 /// Why it can't be had, in one line. Cancelled, nothing is left.
@@ -34,27 +35,35 @@ pub(crate) async fn open(
     sockets: &Arc<dyn Sockets>,
 ) -> Result<Arc<OpenForward>, String> {
     let number = context.id().number();
-    if let Some(open) = table.find(number, forward) {
+    let _turn = table.turn(number, forward).await;
+    let shared = || {
+        let open = table.find(number, forward)?;
         open.connectors.add(sockets);
-        return Ok(open);
-    }
+        Some(open)
+    };
     let connectors = Connectors::default();
     connectors.add(sockets);
     let connections = Connections::new();
     let listen = options.listen(forward);
-    let (port, task) = match forward.side {
+    let (port, serving) = match forward.side {
         ForwardSide::Local => {
-            let LocalListener { sockets, file } = sockets.listen(listen).await?;
+            let LocalListener { sockets, file } = match sockets.listen(listen).await {
+                Ok(listener) => listener,
+                Err(why) => return shared().ok_or(why),
+            };
             let port = sockets.first().and_then(local::port).unwrap_or(0);
             let to = forward.to.clone();
             let serving = local::serve(context.clone(), sockets, to, connections.clone());
-            let task = tokio::spawn(async move {
+            let serving = Serving::spawn(async move {
                 let _file = file;
                 serving.await;
             });
-            (port, task)
+            (port, serving)
         }
         ForwardSide::Remote => {
+            if let Some(open) = shared() {
+                return Ok(open);
+            }
             let listener = context.listen(listen).await.map_err(|failure| failure.message)?;
             let port = listener.port;
             let to = match &forward.to {
@@ -62,7 +71,7 @@ pub(crate) async fn open(
                 None => remote::To::Socks(options.permit_remote_open.clone()),
             };
             let serving = remote::serve(listener, to, connectors.clone(), connections.clone());
-            (port, tokio::spawn(serving))
+            (port, Serving::spawn(serving))
         }
     };
     let open = Arc::new(OpenForward {
@@ -72,8 +81,8 @@ pub(crate) async fn open(
         port,
         connections,
         connectors,
-        cancelled: watch::Sender::new(false),
-        task,
+        serving,
+        users: Arc::default(),
     });
     table.add(&open);
     Ok(open)

@@ -5,6 +5,7 @@ use std::any::Any;
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::forward::Listen;
 use fakessh_protocol::message::Refusal;
+use fakessh_protocol::printable::one_line;
 use fakessh_protocol::wire::Handle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -93,7 +94,10 @@ impl PendingListener {
         let PendingListener { link, answered, incoming, stop, .. } = self;
         match answered.await {
             Ok(Ok(port)) => Ok(Listener { port, incoming, _stop: Box::new(stop) }),
-            Ok(Err(refusal)) => Err(Failure::new(refusal.reason.into(), refusal.message)),
+            Ok(Err(refusal)) => {
+                // The host's words stand in a line of ours.
+                Err(Failure::new(refusal.reason.into(), one_line(&refusal.message)))
+            }
             Err(_) => Err(lost(&link)),
         }
     }

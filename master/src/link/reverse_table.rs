@@ -268,6 +268,10 @@ impl ReverseTable {
         share.take(items(&handoff.invocation) as u64);
         // These name files of the target, and would be read on this host.
         handoff.invocation.connection = Vec::new();
+        if handoff.invocation.forwards.is_empty() {
+            // Those of the configuration are for who sits here.
+            handoff.invocation.forward_options.clear_all = Some(true);
+        }
         if let Some(why) = excess(&handoff.invocation) {
             return refused(why);
         }

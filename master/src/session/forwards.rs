@@ -11,20 +11,18 @@ use tokio::task::JoinHandle;
 use super::ServedSession;
 use crate::context::{Context, WantedForwards};
 use crate::forward;
-use crate::open_forwards::{OpenForward, Sockets};
+use crate::open_forwards::{OpenForward, OpenForwards, Sockets, UsedForward};
 use crate::run::{Denied, Start};
 
 /// Forwards that are open, as long as this lives.
-pub(super) struct SessionForwards(Vec<Arc<OpenForward>>);
+pub(super) struct SessionForwards(Vec<UsedForward>);
 
 impl SessionForwards {
-    /// Waits until no connection is open any more that nobody else keeps: a session lasts as long as
-    /// its forwarded connections (`ssh(1)`, -f).
-    pub(super) async fn idle(&self) {
-        for forward in &self.0 {
-            if Arc::strong_count(forward) == 1 {
-                forward.idle().await;
-            }
+    /// The session's program has ended. Closes the forwards, after the end of the connections that no
+    /// other session keeps: a session lasts as long as its forwarded connections (`ssh(1)`, -f).
+    pub(super) async fn close(self, table: &OpenForwards) {
+        for used in self.0 {
+            used.close(table).await;
         }
     }
 }
@@ -66,7 +64,7 @@ impl ServedSession {
             match forward::open(table, context, &wanted, &options, &sockets).await {
                 Ok(forward) => {
                     self.say_port(&forward).await;
-                    open.push(forward);
+                    open.push(UsedForward::of(forward));
                 }
                 Err(why) => {
                     let text = failed(&wanted, &why);

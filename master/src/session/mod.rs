@@ -306,7 +306,7 @@ impl ServedSession {
                     // Who ends a master ends its session.
                     () = self.terminated() => ExitStatus::Code(TRANSPORT_FAILURE),
                 };
-                forwards.idle().await;
+                forwards.close(self.run.forwards()).await;
                 status
             }
         };

@@ -184,16 +184,17 @@ pub enum FromShim {
 pub struct ListenAnswer {
     /// Why there is no socket, in one line; empty if there is one.
     pub why_not: String,
-    /// The file of a Unix socket, for whoever has the socket to remove at its end.
+    /// The file of a Unix socket, for whoever has the socket to remove at its end. Its directory is
+    /// the last descriptor of the message.
     pub file: Option<SocketFileName>,
 }
 
-/// The file of a Unix socket. Its path may mean another file where it is read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The file of a Unix socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketFileName {
-    /// Its absolute path.
+    /// Its name in its directory.
     #[serde(with = "counted::bytes")]
-    pub path: Vec<u8>,
+    pub name: Vec<u8>,
     /// The device that the file is on.
     pub device: u64,
     /// The file's number on that device.

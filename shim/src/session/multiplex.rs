@@ -10,7 +10,7 @@ use fakessh_protocol::exit::TRANSPORT_FAILURE;
 use fakessh_protocol::invocation::{Invocation, Multiplex, Request};
 use fakessh_protocol::message::Notice;
 use fakessh_protocol::terminal::RequestTty;
-use rustix::process::{WaitOptions, wait};
+use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::run;
 use crate::diagnostics::Diagnostics;
@@ -61,19 +61,16 @@ pub(super) fn prepare(
     let forked = socket.try_clone().and_then(|socket| Ok((socket, sys::fork()?)));
     match forked {
         Ok((socket, Fork::Child)) => std::process::exit(run(background, socket).into()),
-        Ok((_, Fork::Parent)) => {}
+        Ok((_, Fork::Parent(pid))) => {
+            // That process ends when the master is there, and goes on as another.
+            match ended(pid) {
+                Some(0) => {}
+                code => return Prepared::Over(code.unwrap_or(TRANSPORT_FAILURE)),
+            }
+        }
         Err(error) => {
             say(format!("cannot start a master in the background: {error}"));
             return Prepared::Begin;
-        }
-    }
-    // That process ends when the master is there, and goes on as another.
-    let status = wait(WaitOptions::empty()).ok().flatten();
-    match status.and_then(|(_, status)| status.exit_status()) {
-        Some(0) => {}
-        code => {
-            let code = code.and_then(|code| u8::try_from(code).ok());
-            return Prepared::Over(code.unwrap_or(TRANSPORT_FAILURE));
         }
     }
     // The master has opened them.
@@ -83,6 +80,12 @@ pub(super) fn prepare(
         Request::Nothing => Prepared::Over(0),
         _ => Prepared::Begin,
     }
+}
+
+/// The status of a process, which is waited for.
+fn ended(pid: Pid) -> Option<u8> {
+    let (_, status) = waitpid(Some(pid), WaitOptions::empty()).ok()??;
+    u8::try_from(status.exit_status()?).ok()
 }
 
 /// The session of a master in the background.

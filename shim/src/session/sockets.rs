@@ -1,6 +1,7 @@
 //! Sockets that the master asks for, for forwards. They are made here: with the rights of this
 //! process, and in the namespaces that it lives in.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
 use std::net::{IpAddr, TcpStream, ToSocketAddrs as _};
@@ -11,24 +12,30 @@ use std::os::unix::net::UnixStream;
 use fakessh_protocol::forward::Listen;
 use fakessh_protocol::message::{FromShim, ListenAnswer, Peer};
 use fakessh_unix::datagram;
-use fakessh_unix::listen::{self, Listening};
+use fakessh_unix::listen::{self, Listening, SocketFile};
 use fakessh_unix::without_number;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{
-    Signal, WaitOptions, getpid, getppid, set_parent_process_death_signal, wait,
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, getppid, pidfd_open,
+    set_parent_process_death_signal, waitpid,
 };
 
 use crate::sys::{self, Fork};
 
 /// Listens for the master, and answers.
 pub(super) fn listen(socket: BorrowedFd<'_>, request: &Listen) {
-    let (sockets, answer) = match listen::listen(request, resolve) {
-        Ok(Listening { sockets, file, .. }) => {
-            let file = file.map(listen::SocketFile::leave);
-            (sockets, ListenAnswer { why_not: String::new(), file })
-        }
-        Err(why_not) => (Vec::new(), ListenAnswer { why_not, file: None }),
-    };
-    let descriptors: Vec<_> = sockets.iter().map(|socket| socket.as_fd()).collect();
+    let listening = listen::listen(request, resolve).and_then(|listening| {
+        let Listening { mut sockets, file, .. } = listening;
+        let left = file.map(SocketFile::leave).transpose().map_err(|error| error.to_string())?;
+        let file = left.map(|(name, directory)| {
+            sockets.push(directory);
+            name
+        });
+        Ok((sockets, ListenAnswer { why_not: String::new(), file }))
+    });
+    let (descriptors, answer) = listening
+        .unwrap_or_else(|why_not| (Vec::new(), ListenAnswer { why_not, ..Default::default() }));
+    let descriptors: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
     // A master that has gone is noticed at the next receive.
     let _ = datagram::send_message(socket, &FromShim::Listening(answer), &descriptors);
 }
@@ -37,24 +44,70 @@ fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {
     Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
 }
 
-/// Connects for the master. A process of its own does, and answers: looking up a name and
-/// connecting may take minutes.
-pub(super) fn connect(socket: BorrowedFd<'_>, number: u32, peer: &Peer) {
-    // Those that have ended since the last time.
-    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
-    let parent = getpid();
-    match sys::fork() {
-        Ok(Fork::Parent) => {}
-        Ok(Fork::Child) => {
-            sys::default_signals();
-            let ends_with_parent = set_parent_process_death_signal(Some(Signal::KILL));
-            if ends_with_parent.is_ok() && getppid() == Some(parent) {
-                connected(socket, number, open(peer));
+/// Processes that connect for the master, or have.
+#[derive(Default)]
+pub(super) struct Connecting(VecDeque<Pid>);
+
+impl Connecting {
+    /// Connects for the master. A process of its own does, and answers: looking up a name and
+    /// connecting may take minutes.
+    pub(super) fn connect(&mut self, socket: BorrowedFd<'_>, number: u32, peer: &Peer) {
+        let parent = getpid();
+        match sys::fork() {
+            Ok(Fork::Parent(child)) => self.0.push_back(child),
+            Ok(Fork::Child) => {
+                sys::default_signals();
+                let ends_with_parent = set_parent_process_death_signal(Some(Signal::KILL));
+                if ends_with_parent.is_ok() && getppid() == Some(parent) {
+                    connected(socket, number, open(peer));
+                }
+                sys::exit_now()
             }
-            sys::exit_now()
+            Err(error) => connected(socket, number, Err(error)),
         }
-        Err(error) => connected(socket, number, Err(error)),
     }
+
+    /// Takes note of those that have ended.
+    pub(super) fn reap(&mut self) {
+        self.0.retain(|&pid| matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)));
+    }
+
+    /// Waits for a message on `socket` or for a byte on `windows`, and meanwhile takes note of those
+    /// that end. If there is nothing but the message to be waited for, that is left to the caller.
+    pub(super) fn wait(&mut self, socket: BorrowedFd<'_>, windows: Option<&OwnedFd>) -> Woken {
+        loop {
+            self.reap();
+            // An old kernel has no such descriptors. Then what has ended stays until the next one.
+            let ends = self.0.front().and_then(|&pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+            if ends.is_none() && windows.is_none() {
+                return Woken::Message;
+            }
+            let mut fds = vec![PollFd::new(&socket, PollFlags::IN)];
+            fds.extend(windows.map(|windows| PollFd::new(windows, PollFlags::IN)));
+            fds.extend(ends.as_ref().map(|ends| PollFd::new(ends, PollFlags::IN)));
+            if poll(&mut fds, None).is_err() {
+                continue;
+            }
+            if let Some(windows) = windows
+                && !fds[1].revents().is_empty()
+            {
+                // It does not block, and a few bytes are more than are in there.
+                let _ = rustix::io::read(windows, &mut [0; 64]);
+                return Woken::Window;
+            }
+            if !fds[0].revents().is_empty() {
+                return Woken::Message;
+            }
+        }
+    }
+}
+
+/// What ended a wait.
+pub(super) enum Woken {
+    /// There is a message, or nothing else to be waited for.
+    Message,
+    /// A terminal may have another size.
+    Window,
 }
 
 fn connected(socket: BorrowedFd<'_>, number: u32, opened: io::Result<OwnedFd>) {

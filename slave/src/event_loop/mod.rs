@@ -329,7 +329,7 @@ impl EventLoop {
     /// Opens a new session's handles.
     fn open(&mut self, control: Handle, handles: SessionHandles) -> Result<(), MuxError> {
         handles.check(control, Side::Master)?;
-        if self.owners.sessions.contains(control) {
+        if self.owners.sessions.contains(control) || self.owners.reverse.listens(control) {
             return Err(MuxError::OpenedTwice(control));
         }
         self.io.mux.open_receiving(handles.stdin)?;

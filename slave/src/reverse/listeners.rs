@@ -12,7 +12,8 @@ use fakessh_protocol::printable;
 use fakessh_protocol::wire::Handle;
 use fakessh_unix::listen::{self, Listening, SocketFile};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, accept_with, getpeername, sockopt::set_tcp_nodelay};
+use rustix::net::sockopt::set_tcp_nodelay;
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, accept_with, getpeername, shutdown};
 
 use super::run_directory::RunDirectory;
 use crate::cleanup::Watchdog;
@@ -30,6 +31,15 @@ struct Listener {
     /// Removed with the listener, in this order.
     _file: Option<SocketFile>,
     _directory: Option<RunDirectory>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        for socket in &self.sockets {
+            // A child that was just forked may hold it for a moment more.
+            let _ = shutdown(socket, Shutdown::Both);
+        }
+    }
 }
 
 /// All sockets that are listened on, by the control handle of what has asked for it.

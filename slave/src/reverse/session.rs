@@ -64,6 +64,16 @@ pub(super) enum Invoker {
     Peer(OwnedFd),
 }
 
+impl Invoker {
+    /// A connection that came in. Until its session has come to a good end, closing the socket is a
+    /// reset, whoever closes it: the peer must not take what it got for the whole, also if we are
+    /// killed.
+    pub(super) fn peer(socket: OwnedFd) -> io::Result<Invoker> {
+        set_socket_linger(&socket, Some(Duration::ZERO))?;
+        Ok(Invoker::Peer(socket))
+    }
+}
+
 /// How far a session has come.
 #[derive(Debug)]
 enum Phase {
@@ -303,9 +313,7 @@ impl ReverseSession {
         self.stdio.stdin.freeze(&io.poll);
         self.stdio.stdout.freeze(&io.poll);
         self.stdio.stderr.freeze(&io.poll);
-        if let Invoker::Peer(socket) = &self.invoker {
-            // The peer must not take what it got for the whole.
-            let _ = set_socket_linger(socket, Some(Duration::ZERO));
+        if let Invoker::Peer(_) = &self.invoker {
             return self.leave(io, copiers);
         }
         let why = self.failure.take().map_or(why, Failure::other);
@@ -322,9 +330,16 @@ impl ReverseSession {
     }
 
     fn send_unsent(&mut self, io: &mut Io, copiers: &Copiers) -> Fate {
-        let Invoker::Shim(shim) = &mut self.invoker else {
-            self.unsent.clear();
-            return if matches!(self.phase, Phase::Ended) { Fate::Over } else { Fate::GoesOn };
+        let shim = match &mut self.invoker {
+            Invoker::Shim(shim) => shim,
+            Invoker::Peer(socket) => {
+                self.unsent.clear();
+                if !matches!(self.phase, Phase::Ended) {
+                    return Fate::GoesOn;
+                }
+                let _ = set_socket_linger(socket, None);
+                return Fate::Over;
+            }
         };
         while let Some(message) = self.unsent.front() {
             match datagram::try_send_message(shim.as_fd(), message, &[]) {

@@ -234,6 +234,11 @@ impl Reverse {
         Ok(())
     }
 
+    /// Whether this is the handle of what is listened on.
+    pub(crate) fn listens(&self, control: Handle) -> bool {
+        self.listeners.contains(control)
+    }
+
     /// Listens no more for a forward, if this is the handle of one. Connections go on.
     pub(crate) fn stop_listening(&mut self, control: Handle) -> bool {
         self.listeners.remove(control)
@@ -271,7 +276,7 @@ impl Reverse {
                 rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
             let stdio = [socket.try_clone()?, socket.try_clone()?, null];
             let stdio = ShimStdio::take(&io.poll, &mut self.copiers, handles, stdio)?;
-            Ok(ReverseSession::new(listener, handles, Invoker::Peer(socket), stdio))
+            Ok(ReverseSession::new(listener, handles, Invoker::peer(socket)?, stdio))
         })();
         let start = ToMaster::Accepted(AcceptedConnection { listener, handles, from });
         match begun {

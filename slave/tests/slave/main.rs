@@ -13,6 +13,7 @@ mod helper;
 mod hops;
 mod hostile;
 mod lifetime;
+mod listen;
 mod master;
 mod report;
 mod reverse;

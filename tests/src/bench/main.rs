@@ -22,6 +22,7 @@ mod client;
 mod contexts;
 mod driver;
 mod files;
+mod forward;
 mod held;
 mod hostile;
 mod latency;

@@ -1,7 +1,9 @@
 //! The measures, by the names under which plans and reports know them.
 
 use crate::row::Row;
-use crate::{Bench, backlog, bulk, contexts, files, hostile, latency, login, memory, sessions};
+use crate::{
+    Bench, backlog, bulk, contexts, files, forward, hostile, latency, login, memory, sessions,
+};
 
 /// One measure: it may give several rows of the table.
 pub(super) struct Measure {
@@ -21,6 +23,7 @@ pub(super) const ALL: &[Measure] = &[
     Measure { id: "T1", title: "bulk up", take: bulk::up },
     Measure { id: "T2", title: "bulk down", take: bulk::down },
     Measure { id: "T3", title: "bulk through +sudo", take: bulk::behind_sudo },
+    Measure { id: "T4", title: "connections through -L", take: forward::local },
     Measure { id: "F1", title: "rsync, git clone, sftp", take: files::tools },
     Measure { id: "K1", title: "login and first command", take: login::cold },
     Measure { id: "M1", title: "memory of a further context", take: contexts::memory },

@@ -47,6 +47,7 @@ fn provoke(lab: &Lab, effect: Effect) -> Option<Running> {
     let config = config(lab);
     let words: &[&str] = match effect {
         Effect::FloodOfSession => &["ssh", "-F", &config, "hostile", "true"],
+        Effect::FloodOfListener => &["ssh", "-F", &config, "-N", "-R", "0:127.0.0.1:9", "hostile"],
         Effect::FloodOfTool => &["run", "-F", &config, "--on", "hostile", "--", "true"],
         _ => return None,
     };
@@ -59,7 +60,7 @@ fn a_flood_costs_the_master_little_and_other_hosts_are_served() {
     let (lab, hostile) = labs();
     for &mode in Mode::ALL {
         let effect = mode.effect();
-        if matches!(effect, Effect::End(_) | Effect::NoStart(_)) {
+        if matches!(effect, Effect::End(_) | Effect::EndOfListener(_) | Effect::NoStart(_)) {
             continue;
         }
         let master = lab.master();
@@ -89,11 +90,17 @@ fn a_lie_ends_its_link_with_a_clear_line_and_no_other() {
     clear_peak(&master);
     let before = master.memory("VmHWM");
     for &mode in Mode::ALL {
-        let Effect::End(words) = mode.effect() else { continue };
+        let (words, options): (_, &[&str]) = match mode.effect() {
+            Effect::End(words) => (words, &[]),
+            Effect::EndOfListener(words) => (words, &["-N", "-R", "1:127.0.0.1:9"]),
+            _ => continue,
+        };
         hostile.behave(mode);
         // It may lie before the session is there, or after.
         let config = config(&lab);
-        let done = lab.fakessh(["ssh", "-F", &config, "hostile", "true"]).run();
+        let before = ["ssh", "-F", &config].into_iter().chain(options.iter().copied());
+        let command = options.is_empty().then_some("true");
+        let done = lab.fakessh(before.chain(["hostile"]).chain(command)).run();
         assert!(done.err().contains(words), "{}: {}", mode.name(), done.shown());
         done.expect_fault(255, &["hostile"]);
         lab.fakessh(["close", "hostile"]).run();

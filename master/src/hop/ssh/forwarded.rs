@@ -13,7 +13,7 @@ use russh::client::{ChannelOpenHandle, Msg};
 use tokio::sync::mpsc;
 
 use super::{SshConnection, WeakConnection};
-use crate::link::Listener;
+use crate::link::{Incoming, Listener};
 
 /// An agent's request with a name (draft-ietf-sshm-ssh-agent section 5.8).
 const EXTENSION: u8 = 27;
@@ -39,13 +39,32 @@ pub(super) struct ForwardedChannel {
 
 /// Who takes the channels of what a server listens on.
 #[derive(Clone, Default)]
-pub(super) struct Forwarded(Arc<Mutex<Takers>>);
+pub(super) struct Forwarded {
+    takers: Arc<Mutex<Takers>>,
+    /// What is still listened on, and nobody wants any more.
+    unwanted: Arc<Mutex<Vec<ForwardedAt>>>,
+}
 
 type Takers = HashMap<ForwardedAt, mpsc::UnboundedSender<ForwardedChannel>>;
 
 impl Forwarded {
     fn takers(&self) -> MutexGuard<'_, Takers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.takers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unwanted(&self) -> MutexGuard<'_, Vec<ForwardedAt>> {
+        self.unwanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has somebody take the channels of what is listened on. Returns whether that is so: nobody else
+    /// may take them.
+    fn add(&self, at: &ForwardedAt, taker: &mpsc::UnboundedSender<ForwardedChannel>) -> bool {
+        let mut takers = self.takers();
+        let is_new = !takers.contains_key(at);
+        if is_new {
+            takers.insert(at.clone(), taker.clone());
+        }
+        is_new
     }
 
     /// Accepts a channel, if somebody takes it.
@@ -73,21 +92,9 @@ impl Drop for StopListening {
     fn drop(&mut self) {
         let Some(connection) = self.connection.upgrade() else { return };
         connection.0.forwarded.takers().remove(&self.at);
-        let at = self.at.clone();
+        connection.0.forwarded.unwanted().push(self.at.clone());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
-            let handle = &connection.0.handle;
-            let cancelled = match at {
-                ForwardedAt::Port(address, port) => {
-                    handle.cancel_tcpip_forward(address, port).await
-                }
-                ForwardedAt::Path(path) => handle.cancel_streamlocal_forward(path).await,
-                ForwardedAt::Agent => Ok(()),
-            };
-            if let Err(error) = cancelled {
-                tracing::debug!(%error, "a forward was not cancelled");
-            }
-        });
+        runtime.spawn(async move { connection.cancel_unwanted().await });
     }
 }
 
@@ -96,9 +103,8 @@ impl SshConnection {
     /// (`GatewayPorts` of `sshd_config(5)`), and which rights a Unix socket has.
     ///
     /// # Errors
-    /// That the server refuses, or that the connection is lost.
+    /// That the server refuses, or that the connection is lost. Cancelled, nothing is listened on.
     pub(crate) async fn listen(&self, listen: &Listen) -> Result<Listener, Failure> {
-        let (taker, channels) = mpsc::unbounded_channel();
         let at = match &listen.address {
             ListenAddress::Tcp { host, port } => {
                 let address = host.as_deref().unwrap_or("localhost");
@@ -112,31 +118,54 @@ impl SshConnection {
                 }
             },
         };
+        let (sender, incoming) = mpsc::unbounded_channel();
+        let connection = self.clone();
+        // If nobody waits for the answer any more, the server is still told to listen no more.
+        let asked = tokio::spawn(async move { connection.ask_to_listen(at, sender).await });
+        let lost = |error: tokio::task::JoinError| {
+            Failure::new(FailureKind::ConnectionLost, error.to_string())
+        };
+        let (port, stop) = asked.await.map_err(lost)??;
+        Ok(Listener { port, incoming, _stop: Box::new(stop) })
+    }
+
+    async fn ask_to_listen(
+        &self,
+        at: ForwardedAt,
+        incoming: mpsc::UnboundedSender<Incoming>,
+    ) -> Result<(u16, StopListening), Failure> {
+        // A port that a session has just left may be the same one.
+        self.cancel_unwanted().await;
+        let forwarded = &self.0.forwarded;
+        let (taker, channels) = mpsc::unbounded_channel();
+        let in_use = || {
+            let why = "another forward of this connection listens there";
+            Failure::new(FailureKind::Refused, why)
+        };
         // Connections may come in before the answer is here.
-        self.0.forwarded.takers().insert(at.clone(), taker.clone());
+        let is_known = !matches!(at, ForwardedAt::Port(_, 0));
+        if is_known && !forwarded.add(&at, &taker) {
+            return Err(in_use());
+        }
+        let handle = &self.0.handle;
         let asked = match &at {
-            ForwardedAt::Port(address, port) => {
-                self.0.handle.tcpip_forward(address.as_str(), *port).await
-            }
-            ForwardedAt::Path(path) => {
-                self.0.handle.streamlocal_forward(path.as_str()).await.map(|()| 0)
-            }
+            ForwardedAt::Port(address, port) => handle.tcpip_forward(address.as_str(), *port).await,
+            ForwardedAt::Path(path) => handle.streamlocal_forward(path.as_str()).await.map(|()| 0),
             ForwardedAt::Agent => Ok(0),
         };
-        let (at, port) = match (asked, at) {
+        let at = match (asked, at) {
             (Ok(given), ForwardedAt::Port(address, 0)) => {
-                let mut takers = self.0.forwarded.takers();
-                takers.remove(&ForwardedAt::Port(address.clone(), 0));
                 let at = ForwardedAt::Port(address, given);
-                takers.insert(at.clone(), taker);
-                (at, given)
+                if !forwarded.add(&at, &taker) {
+                    return Err(in_use());
+                }
+                at
             }
-            (Ok(_), at) => {
-                let port = if let ForwardedAt::Port(_, port) = &at { *port } else { 0 };
-                (at, port)
-            }
+            (Ok(_), at) => at,
             (Err(error), at) => {
-                self.0.forwarded.takers().remove(&at);
+                if is_known {
+                    forwarded.takers().remove(&at);
+                }
                 return Err(match error {
                     russh::Error::RequestDenied => {
                         Failure::new(FailureKind::Refused, "the server refuses to listen there")
@@ -145,8 +174,12 @@ impl SshConnection {
                 });
             }
         };
-        let port = u16::try_from(port).unwrap_or(0);
-        Ok(self.listener(at, port, channels))
+        let port = match &at {
+            ForwardedAt::Port(_, port) => u16::try_from(*port).unwrap_or(0),
+            ForwardedAt::Path(_) | ForwardedAt::Agent => 0,
+        };
+        tokio::spawn(pass_on(self.downgrade(), channels, incoming));
+        Ok((port, StopListening { at, connection: self.downgrade() }))
     }
 
     /// Takes the channels that the server opens to reach an agent, those of all sessions: SSH does
@@ -154,28 +187,10 @@ impl SshConnection {
     pub(crate) fn listen_for_agent(&self) -> Listener {
         let (taker, channels) = mpsc::unbounded_channel();
         self.0.forwarded.takers().insert(ForwardedAt::Agent, taker);
-        self.listener(ForwardedAt::Agent, 0, channels)
-    }
-
-    fn listener(
-        &self,
-        at: ForwardedAt,
-        port: u16,
-        mut channels: mpsc::UnboundedReceiver<ForwardedChannel>,
-    ) -> Listener {
-        let stop = StopListening { at, connection: self.downgrade() };
         let (sender, incoming) = mpsc::unbounded_channel();
-        let weak = self.downgrade();
-        tokio::spawn(async move {
-            while let Some(ForwardedChannel { channel, from }) = channels.recv().await {
-                let Some(connection) = weak.upgrade() else { return };
-                let from = printable::word(&from, MAX_ORIGIN);
-                if sender.send(connection.incoming(channel, from)).is_err() {
-                    return;
-                }
-            }
-        });
-        Listener { port, incoming, _stop: Box::new(stop) }
+        tokio::spawn(pass_on(self.downgrade(), channels, sender));
+        let stop = StopListening { at: ForwardedAt::Agent, connection: self.downgrade() };
+        Listener { port: 0, incoming, _stop: Box::new(stop) }
     }
 
     /// What an agent is told before the host has it used: the request `session-bind@openssh.com`
@@ -191,5 +206,38 @@ impl SshConnection {
         // It is for forwarding.
         request.push(1);
         Some(request)
+    }
+
+    /// Has the server listen no more where nobody wants it to.
+    async fn cancel_unwanted(&self) {
+        loop {
+            let Some(at) = self.0.forwarded.unwanted().pop() else { return };
+            let handle = &self.0.handle;
+            let cancelled = match at {
+                ForwardedAt::Port(address, port) => {
+                    handle.cancel_tcpip_forward(address, port).await
+                }
+                ForwardedAt::Path(path) => handle.cancel_streamlocal_forward(path).await,
+                ForwardedAt::Agent => Ok(()),
+            };
+            if let Err(error) = cancelled {
+                tracing::debug!(%error, "a forward was not cancelled");
+            }
+        }
+    }
+}
+
+/// Passes on what comes in, until nobody takes it.
+async fn pass_on(
+    connection: WeakConnection,
+    mut channels: mpsc::UnboundedReceiver<ForwardedChannel>,
+    incoming: mpsc::UnboundedSender<Incoming>,
+) {
+    while let Some(ForwardedChannel { channel, from }) = channels.recv().await {
+        let Some(connection) = connection.upgrade() else { return };
+        let from = printable::word(&from, MAX_ORIGIN);
+        if incoming.send(connection.incoming(channel, from)).is_err() {
+            return;
+        }
     }
 }

@@ -246,7 +246,7 @@ impl Master {
         let found = self.run.forwards().find(self.context.id().number(), wanted);
         match found {
             Some(open) => {
-                open.cancel();
+                open.cancel().await;
                 self.forwards().retain(|forward| forward.id != open.id);
                 client.answer(&Answer::Ok(number)).await;
             }

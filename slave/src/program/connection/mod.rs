@@ -20,6 +20,7 @@ use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::message::{Connection, Peer, ProgramSetup, Refusal};
 use fakessh_unix::without_number;
 use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_linger;
 use rustix::process::getpid;
 
 use super::launcher::Launcher;
@@ -77,9 +78,18 @@ fn serve(connection: &Connection) -> i32 {
             return FAILED;
         }
     };
+    // If this process is killed, the peer reads a reset. An end of its input would say that it has
+    // all. For the next host of a route it makes no difference.
+    let resets = |yes: bool| {
+        let _ = set_socket_linger(&socket, yes.then_some(Duration::ZERO));
+    };
+    resets(reporter.is_of_stream());
     reporter.connected();
     match relay::relay(&socket, &reporter) {
-        Ok(()) => 0,
+        Ok(()) => {
+            resets(false);
+            0
+        }
         Err(error) => {
             reporter.cut(&error);
             FAILED

@@ -6,10 +6,13 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::process::{Command, Stdio};
 
 const HOSTS: &str = "/etc/hosts";
+
+/// The name that means the loopback addresses wherever nothing else is known of it.
+const LOCALHOST: &str = "localhost";
 
 /// Most bytes of `/etc/hosts` that are read. Lists against advertisers have megabytes.
 const MAX_HOSTS: u64 = 64 * 1024 * 1024;
@@ -43,6 +46,11 @@ pub(super) fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String
         Ok(file) => in_hosts(BufReader::new(file.take(MAX_HOSTS)), host, port),
         Err(_) => Vec::new(),
     };
+    if found.is_empty() && host.eq_ignore_ascii_case(LOCALHOST) {
+        // A container may have no file of hosts, and no `getent` (RFC 6761 section 6.3).
+        let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+        found = loopback.map(|address| SocketAddr::new(address, port)).into();
+    }
     if found.is_empty() {
         found = ask_getent(host, port)?;
     }

@@ -9,6 +9,10 @@ pub enum Effect {
     FloodOfSession,
     /// The same, for a tool that was started there.
     FloodOfTool,
+    /// The same, once it was asked to listen.
+    FloodOfListener,
+    /// The link ends once it was asked to listen, with these words in what is said of it.
+    EndOfListener(&'static str),
     /// The link ends, with these words in what is said of it.
     End(&'static str),
     /// No slave starts, for a reason with these words, and commands have channels of their own.
@@ -34,7 +38,9 @@ macro_rules! modes {
 
             /// What comes of it.
             pub fn effect(self) -> Effect {
-                use Effect::{End, Flood, FloodOfSession, FloodOfTool, NoStart};
+                use Effect::{
+                    End, EndOfListener, Flood, FloodOfListener, FloodOfSession, FloodOfTool, NoStart,
+                };
                 match self { $(Mode::$mode => $effect,)* }
             }
         }
@@ -64,6 +70,12 @@ modes! {
     Raises "raises" Flood,
     /// The same with the largest handoffs, and takes no answer.
     RaisesUnread "raises-unread" Flood,
+    /// Says that it listens, which nobody wanted.
+    Listens "listens" Flood,
+    /// Accepts connections on what nobody has it listen on.
+    Accepts "accepts" Flood,
+    /// The same, and takes no answer.
+    AcceptsUnread "accepts-unread" Flood,
     /// Prints to standard error.
     Complaints "complaints" Flood,
     /// Sends a session's output byte by byte.
@@ -80,6 +92,12 @@ modes! {
     ToolCommands "tool-commands" FloodOfTool,
     /// Sends signals of one raised session.
     ToolSignals "tool-signals" FloodOfTool,
+    /// Accepts connections without end on what it has been asked to listen on.
+    ListenerAccepts "listener-accepts" FloodOfListener,
+    /// Says again and again that it listens, each time on another port.
+    ListenerAnswers "listener-answers" FloodOfListener,
+    /// Accepts two connections with the same handles.
+    ListenerTwice "listener-twice" EndOfListener("opened twice"),
     /// Says something else than frames.
     Garbage "garbage" End("broke the protocol"),
     /// Sends data for a handle that is not open.
@@ -94,6 +112,10 @@ modes! {
     LongExit "long-exit" End("its limit"),
     /// Raises a session in 3.9 MB, of which each two bytes become fifty.
     LongRaise "long-raise" End("its limit"),
+    /// Says in 3.9 MB where a connection comes from.
+    LongOrigin "long-origin" End("its limit"),
+    /// Accepts a connection with a handle of the master's.
+    ForeignConnection "foreign-connection" End("handles that it can't have"),
     /// Raises a session with a handle of the master's.
     ForeignHandles "foreign-handles" End("handles that it can't have"),
     /// A message that is none.

@@ -40,6 +40,8 @@ fn marker(command: &str) -> Option<&str> {
 /// What the master says, as far as it is of use.
 enum Heard {
     Opened(Box<Spawn>),
+    /// On the handle of a request to listen.
+    Listen(Handle),
     Credit(Handle, usize),
 }
 
@@ -58,7 +60,7 @@ impl Slave {
             return self.repeat(&message(Handle(4), &speech::exited()));
         }
         self.say(&message(link, &speech::hello(1)))?;
-        if matches!(mode, Mode::PingsUnread | Mode::RaisesUnread) {
+        if matches!(mode, Mode::PingsUnread | Mode::RaisesUnread | Mode::AcceptsUnread) {
             return self.repeat(&flood(mode));
         }
         let heard = listen();
@@ -75,6 +77,9 @@ impl Slave {
             }
             Mode::ToolRaises | Mode::ToolVariables | Mode::ToolCommands | Mode::ToolSignals => {
                 self.raise(mode, &heard)
+            }
+            Mode::ListenerAccepts | Mode::ListenerAnswers | Mode::ListenerTwice => {
+                self.accept(mode, &heard)
             }
             Mode::Hangup => self.say(&frame(Kind::Ping, link, &[0; 8])[..HEADER_LEN + 3]),
             _ => self.repeat(&flood(mode)),
@@ -148,6 +153,27 @@ impl Slave {
     }
 }
 
+impl Slave {
+    /// Listens, as it was asked to, and lies about what comes in.
+    fn accept(&mut self, mode: Mode, heard: &Receiver<Heard>) -> io::Result<()> {
+        let listener = loop {
+            if let Ok(Heard::Listen(control)) = heard.recv() {
+                break control;
+            }
+        };
+        self.say(&message(listener, &ToMaster::Listening(1)))?;
+        if mode == Mode::ListenerAnswers {
+            return self.repeat(&many(&message(listener, &ToMaster::Listening(2))));
+        }
+        for number in 0.. {
+            let number = if mode == Mode::ListenerTwice { 0 } else { number };
+            let accepted = speech::accept(listener, speech::handles(number), 200);
+            self.say(&accepted)?;
+        }
+        Ok(())
+    }
+}
+
 /// What is said again and again.
 fn flood(mode: Mode) -> Vec<u8> {
     let link = Handle::LINK;
@@ -176,6 +202,12 @@ fn flood(mode: Mode) -> Vec<u8> {
             payload[0] = 1;
             frame(Kind::Message, Handle(4), &payload)
         }
+        Mode::Listens => many(&message(UNOPENED, &ToMaster::Listening(1))),
+        Mode::Accepts | Mode::AcceptsUnread => {
+            many(&speech::accept(UNOPENED, speech::handles(0), 200))
+        }
+        Mode::LongOrigin => speech::accept(UNOPENED, speech::handles(0), 3_900_000),
+        Mode::ForeignConnection => speech::accept(UNOPENED, SessionHandles::of(Handle(4)), 1),
         Mode::LongRaise => speech::long_raise(),
         Mode::ForeignHandles => {
             speech::raise(Handle(4), SessionHandles::of(Handle(4)), speech::invocation())
@@ -221,7 +253,7 @@ fn hear(
                     wait = false;
                 }
             }
-            Ok(Heard::Opened(_)) => {}
+            Ok(Heard::Opened(_) | Heard::Listen(_)) => {}
             Err(TryRecvError::Empty) => return Ok(()),
             Err(TryRecvError::Disconnected) => return Err(io::ErrorKind::BrokenPipe.into()),
         }
@@ -250,6 +282,7 @@ fn read_frames(heard: &Sender<Heard>) -> io::Result<()> {
         let news = match header.kind {
             Kind::Message => match wire::decode(&payload) {
                 Ok(ToSlave::Spawn(spawn)) => Heard::Opened(Box::new(spawn)),
+                Ok(ToSlave::Listen(_)) => Heard::Listen(header.handle),
                 _ => continue,
             },
             Kind::Credit => {

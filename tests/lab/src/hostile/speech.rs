@@ -4,7 +4,8 @@ use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::handles::SessionHandles;
 use fakessh_protocol::invocation::{Destination, Invocation, Request};
 use fakessh_protocol::message::{
-    FromShim, Handoff, Hello, PackedHandoff, Refusal, RefusalReason, StartReverse, ToMaster,
+    Accepted, FromShim, Handoff, Hello, PackedHandoff, Refusal, RefusalReason, StartReverse,
+    ToMaster,
 };
 use fakessh_protocol::wire::{self, HEADER_LEN, Handle, Header, Kind};
 
@@ -59,6 +60,14 @@ pub(super) fn raise(tool: Handle, handles: SessionHandles, invocation: Invocatio
     let handoff = PackedHandoff::pack(&handoff).expect("a handoff that can be said at all");
     let raise = ToMaster::StartReverse(Box::new(StartReverse { tool, handles, handoff }));
     let mut bytes = message(handles.control, &raise);
+    bytes.extend(frame(Kind::Reset, handles.stdin, &[]));
+    bytes
+}
+
+/// A connection that is accepted, and the end of what it would send.
+pub(super) fn accept(listener: Handle, handles: SessionHandles, from: usize) -> Vec<u8> {
+    let accepted = Accepted { listener, handles, from: "x".repeat(from) };
+    let mut bytes = message(handles.control, &ToMaster::Accepted(accepted));
     bytes.extend(frame(Kind::Reset, handles.stdin, &[]));
     bytes
 }

@@ -1,4 +1,4 @@
-//! Ports and sockets that are forwarded: `-L`, `-R`, `-D` and `-W`.
+//! What each kind of forward does with the bytes of its connections.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -6,57 +6,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
 use fakessh_lab::port::ClosedPort;
-use fakessh_lab::running::Running;
 use fakessh_lab::{Client, GUARD, Lab, both_clients};
 
-/// Serves connections: reads all of each, and gives it back with a word before it. So no byte comes
-/// back before the end of what was sent has arrived.
-fn echo(mut stream: impl Read + Write) {
-    let mut bytes = Vec::new();
-    if stream.read_to_end(&mut bytes).is_ok() {
-        let _ = stream.write_all(&[b"got ", &bytes[..]].concat());
-    }
-}
-
-/// A server that runs [`echo`] on a port of its own.
-fn echo_server() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || echo(stream));
-        }
-    });
-    port
-}
-
-fn connect(port: u16) -> TcpStream {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-    stream.set_read_timeout(Some(GUARD)).unwrap();
-    stream
-}
-
-/// Sends this, ends, and reads all that comes back.
-fn exchange(mut stream: TcpStream, text: &str) -> String {
-    stream.write_all(text.as_bytes()).unwrap();
-    stream.shutdown(Shutdown::Write).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-/// A session with these options, that lasts until its input ends.
-fn session(lab: &Lab, client: Client, options: &[&str]) -> Running {
-    let words = ["ssh"].iter().chain(options).chain(&["remote", "echo up; cat"]);
-    let mut session = lab.tool(client, words).input_open().start();
-    assert_eq!(session.read_line().as_deref(), Some("up"), "{}", session.errors());
-    session
-}
-
-fn end(mut session: Running) {
-    session.close_stdin();
-    session.finish().expect_status(0).expect_err("");
-}
+use super::{allocated, connect, echo, echo_server, end, exchange, session, socks_to};
 
 both_clients! {
     fn a_port_here_leads_to_a_port_there(client) {
@@ -103,11 +55,7 @@ both_clients! {
         let lab = Lab::start();
         let port = echo_server();
         let session = session(&lab, client, &["-R", &format!("0:localhost:{port}")]);
-        let words = "Allocated port ";
-        session.wait_for_error(" for remote forward to localhost:");
-        let errors = session.errors();
-        let allocated = errors.split(words).nth(1).and_then(|rest| rest.split(' ').next());
-        let allocated: u16 = allocated.unwrap().parse().unwrap();
+        let allocated = allocated(&session);
         assert_eq!(exchange(connect(allocated), "three"), "got three");
         let big = "x".repeat(3_000_000);
         assert_eq!(exchange(connect(allocated), &big), format!("got {big}"));
@@ -121,17 +69,9 @@ both_clients! {
         let lab = Lab::start();
         let (socks, there) = (ClosedPort::any(), echo_server());
         let session = session(&lab, client, &["-D", &socks.number().to_string()]);
-        let [high, low] = there.to_be_bytes();
-        let mut five = connect(socks.number());
-        five.write_all(&[5, 1, 0]).unwrap();
-        let mut answer = [0; 2];
-        five.read_exact(&mut answer).unwrap();
-        assert_eq!(answer, [5, 0]);
-        five.write_all(&[&[5, 1, 0, 3, 9][..], b"localhost", &[high, low]].concat()).unwrap();
-        let mut answer = [0; 10];
-        five.read_exact(&mut answer).unwrap();
-        assert_eq!(answer[..2], [5, 0]);
+        let five = socks_to(socks.number(), there);
         assert_eq!(exchange(five, "five"), "got five");
+        let [high, low] = there.to_be_bytes();
         for name in [&[127, 0, 0, 1, 0][..], b"\0\0\0\x01me\0localhost\0"] {
             let mut four = connect(socks.number());
             four.write_all(&[&[4, 1, high, low][..], name].concat()).unwrap();
@@ -212,5 +152,37 @@ both_clients! {
         }
         drop(stream);
         end(session);
+    }
+
+    fn either_side_may_end_first(client) {
+        let lab = Lab::start();
+        let here = ClosedPort::any();
+        // It says all it has to say, and then listens.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let there = listener.local_addr().unwrap().port();
+        let server = thread::spawn(move || {
+            [0, 1].map(|_| {
+                let (mut peer, _) = listener.accept().unwrap();
+                peer.write_all(b"all").unwrap();
+                peer.shutdown(Shutdown::Write).unwrap();
+                let mut answer = String::new();
+                peer.read_to_string(&mut answer).unwrap();
+                answer
+            })
+        });
+        let local = format!("{}:127.0.0.1:{there}", here.number());
+        let remote = format!("0:127.0.0.1:{there}");
+        let session = session(&lab, client, &["-L", &local, "-R", &remote]);
+        for port in [here.number(), allocated(&session)] {
+            let mut stream = connect(port);
+            let mut said = String::new();
+            stream.read_to_string(&mut said).unwrap();
+            assert_eq!(said, "all");
+            stream.write_all(b"answer").unwrap();
+            drop(stream);
+        }
+        assert_eq!(server.join().unwrap(), ["answer", "answer"]);
+        session.finish().expect_status(0);
+        lab.expect_nothing_left();
     }
 }
