@@ -33,7 +33,7 @@ fn linked_as_ssh_it_leaves_to_the_real_one_what_it_can_not_do_with_fakessh() {
     let lab = Lab::start();
     let version = script(&lab, "ssh -V").run().expect_status(0).err();
     assert_eq!(version, lab.program(["ssh", "-V"]).run().expect_status(0).err());
-    let done = script(&lab, "ssh -F \"$F\" -A remote 'exit 4'").run();
+    let done = script(&lab, "ssh -F \"$F\" -X remote 'exit 4'").run();
     done.expect_status(4);
     assert_eq!(lab.logins(), 1, "the real ssh has a login of its own");
     assert_eq!(lab.held(), [""; 0]);
