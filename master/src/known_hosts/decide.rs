@@ -13,7 +13,9 @@ use thiserror::Error;
 use crate::caller::Caller;
 use crate::ssh_config::{Resolved, ShortRsa, StrictHostKeyChecking};
 
-use super::{CertificateProblem, HostName, KnownHosts, Place, Verdict, line};
+use super::{
+    CertificateProblem, HostName, KnownHosts, KnownHostsCommandError, Place, Verdict, line,
+};
 
 /// How often an answer that is none is asked again. ssh never stops; a program that answers with
 /// rubbish would keep us for ever.
@@ -58,8 +60,7 @@ pub enum HostKeyError {
     #[error(
         "THE HOST KEY OF {name} HAS CHANGED: somebody may be listening in, or the host was \
          installed anew; it shows the {algorithm} key {fingerprint}, but {place} has another; \
-         if the change is right, remove the old key with: ssh-keygen -f '{}' -R '{name}'",
-        place.file.display()
+         if the change is right, {}", place.how_to_forget(name)
     )]
     Changed {
         /// The host as it is recorded.
@@ -122,6 +123,18 @@ pub enum HostKeyError {
         file: PathBuf,
         /// Why not.
         error: io::Error,
+    },
+    /// What `KnownHostsCommand` says about the host is not known.
+    #[error(
+        "KnownHostsCommand failed: '{command}': {error}; without it the key of {name} is not checked"
+    )]
+    Command {
+        /// The host as it is recorded.
+        name: String,
+        /// The command.
+        command: String,
+        /// What became of it.
+        error: KnownHostsCommandError,
     },
 }
 

@@ -127,6 +127,8 @@ pub struct Resolved {
     pub log_level: String,
     /// Lists of host keys that are refused (`RevokedHostKeys`).
     pub revoked_host_keys: Vec<PathBuf>,
+    /// The command that prints further records of host keys, with its tokens.
+    pub known_hosts_command: Option<String>,
     /// What keys and signatures must be like.
     pub key_rules: KeyRules,
     /// Keywords of what the configuration wants for each session and sessions do not get yet.
@@ -303,6 +305,7 @@ impl Dump {
             },
             log_level: self.value("loglevel").unwrap_or("INFO").to_owned(),
             revoked_host_keys: self.files("revokedhostkeys", place)?,
+            known_hosts_command: self.value("knownhostscommand").map(str::to_owned),
             key_rules: self.key_rules(defaults),
             unsupported: self.unsupported(),
             session: self.session(),
@@ -354,9 +357,6 @@ impl Dump {
     /// The keyword of what the way to the host needs and can't have: to go without would be
     /// another way, or less checked.
     pub(super) fn refused(&self) -> Option<&'static str> {
-        if self.value("knownhostscommand").is_some() {
-            return Some("KnownHostsCommand");
-        }
         let passes = self.flag("proxyusefdpass", false) && self.value("proxycommand").is_some();
         passes.then_some("ProxyUseFdpass")
     }
@@ -455,10 +455,9 @@ mod tests {
     #[test]
     fn what_the_way_needs_and_can_not_have_is_refused() {
         let refused = |text| Dump::read(text).refused();
-        assert_eq!(refused("knownhostscommand /bin/keys %H\n"), Some("KnownHostsCommand"));
         assert_eq!(refused("proxycommand nc\nproxyusefdpass yes\n"), Some("ProxyUseFdpass"));
         assert_eq!(refused("proxyusefdpass yes\nproxycommand none\n"), None);
-        assert_eq!(refused("knownhostscommand none\nproxyusefdpass no\nproxycommand nc\n"), None);
+        assert_eq!(refused("proxyusefdpass no\nproxycommand nc\n"), None);
     }
 
     #[test]

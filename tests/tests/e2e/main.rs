@@ -21,6 +21,7 @@ mod job_control;
 mod lab;
 mod lifetime;
 mod limits;
+mod login;
 mod memory;
 mod refusals;
 mod round_trips;

@@ -138,7 +138,8 @@ impl SshConnection {
         let _secret = SecretAbout::new();
         let limit = resolved.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
         let unreadable = |(file, error)| Box::new(HostKeyError::Unreadable { file, error });
-        let records = KnownHosts::read(resolved).await.map_err(unreadable)?;
+        let mut records = KnownHosts::read(resolved).await.map_err(unreadable)?;
+        records.ask_before(resolved, caller).await.map_err(Box::new)?;
         let config = Arc::new(algorithms::config(resolved, &records)?);
         let idle_timeout = IdleTimeout::new(limit);
         let attempt_caller = AttemptCaller::new(caller.clone());
@@ -181,6 +182,7 @@ impl SshConnection {
             host: place(resolved),
             message: error.to_string(),
         })?;
+        records.ask_about(&shown, resolved, caller).await.map_err(Box::new)?;
         let address = addresses.map(|addresses| addresses.peer.ip().to_string());
         let address = address.filter(|address| *address != resolved.hostname);
         decide(&records, resolved, &shown, address, caller).await.map_err(Box::new)?;
