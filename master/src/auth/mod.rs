@@ -138,8 +138,8 @@ struct Login<'a, H: Handler> {
     asked: usize,
     /// Keys that were offered to the server.
     offered: usize,
-    /// Keys that are still to be tried; `None` before the first look.
-    keys: Option<std::collections::VecDeque<identity::Candidate>>,
+    /// Keys to be tried; `None` before the first look.
+    keys: Option<key::KeyQueue>,
     agent: Option<agent::Agent>,
 }
 
@@ -234,7 +234,12 @@ impl<H: Handler> Login<'_, H> {
             }
             match step {
                 LoginStep::Done => return Ok(true),
-                LoginStep::Partial(allowed) => self.allowed = allowed,
+                LoginStep::Partial(allowed) => {
+                    self.allowed = allowed;
+                    // What was refused before may be what is wanted now, as with ssh.
+                    exhausted.clear();
+                    self.keys.iter_mut().for_each(key::KeyQueue::start_over);
+                }
                 LoginStep::Exhausted => exhausted.push(method),
             }
         }
