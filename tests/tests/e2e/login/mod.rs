@@ -1,6 +1,7 @@
 //! Logging in as ssh does: host keys, certificates, and what is said about them.
 
 mod certificates;
+mod host_certificates;
 mod known_hosts_command;
 
 use std::path::Path;
