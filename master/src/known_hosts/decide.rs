@@ -21,12 +21,13 @@ use super::{
 /// rubbish would keep us for ever.
 const ANSWERS: usize = 5;
 
-/// The host is not who it should be, or nobody could say so.
+/// The host is not who it should be, or nobody could say so. The text begins as ssh's own does, since
+/// programs look for that.
 #[derive(Debug, Error)]
 pub enum HostKeyError {
     /// The key is not recorded, and nobody could be asked, or nobody may.
     #[error(
-        "the {algorithm} host key of {name} is not known, {reason} (fingerprint {fingerprint}); \
+        "Host key verification failed. The {algorithm} host key of {name} is not known, {reason} (fingerprint {fingerprint}); \
          check the fingerprint and record the key with: \
          ssh-keyscan {scan} >> {}", file.display()
     )]
@@ -47,7 +48,10 @@ pub enum HostKeyError {
         file: PathBuf,
     },
     /// The person said no.
-    #[error("the {algorithm} host key of {name} was not accepted (fingerprint {fingerprint})")]
+    #[error(
+        "Host key verification failed. The {algorithm} host key of {name} was not accepted \
+         (fingerprint {fingerprint})"
+    )]
     Declined {
         /// The host as it is recorded.
         name: String,
@@ -58,8 +62,8 @@ pub enum HostKeyError {
     },
     /// Another key is recorded.
     #[error(
-        "THE HOST KEY OF {name} HAS CHANGED: somebody may be listening in, or the host was \
-         installed anew; it shows the {algorithm} key {fingerprint}, but {place} has another; \
+        "Host key verification failed. REMOTE HOST IDENTIFICATION HAS CHANGED: somebody may be \
+         listening in, or {name} was installed anew; it shows the {algorithm} key {fingerprint}, but {place} has another; \
          if the change is right, {}", place.how_to_forget(name)
     )]
     Changed {
@@ -74,7 +78,7 @@ pub enum HostKeyError {
     },
     /// The key, or the authority that signed it, is revoked.
     #[error(
-        "the {algorithm} host key of {name} is revoked by {place} (fingerprint {fingerprint}); \
+        "Host key verification failed. The {algorithm} host key of {name} is revoked by {place} (fingerprint {fingerprint}); \
          the host must not be trusted until it has another key"
     )]
     Revoked {
@@ -88,7 +92,10 @@ pub enum HostKeyError {
         place: Place,
     },
     /// The certificate is not good for this host now.
-    #[error("the host certificate of {name} {problem}; ask whoever issued it for a new one")]
+    #[error(
+        "Host key verification failed. The host certificate of {name} {problem}; ask whoever issued \
+         it for a new one"
+    )]
     Certificate {
         /// The host as it is recorded.
         name: String,
@@ -97,7 +104,7 @@ pub enum HostKeyError {
     },
     /// The key is too short.
     #[error(
-        "the host key of {name} is {short}; the host needs a longer key, or another kind of key"
+        "Host key verification failed. The host key of {name} is {short}; the host needs a longer key, or another kind of key"
     )]
     TooShort {
         /// The host as it is recorded.
@@ -107,7 +114,7 @@ pub enum HostKeyError {
     },
     /// Nobody vouches for the key, and by itself it is not of a kind that is allowed.
     #[error(
-        "no authority that is known for {name} vouches for its {algorithm} host key, and \
+        "Host key verification failed. No authority that is known for {name} vouches for its {algorithm} host key, and \
          HostKeyAlgorithms does not allow it by itself"
     )]
     NotAllowed {

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
+use fakessh_protocol::printable::one_line;
 use russh::client::Config;
 use russh::keys::ssh_key::EcdsaCurve;
 use russh::keys::{Algorithm, HashAlg};
-use russh::{Preferred, SshId, cipher, kex, mac};
+use russh::{AlgorithmKind, Preferred, SshId, cipher, kex, mac};
 
 use crate::known_hosts::{HostName, KnownHosts};
 use crate::link::DEFAULT_KEEPALIVE;
@@ -123,6 +124,54 @@ fn chosen<N: AsRef<str> + Copy>(
         return Err(Unusable { keyword, list: names.join(","), usable: usable.join(",") });
     }
     Ok(found)
+}
+
+/// The error of a server with which an algorithm of this kind can't be agreed on.
+pub(super) fn no_common_algorithm(
+    (hostname, port): (String, u16),
+    kind: &AlgorithmKind,
+    (ours, theirs): (&[String], &[String]),
+) -> ConnectError {
+    let (what, keyword) = match kind {
+        AlgorithmKind::Kex => ("key exchange method", "KexAlgorithms"),
+        AlgorithmKind::Key => ("host key type", "HostKeyAlgorithms"),
+        AlgorithmKind::Cipher => ("cipher", "Ciphers"),
+        AlgorithmKind::Mac => ("MAC", "MACs"),
+        AlgorithmKind::Compression => ("compression method", "Compression"),
+    };
+    let is_marker = |name: &&String| name.starts_with("ext-info") || name.starts_with("kex-strict");
+    let ours: Vec<&str> = ours.iter().filter(|name| !is_marker(name)).map(|it| &**it).collect();
+    let advice = match can_be_named(keyword, theirs) {
+        Some(name) => format!("allow {name} with -o {keyword}=+{name}, or update the server's SSH"),
+        None => {
+            "update the server's SSH: fakessh does not have what is outdated (the real ssh may)"
+                .to_owned()
+        }
+    };
+    ConnectError::NoCommonAlgorithm {
+        hostname,
+        port,
+        what,
+        theirs: one_line(&theirs.join(",")),
+        ours: ours.join(","),
+        advice,
+    }
+}
+
+/// The first of these algorithms that the user may add to a list, and that is not in ours.
+fn can_be_named<'a>(keyword: &str, offered: &'a [String]) -> Option<&'a str> {
+    let knows = |name: &&String| match keyword {
+        "KexAlgorithms" => is_known(name, kex::ALL_KEX_ALGORITHMS),
+        "Ciphers" => is_known(name, cipher::ALL_CIPHERS),
+        "MACs" => is_known(name, mac::ALL_MAC_ALGORITHMS),
+        "HostKeyAlgorithms" => default_keys().iter().any(|key| key.as_str() == name.as_str()),
+        _ => false,
+    };
+    offered.iter().find(knows).map(String::as_str)
+}
+
+fn is_known<N: AsRef<str>>(name: &str, all: &[&N]) -> bool {
+    all.iter().any(|known| known.as_ref() == name && protects(*known))
 }
 
 /// AES-GCM is several times faster than ChaCha20 where the processor knows AES, and slower where

@@ -38,6 +38,7 @@ use crate::ssh_config::Resolved;
 use crate::stream::ByteStream;
 use crate::sys::scrub::SecretAbout;
 
+use algorithms::no_common_algorithm;
 use client::{AttemptCaller, ClientHandler, HandlerError, LastRefusal};
 use error::describe;
 use proof::Exchange;
@@ -170,8 +171,11 @@ impl SshConnection {
             Some(Err(error)) => return Err(refused(error, resolved, &banner, &mut carrier).await),
             None => {
                 let what = match banner.server_id() {
-                    Some(_) => "finish the key exchange",
-                    None => "answer as an SSH server",
+                    Some(_) => {
+                        let (hostname, port) = (&resolved.hostname, resolved.port);
+                        format!("Connection to {hostname} port {port} timed out")
+                    }
+                    None => "Connection timed out during banner exchange".to_owned(),
                 };
                 return Err(ConnectError::TimedOut { host: place(resolved), what, limit });
             }
@@ -397,18 +401,21 @@ async fn refused(
         return blame;
     }
     let message = describe(&error);
-    match (has_banner, banner.first_line(), &error) {
-        (true, ..) => match error {
-            russh::Error::NoCommonAlgo { .. }
-            | russh::Error::WrongServerSig
+    let (hostname, port) = (resolved.hostname.clone(), resolved.port);
+    match (has_banner, banner.first_line()) {
+        (true, _) => match &error {
+            russh::Error::NoCommonAlgo { kind, ours, theirs } => {
+                no_common_algorithm((hostname, port), kind, (ours, theirs))
+            }
+            russh::Error::WrongServerSig
             | russh::Error::UnknownKey
             | russh::Error::Kex
             | russh::Error::KexInit
             | russh::Error::PacketAuth
             | russh::Error::DecryptionError => ConnectError::KeyExchange { host, message },
-            _ => ConnectError::Disconnected { host, message },
+            _ => ConnectError::Disconnected { hostname, port, message },
         },
-        (false, Some(seen), _) => ConnectError::NotSsh { host, seen },
-        (false, None, _) => ConnectError::Disconnected { host, message },
+        (false, Some(seen)) => ConnectError::NotSsh { host, seen },
+        (false, None) => ConnectError::Disconnected { hostname, port, message },
     }
 }

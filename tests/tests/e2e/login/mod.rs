@@ -3,6 +3,7 @@
 mod certificates;
 mod host_certificates;
 mod known_hosts_command;
+mod words_of_ssh;
 
 use std::path::Path;
 use std::process::Command;
