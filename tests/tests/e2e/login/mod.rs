@@ -1,5 +1,6 @@
 //! Logging in as ssh does: host keys, certificates, and what is said about them.
 
+mod banner;
 mod certificates;
 mod host_certificates;
 mod known_hosts_command;
