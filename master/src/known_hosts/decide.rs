@@ -242,6 +242,8 @@ fn kind_of(key: &PublicKey) -> String {
         "ssh-ed25519" => "ED25519",
         "ssh-dss" => "DSA",
         name if name.starts_with("ecdsa-") => "ECDSA",
+        name if name.starts_with("sk-ssh-ed25519") => "ED25519-SK",
+        name if name.starts_with("sk-ecdsa-") => "ECDSA-SK",
         name => name,
     };
     kind.to_owned()

@@ -9,7 +9,7 @@ use fakessh_protocol::invocation::SessionKeywords;
 use fakessh_protocol::terminal::RequestTty;
 
 use super::files;
-use super::values::{escape, request_tty};
+use super::values::{RekeyLimit, escape, request_tty};
 use super::{KeyRules, Target};
 
 /// Whom a host key that is not recorded can be trusted by (`ssh_config(5)`).
@@ -127,6 +127,8 @@ pub struct Resolved {
     pub log_level: String,
     /// Lists of host keys that are refused (`RevokedHostKeys`).
     pub revoked_host_keys: Vec<PathBuf>,
+    /// When keys are exchanged anew.
+    pub rekey_limit: RekeyLimit,
     /// The command that prints further records of host keys, with its tokens.
     pub known_hosts_command: Option<String>,
     /// What keys and signatures must be like.
@@ -305,6 +307,7 @@ impl Dump {
             },
             log_level: self.value("loglevel").unwrap_or("INFO").to_owned(),
             revoked_host_keys: self.files("revokedhostkeys", place)?,
+            rekey_limit: RekeyLimit::read(self.value("rekeylimit")),
             known_hosts_command: self.value("knownhostscommand").map(str::to_owned),
             key_rules: self.key_rules(defaults),
             unsupported: self.unsupported(),

@@ -1,6 +1,29 @@
 //! Values of keywords of which each word has a meaning.
 
+use std::time::Duration;
+
 use fakessh_protocol::terminal::RequestTty;
+
+/// When keys are exchanged anew; `None` for the library's own limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RekeyLimit {
+    /// After so many bytes one way.
+    pub bytes: Option<u64>,
+    /// After this time.
+    pub time: Option<Duration>,
+}
+
+impl RekeyLimit {
+    /// Reads what `ssh -G` prints: bytes and seconds, and 0 for no limit of the user's.
+    pub(super) fn read(value: Option<&str>) -> RekeyLimit {
+        let mut numbers = value
+            .unwrap_or_default()
+            .split_whitespace()
+            .map(|number| number.parse().ok().filter(|&number: &u64| number > 0));
+        let bytes = numbers.next().flatten();
+        RekeyLimit { bytes, time: numbers.next().flatten().map(Duration::from_secs) }
+    }
+}
 
 /// Whether a session is to have a terminal; `None` if that depends on its command.
 pub(super) fn request_tty(value: Option<&str>) -> Option<RequestTty> {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use fakessh_lab::hostile_sshd::{Face, SERVED, Signs};
 use fakessh_lab::{Client, Finished, HostileSshd, Lab, both_clients};
-use russh::keys::HashAlg;
+use russh::keys::{HashAlg, PublicKey};
 
 const SHA256: Option<HashAlg> = Some(HashAlg::Sha256);
 const SHA512: Option<HashAlg> = Some(HashAlg::Sha512);
@@ -184,6 +184,20 @@ both_clients! {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let face = Face::new(Signs::with_key(&short, "rsa-sha2-512", SHA512));
         keys.refuses(client, face, &["StrictHostKeyChecking no", "RequiredRSASize 0"]);
+    }
+
+    fn a_host_may_have_a_security_key(client) {
+        let keys = Keys::new();
+        let key = keys.key("token", &["ed25519"]);
+        let signs = || Signs::with_key(&key, "ssh-ed25519", None).as_security_key();
+        let known = PublicKey::from_bytes(&signs().shown).unwrap().to_openssh().unwrap();
+        fs::write(keys.dir.join("known"), format!("hostile {known}\n")).unwrap();
+        keys.trusts(client, Face::new(signs()), &[]);
+        let mut other = signs();
+        other.key = Signs::with_key(&keys.key("other", &["ed25519"]), "ssh-ed25519", None).key;
+        keys.refuses(client, Face::new(other), &[]);
+        keys.record(&[("", &key)]);
+        keys.refuses(client, Face::new(signs()), &[]);
     }
 
     fn another_kind_of_key_is_refused_when_keys_are_renewed(client) {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use russh::keys::signature::Signer;
 use russh::keys::ssh_encoding::Encode;
 use russh::keys::ssh_key::private::KeypairData;
@@ -9,6 +10,11 @@ use russh::keys::{Certificate, HashAlg, PrivateKey};
 
 use super::KEXINIT;
 use super::wire::Out;
+
+const SECURITY_KEY: &str = "sk-ssh-ed25519@openssh.com";
+
+/// What a security key's key is for.
+const APPLICATION: &str = "ssh:";
 
 /// A host key, and how it is used in an exchange of keys.
 #[derive(Debug)]
@@ -21,6 +27,8 @@ pub struct Signs {
     pub key: PrivateKey,
     /// With which hash, if it is an RSA key: `None` is SHA-1.
     pub hash: Option<HashAlg>,
+    /// Whether it signs as a security key does.
+    pub is_security_key: bool,
 }
 
 /// A server's behaviour.
@@ -47,7 +55,7 @@ impl Signs {
     pub fn with_key(file: &Path, offers: &'static str, hash: Option<HashAlg>) -> Signs {
         let key = russh::keys::load_secret_key(file, None).expect("a private key");
         let shown = key.public_key().to_bytes().expect("a public key");
-        Signs { offers, shown, key, hash }
+        Signs { offers, shown, key, hash, is_security_key: false }
     }
 
     /// Shows a certificate of the key: a file as `ssh-keygen` writes it.
@@ -61,7 +69,34 @@ impl Signs {
         self
     }
 
+    /// Makes an Ed25519 key one of a security key (PROTOCOL.u2f of OpenSSH).
+    ///
+    /// # Panics
+    /// If it is another kind of key.
+    #[must_use]
+    pub fn as_security_key(mut self) -> Signs {
+        let KeypairData::Ed25519(pair) = self.key.key_data() else { panic!("no Ed25519 key") };
+        self.offers = SECURITY_KEY;
+        let shown = Out::default().string(SECURITY_KEY).string(pair.public.0);
+        self.shown = shown.string(APPLICATION).0;
+        self.is_security_key = true;
+        self
+    }
+
+    fn sign_as_security_key(&self, hash: &[u8]) -> Vec<u8> {
+        let (flags, counter) = (1, 9);
+        let mut signed = digest(&SHA256, APPLICATION.as_bytes()).as_ref().to_vec();
+        signed.extend(Out::default().byte(flags).number(counter).0);
+        signed.extend(digest(&SHA256, hash).as_ref());
+        let signature = self.key.key_data().try_sign(&signed).expect("a signature");
+        let out = Out::default().string(SECURITY_KEY).string(signature.as_bytes());
+        out.byte(flags).number(counter).0
+    }
+
     pub(super) fn sign(&self, hash: &[u8]) -> Vec<u8> {
+        if self.is_security_key {
+            return self.sign_as_security_key(hash);
+        }
         let signature = match self.key.key_data() {
             KeypairData::Rsa(pair) => (pair, self.hash).try_sign(hash),
             pair => pair.try_sign(hash),

@@ -1,4 +1,4 @@
-//! What a server says before it lets anybody in.
+//! What a server says before it lets anybody in, and renewed keys.
 
 use std::fs;
 
@@ -35,5 +35,16 @@ both_clients! {
         // Quiet is quiet.
         let quiet = connecting(&lab, client, &["ssh", "-q", "remote", "echo in"]);
         quiet.run().expect_out("in\n").expect_err("");
+    }
+
+    fn keys_are_renewed_as_often_as_is_wanted(client) {
+        let lab = Lab::builder().sshd("LogLevel DEBUG1").start();
+        lab.host_with_key("renewing", &lab.key(), &["RekeyLimit 256K"]);
+        let command = "head -c 4M /dev/zero | tr '\\0' x; wc -c";
+        let tool = lab.tool_to(client, "renewing", ["ssh", "renewing", command]);
+        let done = tool.input(vec![b'y'; 4 << 20]).run().expect_status(0);
+        assert_eq!(done.stdout.len(), (4 << 20) + "4194304\n".len());
+        let renewed = lab.log().count("SSH2_MSG_NEWKEYS received");
+        assert!(renewed > 8, "{renewed}");
     }
 }
