@@ -234,7 +234,7 @@ fn first_file(resolved: &Resolved) -> Option<&Path> {
 }
 
 /// The kind of a key, as ssh names it to people.
-fn kind_of(key: &PublicKey) -> String {
+pub(super) fn kind_of(key: &PublicKey) -> String {
     let algorithm = key.algorithm();
     let name = algorithm.as_str();
     let kind = match name {
@@ -284,6 +284,20 @@ fn record(file: &Path, name: &HostName, key: &PublicKey, hash: bool) -> io::Resu
     }
     let mut options = OpenOptions::new();
     let mut file = options.read(true).append(true).create(true).mode(0o600).open(file)?;
+    let mut added = new_line(name, key, hash)?;
+    if file.seek(SeekFrom::End(0))? > 0 {
+        let mut last = [0];
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            added.insert(0, '\n');
+        }
+    }
+    file.write_all(added.as_bytes())
+}
+
+/// A line that records a key.
+pub(super) fn new_line(name: &HostName, key: &PublicKey, hash: bool) -> io::Result<String> {
     let host = if hash {
         let mut salt = [0; 20];
         rustix::rand::getrandom(&mut salt, rustix::rand::GetRandomFlags::empty())?;
@@ -294,16 +308,7 @@ fn record(file: &Path, name: &HostName, key: &PublicKey, hash: bool) -> io::Resu
     let mut key = key.clone();
     key.set_comment("");
     let key = key.to_openssh().map_err(io::Error::other)?;
-    let mut added = format!("{host} {}\n", key.trim());
-    if file.seek(SeekFrom::End(0))? > 0 {
-        let mut last = [0];
-        file.seek(SeekFrom::End(-1))?;
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            added.insert(0, '\n');
-        }
-    }
-    file.write_all(added.as_bytes())
+    Ok(format!("{host} {}\n", key.trim()))
 }
 
 #[cfg(test)]

@@ -9,11 +9,13 @@ mod decide;
 mod krl;
 mod line;
 mod revoked;
+mod update;
 
 pub use certificate::CertificateProblem;
 pub use command::{KnownHostsCommandError, Purpose};
 pub use decide::{HostKeyError, decide};
 pub(crate) use revoked::{by_krl as revoked_by_krl, find as find_revoked};
+pub(crate) use update::{Announced, KeyChange};
 
 use std::fmt;
 use std::io;

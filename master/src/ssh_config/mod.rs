@@ -28,7 +28,7 @@ pub(crate) use resolved::read_dump;
 pub use resolved::{AddressFamily, Algorithms, Resolved, StrictHostKeyChecking};
 pub(crate) use ssh_g::{is_run_directory, words};
 pub use tokens::expand_proxy_command;
-pub use values::RekeyLimit;
+pub use values::{RekeyLimit, UpdateHostKeys};
 
 use std::ffi::OsString;
 use std::fmt;

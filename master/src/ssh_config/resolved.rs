@@ -9,7 +9,7 @@ use fakessh_protocol::invocation::SessionKeywords;
 use fakessh_protocol::terminal::RequestTty;
 
 use super::files;
-use super::values::{RekeyLimit, escape, request_tty};
+use super::values::{RekeyLimit, UpdateHostKeys, escape, request_tty, update_host_keys};
 use super::{KeyRules, Target};
 
 /// Whom a host key that is not recorded can be trusted by (`ssh_config(5)`).
@@ -127,6 +127,8 @@ pub struct Resolved {
     pub log_level: String,
     /// Lists of host keys that are refused (`RevokedHostKeys`).
     pub revoked_host_keys: Vec<PathBuf>,
+    /// What becomes of further host keys that the host tells of.
+    pub update_host_keys: UpdateHostKeys,
     /// When keys are exchanged anew.
     pub rekey_limit: RekeyLimit,
     /// The command that prints further records of host keys, with its tokens.
@@ -307,6 +309,7 @@ impl Dump {
             },
             log_level: self.value("loglevel").unwrap_or("INFO").to_owned(),
             revoked_host_keys: self.files("revokedhostkeys", place)?,
+            update_host_keys: update_host_keys(self.value("updatehostkeys")),
             rekey_limit: RekeyLimit::read(self.value("rekeylimit")),
             known_hosts_command: self.value("knownhostscommand").map(str::to_owned),
             key_rules: self.key_rules(defaults),

@@ -4,6 +4,17 @@ use std::time::Duration;
 
 use fakessh_protocol::terminal::RequestTty;
 
+/// Whether keys that a known host tells of are recorded (`ssh_config(5)`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateHostKeys {
+    /// They are not.
+    No,
+    /// They are.
+    Yes,
+    /// They are after a question.
+    Ask,
+}
+
 /// When keys are exchanged anew; `None` for the library's own limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RekeyLimit {
@@ -22,6 +33,15 @@ impl RekeyLimit {
             .map(|number| number.parse().ok().filter(|&number: &u64| number > 0));
         let bytes = numbers.next().flatten();
         RekeyLimit { bytes, time: numbers.next().flatten().map(Duration::from_secs) }
+    }
+}
+
+/// What becomes of keys that a host tells of. `ssh -G` knows what counts if nothing is said.
+pub(super) fn update_host_keys(value: Option<&str>) -> UpdateHostKeys {
+    match value {
+        Some("yes" | "true") => UpdateHostKeys::Yes,
+        Some("ask") => UpdateHostKeys::Ask,
+        _ => UpdateHostKeys::No,
     }
 }
 

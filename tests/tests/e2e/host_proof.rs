@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fakessh_lab::hostile_sshd::{Face, SERVED, Signs};
-use fakessh_lab::{Client, Finished, HostileSshd, Lab, both_clients};
+use fakessh_lab::{Client, Finished, HostileSshd, Lab, both_clients, wait_until};
 use russh::keys::{HashAlg, PublicKey};
 
 const SHA256: Option<HashAlg> = Some(HashAlg::Sha256);
@@ -198,6 +198,38 @@ both_clients! {
         keys.refuses(client, Face::new(other), &[]);
         keys.record(&[("", &key)]);
         keys.refuses(client, Face::new(signs()), &[]);
+    }
+
+    fn a_further_host_key_is_learned_if_the_server_has_proved_it(client) {
+        let keys = Keys::new();
+        let known = keys.key("host", &["ed25519"]);
+        let (next, rsa) = (keys.key("next", &["ed25519"]), keys.key("rsa", &["rsa"]));
+        let used = || Signs::with_key(&known, "ssh-ed25519", None);
+        let tell = |signs: Signs| {
+            keys.record(&[("", &known)]);
+            let mut face = Face::new(used());
+            face.announced = vec![used(), signs];
+            keys.trusts(client, face, &["UpdateHostKeys yes"]);
+        };
+        let recorded = || fs::read_to_string(keys.dir.join("known")).unwrap();
+        let learned = |key: &str| {
+            let key = keys.public(key).split(' ').nth(1).unwrap().to_owned();
+            move |text: String| text.contains(&key)
+        };
+        for (hash, is_proof) in [(SHA512, true), (SHA1, false)] {
+            tell(Signs::with_key(&rsa, "rsa-sha2-512", hash));
+            match is_proof {
+                true => wait_until(|| learned("rsa")(recorded()), "the key was not learned"),
+                false => assert!(!learned("rsa")(recorded()), "learned by SHA-1"),
+            }
+        }
+        tell(Signs::with_key(&next, "ssh-ed25519", None));
+        wait_until(|| learned("next")(recorded()), "the key was not learned");
+        // Somebody else's key, with a signature of the known one.
+        let mut signs = used();
+        signs.shown = Signs::with_key(&next, "ssh-ed25519", None).shown;
+        tell(signs);
+        assert!(!learned("next")(recorded()), "learned without a proof");
     }
 
     fn another_kind_of_key_is_refused_when_keys_are_renewed(client) {

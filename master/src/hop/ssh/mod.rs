@@ -5,6 +5,7 @@ mod algorithms;
 mod channel;
 mod client;
 mod error;
+mod host_key_rotation;
 mod open;
 mod proof;
 mod proxy_command;
@@ -28,19 +29,21 @@ use std::time::{Duration, SystemTime};
 
 use russh::Disconnect;
 use russh::client::Handle;
-use tokio::sync::watch;
+use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use tokio::sync::{oneshot, watch};
 
 use crate::auth::{IdleTimeout, Proof, authenticate, earlier};
 use crate::caller::Caller;
 use crate::known_hosts::{HostKeyError, KnownHosts, decide};
 use crate::notice_relay::NoticeRelay;
-use crate::ssh_config::Resolved;
+use crate::ssh_config::{Resolved, UpdateHostKeys};
 use crate::stream::ByteStream;
 use crate::sys::scrub::SecretAbout;
 
 use algorithms::no_common_algorithm;
 use client::{AttemptCaller, ClientHandler, HandlerError, LastRefusal};
 use error::describe;
+use host_key_rotation::Announcement;
 use proof::Exchange;
 use proxy_command::ProxyCommand;
 use read_ahead::ReadAhead;
@@ -154,6 +157,8 @@ impl SshConnection {
         let refusal = LastRefusal::default();
         let exchange = Exchange::default();
         let relay = Arc::new(NoticeRelay::new(&*resolved.host));
+        let wants_keys = resolved.update_host_keys != UpdateHostKeys::No;
+        let (announcement, told) = Announcement::new(wants_keys);
         let client = ClientHandler {
             resolved: Arc::new(resolved.clone()),
             attempt_caller: attempt_caller.clone(),
@@ -162,6 +167,7 @@ impl SshConnection {
             refusal: refusal.clone(),
             relay: relay.clone(),
             worth: worth.clone(),
+            announcement,
         };
         let banner = Banner::default();
         let stream = BannerCapture::new(Box::new(stream), banner.clone());
@@ -199,7 +205,7 @@ impl SshConnection {
         if let Some(through) = &carrier._through {
             proof.certificate_end = earlier(proof.certificate_end, through.certificate_end());
         }
-        Ok(SshConnection(Arc::new(Inner {
+        let connection = SshConnection(Arc::new(Inner {
             host: resolved.host.clone(),
             handle,
             ended,
@@ -212,7 +218,29 @@ impl SshConnection {
             held_up: AtomicUsize::new(0),
             _alive: watch::Sender::new(()),
             _carrier: carrier,
-        })))
+        }));
+        if let PublicKeyOrCertificate::PublicKey { key, .. } = shown {
+            connection.update_host_keys(resolved, key, told, caller).await;
+        }
+        Ok(connection)
+    }
+
+    /// Has the host's further keys recorded that it tells of, as the user wants it.
+    async fn update_host_keys(
+        &self,
+        resolved: &Resolved,
+        used: PublicKey,
+        told: oneshot::Receiver<Vec<PublicKey>>,
+        caller: &Caller,
+    ) {
+        match resolved.update_host_keys {
+            UpdateHostKeys::No => {}
+            UpdateHostKeys::Yes => host_key_rotation::learn(self, resolved, used, told),
+            UpdateHostKeys::Ask if resolved.batch_mode || !caller.ask.may_answer() => {}
+            UpdateHostKeys::Ask => {
+                host_key_rotation::learn_asking(self, resolved, used, told, caller).await;
+            }
+        }
     }
 
     /// Waits until the connection has ended, and says why. Cancel safe.

@@ -39,6 +39,9 @@ pub struct Face {
     /// The host key when keys are renewed, which is before the first command; `None` if they are
     /// not.
     pub renewed: Option<Signs>,
+    /// Host keys that are told after the login: what is told, and what signs to prove it. Commands wait
+    /// until they were to be proved.
+    pub announced: Vec<Signs>,
     /// The cipher that is offered, the only one.
     pub cipher: &'static str,
     /// How many banners are sent during the login.
@@ -111,7 +114,7 @@ impl Face {
     /// A server that does nothing wrong but what this key does.
     pub fn new(signs: Signs) -> Face {
         let (cipher, banner) = ("aes128-gcm@openssh.com", String::new());
-        Face { signs, renewed: None, cipher, banners: 0, banner }
+        Face { signs, renewed: None, announced: Vec::new(), cipher, banners: 0, banner }
     }
 
     /// The first message of an exchange of keys (RFC 4253 section 7.1).

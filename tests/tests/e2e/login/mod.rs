@@ -3,6 +3,7 @@
 mod banner;
 mod certificates;
 mod host_certificates;
+mod host_key_rotation;
 mod known_hosts_command;
 mod words_of_ssh;
 
