@@ -1,12 +1,14 @@
 //! Shows the person what a host or a helper says: each line names the sender, and the number of
 //! lines is limited.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use fakessh_protocol::message::Notice;
 use fakessh_protocol::printable;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::caller::Ask;
+use crate::stream::Diagnostics;
 
 /// Most lines that are shown of one sender: two long legal banners. What is shown takes the
 /// person's attention and scrolls away what the terminal showed before.
@@ -15,6 +17,9 @@ const MOST_LINES: usize = 100;
 /// Most characters that are shown of one sender: so many lines, each twice as long as a row of a
 /// usual terminal.
 const MOST_CHARACTERS: usize = 16 * 1024;
+
+/// Most bytes of a line that a program's words are cut into.
+const MAX_LINE: usize = 1024;
 
 /// Shows what one sender says while a context is made: a host, or a helper.
 #[derive(Debug)]
@@ -52,6 +57,34 @@ impl NoticeRelay {
         if is_over {
             let text = format!("{} says more, which is not shown", self.name);
             ask.notice(Notice::ours(text)).await;
+        }
+    }
+
+    /// Shows what a program prints to its standard error, line by line as it comes, and keeps the
+    /// end of it. It may be what the person has to do for a connection.
+    pub(crate) async fn listen(
+        &self,
+        mut stderr: impl AsyncRead + Unpin,
+        kept: &Diagnostics,
+        ask: impl Fn() -> Option<Arc<dyn Ask>>,
+    ) {
+        let mut line = Vec::new();
+        let mut buffer = [0; 1024];
+        while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
+            kept.add(&buffer[..count]);
+            for &byte in &buffer[..count] {
+                if byte != b'\n' {
+                    line.push(byte);
+                    if line.len() < MAX_LINE {
+                        continue;
+                    }
+                }
+                let text = String::from_utf8_lossy(&line).into_owned();
+                line.clear();
+                if let Some(ask) = ask() {
+                    self.show(&text, &*ask).await;
+                }
+            }
         }
     }
 

@@ -43,12 +43,13 @@ impl Diagnostics {
         Ok(Diagnostics { level: local.level, log_file })
     }
 
-    /// Says something that does not end the session.
+    /// Says something that does not end the session. Words of others, such as a server's banner, never
+    /// go to the file of `-E`, as with ssh.
     pub(crate) fn notice(&self, notice: &Notice) {
         if self.level >= Level::Info {
             match &self.log_file {
-                Some(_) => self.write(&format!("{notice}\n")),
-                None => tell(notice),
+                Some(_) if notice.from.is_none() => self.write(&format!("{notice}\n")),
+                _ => tell(notice),
             }
         }
     }

@@ -3,10 +3,10 @@
 //! As ssh does it: certificates, keys of the agent that are configured, other keys of the agent,
 //! keys that are only in files.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use russh::keys::ssh_key;
 use russh::keys::{Certificate, PrivateKey, PublicKey};
@@ -23,6 +23,7 @@ use super::shown;
 const MAX_FILE: u64 = 256 * 1024;
 
 /// A key to try.
+#[derive(Clone)]
 pub(super) struct Candidate {
     /// How it is called in messages.
     pub(super) name: String,
@@ -54,7 +55,11 @@ struct Identity {
     path: PathBuf,
     public: Option<PublicKey>,
     private: Option<KeyFile>,
-    certificate: Option<Certificate>,
+    /// Certificates of the key, and the files that they stand in.
+    certificates: Vec<(PathBuf, Certificate)>,
+    /// Whether a certificate stands in the place of the public key. Then the key is not tried
+    /// without it, as with ssh.
+    is_certified: bool,
 }
 
 /// The keys to try, in order, and what is wrong with those that can't be.
@@ -62,7 +67,7 @@ pub(super) async fn candidates(
     resolved: &Resolved,
     agent: Vec<AgentKey>,
     caller: &Caller,
-) -> (VecDeque<Candidate>, Vec<String>) {
+) -> (Vec<Candidate>, Vec<String>) {
     let (resolved, caller) = (resolved.clone(), caller.clone());
     let read = secretly(move || {
         let mut problems = Vec::new();
@@ -73,7 +78,7 @@ pub(super) async fn candidates(
     });
     match read.await {
         Ok(read) => read,
-        Err(error) => (VecDeque::new(), vec![format!("cannot read any key: {error}")]),
+        Err(error) => (Vec::new(), vec![format!("cannot read any key: {error}")]),
     }
 }
 
@@ -82,7 +87,7 @@ pub(super) async fn candidates(
 pub(super) async fn of_agent_alone(resolved: &Resolved, agent: Vec<AgentKey>) -> Vec<String> {
     let files = resolved.identity_files.clone();
     let read = secretly(move || {
-        let in_files = files.iter().filter_map(|path| read_identity(path).ok()?.public);
+        let in_files = files.iter().filter_map(|path| read_identity(path, false).ok()?.public);
         let in_files: Vec<PublicKey> = in_files.collect();
         let foreign = agent.iter().filter(|key| {
             !in_files.iter().any(|public| public.key_data() == key.public.key_data())
@@ -102,12 +107,11 @@ fn order(
     agent: Vec<AgentKey>,
     caller: &Caller,
     problems: &mut Vec<String>,
-) -> VecDeque<Candidate> {
-    let mut candidates = VecDeque::new();
+) -> Vec<Candidate> {
+    let mut candidates = Vec::new();
     let same = |key: &PublicKey, other: &PublicKey| key.key_data() == other.key_data();
-    let beside = identities
-        .iter()
-        .filter_map(|identity| Some((identity.path.clone(), identity.certificate.clone()?)));
+    let beside: Vec<_> =
+        identities.iter().flat_map(|identity| identity.certificates.clone()).collect();
     for (path, certificate) in certificates.into_iter().chain(beside) {
         let public = PublicKey::from(certificate.public_key().clone());
         let in_agent = agent
@@ -122,8 +126,12 @@ fn order(
             found.and_then(|identity| identity.private.clone()).map(KeySource::File)
         };
         let name = format!("certificate {}", shown(&path, caller));
+        if let Some(problem) = unusable(&certificate, SystemTime::now()) {
+            problems.push(format!("{name} ({problem})"));
+            continue;
+        }
         match in_agent.or_else(in_file) {
-            Some(signer) => candidates.push_back(Candidate {
+            Some(signer) => candidates.push(Candidate {
                 name,
                 public: Some(public),
                 certificate: Some(certificate),
@@ -136,15 +144,18 @@ fn order(
         let mut public = identities.iter().filter_map(|identity| identity.public.as_ref());
         public.any(|public| same(public, &key.public))
     };
-    let (first, others): (Vec<_>, Vec<_>) = agent.iter().cloned().partition(configured);
+    let usable = agent.iter().filter(|key| {
+        let problem = key.certificate.as_ref().and_then(|it| unusable(it, SystemTime::now()));
+        if let Some(problem) = problem {
+            problems.push(format!("{} ({problem})", name_of(key)));
+        }
+        problem.is_none()
+    });
+    let (first, others): (Vec<_>, Vec<_>) = usable.cloned().partition(configured);
     let others = if resolved.identities_only { Vec::new() } else { others };
     for key in first.into_iter().chain(others) {
-        let name = match key.comment.as_str() {
-            "" => format!("agent key {}", key.public.fingerprint(Default::default())),
-            comment => format!("agent key {comment}"),
-        };
-        candidates.push_back(Candidate {
-            name,
+        candidates.push(Candidate {
+            name: name_of(&key),
             public: Some(key.public.clone()),
             certificate: key.certificate.clone(),
             signer: KeySource::Agent(Box::new(key)),
@@ -154,8 +165,9 @@ fn order(
         let in_agent = identity.public.as_ref().is_some_and(|public| {
             agent.iter().any(|key| key.certificate.is_none() && same(&key.public, public))
         });
-        let Some(private) = identity.private.filter(|_| !in_agent) else { continue };
-        candidates.push_back(Candidate {
+        let bare = !in_agent && !identity.is_certified;
+        let Some(private) = identity.private.filter(|_| bare) else { continue };
+        candidates.push(Candidate {
             name: format!("key {}", shown(&identity.path, caller)),
             public: identity.public,
             certificate: None,
@@ -165,6 +177,26 @@ fn order(
     candidates
 }
 
+/// How a key of the agent is called in messages.
+fn name_of(key: &AgentKey) -> String {
+    let kind = if key.certificate.is_some() { "certificate" } else { "key" };
+    match key.comment.as_str() {
+        "" => format!("agent {kind} {}", key.public.fingerprint(Default::default())),
+        comment => format!("agent {kind} {comment}"),
+    }
+}
+
+/// Why a certificate can open no door, so that it is not offered: each offer may be one of the few
+/// that a server allows. One that is not yet valid is offered, since clocks differ.
+fn unusable(certificate: &Certificate, now: SystemTime) -> Option<&'static str> {
+    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    if certificate.cert_type().is_host() {
+        return Some("it is a host's certificate, and not a user's");
+    }
+    let is_over = now >= certificate.valid_before();
+    is_over.then_some("it has expired; get a new one, or look at this machine's clock")
+}
+
 fn read_identities(
     resolved: &Resolved,
     caller: &Caller,
@@ -172,7 +204,7 @@ fn read_identities(
 ) -> Vec<Identity> {
     let mut identities = Vec::new();
     for path in &resolved.identity_files {
-        match read_identity(path) {
+        match read_identity(path, resolved.certificate_files.is_empty()) {
             Ok(identity) => identities.push(identity),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if !resolved.default_identities {
@@ -186,27 +218,54 @@ fn read_identities(
 }
 
 /// Reads a private key; or the public key of one that an agent holds, which may stand in the
-/// file itself or beside it.
-fn read_identity(path: &Path) -> io::Result<Identity> {
-    let beside = |suffix: &str| {
+/// file itself or beside it. A certificate may stand in the place of a public key, or `beside` it.
+fn read_identity(path: &Path, beside: bool) -> io::Result<Identity> {
+    let named = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         PathBuf::from(name)
     };
-    let public_beside =
-        read(&beside(".pub")).ok().and_then(|text| PublicKey::from_openssh(text.trim()).ok());
-    let certificate = read(&beside("-cert.pub")).ok();
-    let certificate = certificate.and_then(|text| Certificate::from_openssh(text.trim()).ok());
+    let mut certificates: Vec<(PathBuf, Certificate)> = Vec::new();
+    let (pub_file, cert_file) = (named(".pub"), named("-cert.pub"));
+    let public_beside = match read(&pub_file).ok().and_then(|text| Public::parse(&text)) {
+        Some(Public::Certificate(certificate)) => {
+            let public = PublicKey::from(certificate.public_key().clone());
+            certificates.push((pub_file, *certificate));
+            Some(public)
+        }
+        Some(Public::Key(key)) => Some(key),
+        None => None,
+    };
+    let is_certified = !certificates.is_empty();
+    if let Ok(text) = read(&cert_file)
+        && let Some(Public::Certificate(certificate)) = Public::parse(&text)
+        && beside
+    {
+        certificates.push((cert_file, *certificate));
+    }
     let path = path.to_owned();
+    let identity = |path, public, private| Identity {
+        path,
+        public,
+        private,
+        certificates: certificates.clone(),
+        is_certified,
+    };
     let text = match read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound && public_beside.is_some() => {
-            return Ok(Identity { path, public: public_beside, private: None, certificate });
+            return Ok(identity(path, public_beside, None));
         }
         Err(error) => return Err(error),
     };
-    if let Ok(public) = PublicKey::from_openssh(text.trim()) {
-        return Ok(Identity { path, public: Some(public), private: None, certificate });
+    match Public::parse(&text) {
+        Some(Public::Key(public)) => return Ok(identity(path, Some(public), None)),
+        Some(Public::Certificate(certificate)) => {
+            let public = Some(PublicKey::from(certificate.public_key().clone()));
+            let certificates = vec![(path.clone(), *certificate)];
+            return Ok(Identity { path, public, private: None, certificates, is_certified: true });
+        }
+        None => {}
     }
     let metadata = path.metadata()?;
     let mode = metadata.permissions().mode() & 0o777;
@@ -225,7 +284,26 @@ fn read_identity(path: &Path) -> io::Result<Identity> {
         },
     };
     let private = Some(KeyFile { path: path.clone(), text, encrypted });
-    Ok(Identity { path, public, private, certificate })
+    Ok(identity(path, public, private))
+}
+
+/// The public half of a key, as a file holds it.
+enum Public {
+    Key(PublicKey),
+    Certificate(Box<Certificate>),
+}
+
+impl Public {
+    fn parse(text: &str) -> Option<Public> {
+        let text = text.trim();
+        match PublicKey::from_openssh(text) {
+            Ok(key) => Some(Public::Key(key)),
+            Err(_) => {
+                let certificate = Certificate::from_openssh(text).ok()?;
+                Some(Public::Certificate(Box::new(certificate)))
+            }
+        }
+    }
 }
 
 /// The older forms of key files say it in a header.

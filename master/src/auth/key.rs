@@ -1,5 +1,7 @@
 //! Trying keys: offer the public one, and sign only what the server accepts.
 
+use std::collections::VecDeque;
+
 use fakessh_protocol::message::Question;
 use russh::client::{AuthResult, Handler};
 use russh::keys::agent::AgentIdentity;
@@ -40,14 +42,30 @@ impl From<russh::SendError> for SignError {
     }
 }
 
+/// The keys of a login. Each is offered once; after another proof was accepted, those that were
+/// refused before they signed are offered once more.
+pub(super) struct KeyQueue {
+    left: VecDeque<Candidate>,
+    refused: Vec<Candidate>,
+}
+
+impl KeyQueue {
+    /// Has the refused keys tried again, after those that were not tried yet.
+    pub(super) fn start_over(&mut self) {
+        self.left.extend(self.refused.drain(..));
+    }
+}
+
 impl<H: Handler> Login<'_, H> {
     /// Tries the keys that are left, until one is accepted.
     pub(super) async fn public_keys(&mut self) -> Result<LoginStep, Stop> {
         if self.keys.is_none() {
             self.collect_keys().await;
         }
-        while let Some(candidate) = self.keys.as_mut().and_then(|keys| keys.pop_front()) {
-            match self.try_key(candidate).await? {
+        while let Some(candidate) = self.keys.as_mut().and_then(|keys| keys.left.pop_front()) {
+            let again = candidate.clone();
+            let (answer, has_signed) = self.try_key(candidate).await?;
+            match answer {
                 Some(AuthResult::Success) => return Ok(LoginStep::Done),
                 Some(AuthResult::Failure { remaining_methods, partial_success: true }) => {
                     self.note("(accepted, and more is wanted)");
@@ -55,6 +73,10 @@ impl<H: Handler> Login<'_, H> {
                 }
                 Some(AuthResult::Failure { remaining_methods, .. }) => {
                     self.failed(remaining_methods)?;
+                    // Nobody types a passphrase, or confirms, twice for a server that refuses the key.
+                    self.keys.iter_mut().filter(|_| !has_signed).for_each(|keys| {
+                        keys.refused.push(again.clone());
+                    });
                 }
                 None => {}
             }
@@ -81,41 +103,49 @@ impl<H: Handler> Login<'_, H> {
         }
         let (keys, problems) = identity::candidates(self.resolved, agent_keys, &self.caller).await;
         self.tried.extend(problems);
-        self.keys = Some(keys);
+        self.keys = Some(KeyQueue { left: keys.into(), refused: Vec::new() });
     }
 
-    /// `None` where the key could not be used.
-    async fn try_key(&mut self, candidate: Candidate) -> Result<Option<AuthResult>, Stop> {
+    /// The answer, and whether the key was used to sign. No answer if the key could not be
+    /// used.
+    async fn try_key(&mut self, candidate: Candidate) -> Result<(Option<AuthResult>, bool), Stop> {
         let Candidate { name, public, certificate, signer } = candidate;
         let mut signer = match signer {
             KeySource::Agent(key) => match &mut self.agent {
-                Some(agent) => Signer::Agent { agent, key },
-                None => return Ok(None),
+                Some(agent) => Signer::Agent { agent, key, has_signed: false },
+                None => return Ok((None, false)),
             },
-            KeySource::File(file) => Signer::File { file, key: None, caller: self.caller.clone() },
+            KeySource::File(file) => {
+                Signer::File { file, key: None, caller: self.caller.clone(), has_signed: false }
+            }
         };
         let public = match (public, &mut signer) {
             (Some(public), _) => public,
-            (None, Signer::Agent { .. }) => return Ok(None),
+            (None, Signer::Agent { .. }) => return Ok((None, false)),
             // Nothing but the key itself says which one it is.
-            (None, Signer::File { file, key, caller }) => match decrypt(file, caller).await {
-                Ok(decrypted) => key.insert(decrypted).public_key().clone(),
-                Err(error) => {
-                    self.unanswered |= matches!(error, SignError::NoPassphrase);
-                    self.note(format!("{name} ({error})"));
-                    return Ok(None);
+            (None, Signer::File { file, key, caller, has_signed }) => {
+                match decrypt(file, caller).await {
+                    Ok(decrypted) => {
+                        *has_signed = true;
+                        key.insert(decrypted).public_key().clone()
+                    }
+                    Err(error) => {
+                        self.unanswered |= matches!(error, SignError::NoPassphrase);
+                        self.note(format!("{name} ({error})"));
+                        return Ok((None, false));
+                    }
                 }
-            },
+            }
         };
         let rules = &self.resolved.key_rules;
         if let Err(short) = rules.check_size(public.key_data()) {
             self.note(format!("{name} ({short})"));
-            return Ok(None);
+            return Ok((None, false));
         }
         let hashes = rules.user_hashes(&public.algorithm(), certificate.is_some());
         let Some(&preferred) = hashes.first() else {
             self.note(format!("{name} (PubkeyAcceptedAlgorithms does not allow it)"));
-            return Ok(None);
+            return Ok((None, false));
         };
         let idle_timeout = &self.idle_timeout;
         let hash = if public.algorithm().is_rsa() {
@@ -125,7 +155,7 @@ impl<H: Handler> Login<'_, H> {
                 Some(Err(_)) => return Err(Stop::Lost),
                 Some(Ok(Some(None))) => {
                     self.note(format!("{name} (the server knows RSA only with SHA-1)"));
-                    return Ok(None);
+                    return Ok((None, false));
                 }
                 // The server knows no better one.
                 Some(Ok(Some(Some(HashAlg::Sha256)))) if hashes.contains(&sha256) => sha256,
@@ -134,7 +164,7 @@ impl<H: Handler> Login<'_, H> {
                         "{name} (the server knows RSA only with SHA-256, which \
                          PubkeyAcceptedAlgorithms does not allow)"
                     ));
-                    return Ok(None);
+                    return Ok((None, false));
                 }
                 // A server that does not say is asked with what all of this decade know.
                 Some(Ok(_)) => preferred,
@@ -157,13 +187,14 @@ impl<H: Handler> Login<'_, H> {
                 idle_timeout.wait(login).await
             }
         };
+        let (Signer::Agent { has_signed, .. } | Signer::File { has_signed, .. }) = signer;
         match answer {
             None => Err(Stop::TimedOut),
             Some(Err(SignError::Lost)) => Err(Stop::Lost),
             Some(Err(error)) => {
                 self.unanswered |= matches!(error, SignError::NoPassphrase);
                 self.note(format!("{name} ({error})"));
-                Ok(None)
+                Ok((None, false))
             }
             Some(Ok(answer)) => {
                 if !matches!(answer, AuthResult::Failure { partial_success: false, .. }) {
@@ -173,7 +204,7 @@ impl<H: Handler> Login<'_, H> {
                 } else {
                     self.note(format!("{name} (refused)"));
                 }
-                Ok(Some(answer))
+                Ok((Some(answer), has_signed))
             }
         }
     }
@@ -181,8 +212,8 @@ impl<H: Handler> Login<'_, H> {
 
 /// Signs when the server has accepted the public key, and asks for a passphrase only then.
 enum Signer<'a> {
-    Agent { agent: &'a mut Agent, key: Box<AgentKey> },
-    File { file: KeyFile, key: Option<Box<PrivateKey>>, caller: Caller },
+    Agent { agent: &'a mut Agent, key: Box<AgentKey>, has_signed: bool },
+    File { file: KeyFile, key: Option<Box<PrivateKey>>, caller: Caller, has_signed: bool },
 }
 
 impl russh::Signer for Signer<'_> {
@@ -195,10 +226,12 @@ impl russh::Signer for Signer<'_> {
         data: Vec<u8>,
     ) -> Result<Vec<u8>, SignError> {
         match self {
-            Signer::Agent { agent, key } => {
+            Signer::Agent { agent, key, has_signed } => {
+                *has_signed = true;
                 agent.sign(key, hash, data).await.map_err(SignError::Agent)
             }
-            Signer::File { file, key, caller } => {
+            Signer::File { file, key, caller, has_signed } => {
+                *has_signed = true;
                 let key = match key.take() {
                     Some(key) => key,
                     None => decrypt(file, caller).await?,

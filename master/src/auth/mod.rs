@@ -30,14 +30,18 @@ const MAX_STEPS: usize = 16;
 /// Most things that an error says were tried.
 const MAX_TRIED: usize = 8;
 
-/// The server did not let us in.
+/// The server did not let us in. Its text begins as ssh's own does, since programs look for that.
 #[derive(Debug, Error)]
 pub enum AuthError {
     /// It refused everything that there was to try.
-    #[error("{user}@{host} refused the login (it allows: {allowed}); {tried}{advice}")]
+    #[error(
+        "{user}@{hostname}: Permission denied ({allowed}). {host} refused the login; {tried}{advice}"
+    )]
     Refused {
         /// The account.
         user: String,
+        /// The name that was connected to.
+        hostname: String,
         /// The host as it was named.
         host: String,
         /// Methods that the server would still accept.
@@ -50,10 +54,17 @@ pub enum AuthError {
         unanswered: bool,
     },
     /// The connection ended on the way.
-    #[error("{user}@{host} closed the connection during the login: {reason}; {tried}{advice}")]
+    #[error(
+        "Connection closed by {hostname} port {port}: {reason}; {user}@{host} was just logging in; \
+         {tried}{advice}"
+    )]
     Lost {
         /// The account.
         user: String,
+        /// The name that was connected to.
+        hostname: String,
+        /// The port.
+        port: u16,
         /// The host as it was named.
         host: String,
         /// What the server said, or what became of the connection.
@@ -64,10 +75,17 @@ pub enum AuthError {
         advice: String,
     },
     /// The server did not answer.
-    #[error("{user}@{host} did not answer for {seconds} seconds during the login; {tried}")]
+    #[error(
+        "Connection to {hostname} port {port} timed out: {user}@{host} did not answer for {seconds} \
+         seconds during the login; {tried}"
+    )]
     TimedOut {
         /// The account.
         user: String,
+        /// The name that was connected to.
+        hostname: String,
+        /// The port.
+        port: u16,
         /// The host as it was named.
         host: String,
         /// The limit.
@@ -152,8 +170,8 @@ struct Login<'a, H: Handler> {
     asked: usize,
     /// Keys that were offered to the server.
     offered: usize,
-    /// Keys that are still to be tried; `None` before the first look.
-    keys: Option<std::collections::VecDeque<identity::Candidate>>,
+    /// Keys to be tried; `None` before the first look.
+    keys: Option<key::KeyQueue>,
     agent: Option<agent::Agent>,
 }
 
@@ -198,12 +216,15 @@ pub(crate) async fn authenticate<H: Handler>(
             let reason = login.idle_timeout.without_secrets(&reason().await);
             let (tried, advice) = (login.tried_text(), login.advice_for_lost());
             let (user, host) = login.names();
-            Err(AuthError::Lost { user, host, reason, tried, advice })
+            let (hostname, port) = (resolved.hostname.clone(), resolved.port);
+            Err(AuthError::Lost { user, hostname, port, host, reason, tried, advice })
         }
         Err(Stop::TimedOut) => {
             let (user, host) = login.names();
             let seconds = login.idle_timeout.limit().as_secs();
-            Err(AuthError::TimedOut { user, host, seconds, tried: login.tried_text() })
+            let (hostname, port) = (resolved.hostname.clone(), resolved.port);
+            let tried = login.tried_text();
+            Err(AuthError::TimedOut { user, hostname, port, host, seconds, tried })
         }
     }
 }
@@ -261,7 +282,12 @@ impl<H: Handler> Login<'_, H> {
             }
             match step {
                 LoginStep::Done => return Ok(true),
-                LoginStep::Partial(allowed) => self.allowed = allowed,
+                LoginStep::Partial(allowed) => {
+                    self.allowed = allowed;
+                    // What was refused before may be what is wanted now, as with ssh.
+                    exhausted.clear();
+                    self.keys.iter_mut().for_each(key::KeyQueue::start_over);
+                }
                 LoginStep::Exhausted => exhausted.push(method),
             }
         }
@@ -355,8 +381,9 @@ impl<H: Handler> Login<'_, H> {
         let (user, host) = self.names();
         AuthError::Refused {
             user,
+            hostname: self.resolved.hostname.clone(),
             host,
-            allowed: if allowed.is_empty() { "nothing".into() } else { allowed.join(", ") },
+            allowed: allowed.join(","),
             tried: self.tried_text(),
             advice,
             unanswered,

@@ -8,7 +8,7 @@ use crate::caller::Caller;
 use crate::hop::ssh::SshConnection;
 use crate::ssh_config::{
     self, AddressFamily, Algorithms, KeyRules, MAX_JUMPS, Method, Resolved, StrictHostKeyChecking,
-    Target, expand_proxy_command, parse_proxy_jump,
+    Target, expand_proxy_command, known_hosts_command, parse_proxy_jump,
 };
 
 use super::ContextError;
@@ -44,6 +44,7 @@ pub(super) struct Endpoint {
     strict_host_key_checking: StrictHostKeyChecking,
     known_hosts_files: Vec<PathBuf>,
     revoked_host_keys: Vec<PathBuf>,
+    known_hosts_command: Option<Vec<String>>,
     key_rules: KeyRules,
     algorithms: Algorithms,
     identity_files: Vec<PathBuf>,
@@ -188,6 +189,14 @@ async fn resolve(target: &Target, caller: &Caller) -> Result<Resolved, ContextEr
     resolved.map_err(|error| ContextError::Config(error.into()))
 }
 
+/// `KnownHostsCommand` as far as it is known before there is a connection.
+fn decided_command(resolved: &Resolved, caller: &Caller) -> Option<Vec<String>> {
+    let command = resolved.known_hosts_command.as_ref()?;
+    let later = ['H', 'I', 'K', 'f', 't'].map(|token| (token, ""));
+    let words = known_hosts_command(command, resolved, caller, &later);
+    Some(words.unwrap_or_else(|_| vec![command.clone()]))
+}
+
 impl Host {
     /// `is_behind` says whether it is reached through another host.
     async fn new(resolved: Resolved, is_behind: bool, caller: &Caller) -> Host {
@@ -206,6 +215,7 @@ impl Host {
             strict_host_key_checking: resolved.strict_host_key_checking,
             known_hosts_files: files.chain(&resolved.global_known_hosts_files).cloned().collect(),
             revoked_host_keys: resolved.revoked_host_keys.clone(),
+            known_hosts_command: decided_command(&resolved, caller),
             key_rules: resolved.key_rules.clone(),
             algorithms: resolved.algorithms.clone(),
             identity_files: resolved.identity_files.clone(),

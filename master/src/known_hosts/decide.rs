@@ -13,18 +13,21 @@ use thiserror::Error;
 use crate::caller::Caller;
 use crate::ssh_config::{Resolved, ShortRsa, StrictHostKeyChecking};
 
-use super::{CertificateProblem, HostName, KnownHosts, Place, Verdict, line};
+use super::{
+    CertificateProblem, HostName, KnownHosts, KnownHostsCommandError, Place, Verdict, line,
+};
 
 /// How often an answer that is none is asked again. ssh never stops; a program that answers with
 /// rubbish would keep us for ever.
 const ANSWERS: usize = 5;
 
-/// The host is not who it should be, or nobody could say so.
+/// The host is not who it should be, or nobody could say so. The text begins as ssh's own does, since
+/// programs look for that.
 #[derive(Debug, Error)]
 pub enum HostKeyError {
     /// The key is not recorded, and nobody could be asked, or nobody may.
     #[error(
-        "the {algorithm} host key of {name} is not known, {reason} (fingerprint {fingerprint}); \
+        "Host key verification failed. The {algorithm} host key of {name} is not known, {reason} (fingerprint {fingerprint}); \
          check the fingerprint and record the key with: \
          ssh-keyscan {scan} >> {}", file.display()
     )]
@@ -45,7 +48,10 @@ pub enum HostKeyError {
         file: PathBuf,
     },
     /// The person said no.
-    #[error("the {algorithm} host key of {name} was not accepted (fingerprint {fingerprint})")]
+    #[error(
+        "Host key verification failed. The {algorithm} host key of {name} was not accepted \
+         (fingerprint {fingerprint})"
+    )]
     Declined {
         /// The host as it is recorded.
         name: String,
@@ -56,10 +62,9 @@ pub enum HostKeyError {
     },
     /// Another key is recorded.
     #[error(
-        "THE HOST KEY OF {name} HAS CHANGED: somebody may be listening in, or the host was \
-         installed anew; it shows the {algorithm} key {fingerprint}, but {place} has another; \
-         if the change is right, remove the old key with: ssh-keygen -f '{}' -R '{name}'",
-        place.file.display()
+        "Host key verification failed. REMOTE HOST IDENTIFICATION HAS CHANGED: somebody may be \
+         listening in, or {name} was installed anew; it shows the {algorithm} key {fingerprint}, but {place} has another; \
+         if the change is right, {}", place.how_to_forget(name)
     )]
     Changed {
         /// The host as it is recorded.
@@ -73,7 +78,7 @@ pub enum HostKeyError {
     },
     /// The key, or the authority that signed it, is revoked.
     #[error(
-        "the {algorithm} host key of {name} is revoked by {place} (fingerprint {fingerprint}); \
+        "Host key verification failed. The {algorithm} host key of {name} is revoked by {place} (fingerprint {fingerprint}); \
          the host must not be trusted until it has another key"
     )]
     Revoked {
@@ -87,7 +92,10 @@ pub enum HostKeyError {
         place: Place,
     },
     /// The certificate is not good for this host now.
-    #[error("the host certificate of {name} {problem}; ask whoever issued it for a new one")]
+    #[error(
+        "Host key verification failed. The host certificate of {name} {problem}; ask whoever issued \
+         it for a new one"
+    )]
     Certificate {
         /// The host as it is recorded.
         name: String,
@@ -96,7 +104,7 @@ pub enum HostKeyError {
     },
     /// The key is too short.
     #[error(
-        "the host key of {name} is {short}; the host needs a longer key, or another kind of key"
+        "Host key verification failed. The host key of {name} is {short}; the host needs a longer key, or another kind of key"
     )]
     TooShort {
         /// The host as it is recorded.
@@ -106,7 +114,7 @@ pub enum HostKeyError {
     },
     /// Nobody vouches for the key, and by itself it is not of a kind that is allowed.
     #[error(
-        "no authority that is known for {name} vouches for its {algorithm} host key, and \
+        "Host key verification failed. No authority that is known for {name} vouches for its {algorithm} host key, and \
          HostKeyAlgorithms does not allow it by itself"
     )]
     NotAllowed {
@@ -122,6 +130,18 @@ pub enum HostKeyError {
         file: PathBuf,
         /// Why not.
         error: io::Error,
+    },
+    /// What `KnownHostsCommand` says about the host is not known.
+    #[error(
+        "KnownHostsCommand failed: '{command}': {error}; without it the key of {name} is not checked"
+    )]
+    Command {
+        /// The host as it is recorded.
+        name: String,
+        /// The command.
+        command: String,
+        /// What became of it.
+        error: KnownHostsCommandError,
     },
 }
 
@@ -220,7 +240,7 @@ fn first_file(resolved: &Resolved) -> Option<&Path> {
 }
 
 /// The kind of a key, as ssh names it to people.
-fn kind_of(key: &PublicKey) -> String {
+pub(super) fn kind_of(key: &PublicKey) -> String {
     let algorithm = key.algorithm();
     let name = algorithm.as_str();
     let kind = match name {
@@ -228,6 +248,8 @@ fn kind_of(key: &PublicKey) -> String {
         "ssh-ed25519" => "ED25519",
         "ssh-dss" => "DSA",
         name if name.starts_with("ecdsa-") => "ECDSA",
+        name if name.starts_with("sk-ssh-ed25519") => "ED25519-SK",
+        name if name.starts_with("sk-ecdsa-") => "ECDSA-SK",
         name => name,
     };
     kind.to_owned()
@@ -268,6 +290,20 @@ fn record(file: &Path, name: &HostName, key: &PublicKey, hash: bool) -> io::Resu
     }
     let mut options = OpenOptions::new();
     let mut file = options.read(true).append(true).create(true).mode(0o600).open(file)?;
+    let mut added = new_line(name, key, hash)?;
+    if file.seek(SeekFrom::End(0))? > 0 {
+        let mut last = [0];
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            added.insert(0, '\n');
+        }
+    }
+    file.write_all(added.as_bytes())
+}
+
+/// A line that records a key.
+pub(super) fn new_line(name: &HostName, key: &PublicKey, hash: bool) -> io::Result<String> {
     let host = if hash {
         let mut salt = [0; 20];
         rustix::rand::getrandom(&mut salt, rustix::rand::GetRandomFlags::empty())?;
@@ -278,16 +314,7 @@ fn record(file: &Path, name: &HostName, key: &PublicKey, hash: bool) -> io::Resu
     let mut key = key.clone();
     key.set_comment("");
     let key = key.to_openssh().map_err(io::Error::other)?;
-    let mut added = format!("{host} {}\n", key.trim());
-    if file.seek(SeekFrom::End(0))? > 0 {
-        let mut last = [0];
-        file.seek(SeekFrom::End(-1))?;
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            added.insert(0, '\n');
-        }
-    }
-    file.write_all(added.as_bytes())
+    Ok(format!("{host} {}\n", key.trim()))
 }
 
 #[cfg(test)]

@@ -34,28 +34,70 @@ impl Line {
     }
 }
 
+/// The fields of a line, of which nothing is decoded yet.
+pub(super) struct Fields<'a> {
+    pub(super) marker: Option<&'a str>,
+    hosts: &'a str,
+    kind: &'a str,
+    /// The key, in base64.
+    pub(super) blob: &'a str,
+}
+
+impl Fields<'_> {
+    /// Whether the hosts are, or are among others, this one.
+    pub(super) fn is_about(&self, name: &str) -> bool {
+        is_about(self.hosts, name)
+    }
+
+    /// Whether the hosts are patterns, and no names.
+    pub(super) fn has_pattern(&self) -> bool {
+        !self.hosts.starts_with(HASHED) && self.hosts.contains(['*', '?', '!'])
+    }
+
+    /// Whether there are several hosts.
+    pub(super) fn names_others(&self) -> bool {
+        !self.hosts.starts_with(HASHED) && self.hosts.contains(',')
+    }
+
+    /// The key, if it can be used.
+    pub(super) fn key(&self) -> Option<PublicKey> {
+        let key: PublicKey = format!("{} {}", self.kind, self.blob).parse().ok()?;
+        is_usable(&key).then_some(key)
+    }
+}
+
+/// Whether a key is of a kind that is known here.
+pub(super) fn is_usable(key: &PublicKey) -> bool {
+    !matches!(key.algorithm(), Algorithm::Other(_))
+}
+
+/// The fields of a line; `None` if it has none, or is too long.
+pub(super) fn fields(line: &str) -> Option<Fields<'_>> {
+    // Fields may be parted by any white space, and comments begin only at the line's start.
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') || line.len() > MAX_LINE {
+        return None;
+    }
+    let mut fields = line.split_ascii_whitespace();
+    let (marker, hosts) = match fields.next()? {
+        marker if marker.starts_with('@') => (Some(marker), fields.next()?),
+        hosts => (None, hosts),
+    };
+    Some(Fields { marker, hosts, kind: fields.next()?, blob: fields.next()? })
+}
+
 /// The lines of a file about this name, which is a host or `[host]:port`, in lower case, that hold
 /// keys that can be used; others are passed over, as ssh does. Files are long, and what a line
 /// names is found out before its key is decoded.
 pub(super) fn lines<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = Line> + 'a {
     text.lines().enumerate().filter_map(move |(index, line)| {
-        // Fields may be parted by any white space, and comments begin only at the line's start.
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') || line.len() > MAX_LINE {
-            return None;
-        }
-        let mut fields = line.split_ascii_whitespace();
-        let (marker, hosts) = match fields.next()? {
-            marker if marker.starts_with('@') => (Some(marker.parse().ok()?), fields.next()?),
-            hosts => (None, hosts),
+        let fields = fields(line)?;
+        let marker = match fields.marker {
+            Some(marker) => Some(marker.parse().ok()?),
+            None => None,
         };
-        if !is_about(hosts, name) {
-            return None;
-        }
-        let key = format!("{} {}", fields.next()?, fields.next()?);
-        let key: PublicKey = key.parse().ok()?;
-        let usable = !matches!(key.algorithm(), Algorithm::Other(_));
-        usable.then_some(Line { number: index + 1, key, marker })
+        let key = fields.is_about(name).then(|| fields.key())??;
+        Some(Line { number: index + 1, key, marker })
     })
 }
 

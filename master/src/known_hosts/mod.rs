@@ -4,28 +4,37 @@
 //! [`decide()`] acts on the answer as `StrictHostKeyChecking` wants it: it asks, records, or refuses.
 
 mod certificate;
+mod command;
 mod decide;
 mod krl;
 mod line;
 mod revoked;
+mod update;
 
 pub use certificate::CertificateProblem;
+pub use command::{KnownHostsCommandError, Purpose};
 pub use decide::{HostKeyError, decide, fingerprint};
 pub(crate) use revoked::{by_krl as revoked_by_krl, find as find_revoked};
+pub(crate) use update::{Announced, KeyChange};
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use fakessh_protocol::printable::one_line;
 use russh::keys::{Algorithm, Certificate, PublicKey, PublicKeyOrCertificate};
 
+use crate::caller::Caller;
 use crate::ssh_config::{KeyRules, Resolved, ShortRsa};
 
 use revoked::{Found, Revoked};
 
 /// Largest file that is read. Beyond it are some hundred thousand hosts, and no sane file.
 const MAX_FILE: u64 = 64 << 20;
+
+/// What stands for the file of records that `KnownHostsCommand` has printed.
+const COMMAND: &str = "KnownHostsCommand";
 
 /// Where something is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +51,16 @@ impl fmt::Display for Place {
         match self.line {
             Some(line) => write!(f, "{}:{line}", self.file.display()),
             None => self.file.display().fmt(f),
+        }
+    }
+}
+
+impl Place {
+    /// What to do if the record is out of date.
+    fn how_to_forget(&self, name: &str) -> String {
+        match self.file.display() {
+            _ if self.file == Path::new(COMMAND) => format!("{COMMAND} has to print the new key"),
+            file => format!("remove the old key with: ssh-keygen -f '{file}' -R '{name}'"),
         }
     }
 }
@@ -113,6 +132,10 @@ impl HostName {
 #[derive(Clone, Debug, Default)]
 pub struct KnownHosts {
     files: Vec<(PathBuf, String)>,
+    /// What `KnownHostsCommand` has printed.
+    told: String,
+    /// Whether it can vouch for certificates that nobody has asked it about.
+    may_vouch: bool,
     /// What `RevokedHostKeys` names, whatever the host.
     revoked: Vec<(PathBuf, Revoked)>,
     rules: KeyRules,
@@ -151,17 +174,59 @@ impl KnownHosts {
             };
             let files = files.into_iter().filter_map(|file| read(file).transpose());
             let files = files.collect::<Result<_, _>>()?;
-            Ok(KnownHosts { files, revoked, rules, allowed })
+            Ok(KnownHosts { files, revoked, rules, allowed, ..KnownHosts::default() })
         });
         let lost = |error| (PathBuf::new(), io::Error::other(error));
         read.await.map_err(lost)?
     }
 
+    /// Asks the `KnownHostsCommand` of a configuration, if there is one, before the host shows its
+    /// key: which kinds of keys are to be asked for. As with ssh, this does not happen if the user
+    /// has chosen them.
+    ///
+    /// # Errors
+    /// [`HostKeyError::Command`]. Cancel safe.
+    pub async fn ask_before(
+        &mut self,
+        resolved: &Resolved,
+        caller: &Caller,
+    ) -> Result<(), HostKeyError> {
+        self.may_vouch = resolved.known_hosts_command.is_some() && self.allowed.is_some();
+        if !self.may_vouch {
+            self.told = ask_command(Purpose::Order, resolved, caller).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks it about the key that the host has shown. A certificate that nothing vouches for is
+    /// asked about once more as the key that is in it.
+    ///
+    /// # Errors
+    /// [`HostKeyError::Command`]. Cancel safe.
+    pub async fn ask_about(
+        &mut self,
+        shown: &PublicKeyOrCertificate,
+        resolved: &Resolved,
+        caller: &Caller,
+    ) -> Result<(), HostKeyError> {
+        self.told = ask_command(Purpose::Host(shown), resolved, caller).await?;
+        let trusts = |records: &KnownHosts| {
+            records.check(&HostName::of(resolved), shown, SystemTime::now()) == Verdict::Trusted
+        };
+        if shown.certificate().is_some() && !trusts(self) {
+            let key = shown.public_key().into();
+            self.told += &ask_command(Purpose::Host(&key), resolved, caller).await?;
+        }
+        Ok(())
+    }
+
     /// Lines about this name, with the files that they are in.
     fn about<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a Path, line::Line)> + 'a {
-        self.files.iter().flat_map(move |(file, text)| {
-            line::lines(text, name).map(move |line| (file.as_path(), line))
-        })
+        let files = self.files.iter().map(|(file, text)| (file.as_path(), &**text));
+        let told = std::iter::once((Path::new(COMMAND), &*self.told));
+        files
+            .chain(told)
+            .flat_map(move |(file, text)| line::lines(text, name).map(move |line| (file, line)))
     }
 
     /// What the records say about a key that a host shows, at this time.
@@ -285,7 +350,25 @@ impl KnownHosts {
 
     /// Whether certificates of this host can be checked.
     pub fn has_authority(&self, name: &HostName) -> bool {
-        name.both().any(|name| self.about(name).any(|(_, line)| line.is_authority()))
+        self.may_vouch
+            || name.both().any(|name| self.about(name).any(|(_, line)| line.is_authority()))
+    }
+}
+
+/// What the `KnownHostsCommand` prints; nothing if there is none. Its last line may lack its end.
+async fn ask_command(
+    purpose: Purpose<'_>,
+    resolved: &Resolved,
+    caller: &Caller,
+) -> Result<String, HostKeyError> {
+    let Some(command) = &resolved.known_hosts_command else { return Ok(String::new()) };
+    match command::ask(command, purpose, resolved, caller).await {
+        Ok(told) => Ok(told + "\n"),
+        Err(error) => Err(HostKeyError::Command {
+            name: HostName::of(resolved).recorded,
+            command: one_line(command),
+            error,
+        }),
     }
 }
 

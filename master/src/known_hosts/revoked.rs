@@ -3,7 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use russh::keys::ssh_key::public::KeyData;
+use russh::keys::{Certificate, PublicKey, PublicKeyOrCertificate};
 
 use super::krl::{self, Krl};
 use super::read_file;
@@ -29,8 +30,7 @@ pub(super) enum Found {
 /// Reads the file.
 ///
 /// # Errors
-/// Where there is no such file, or a binary list that is not understood: then nothing is known to
-/// be good.
+/// If there is no such file, or if it is not understood: then nothing is known to be good.
 pub(super) fn read(file: &Path) -> io::Result<Revoked> {
     let bytes = read_file(file)?.ok_or_else(|| {
         io::Error::new(
@@ -42,7 +42,12 @@ pub(super) fn read(file: &Path) -> io::Result<Revoked> {
         let krl = Krl::parse(&bytes);
         return krl.map(Revoked::Krl).map_err(|error| io::Error::other(error.to_string()));
     }
-    Ok(Revoked::Lines(String::from_utf8_lossy(&bytes).into_owned()))
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let is_empty = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
+    match text.lines().position(|line| !is_empty(line) && key_of(line).is_none()) {
+        Some(index) => Err(io::Error::other(format!("line {} holds no key", index + 1))),
+        None => Ok(Revoked::Lines(text)),
+    }
 }
 
 impl Revoked {
@@ -62,7 +67,7 @@ pub(crate) fn by_krl(bytes: &[u8], shown: &PublicKeyOrCertificate) -> Result<boo
 }
 
 /// The line, from 1, that revokes a key, or the key or authority of a certificate. Lines that hold
-/// no key are passed over, as ssh does.
+/// no key are passed over; [`read`] takes no file with such a line.
 pub(crate) fn find(text: &str, shown: &PublicKeyOrCertificate) -> Option<usize> {
     let mut keys = vec![shown.public_key()];
     if let PublicKeyOrCertificate::Certificate(certificate) = shown {
@@ -70,8 +75,19 @@ pub(crate) fn find(text: &str, shown: &PublicKeyOrCertificate) -> Option<usize> 
     }
     text.lines()
         .position(|line| {
-            let listed = PublicKey::from_openssh(line.trim());
-            listed.is_ok_and(|listed| keys.iter().any(|key| key.key_data() == listed.key_data()))
+            let listed = key_of(line);
+            listed.is_some_and(|listed| keys.iter().any(|key| *key.key_data() == listed))
         })
         .map(|index| index + 1)
+}
+
+/// The key on a line. A certificate stands for the key that is in it, as for ssh.
+fn key_of(line: &str) -> Option<KeyData> {
+    let mut fields = line.split_ascii_whitespace();
+    let text = format!("{} {}", fields.next()?, fields.next()?);
+    if let Ok(key) = PublicKey::from_openssh(&text) {
+        return Some(key.key_data().clone());
+    }
+    let certificate = Certificate::from_openssh(&text).ok()?;
+    Some(certificate.public_key().clone())
 }

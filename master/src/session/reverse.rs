@@ -413,7 +413,7 @@ mod tests {
             assert!(said.contains(for_person), "{said}");
         };
         let work = async {
-            check(&mut liar, 0, "db", "127.0.0.1:1 refused").await;
+            check(&mut liar, 0, "db", "port 1: Connection refused").await;
             check(&mut liar, 1, "app", "/no/such/helper").await;
             // Which names there are is not told, and there is nothing to add for the person.
             check(&mut liar, 2, "prod", "").await;

@@ -11,6 +11,7 @@ mod error;
 mod files;
 mod forwards;
 mod key_rules;
+mod known_hosts_command;
 mod methods;
 mod resolve;
 mod resolved;
@@ -24,13 +25,14 @@ pub use destination::{DestinationError, MAX_JUMPS, parse_destination, parse_prox
 pub use error::ConfigError;
 pub use forwards::ConfiguredForwards;
 pub use key_rules::{KeyRules, ShortRsa};
+pub use known_hosts_command::{CommandError, known_hosts_command};
 pub use methods::Method;
 pub use resolve::resolve;
 pub(crate) use resolved::read_dump;
 pub use resolved::{Algorithms, Resolved, StrictHostKeyChecking};
 pub(crate) use ssh_g::{is_run_directory, words};
 pub use tokens::expand_proxy_command;
-pub use values::AddressFamily;
+pub use values::{AddressFamily, RekeyLimit, UpdateHostKeys};
 
 use std::ffi::OsString;
 use std::fmt;

@@ -51,8 +51,7 @@ fn settle(
     caller: &Caller,
 ) -> Result<Resolved, ConfigError> {
     if let Some(keyword) = own.refused() {
-        let off = if keyword == "ProxyUseFdpass" { "no" } else { "none" };
-        return Err(ConfigError::Unsupported { host: target.host.clone(), keyword, off });
+        return Err(ConfigError::Unsupported { host: target.host.clone(), keyword, off: "no" });
     }
     if let Some(text) = own.value("refuseconnection") {
         let message = format!("RefuseConnection says: {text}");

@@ -10,7 +10,9 @@ use fakessh_protocol::terminal::RequestTty;
 
 use super::files;
 use super::forwards::ConfiguredForwards;
-use super::values::{AddressFamily, escape, request_tty};
+use super::values::{
+    AddressFamily, RekeyLimit, UpdateHostKeys, escape, request_tty, update_host_keys,
+};
 use super::{KeyRules, Method, Target};
 
 /// Whom a host key that is not recorded can be trusted by (`ssh_config(5)`).
@@ -121,6 +123,12 @@ pub struct Resolved {
     pub log_level: String,
     /// Lists of host keys that are refused (`RevokedHostKeys`).
     pub revoked_host_keys: Vec<PathBuf>,
+    /// What becomes of further host keys that the host tells of.
+    pub update_host_keys: UpdateHostKeys,
+    /// When keys are exchanged anew.
+    pub rekey_limit: RekeyLimit,
+    /// The command that prints further records of host keys, with its tokens.
+    pub known_hosts_command: Option<String>,
     /// What keys and signatures must be like.
     pub key_rules: KeyRules,
     /// Which agent each session gets.
@@ -314,6 +322,9 @@ impl Dump {
             },
             log_level: self.value("loglevel").unwrap_or("INFO").to_owned(),
             revoked_host_keys: self.files("revokedhostkeys", place)?,
+            update_host_keys: update_host_keys(self.value("updatehostkeys")),
+            rekey_limit: RekeyLimit::read(self.value("rekeylimit")),
+            known_hosts_command: self.value("knownhostscommand").map(str::to_owned),
             key_rules: self.key_rules(defaults),
             forward_agent: self.raw("forwardagent").map(ForwardAgent::read),
             forwards: ConfiguredForwards::of(|keyword| self.values(keyword)),
@@ -361,9 +372,6 @@ impl Dump {
     /// The keyword of what the way to the host needs and can't have: to go without would be
     /// another way, or less checked.
     pub(super) fn refused(&self) -> Option<&'static str> {
-        if self.value("knownhostscommand").is_some() {
-            return Some("KnownHostsCommand");
-        }
         let passes = self.flag("proxyusefdpass", false) && self.value("proxycommand").is_some();
         passes.then_some("ProxyUseFdpass")
     }
@@ -460,10 +468,9 @@ mod tests {
     #[test]
     fn what_the_way_needs_and_can_not_have_is_refused() {
         let refused = |text| Dump::read(text).refused();
-        assert_eq!(refused("knownhostscommand /bin/keys %H\n"), Some("KnownHostsCommand"));
         assert_eq!(refused("proxycommand nc\nproxyusefdpass yes\n"), Some("ProxyUseFdpass"));
         assert_eq!(refused("proxyusefdpass yes\nproxycommand none\n"), None);
-        assert_eq!(refused("knownhostscommand none\nproxyusefdpass no\nproxycommand nc\n"), None);
+        assert_eq!(refused("proxyusefdpass no\nproxycommand nc\n"), None);
     }
 
     #[test]

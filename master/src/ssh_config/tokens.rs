@@ -34,7 +34,10 @@ impl<'a> Tokens<'a> {
             'n' => resolved.host.clone(),
             'p' => resolved.port.to_string(),
             'r' => resolved.user.clone(),
-            'k' => resolved.host_key_alias.clone().unwrap_or_else(|| resolved.host.clone()),
+            'k' => match &resolved.host_key_alias {
+                Some(alias) => alias.to_ascii_lowercase(),
+                None => resolved.host.clone(),
+            },
             'j' => resolved.proxy_jump.clone().unwrap_or_default(),
             'u' => self.local_user.clone(),
             'd' => self.home.to_string_lossy().into_owned(),
@@ -99,6 +102,38 @@ impl<'a> Tokens<'a> {
         expanded + rest
     }
 
+    /// Replaces tokens and `${VARIABLES}` in an argument of a program. `more` are further tokens.
+    ///
+    /// # Errors
+    /// The first that has no value: what is meant is not known then.
+    pub(super) fn argument(&self, text: &str, more: &[(char, &str)]) -> Result<String, String> {
+        let mut expanded = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(index) = rest.find(['%', '$']) {
+            expanded.push_str(&rest[..index]);
+            rest = &rest[index..];
+            if let Some(after) = rest.strip_prefix("${") {
+                let (name, after) = after.split_once('}').ok_or_else(|| rest.to_owned())?;
+                let value = self.caller.variable(name).ok_or_else(|| format!("${{{name}}}"))?;
+                expanded.push_str(&value.to_string_lossy());
+                rest = after;
+            } else if let Some(after) = rest.strip_prefix('%') {
+                let token = after.chars().next().ok_or("%")?;
+                let further = more.iter().find(|(name, _)| *name == token);
+                let value = match further {
+                    Some((_, value)) => (*value).to_owned(),
+                    None => self.value(token).ok_or_else(|| format!("%{token}"))?,
+                };
+                expanded.push_str(&value);
+                rest = &after[token.len_utf8()..];
+            } else {
+                expanded.push('$');
+                rest = &rest[1..];
+            }
+        }
+        Ok(expanded + rest)
+    }
+
     /// The name of a file: `~`, variables and tokens expanded, and made absolute.
     pub(super) fn file(&self, path: &Path) -> PathBuf {
         let text = path.to_string_lossy();
@@ -147,6 +182,10 @@ mod tests {
     use super::*;
 
     fn expanded(file: &str) -> String {
+        with_tokens(|tokens| tokens.file(Path::new(file)).display().to_string())
+    }
+
+    fn with_tokens<T>(look: impl FnOnce(&Tokens<'_>) -> T) -> T {
         let target = Target { host: "web1".into(), ..Target::default() };
         let dump = Dump::read("hostname 10.0.0.1\nuser bob\nport 2222\n");
         let resolved = dump.resolved(&target, &root(), &Dump::default()).unwrap();
@@ -155,7 +194,7 @@ mod tests {
             directory: "/work".into(),
             ask: Arc::new(AskNobody),
         };
-        Tokens::new(&resolved, &caller).file(Path::new(file)).display().to_string()
+        look(&Tokens::new(&resolved, &caller))
     }
 
     #[test]
@@ -163,6 +202,15 @@ mod tests {
         assert_eq!(expanded("%r_%n_%p"), "/work/bob_web1_2222");
         assert_eq!(expanded("${KEYS}/%h"), "/keys/10.0.0.1");
         assert_eq!(expanded("/a/%%h"), "/a/%h");
+    }
+
+    #[test]
+    fn an_argument_has_only_what_is_known() {
+        let argument = |text| with_tokens(|tokens| tokens.argument(text, &[('H', "[h]:1")]));
+        assert_eq!(argument("%H-%n $1 ${KEYS}%%").unwrap(), "[h]:1-web1 $1 /keys%");
+        for (text, missing) in [("a%Z", "%Z"), ("a%", "%"), ("${NO}", "${NO}"), ("a${b", "${b")] {
+            assert_eq!(argument(text).unwrap_err(), missing);
+        }
     }
 
     #[test]

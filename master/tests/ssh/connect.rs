@@ -193,13 +193,14 @@ async fn a_port_that_says_nothing_is_a_timeout() {
     let error = loop {
         match lab.connect(&["ConnectTimeout=1"]).await.unwrap_err() {
             // This machine was so slow that not even the TCP connection came about in time.
-            ConnectError::TimedOut { what: "answer", .. } => {}
+            ConnectError::NoAnswer { .. } => {}
             error => break error,
         }
     };
     silent.abort();
     assert!(matches!(error, ConnectError::TimedOut { .. }), "{error}");
-    assert!(error.to_string().contains("did not answer as an SSH server within 1 s"), "{error}");
+    let told = error.to_string();
+    assert!(told.starts_with("Connection timed out during banner exchange; "), "{told}");
 }
 
 #[tokio::test]
@@ -232,8 +233,8 @@ async fn refused_and_unknown_hosts_are_told_apart() {
 async fn no_common_cipher_is_a_failed_key_exchange() {
     let Some(lab) = Lab::start("Ciphers aes256-ctr") else { return };
     let error = lab.connect(&["Ciphers=aes128-gcm@openssh.com"]).await.unwrap_err();
-    assert!(matches!(error, ConnectError::KeyExchange { .. }), "{error}");
-    assert!(error.to_string().contains("aes256-ctr"), "{error}");
+    assert!(matches!(error, ConnectError::NoCommonAlgorithm { .. }), "{error}");
+    assert!(error.to_string().contains("-o Ciphers=+aes256-ctr"), "{error}");
     lab.connect(&["Ciphers=aes256-ctr"]).await.unwrap();
 }
 

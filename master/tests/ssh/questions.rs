@@ -183,7 +183,10 @@ async fn nobody_to_ask_and_batch_mode_send_no_password() {
     let error = connect(&lab, &account, &[]).await.unwrap_err();
     assert!(error.is_unanswered());
     let error = error.to_string();
-    assert!(error.contains("it allows: password") && error.contains("nobody to ask"), "{error}");
+    assert!(
+        error.contains("Permission denied (password).") && error.contains("nobody to ask"),
+        "{error}"
+    );
     lab.answer("password: ", "secret");
     let error = connect(&lab, &account, &["BatchMode=yes"]).await.unwrap_err();
     assert!(error.is_unanswered());

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use fakessh_lab::hostile_sshd::{Face, SERVED, Signs};
-use fakessh_lab::{Client, Finished, HostileSshd, Lab, both_clients};
-use russh::keys::HashAlg;
+use fakessh_lab::{Client, Finished, HostileSshd, Lab, both_clients, wait_until};
+use russh::keys::{HashAlg, PublicKey};
 
 const SHA256: Option<HashAlg> = Some(HashAlg::Sha256);
 const SHA512: Option<HashAlg> = Some(HashAlg::Sha512);
@@ -184,6 +184,52 @@ both_clients! {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let face = Face::new(Signs::with_key(&short, "rsa-sha2-512", SHA512));
         keys.refuses(client, face, &["StrictHostKeyChecking no", "RequiredRSASize 0"]);
+    }
+
+    fn a_host_may_have_a_security_key(client) {
+        let keys = Keys::new();
+        let key = keys.key("token", &["ed25519"]);
+        let signs = || Signs::with_key(&key, "ssh-ed25519", None).as_security_key();
+        let known = PublicKey::from_bytes(&signs().shown).unwrap().to_openssh().unwrap();
+        fs::write(keys.dir.join("known"), format!("hostile {known}\n")).unwrap();
+        keys.trusts(client, Face::new(signs()), &[]);
+        let mut other = signs();
+        other.key = Signs::with_key(&keys.key("other", &["ed25519"]), "ssh-ed25519", None).key;
+        keys.refuses(client, Face::new(other), &[]);
+        keys.record(&[("", &key)]);
+        keys.refuses(client, Face::new(signs()), &[]);
+    }
+
+    fn a_further_host_key_is_learned_if_the_server_has_proved_it(client) {
+        let keys = Keys::new();
+        let known = keys.key("host", &["ed25519"]);
+        let (next, rsa) = (keys.key("next", &["ed25519"]), keys.key("rsa", &["rsa"]));
+        let used = || Signs::with_key(&known, "ssh-ed25519", None);
+        let tell = |signs: Signs| {
+            keys.record(&[("", &known)]);
+            let mut face = Face::new(used());
+            face.announced = vec![used(), signs];
+            keys.trusts(client, face, &["UpdateHostKeys yes"]);
+        };
+        let recorded = || fs::read_to_string(keys.dir.join("known")).unwrap();
+        let learned = |key: &str| {
+            let key = keys.public(key).split(' ').nth(1).unwrap().to_owned();
+            move |text: String| text.contains(&key)
+        };
+        for (hash, is_proof) in [(SHA512, true), (SHA1, false)] {
+            tell(Signs::with_key(&rsa, "rsa-sha2-512", hash));
+            match is_proof {
+                true => wait_until(|| learned("rsa")(recorded()), "the key was not learned"),
+                false => assert!(!learned("rsa")(recorded()), "learned by SHA-1"),
+            }
+        }
+        tell(Signs::with_key(&next, "ssh-ed25519", None));
+        wait_until(|| learned("next")(recorded()), "the key was not learned");
+        // Somebody else's key, with a signature of the known one.
+        let mut signs = used();
+        signs.shown = Signs::with_key(&next, "ssh-ed25519", None).shown;
+        tell(signs);
+        assert!(!learned("next")(recorded()), "learned without a proof");
     }
 
     fn another_kind_of_key_is_refused_when_keys_are_renewed(client) {

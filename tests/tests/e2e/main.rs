@@ -25,6 +25,7 @@ mod job_control;
 mod lab;
 mod lifetime;
 mod limits;
+mod login;
 mod masters;
 mod memory;
 mod refusals;

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
+use fakessh_protocol::printable::one_line;
 use russh::client::Config;
 use russh::keys::ssh_key::EcdsaCurve;
 use russh::keys::{Algorithm, HashAlg};
-use russh::{Preferred, SshId, cipher, kex, mac};
+use russh::{AlgorithmKind, Limits, Preferred, SshId, cipher, kex, mac};
 
 use crate::known_hosts::{HostName, KnownHosts};
 use crate::link::DEFAULT_KEEPALIVE;
@@ -24,6 +25,9 @@ const MAX_PACKET: u32 = 65535;
 /// Packets that wait for a channel's reader before the whole connection waits. Small: what waits
 /// here is memory that no credit counts.
 const CHANNEL_PACKETS: usize = 16;
+
+/// Fewest bytes after which keys are exchanged anew: OpenSSH takes no smaller limit.
+const MIN_REKEY: usize = 16;
 
 /// The configuration of one connection.
 ///
@@ -45,6 +49,7 @@ pub(super) fn config(resolved: &Resolved, records: &KnownHosts) -> Result<Config
         maximum_packet_size: MAX_PACKET,
         channel_buffer_size: CHANNEL_PACKETS,
         preferred,
+        limits: limits(resolved),
         inactivity_timeout: None,
         // A link looks for signs of life itself; where no slave can run there is only this.
         keepalive_interval: Some(resolved.server_alive_interval.unwrap_or(DEFAULT_KEEPALIVE)),
@@ -52,6 +57,24 @@ pub(super) fn config(resolved: &Resolved, records: &KnownHosts) -> Result<Config
         nodelay: true,
         ..Config::default()
     })
+}
+
+/// When keys are exchanged anew: as the user wants it (`RekeyLimit`), and no later than the library
+/// does by itself, which is after an hour or a gigabyte each way.
+fn limits(resolved: &Resolved) -> Limits {
+    let own = Limits::default();
+    let bytes = |own: usize| {
+        let wanted = resolved.rekey_limit.bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        wanted.map_or(own, |bytes| bytes.clamp(MIN_REKEY, own))
+    };
+    Limits {
+        rekey_write_limit: bytes(own.rekey_write_limit),
+        rekey_read_limit: bytes(own.rekey_read_limit),
+        rekey_time_limit: resolved
+            .rekey_limit
+            .time
+            .map_or(own.rekey_time_limit, |time| time.min(own.rekey_time_limit)),
+    }
 }
 
 /// A list of the user's of which nothing can be used.
@@ -125,6 +148,54 @@ fn chosen<N: AsRef<str> + Copy>(
     Ok(found)
 }
 
+/// The error of a server with which an algorithm of this kind can't be agreed on.
+pub(super) fn no_common_algorithm(
+    (hostname, port): (String, u16),
+    kind: &AlgorithmKind,
+    (ours, theirs): (&[String], &[String]),
+) -> ConnectError {
+    let (what, keyword) = match kind {
+        AlgorithmKind::Kex => ("key exchange method", "KexAlgorithms"),
+        AlgorithmKind::Key => ("host key type", "HostKeyAlgorithms"),
+        AlgorithmKind::Cipher => ("cipher", "Ciphers"),
+        AlgorithmKind::Mac => ("MAC", "MACs"),
+        AlgorithmKind::Compression => ("compression method", "Compression"),
+    };
+    let is_marker = |name: &&String| name.starts_with("ext-info") || name.starts_with("kex-strict");
+    let ours: Vec<&str> = ours.iter().filter(|name| !is_marker(name)).map(|it| &**it).collect();
+    let advice = match can_be_named(keyword, theirs) {
+        Some(name) => format!("allow {name} with -o {keyword}=+{name}, or update the server's SSH"),
+        None => {
+            "update the server's SSH: fakessh does not have what is outdated (the real ssh may)"
+                .to_owned()
+        }
+    };
+    ConnectError::NoCommonAlgorithm {
+        hostname,
+        port,
+        what,
+        theirs: one_line(&theirs.join(",")),
+        ours: ours.join(","),
+        advice,
+    }
+}
+
+/// The first of these algorithms that the user may add to a list, and that is not in ours.
+fn can_be_named<'a>(keyword: &str, offered: &'a [String]) -> Option<&'a str> {
+    let knows = |name: &&String| match keyword {
+        "KexAlgorithms" => is_known(name, kex::ALL_KEX_ALGORITHMS),
+        "Ciphers" => is_known(name, cipher::ALL_CIPHERS),
+        "MACs" => is_known(name, mac::ALL_MAC_ALGORITHMS),
+        "HostKeyAlgorithms" => default_keys().iter().any(|key| key.as_str() == name.as_str()),
+        _ => false,
+    };
+    offered.iter().find(knows).map(String::as_str)
+}
+
+fn is_known<N: AsRef<str>>(name: &str, all: &[&N]) -> bool {
+    all.iter().any(|known| known.as_ref() == name && protects(*known))
+}
+
 /// AES-GCM is several times faster than ChaCha20 where the processor knows AES, and slower where
 /// it does not.
 fn ciphers(fast_aes: bool) -> Vec<cipher::Name> {
@@ -160,6 +231,8 @@ fn default_keys() -> Vec<Algorithm> {
         ecdsa(EcdsaCurve::NistP256),
         ecdsa(EcdsaCurve::NistP384),
         ecdsa(EcdsaCurve::NistP521),
+        Algorithm::SkEd25519,
+        Algorithm::SkEcdsaSha2NistP256,
         Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
         Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
     ]
@@ -198,7 +271,7 @@ mod tests {
     fn recorded_kinds_of_keys_go_first() {
         let order = host_key_order(None, &[Algorithm::Rsa { hash: None }]);
         assert!(order[0].clone().is_rsa() && order[1].clone().is_rsa());
-        assert_eq!(order.len(), 6);
+        assert_eq!(order.len(), 8);
         let order = host_key_order(Some(&["nonsense".into(), "ssh-ed25519".into()]), &[]);
         assert_eq!(order, [Algorithm::Ed25519]);
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fakessh_protocol::printable::one_line;
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
-use russh::keys::PublicKeyOrCertificate;
+use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Disconnect, Names};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use crate::ssh_config::Resolved;
 
 use super::error::describe;
 use super::forwarded::{Forwarded, ForwardedAt, ForwardedChannel};
+use super::host_key_rotation::Announcement;
 use super::proof::{Exchange, ProofError};
 use super::worth::Worth;
 
@@ -76,6 +77,8 @@ pub(super) struct ClientHandler {
     pub(super) relay: Arc<NoticeRelay>,
     pub(super) worth: Worth,
     pub(super) forwarded: Forwarded,
+    /// Takes what the server tells of its host keys.
+    pub(super) announcement: Announcement,
 }
 
 impl Handler for ClientHandler {
@@ -114,6 +117,15 @@ impl Handler for ClientHandler {
         if !quiet && let Some(caller) = self.attempt_caller.get() {
             self.relay.show(banner, &*caller.ask).await;
         }
+        Ok(())
+    }
+
+    async fn openssh_ext_host_keys_announced(
+        &mut self,
+        keys: Vec<PublicKey>,
+        _: &mut Session,
+    ) -> Result<(), HandlerError> {
+        self.announcement.made(keys);
         Ok(())
     }
 

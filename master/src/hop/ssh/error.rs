@@ -4,58 +4,84 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use fakessh_protocol::failure::FailureKind;
-use fakessh_protocol::printable::one_line;
 use russh::ChannelOpenFailure;
 use thiserror::Error;
 
 use crate::auth::AuthError;
 use crate::known_hosts::HostKeyError;
 
-/// A connection could not be made.
+/// A connection could not be made. Its text begins as ssh's own does, since programs look for that.
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// No address is known for the name.
     #[error(
-        "host '{hostname}' was not found: {error}; check the name, or its HostName in ssh_config"
+        "ssh: Could not resolve hostname {hostname}: {error}; check the name, or its HostName in \
+         ssh_config"
     )]
     HostNotFound {
         /// The name that was looked up.
         hostname: String,
         /// What the resolver said.
-        error: std::io::Error,
+        error: String,
     },
     /// Nothing listens there.
-    #[error("{address} refused the connection; check that sshd runs there, and the port")]
+    #[error(
+        "{}Connection refused; check that sshd runs there, and the port{}", at(hostname, *address),
+        numeric(hostname, *address)
+    )]
     Refused {
+        /// The name that was connected to.
+        hostname: String,
         /// Where it was tried.
         address: SocketAddr,
     },
     /// There is no way to the address.
-    #[error("no route to {address} ({error}); check the network, or name a jump host with -J")]
+    #[error(
+        "{}{}; check the network, or name a jump host with -J{}", at(hostname, *address),
+        cause(error), numeric(hostname, *address)
+    )]
     NoRoute {
+        /// The name that was connected to.
+        hostname: String,
         /// Where it was tried.
         address: SocketAddr,
         /// What the system said.
         error: std::io::Error,
     },
-    /// Nothing came in time.
+    /// No address has answered in time.
     #[error(
-        "{host} did not {what} within {} seconds; check the address and the firewall, \
-         or set ConnectTimeout", limit.as_secs()
+        "{}Connection timed out; it did not answer within {} seconds; check the address and the \
+         firewall, or set ConnectTimeout{}", at(hostname, *address), limit.as_secs(),
+        numeric(hostname, *address)
+    )]
+    NoAnswer {
+        /// The name that was connected to.
+        hostname: String,
+        /// Where it was tried.
+        address: SocketAddr,
+        /// How long it could have taken.
+        limit: Duration,
+    },
+    /// What answers was not ready in time.
+    #[error(
+        "{what}; {host} was not ready within {} seconds; check the port and the server, or set \
+         ConnectTimeout", limit.as_secs()
     )]
     TimedOut {
-        /// The host, or its address.
+        /// The host and port.
         host: String,
-        /// What did not happen.
-        what: &'static str,
+        /// What did not happen, in ssh's words.
+        what: String,
         /// How long it could have taken.
         limit: Duration,
     },
     /// Another error of the system.
-    #[error("cannot connect to {address}: {error}")]
+    #[error("{}{}{}", at(hostname, *address), cause(error), numeric(hostname, *address))]
     Tcp {
+        /// The name that was connected to.
+        hostname: String,
         /// Where it was tried.
-        address: String,
+        address: SocketAddr,
         /// What the system said.
         error: std::io::Error,
     },
@@ -89,13 +115,32 @@ pub enum ConnectError {
         /// The beginning of what it sent.
         seen: String,
     },
-    /// No common algorithm, or a wrong signature.
+    /// A wrong signature, or another fault of the exchange of keys.
     #[error("key exchange with {host} failed: {message}")]
     KeyExchange {
         /// The host and port.
         host: String,
         /// What went wrong.
         message: String,
+    },
+    /// No common algorithm.
+    #[error(
+        "Unable to negotiate with {hostname} port {port}: no matching {what} found. Their offer: \
+         {theirs}; fakessh offers {ours}; {advice}"
+    )]
+    NoCommonAlgorithm {
+        /// The name that was connected to.
+        hostname: String,
+        /// The port.
+        port: u16,
+        /// The kind of algorithm, in ssh's words.
+        what: &'static str,
+        /// What the server offers.
+        theirs: String,
+        /// What is offered here.
+        ours: String,
+        /// What to do.
+        advice: String,
     },
     /// Nothing is left of a list of algorithms that the user has set.
     #[error(
@@ -119,10 +164,12 @@ pub enum ConnectError {
     #[error(transparent)]
     Auth(#[from] Box<AuthError>),
     /// The connection ended before it was of use.
-    #[error("{host} closed the connection: {message}")]
+    #[error("Connection closed by {hostname} port {port}: {message}")]
     Disconnected {
-        /// The host and port.
-        host: String,
+        /// The name that was connected to.
+        hostname: String,
+        /// The port.
+        port: u16,
         /// What it said, or what became of the connection.
         message: String,
     },
@@ -139,6 +186,8 @@ impl ConnectError {
             ConnectError::Auth(_) => FailureKind::Auth,
             ConnectError::Refused { .. }
             | ConnectError::NoRoute { .. }
+            | ConnectError::NoAnswer { .. }
+            | ConnectError::NoCommonAlgorithm { .. }
             | ConnectError::TimedOut { .. }
             | ConnectError::Tcp { .. }
             | ConnectError::ProxyCommand { .. }
@@ -162,6 +211,25 @@ impl ConnectError {
             _ => false,
         }
     }
+}
+
+/// How ssh begins to say that no connection was made.
+fn at(hostname: &str, address: SocketAddr) -> String {
+    format!("ssh: connect to host {hostname} port {}: ", address.port())
+}
+
+/// The address that was tried last, if the name does not say it.
+fn numeric(hostname: &str, address: SocketAddr) -> String {
+    match address.ip().to_string() {
+        ip if ip == hostname => String::new(),
+        ip => format!(" (it was tried at {ip})"),
+    }
+}
+
+/// What the system says, without the number that it has here.
+fn cause(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error ").next().unwrap_or_default().to_owned()
 }
 
 /// A connection that was up has ended.
@@ -223,11 +291,6 @@ pub(super) fn describe(error: &russh::Error) -> String {
         russh::Error::Disconnect | russh::Error::HUP | russh::Error::RecvError => {
             "the other end closed it".to_owned()
         }
-        russh::Error::NoCommonAlgo { kind, ours, theirs } => format!(
-            "there is no {kind:?} algorithm in common (the server has {}; we have {})",
-            one_line(&theirs.join(",")),
-            ours.join(",")
-        ),
         russh::Error::WrongServerSig => {
             "the server's signature is wrong; somebody may be listening in".to_owned()
         }

@@ -6,6 +6,7 @@ mod channel;
 mod client;
 mod error;
 mod forwarded;
+mod host_key_rotation;
 mod open;
 mod proof;
 mod proxy_command;
@@ -29,19 +30,22 @@ use std::time::{Duration, SystemTime};
 
 use russh::Disconnect;
 use russh::client::Handle;
-use tokio::sync::watch;
+use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use tokio::sync::{oneshot, watch};
 
 use crate::auth::{IdleTimeout, Proof, authenticate, earlier};
 use crate::caller::Caller;
 use crate::known_hosts::{HostKeyError, KnownHosts, decide, fingerprint};
 use crate::notice_relay::NoticeRelay;
-use crate::ssh_config::{Method, Resolved};
+use crate::ssh_config::{Method, Resolved, UpdateHostKeys};
 use crate::stream::ByteStream;
 use crate::sys::scrub::SecretAbout;
 
+use algorithms::no_common_algorithm;
 use client::{AttemptCaller, ClientHandler, HandlerError, LastRefusal};
 use error::describe;
 use forwarded::Forwarded;
+use host_key_rotation::Announcement;
 use proof::Exchange;
 use proxy_command::ProxyCommand;
 use read_ahead::ReadAhead;
@@ -154,7 +158,8 @@ impl SshConnection {
         let _secret = SecretAbout::new();
         let limit = resolved.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
         let unreadable = |(file, error)| Box::new(HostKeyError::Unreadable { file, error });
-        let records = KnownHosts::read(resolved).await.map_err(unreadable)?;
+        let mut records = KnownHosts::read(resolved).await.map_err(unreadable)?;
+        records.ask_before(resolved, caller).await.map_err(Box::new)?;
         let config = Arc::new(algorithms::config(resolved, &records)?);
         let idle_timeout = IdleTimeout::new(limit);
         let attempt_caller = AttemptCaller::new(caller.clone());
@@ -173,6 +178,8 @@ impl SshConnection {
         let exchange = Exchange::default();
         let forwarded = Forwarded::default();
         let relay = Arc::new(NoticeRelay::new(&*resolved.host));
+        let wants_keys = resolved.update_host_keys != UpdateHostKeys::No;
+        let (announcement, told) = Announcement::new(wants_keys);
         let client = ClientHandler {
             resolved: Arc::new(resolved.clone()),
             attempt_caller: attempt_caller.clone(),
@@ -182,6 +189,7 @@ impl SshConnection {
             relay: relay.clone(),
             worth: worth.clone(),
             forwarded: forwarded.clone(),
+            announcement,
         };
         let banner = Banner::default();
         let stream = BannerCapture::new(Box::new(stream), banner.clone());
@@ -191,8 +199,11 @@ impl SshConnection {
             Some(Err(error)) => return Err(refused(error, resolved, &banner, &mut carrier).await),
             None => {
                 let what = match banner.server_id() {
-                    Some(_) => "finish the key exchange",
-                    None => "answer as an SSH server",
+                    Some(_) => {
+                        let (hostname, port) = (&resolved.hostname, resolved.port);
+                        format!("Connection to {hostname} port {port} timed out")
+                    }
+                    None => "Connection timed out during banner exchange".to_owned(),
                 };
                 return Err(ConnectError::TimedOut { host: place(resolved), what, limit });
             }
@@ -203,6 +214,7 @@ impl SshConnection {
             host: place(resolved),
             message: error.to_string(),
         })?;
+        records.ask_about(&shown, resolved, caller).await.map_err(Box::new)?;
         let address = addresses.map(|addresses| addresses.peer.ip().to_string());
         let address = address.filter(|address| *address != resolved.hostname);
         decide(&records, resolved, &shown, address, caller).await.map_err(Box::new)?;
@@ -220,7 +232,7 @@ impl SshConnection {
         if let Some(through) = &carrier._through {
             proof.certificate_end = earlier(proof.certificate_end, through.certificate_end());
         }
-        Ok(SshConnection(Arc::new(Inner {
+        let connection = SshConnection(Arc::new(Inner {
             host: resolved.host.clone(),
             handle,
             ended,
@@ -234,7 +246,29 @@ impl SshConnection {
             held_up: AtomicUsize::new(0),
             _alive: watch::Sender::new(()),
             _carrier: carrier,
-        })))
+        }));
+        if let PublicKeyOrCertificate::PublicKey { key, .. } = shown {
+            connection.update_host_keys(resolved, key, told, caller).await;
+        }
+        Ok(connection)
+    }
+
+    /// Has the host's further keys recorded that it tells of, as the user wants it.
+    async fn update_host_keys(
+        &self,
+        resolved: &Resolved,
+        used: PublicKey,
+        told: oneshot::Receiver<Vec<PublicKey>>,
+        caller: &Caller,
+    ) {
+        match resolved.update_host_keys {
+            UpdateHostKeys::No => {}
+            UpdateHostKeys::Yes => host_key_rotation::learn(self, resolved, used, told),
+            UpdateHostKeys::Ask if resolved.batch_mode || !caller.ask.may_answer() => {}
+            UpdateHostKeys::Ask => {
+                host_key_rotation::learn_asking(self, resolved, used, told, caller).await;
+            }
+        }
     }
 
     /// Waits until the connection has ended, and says why. Cancel safe.
@@ -433,18 +467,21 @@ async fn refused(
         return blame;
     }
     let message = describe(&error);
-    match (has_banner, banner.first_line(), &error) {
-        (true, ..) => match error {
-            russh::Error::NoCommonAlgo { .. }
-            | russh::Error::WrongServerSig
+    let (hostname, port) = (resolved.hostname.clone(), resolved.port);
+    match (has_banner, banner.first_line()) {
+        (true, _) => match &error {
+            russh::Error::NoCommonAlgo { kind, ours, theirs } => {
+                no_common_algorithm((hostname, port), kind, (ours, theirs))
+            }
+            russh::Error::WrongServerSig
             | russh::Error::UnknownKey
             | russh::Error::Kex
             | russh::Error::KexInit
             | russh::Error::PacketAuth
             | russh::Error::DecryptionError => ConnectError::KeyExchange { host, message },
-            _ => ConnectError::Disconnected { host, message },
+            _ => ConnectError::Disconnected { hostname, port, message },
         },
-        (false, Some(seen), _) => ConnectError::NotSsh { host, seen },
-        (false, None, _) => ConnectError::Disconnected { host, message },
+        (false, Some(seen)) => ConnectError::NotSsh { host, seen },
+        (false, None) => ConnectError::Disconnected { hostname, port, message },
     }
 }

@@ -5,8 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, Join};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::io::Join;
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
 
 use crate::caller::Caller;
@@ -20,9 +20,6 @@ use super::error::ConnectError;
 /// How long a command that has closed its output may take to end, so that its last words are in
 /// the error. One that is ending has it done in no time, but for a machine that is very slow.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-
-/// Most bytes of a line that is shown.
-const MAX_LINE: usize = 1024;
 
 /// The stream that a command makes.
 pub(super) type CommandStream = Join<ChildStdout, ChildStdin>;
@@ -66,37 +63,12 @@ pub(super) fn start(
     };
     let diagnostics = Diagnostics::default();
     let relay = NoticeRelay::new(format!("ProxyCommand of {}", resolved.host));
-    let stderr = tokio::spawn(listen(stderr, diagnostics.clone(), attempt_caller, relay));
+    // It is shown as long as the connection is being made.
+    let ask = move || attempt_caller.get().map(|caller| caller.ask);
+    let kept = diagnostics.clone();
+    let stderr = tokio::spawn(async move { relay.listen(stderr, &kept, ask).await });
     let proxy = ProxyCommand { child, command, diagnostics, stderr };
     Ok((tokio::io::join(stdout, stdin), proxy))
-}
-
-/// Keeps what a command says, and shows it as long as the connection is being made: it may be
-/// what the person has to do for it.
-async fn listen(
-    mut stderr: ChildStderr,
-    kept: Diagnostics,
-    attempt_caller: AttemptCaller,
-    relay: NoticeRelay,
-) {
-    let mut line = Vec::new();
-    let mut buffer = [0; 1024];
-    while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
-        kept.add(&buffer[..count]);
-        for &byte in &buffer[..count] {
-            if byte != b'\n' {
-                line.push(byte);
-                if line.len() < MAX_LINE {
-                    continue;
-                }
-            }
-            let text = String::from_utf8_lossy(&line).into_owned();
-            line.clear();
-            if let Some(caller) = attempt_caller.get() {
-                relay.show(&text, &*caller.ask).await;
-            }
-        }
-    }
 }
 
 impl ProxyCommand {

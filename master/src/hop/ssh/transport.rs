@@ -82,11 +82,16 @@ pub(super) async fn tcp(resolved: &Resolved, limit: Duration) -> Result<Tcp, Con
 }
 
 async fn look_up(resolved: &Resolved) -> Result<Vec<SocketAddr>, ConnectError> {
+    let found = tokio::net::lookup_host((&*resolved.hostname, resolved.port)).await;
     let hostname = resolved.hostname.clone();
-    let found = tokio::net::lookup_host((hostname.as_str(), resolved.port)).await;
     let found = match found {
         Ok(found) => found,
-        Err(error) => return Err(ConnectError::HostNotFound { hostname: hostname.clone(), error }),
+        Err(error) => {
+            // What the system says stands behind what was asked.
+            let error = error.to_string();
+            let error = error.rsplit(": ").next().unwrap_or_default().to_owned();
+            return Err(ConnectError::HostNotFound { hostname, error });
+        }
     };
     let wanted = |address: &SocketAddr| resolved.address_family.has(address.ip());
     let mut addresses: Vec<SocketAddr> = Vec::new();
@@ -96,8 +101,8 @@ async fn look_up(resolved: &Resolved) -> Result<Vec<SocketAddr>, ConnectError> {
         }
     }
     if addresses.is_empty() {
-        let error = io::Error::other("it has no address of the AddressFamily that is set");
-        return Err(ConnectError::HostNotFound { hostname: hostname.clone(), error });
+        let error = "it has no address of the AddressFamily that is set".to_owned();
+        return Err(ConnectError::HostNotFound { hostname, error });
     }
     Ok(addresses)
 }
@@ -131,17 +136,18 @@ async fn connect(
         let stream = ConnectionSocket::new(stream);
         Ok::<_, io::Error>(Tcp { stream, addresses, shutdown })
     };
-    let timed_out = || ConnectError::TimedOut { host: address.to_string(), what: "answer", limit };
+    let hostname = resolved.hostname.clone();
+    let no_answer = |hostname| ConnectError::NoAnswer { hostname, address, limit };
     match tokio::time::timeout(limit, connect).await {
-        Err(_) => Err(timed_out()),
+        Err(_) => Err(no_answer(hostname)),
         Ok(Ok(tcp)) => Ok(tcp),
         Ok(Err(error)) => Err(match error.kind() {
-            io::ErrorKind::ConnectionRefused => ConnectError::Refused { address },
-            io::ErrorKind::TimedOut => timed_out(),
+            io::ErrorKind::ConnectionRefused => ConnectError::Refused { hostname, address },
+            io::ErrorKind::TimedOut => no_answer(hostname),
             io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-                ConnectError::NoRoute { address, error }
+                ConnectError::NoRoute { hostname, address, error }
             }
-            _ => ConnectError::Tcp { address: address.to_string(), error },
+            _ => ConnectError::Tcp { hostname, address, error },
         }),
     }
 }

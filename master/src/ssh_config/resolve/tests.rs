@@ -45,7 +45,7 @@ async fn what_would_be_dropped_is_named_and_a_plain_configuration_is_not() {
     }
     // As Debian ships it.
     let text = "Host agent\n  ForwardAgent yes\n  RequestTTY yes\nHost keys\n  \
-                KnownHostsCommand /bin/true\nHost *\n  SendEnv LANG LC_*\n  \
+                ProxyUseFdpass yes\n  ProxyCommand nc\nHost *\n  SendEnv LANG LC_*\n  \
                 HashKnownHosts yes\n  GSSAPIAuthentication yes\n";
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("config"), text).unwrap();
@@ -58,7 +58,7 @@ async fn what_would_be_dropped_is_named_and_a_plain_configuration_is_not() {
     let notice = look_up("agent").await.unwrap().unsupported_notice().unwrap();
     assert!(notice.contains("asks for ForwardAgent for agent"), "{notice}");
     let error = look_up("keys").await.unwrap_err().to_string();
-    assert!(error.contains("'keys' sets KnownHostsCommand, which is not"), "{error}");
+    assert!(error.contains("'keys' sets ProxyUseFdpass, which is not"), "{error}");
 }
 
 #[tokio::test]

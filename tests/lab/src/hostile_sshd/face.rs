@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use russh::keys::signature::Signer;
 use russh::keys::ssh_encoding::Encode;
 use russh::keys::ssh_key::private::KeypairData;
@@ -9,6 +10,11 @@ use russh::keys::{Certificate, HashAlg, PrivateKey};
 
 use super::KEXINIT;
 use super::wire::Out;
+
+const SECURITY_KEY: &str = "sk-ssh-ed25519@openssh.com";
+
+/// What a security key's key is for.
+const APPLICATION: &str = "ssh:";
 
 /// A host key, and how it is used in an exchange of keys.
 #[derive(Debug)]
@@ -21,6 +27,8 @@ pub struct Signs {
     pub key: PrivateKey,
     /// With which hash, if it is an RSA key: `None` is SHA-1.
     pub hash: Option<HashAlg>,
+    /// Whether it signs as a security key does.
+    pub is_security_key: bool,
 }
 
 /// A server's behaviour.
@@ -31,6 +39,9 @@ pub struct Face {
     /// The host key when keys are renewed, which is before the first command; `None` if they are
     /// not.
     pub renewed: Option<Signs>,
+    /// Host keys that are told after the login: what is told, and what signs to prove it. Commands wait
+    /// until they were to be proved.
+    pub announced: Vec<Signs>,
     /// The cipher that is offered, the only one.
     pub cipher: &'static str,
     /// How many banners are sent during the login.
@@ -47,7 +58,7 @@ impl Signs {
     pub fn with_key(file: &Path, offers: &'static str, hash: Option<HashAlg>) -> Signs {
         let key = russh::keys::load_secret_key(file, None).expect("a private key");
         let shown = key.public_key().to_bytes().expect("a public key");
-        Signs { offers, shown, key, hash }
+        Signs { offers, shown, key, hash, is_security_key: false }
     }
 
     /// Shows a certificate of the key: a file as `ssh-keygen` writes it.
@@ -61,7 +72,34 @@ impl Signs {
         self
     }
 
+    /// Makes an Ed25519 key one of a security key (PROTOCOL.u2f of OpenSSH).
+    ///
+    /// # Panics
+    /// If it is another kind of key.
+    #[must_use]
+    pub fn as_security_key(mut self) -> Signs {
+        let KeypairData::Ed25519(pair) = self.key.key_data() else { panic!("no Ed25519 key") };
+        self.offers = SECURITY_KEY;
+        let shown = Out::default().string(SECURITY_KEY).string(pair.public.0);
+        self.shown = shown.string(APPLICATION).0;
+        self.is_security_key = true;
+        self
+    }
+
+    fn sign_as_security_key(&self, hash: &[u8]) -> Vec<u8> {
+        let (flags, counter) = (1, 9);
+        let mut signed = digest(&SHA256, APPLICATION.as_bytes()).as_ref().to_vec();
+        signed.extend(Out::default().byte(flags).number(counter).0);
+        signed.extend(digest(&SHA256, hash).as_ref());
+        let signature = self.key.key_data().try_sign(&signed).expect("a signature");
+        let out = Out::default().string(SECURITY_KEY).string(signature.as_bytes());
+        out.byte(flags).number(counter).0
+    }
+
     pub(super) fn sign(&self, hash: &[u8]) -> Vec<u8> {
+        if self.is_security_key {
+            return self.sign_as_security_key(hash);
+        }
         let signature = match self.key.key_data() {
             KeypairData::Rsa(pair) => (pair, self.hash).try_sign(hash),
             pair => pair.try_sign(hash),
@@ -76,7 +114,7 @@ impl Face {
     /// A server that does nothing wrong but what this key does.
     pub fn new(signs: Signs) -> Face {
         let (cipher, banner) = ("aes128-gcm@openssh.com", String::new());
-        Face { signs, renewed: None, cipher, banners: 0, banner }
+        Face { signs, renewed: None, announced: Vec::new(), cipher, banners: 0, banner }
     }
 
     /// The first message of an exchange of keys (RFC 4253 section 7.1).

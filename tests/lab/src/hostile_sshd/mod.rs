@@ -39,6 +39,7 @@ const USERAUTH_REQUEST: u8 = 50;
 const USERAUTH_SUCCESS: u8 = 52;
 const USERAUTH_BANNER: u8 = 53;
 const GLOBAL_REQUEST: u8 = 80;
+const REQUEST_SUCCESS: u8 = 81;
 const REQUEST_FAILURE: u8 = 82;
 const CHANNEL_OPEN: u8 = 90;
 const CHANNEL_OPEN_CONFIRMATION: u8 = 91;
@@ -48,6 +49,10 @@ const CHANNEL_CLOSE: u8 = 97;
 const CHANNEL_REQUEST: u8 = 98;
 const CHANNEL_SUCCESS: u8 = 99;
 const CHANNEL_FAILURE: u8 = 100;
+
+/// How a server tells of its host keys, and how it is asked to prove them (PROTOCOL of OpenSSH).
+const HOST_KEYS: &str = "hostkeys-00@openssh.com";
+const PROVE: &str = "hostkeys-prove-00@openssh.com";
 
 /// The server, on a port of 127.0.0.1. Dropped, it cuts its connections and stops.
 #[derive(Debug)]
@@ -131,13 +136,22 @@ struct Connection<'a> {
     session: Option<Vec<u8>>,
     /// Keys are to be renewed before the next command.
     renew: bool,
+    /// It has told of host keys, and was not asked for a proof yet.
+    is_to_prove: bool,
 }
 
 impl Connection<'_> {
     fn new(stream: TcpStream, face: &Face) -> Connection<'_> {
         let renew = face.renewed.is_some();
         let wire = Wire::new(stream);
-        Connection { wire, face, client_greeting: Vec::new(), session: None, renew }
+        Connection {
+            wire,
+            face,
+            client_greeting: Vec::new(),
+            session: None,
+            renew,
+            is_to_prove: false,
+        }
     }
 
     fn serve(mut self) -> io::Result<()> {
@@ -160,6 +174,12 @@ impl Connection<'_> {
                         self.wire.send(&banner.string(""))?;
                     }
                     self.wire.send(&Out::message(USERAUTH_SUCCESS))?;
+                    if !self.face.announced.is_empty() {
+                        let told = self.face.announced.iter().map(|signs| &signs.shown);
+                        let request = Out::message(GLOBAL_REQUEST).string(HOST_KEYS).byte(0);
+                        self.wire.send(&told.fold(request, |request, key| request.string(key)))?;
+                        self.is_to_prove = true;
+                    }
                 }
                 GLOBAL_REQUEST => self.global_request(body)?,
                 CHANNEL_OPEN => {
@@ -177,11 +197,27 @@ impl Connection<'_> {
     }
 
     fn global_request(&mut self, mut body: &[u8]) -> io::Result<()> {
-        take_string(&mut body);
+        if take_string(&mut body) == Some(PROVE.as_bytes()) {
+            return self.prove(body.get(1..).unwrap_or_default());
+        }
         match body.first() {
             Some(0) | None => Ok(()),
             Some(_) => self.wire.send(&Out::message(REQUEST_FAILURE)),
         }
+    }
+
+    /// Signs for the keys of a request, with whatever is to sign for them.
+    fn prove(&mut self, mut keys: &[u8]) -> io::Result<()> {
+        let session = self.session.clone().unwrap_or_default();
+        let mut reply = Out::message(REQUEST_SUCCESS);
+        while let Some(key) = take_string(&mut keys) {
+            if let Some(signs) = self.face.announced.iter().find(|signs| signs.shown == key) {
+                let signed = Out::default().string(PROVE).string(&session).string(key);
+                reply = reply.string(signs.sign(&signed.0));
+            }
+        }
+        self.is_to_prove = false;
+        self.wire.send(&reply)
     }
 
     fn channel_request(&mut self, mut body: &[u8]) -> io::Result<()> {
@@ -191,6 +227,10 @@ impl Connection<'_> {
         let message = |number| Out::message(number).number(channel);
         if !["exec", "shell", "subsystem"].iter().any(|kind| kind.as_bytes() == request) {
             return if wants_reply { self.wire.send(&message(CHANNEL_FAILURE)) } else { Ok(()) };
+        }
+        while self.is_to_prove {
+            let request = self.wait_for(GLOBAL_REQUEST)?;
+            self.global_request(&request[1..])?;
         }
         if std::mem::take(&mut self.renew)
             && let Some(signs) = &self.face.renewed

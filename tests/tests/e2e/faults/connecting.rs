@@ -25,7 +25,7 @@ fn refused(lab: &Lab, client: Client, name: &str, words: &[&str]) -> Finished {
 }
 
 /// A port that answers nobody, as behind a firewall that drops packets: its queue is full.
-fn full_port() -> (TcpListener, TcpStream) {
+pub(crate) fn full_port() -> (TcpListener, TcpStream) {
     let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
     let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None).unwrap();
     bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -40,7 +40,7 @@ both_clients! {
     fn a_host_that_does_not_exist(client) {
         let lab = Lab::start();
         lab.host("nowhere", &["HostName no-such-host.invalid".into()]);
-        refused(&lab, client, "nowhere", &["no-such-host.invalid", "not found"]);
+        refused(&lab, client, "nowhere", &["no-such-host.invalid", "not resolve"]);
     }
 
     fn a_port_where_nothing_listens(client) {
