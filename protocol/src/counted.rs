@@ -11,8 +11,6 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::ser::{Error as _, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::forward::Forward;
-
 /// Most words of a command line: what the kernel takes by default, whose 2 MiB for arguments and
 /// environment (execve(2)) include a pointer of eight bytes for each.
 pub const MAX_WORDS: usize = 2 * 1024 * 1024 / 8;
@@ -31,21 +29,22 @@ macro_rules! counted {
         pub(crate) mod $name {
             use super::*;
 
-            pub(crate) fn serialize<S: Serializer>(
+            pub(crate) fn serialize<S: serde::Serializer>(
                 list: &[$item],
                 serializer: S,
             ) -> Result<S::Ok, S::Error> {
-                write_list(list, $most, serializer)
+                $crate::counted::write_list(list, $most, serializer)
             }
 
-            pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            pub(crate) fn deserialize<'de, D: serde::Deserializer<'de>>(
                 deserializer: D,
             ) -> Result<Vec<$item>, D::Error> {
-                deserializer.deserialize_seq(List::<$item>::new($most))
+                $crate::counted::read_list($most, deserializer)
             }
         }
     };
 }
+pub(crate) use counted;
 
 /// Most modes of a terminal: the numbers that a mode may have (RFC 4254 section 8).
 pub const MAX_MODES: usize = 256;
@@ -56,10 +55,6 @@ counted!(/** Patterns of names. */ patterns, String, MAX_OPTIONS);
 counted!(/** Variables that a command line sets. */ settings, (Vec<u8>, Vec<u8>), MAX_OPTIONS);
 counted!(/** An environment. */ variables, (Vec<u8>, Vec<u8>), MAX_VARIABLES);
 
-/// Most forwards of one command line and its configuration: many times what anybody writes.
-pub const MAX_FORWARDS: usize = 256;
-
-counted!(/** Forwards of a command line. */ forwards, Forward, MAX_FORWARDS);
 counted!(/** The modes of a terminal. */ modes, (u8, u32), MAX_MODES);
 
 /// One byte string.
@@ -96,7 +91,7 @@ impl Visitor<'_> for ByteString {
 }
 
 /// What a list consists of, as it goes over the wire.
-trait Item: Sized {
+pub(crate) trait Item: Sized {
     /// The same, to be written.
     type Written<'a>: Serialize
     where
@@ -111,16 +106,16 @@ trait Item: Sized {
 /// Bytes to be written at once.
 #[derive(Serialize)]
 #[serde(transparent)]
-struct Written<'a>(#[serde(serialize_with = "bytes::serialize")] &'a [u8]);
+pub(crate) struct Written<'a>(#[serde(serialize_with = "bytes::serialize")] &'a [u8]);
 
 /// Bytes that were read at once.
 #[derive(Deserialize)]
 #[serde(transparent)]
-struct Read(#[serde(deserialize_with = "bytes::deserialize")] Vec<u8>);
+pub(crate) struct Read(#[serde(deserialize_with = "bytes::deserialize")] Vec<u8>);
 
 /// A variable that was read.
 #[derive(Deserialize)]
-struct ReadPair(Read, Read);
+pub(crate) struct ReadPair(Read, Read);
 
 impl From<Read> for Vec<u8> {
     fn from(Read(bytes): Read) -> Vec<u8> {
@@ -161,15 +156,6 @@ impl Item for (Vec<u8>, Vec<u8>) {
     }
 }
 
-impl Item for Forward {
-    type Written<'a> = &'a Forward;
-    type Read = Forward;
-
-    fn written(&self) -> &Forward {
-        self
-    }
-}
-
 impl Item for String {
     type Written<'a> = &'a str;
     type Read = String;
@@ -179,7 +165,7 @@ impl Item for String {
     }
 }
 
-fn write_list<T: Item, S: Serializer>(
+pub(crate) fn write_list<T: Item, S: Serializer>(
     list: &[T],
     most: usize,
     serializer: S,
@@ -192,6 +178,13 @@ fn write_list<T: Item, S: Serializer>(
         written.serialize_element(&item.written())?;
     }
     written.end()
+}
+
+pub(crate) fn read_list<'de, T: Item, D: Deserializer<'de>>(
+    most: usize,
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    deserializer.deserialize_seq(List::<T>::new(most))
 }
 
 /// Reads a list of at most so many.
@@ -236,6 +229,6 @@ struct TooMany {
 
 impl fmt::Display for TooMany {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a list of more than {} words or variables", self.most)
+        write!(f, "a list of more than {} items", self.most)
     }
 }

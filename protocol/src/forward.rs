@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::connection::{MAX_SOCKET_PATH, Peer};
-use crate::counted;
+use crate::counted::{self, Item, counted};
 use crate::printable;
 
 /// Most bytes of a host's name in a forward, as for `ssh` (`NI_MAXHOST`).
@@ -48,6 +48,20 @@ pub struct Forward {
     pub listen: ListenAddress,
     /// Where they lead, seen from the other side. `None` is wherever each of them says, by SOCKS.
     pub to: Option<Peer>,
+}
+
+/// Most forwards of one command line and its configuration: many times what anybody writes.
+pub const MAX_FORWARDS: usize = 256;
+
+counted!(/** Forwards of a command line. */ list, Forward, MAX_FORWARDS);
+
+impl Item for Forward {
+    type Written<'a> = &'a Forward;
+    type Read = Forward;
+
+    fn written(&self) -> &Forward {
+        self
+    }
 }
 
 /// What holds for all forwards of an invocation (`ssh_config(5)`). `None` is not said.

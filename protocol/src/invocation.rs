@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection::{Connection, Peer};
 use crate::counted;
-use crate::forward::{Forward, ForwardOptions};
+use crate::forward::{self, Forward, ForwardOptions};
 use crate::terminal::{RequestTty, TerminalRequest};
 
 /// Where an invocation wants to go, as written: the master decides which context that is.
@@ -123,7 +123,7 @@ pub struct Invocation {
     /// Whether the session is to have a terminal, if the command line says so.
     pub request_tty: Option<RequestTty>,
     /// Forwards of the command line, in their order.
-    #[serde(with = "counted::forwards")]
+    #[serde(with = "forward::list")]
     pub forwards: Vec<Forward>,
     /// What the command line says of forwards.
     pub forward_options: ForwardOptions,

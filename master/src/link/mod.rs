@@ -10,6 +10,7 @@ pub(crate) mod ends;
 mod excess;
 mod inbox;
 mod incoming;
+mod listen;
 mod piece;
 mod request;
 mod reverse;

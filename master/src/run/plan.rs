@@ -15,7 +15,7 @@ use crate::hop::ssh::{Deferred, SshConnection};
 /// What is to be done for an invocation.
 pub(crate) enum Plan {
     /// To start a program.
-    Start(Start),
+    Start(Box<Start>),
     /// To keep a context (`-N`), until it is released or lost, and forwards through it.
     Keep(Arc<Context>, WantedForwards),
     /// To leave the invocation to the real `ssh`.
@@ -160,7 +160,7 @@ impl Run {
         let escape = options.escape();
         let agent = options.agent(invocation);
         let start = Start { context, program, setup, escape, forwards, agent, notice, another };
-        Ok((Plan::Start(start), pinned))
+        Ok((Plan::Start(Box::new(start)), pinned))
     }
 }
 

@@ -295,7 +295,7 @@ impl ServedSession {
                 let forwards = self.open_forwards(&start.context, wanted).await?;
                 self.multiplex(multiplex.as_ref(), pinned, &start.context, options).await;
                 let _agent = self.forward_agent(&mut start);
-                let opened = self.open(start).await?;
+                let opened = self.open(*start).await?;
                 if announce {
                     // Until its terminal is raw, that would show the output in another form.
                     self.shows.send_replace(!on_terminal);

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use fakessh_protocol::counted::MAX_FORWARDS;
-use fakessh_protocol::forward::{Forward, ForwardOptions};
+use fakessh_protocol::forward::{Forward, ForwardOptions, MAX_FORWARDS};
 use fakessh_protocol::invocation::ForwardAgent;
 use fakessh_protocol::message::Peer;
 use fakessh_protocol::terminal::RequestTty;
