@@ -28,8 +28,8 @@
 //! When this crate is built, it builds the program for targets, too, which needs a C compiler and some
 //! minutes the first time.
 //!
-//! It runs on Linux, in a tokio runtime. Terminals and the forwarding of ports that listen
-//! are not there yet.
+//! It runs on Linux, in a tokio runtime. The library itself has no terminals and no ports that listen yet;
+//! the tools of a [`Run`] have both.
 
 pub mod ask;
 
