@@ -33,7 +33,7 @@ fn an_invocation_that_is_not_ours_is_run_by_the_real_ssh_with_its_descriptors() 
         assert_eq!(output.stdout, expected, "{}", String::from_utf8_lossy(&output.stdout));
         assert_eq!(output.status.code(), Some(42));
         let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(said, "fakessh: running the real ssh: no route\n");
+        assert!(said.ends_with("fakessh: running the real ssh: no route\n"), "{said}");
     }
 }
 

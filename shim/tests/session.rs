@@ -79,7 +79,7 @@ fn input_that_the_program_closed_breaks_the_writers_pipe() {
 }
 
 #[test]
-fn a_refusal_is_one_line_and_255_even_with_q() {
+fn a_refusal_is_one_line_and_255_and_no_line_with_q() {
     let lab = Lab::new();
     for quiet in [&["h", "x"][..], &["-q", "h", "x"]] {
         let child = lab.ssh(quiet).spawn().unwrap();
@@ -89,8 +89,8 @@ fn a_refusal_is_one_line_and_255_even_with_q() {
         drop(session);
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(255));
-        let notice = if quiet.len() == 2 { "fakessh: by the way\n" } else { "" };
-        let expected = format!("{notice}fakessh: no such host\n");
+        let said = "fakessh: by the way\nfakessh: no such host\n";
+        let expected = if quiet.len() == 2 { said } else { "" };
         assert_eq!(String::from_utf8_lossy(&output.stderr), expected);
         assert!(output.stdout.is_empty());
     }

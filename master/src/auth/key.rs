@@ -64,7 +64,7 @@ impl<H: Handler> Login<'_, H> {
         }
         while let Some(candidate) = self.keys.as_mut().and_then(|keys| keys.left.pop_front()) {
             let again = candidate.clone();
-            let (answer, has_signed) = self.try_key(candidate).await?;
+            let (answer, has_signed) = Box::pin(self.try_key(candidate)).await?;
             match answer {
                 Some(AuthResult::Success) => return Ok(LoginStep::Done),
                 Some(AuthResult::Failure { remaining_methods, partial_success: true }) => {

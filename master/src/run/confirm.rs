@@ -9,7 +9,7 @@ use fakessh_protocol::message::{ProgramSetup, Question, QuestionKind};
 use fakessh_protocol::printable::word;
 
 use super::Run;
-use crate::caller::Ask;
+use crate::caller::{Ask, AskNobody};
 use crate::context::Context;
 use crate::lifetime::Use;
 
@@ -58,6 +58,23 @@ impl Run {
                 Err(Failure::new(FailureKind::NeedsAnswer, message))
             }
         }
+    }
+
+    /// Asks whether forwards may be opened for a client of a ControlPath, in a context that wants that.
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// Why they may not.
+    pub(crate) async fn confirm_forwards(
+        &self,
+        context: &Context,
+        forwards: &[Forward],
+    ) -> Result<(), Failure> {
+        if !context.is_confirmed() {
+            return Ok(());
+        }
+        let nobody: Arc<dyn Ask> = Arc::new(AskNobody);
+        self.confirm(context, &Request::Nothing, &ProgramSetup::default(), forwards, &nobody).await
     }
 }
 

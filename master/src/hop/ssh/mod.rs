@@ -225,8 +225,10 @@ impl SshConnection {
         caller.detail(1, text).await;
         let idle_timeout = IdleTimeout::new(LOGIN_TIMEOUT.max(limit));
         let reason = async || reason(ended.clone()).await;
-        let login =
-            authenticate(&mut handle, resolved, (caller, &relay), idle_timeout, reason).await;
+        // What was asked and read is in this box, which is wiped when it is freed, and not in the memory
+        // of a larger future, which may be too large for that.
+        let login = authenticate(&mut handle, resolved, (caller, &relay), idle_timeout, reason);
+        let login = Box::pin(login).await;
         attempt_caller.forget();
         let mut proof = login.map_err(Box::new)?;
         if let Some(through) = &carrier._through {

@@ -225,6 +225,10 @@ impl Master {
     async fn open(&self, client: &ClientSocket, number: u32, wanted: &Forward) {
         let table: &OpenForwards = self.run.forwards();
         let options = &self.forward_options;
+        let confirmed = self.run.confirm_forwards(&self.context, std::slice::from_ref(wanted));
+        if let Err(failure) = confirmed.await {
+            return client.answer(&Answer::Failure(number, &failure.message)).await;
+        }
         match forward::open(table, &self.context, wanted, options, &self.sockets).await {
             Ok(open) => {
                 let picked = matches!(wanted.listen, ListenAddress::Tcp { port: 0, .. });

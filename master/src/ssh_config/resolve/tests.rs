@@ -44,7 +44,7 @@ async fn what_would_be_dropped_is_named_and_a_plain_configuration_is_not() {
         return;
     }
     // As Debian ships it.
-    let text = "Host agent\n  ForwardAgent yes\n  RequestTTY yes\nHost keys\n  \
+    let text = "Host x11\n  ForwardX11 yes\n  RequestTTY yes\nHost keys\n  \
                 ProxyUseFdpass yes\n  ProxyCommand nc\nHost *\n  SendEnv LANG LC_*\n  \
                 HashKnownHosts yes\n  GSSAPIAuthentication yes\n";
     let directory = tempfile::tempdir().unwrap();
@@ -55,8 +55,8 @@ async fn what_would_be_dropped_is_named_and_a_plain_configuration_is_not() {
         resolve(&target, &caller(directory.path())).await
     };
     assert_eq!(look_up("web1").await.unwrap().unsupported_notice(), None);
-    let notice = look_up("agent").await.unwrap().unsupported_notice().unwrap();
-    assert!(notice.contains("asks for ForwardAgent for agent"), "{notice}");
+    let notice = look_up("x11").await.unwrap().unsupported_notice().unwrap();
+    assert!(notice.contains("asks for ForwardX11 for x11"), "{notice}");
     let error = look_up("keys").await.unwrap_err().to_string();
     assert!(error.contains("'keys' sets ProxyUseFdpass, which is not"), "{error}");
 }
