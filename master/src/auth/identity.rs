@@ -34,6 +34,31 @@ pub(super) struct Candidate {
     pub(super) signer: KeySource,
 }
 
+/// A candidate with its public parts as bytes. A public key is made where a private one was read, and
+/// what fills it up to its size in memory may be a part of that one. Bytes have no such rest.
+struct Written {
+    name: String,
+    public: Option<Vec<u8>>,
+    certificate: Option<Vec<u8>>,
+    signer: KeySource,
+}
+
+impl Written {
+    fn of(candidate: Candidate) -> Written {
+        let Candidate { name, public, certificate, signer } = candidate;
+        let public = public.and_then(|public| public.to_bytes().ok());
+        let certificate = certificate.and_then(|certificate| certificate.to_bytes().ok());
+        Written { name, public, certificate, signer }
+    }
+
+    fn read(self) -> Candidate {
+        let Written { name, public, certificate, signer } = self;
+        let public = public.and_then(|bytes| PublicKey::from_bytes(&bytes).ok());
+        let certificate = certificate.and_then(|bytes| Certificate::from_bytes(&bytes).ok());
+        Candidate { name, public, certificate, signer }
+    }
+}
+
 /// What signs for a key.
 #[derive(Clone)]
 pub(super) enum KeySource {
@@ -74,10 +99,10 @@ pub(super) async fn candidates(
         let identities = read_identities(&resolved, &caller, &mut problems);
         let certificates = read_certificates(&resolved, &caller, &mut problems);
         let found = order(&resolved, identities, certificates, agent, &caller, &mut problems);
-        (found, problems)
+        (found.into_iter().map(Written::of).collect::<Vec<_>>(), problems)
     });
     match read.await {
-        Ok(read) => read,
+        Ok((found, problems)) => (found.into_iter().map(Written::read).collect(), problems),
         Err(error) => (Vec::new(), vec![format!("cannot read any key: {error}")]),
     }
 }
