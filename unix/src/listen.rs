@@ -44,9 +44,12 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    /// The file of this name that somebody else has made in this directory.
-    pub fn named(name: SocketFileName, directory: OwnedFd) -> SocketFile {
-        SocketFile { directory, name }
+    /// The file of this name that somebody else has made in this directory. `None` if the name could
+    /// lead out of the directory.
+    pub fn named(name: SocketFileName, directory: OwnedFd) -> Option<SocketFile> {
+        let is_plain = !matches!(&name.name[..], b"" | b"." | b"..")
+            && !name.name.iter().any(|byte| matches!(byte, b'/' | 0));
+        is_plain.then_some(SocketFile { directory, name })
     }
 
     /// Leaves the file to somebody else, who needs its directory as well.
@@ -182,6 +185,19 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_name_that_leads_out_of_its_directory_is_no_name() {
+        let named = |name: &[u8]| {
+            let directory = std::fs::File::open("/").unwrap().into();
+            let name = SocketFileName { name: name.to_vec(), ..SocketFileName::default() };
+            SocketFile::named(name, directory).is_some()
+        };
+        assert!(named(b"socket") && named(b"...") && named(b"\xff"));
+        for name in [&b""[..], b".", b"..", b"/run/socket", b"../socket", b"a/b", b"a\0"] {
+            assert!(!named(name), "{name:?}");
+        }
+    }
 
     fn on(address: ListenAddress, unlink: bool) -> Result<Listening, String> {
         let nobody = |_: &str| Err(io::Error::other("nobody knows it"));

@@ -47,7 +47,7 @@ impl ShimSockets {
     /// The shim has listened, or says why not.
     pub(super) fn listening(&self, answer: ListenAnswer, mut sockets: Vec<OwnedFd>) {
         let ListenAnswer { why_not, file } = answer;
-        let file = file.and_then(|name| Some(SocketFile::named(name, sockets.pop()?)));
+        let file = file.and_then(|name| SocketFile::named(name, sockets.pop()?));
         let answer =
             if sockets.is_empty() { Err(why_not) } else { Ok(LocalListener { sockets, file }) };
         if let Some(waiting) = self.waiting().listening.take() {

@@ -165,13 +165,13 @@ async fn a_registry_that_shuts_down_ends_attempts_and_makes_no_more() {
 async fn what_the_configuration_asks_for_in_vain_is_said_to_each_who_asks() {
     let Some(lab) = Lab::start("") else { return };
     let registry = Registry::default();
-    let target = lab.target(&["ForwardX11=yes", "ForkAfterAuthentication=yes"]);
+    let target = lab.target(&["ForwardX11=yes", "Tunnel=yes"]);
     for _ in 0..2 {
         registry.context(&target, &lab.caller()).await.unwrap();
     }
     let seen = lab.person.seen();
     assert_eq!(seen.len(), 2, "{seen:?}");
-    let words = "asks for ForwardX11, ForkAfterAuthentication for 127.0.0.1";
+    let words = "asks for ForwardX11, Tunnel for 127.0.0.1";
     assert!(seen.iter().all(|said| said.contains(words)), "{seen:?}");
     assert_eq!(registry.contexts().len(), 1);
 }
