@@ -8,12 +8,14 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, OFlags, StatVfsMountFlags, flock, openat, statvfs};
+use rustix::io::Errno;
 use rustix::net::Shutdown;
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
+use tempfile::{TempDir, TempPath};
 use thiserror::Error;
 
 use crate::runtime_dir::{RuntimeDir, RuntimeDirError};
@@ -25,6 +27,12 @@ const PREFIX: &str = "run-";
 
 /// How often a directory may be swept away while it is made. A master sweeps once, when it starts.
 const MOST_SWEPT: u32 = 100;
+
+/// How often the shim's file is written anew because a child of this process keeps it open.
+const MOST_WRITTEN: u32 = 3;
+
+/// How long a child of this process may take from its start to its program.
+const MOST_STARTING: Duration = Duration::from_secs(1);
 
 /// How the name of the shim's file begins.
 const SHIM_PREFIX: &str = "shim-";
@@ -186,12 +194,7 @@ fn shim_program(base: &RuntimeDir) -> io::Result<PathBuf> {
         Ok(_) => std::fs::remove_file(&path)?,
         Err(_) => {}
     }
-    // By its name it is swept away where we are killed meanwhile.
-    let mut file = tempfile::Builder::new().prefix(SHIM_PREFIX).tempfile_in(base.path())?;
-    file.write_all(SLAVE)?;
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o700))?;
-    // Closed before it is named: a program that is open for writing can't be run.
-    let written = file.into_temp_path();
+    let written = written_shim(base)?;
     match written.persist_noclobber(&path) {
         Ok(()) => {}
         // Another run was first. Its file is not replaced: who is just linking to it would find
@@ -200,6 +203,43 @@ fn shim_program(base: &RuntimeDir) -> io::Result<PathBuf> {
         Err(error) => return Err(error.into()),
     }
     Ok(path)
+}
+
+/// The shim in a file of the base directory that nobody has open for writing: the kernel does not run
+/// a program that somebody has (`ETXTBSY`).
+fn written_shim(base: &RuntimeDir) -> io::Result<TempPath> {
+    for _ in 0..MOST_WRITTEN {
+        // By its name it is swept away if this process is killed meanwhile.
+        let mut file = tempfile::Builder::new().prefix(SHIM_PREFIX).tempfile_in(base.path())?;
+        file.write_all(SLAVE)?;
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(0o700))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let written = file.into_temp_path();
+        if is_closed(&File::open(&written)?)? {
+            return Ok(written);
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::ExecutableFileBusy,
+        "each file that was written is still open in a child of this process",
+    ))
+}
+
+/// Whether a file becomes closed that was written under a lock. A child of this process that another
+/// thread has just started has each descriptor until it runs its program, and the lock with it. A
+/// child that never runs a program keeps it.
+fn is_closed(reader: &File) -> io::Result<bool> {
+    let start = Instant::now();
+    loop {
+        match flock(reader, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) if start.elapsed() < MOST_STARTING => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Removes run directories that nobody holds any more, and shims of other builds. Called by a
@@ -267,6 +307,7 @@ fn open_run_directory(place: &Path, name: &str) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     use super::*;
@@ -297,6 +338,43 @@ mod tests {
             over.store(true, Ordering::Relaxed);
             made.unwrap();
         });
+    }
+
+    #[test]
+    fn programs_that_other_threads_start_meanwhile_do_not_keep_the_shim_from_running() {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        Command::new("true").status().unwrap();
+                    }
+                });
+            }
+            let started: io::Result<Vec<()>> = (0..200)
+                .map(|_| {
+                    let home = tempfile::tempdir()?;
+                    let base = RuntimeDir::at(home.path().join("d")).unwrap();
+                    let run = RunDirectory::create(&base).unwrap();
+                    let mut ssh = Command::new(run.path().join("ssh"));
+                    ssh.stderr(Stdio::null()).status().map(drop)
+                })
+                .collect();
+            over.store(true, Ordering::Relaxed);
+            started.unwrap();
+        });
+    }
+
+    #[test]
+    fn a_file_is_closed_with_the_last_copy_of_its_descriptor() {
+        let written = tempfile::NamedTempFile::new().unwrap();
+        flock(&written, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let copy = written.as_file().try_clone().unwrap();
+        let path = written.into_temp_path();
+        let reader = File::open(&path).unwrap();
+        assert!(!is_closed(&reader).unwrap());
+        drop(copy);
+        assert!(is_closed(&reader).unwrap());
     }
 
     #[test]
