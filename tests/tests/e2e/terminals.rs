@@ -316,7 +316,8 @@ fn each_way_of_starting_a_program_gives_it_a_terminal() {
 
 #[test]
 fn without_a_slave_the_server_gives_the_terminal() {
-    let command = format!("test -t 0 && stty size; {ON_RESIZE} wait");
+    // It shows its size when it would notice another.
+    let command = format!("{ON_RESIZE} test -t 0 && stty size; wait");
     let lab = Lab::builder().sshd(&format!("ForceCommand {command}")).start();
     let mut terminal = Shell::start(&lab);
     terminal.resize(80, 24);

@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use fakessh_lab::{GUARD, Lab};
+use rustix::io::retry_on_intr;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
@@ -48,7 +49,10 @@ impl Peer {
     /// The next message; `None` at the end.
     fn receive(&self) -> Option<Value> {
         let mut bytes = vec![0; 65_537];
-        let (_, len) = recv(&self.0, &mut bytes[..], RecvFlags::empty()).unwrap();
+        // With a time limit of its own a socket is interrupted by each signal (signal(7)), such as
+        // that of a child of another test.
+        let received = retry_on_intr(|| recv(&self.0, &mut bytes[..], RecvFlags::empty()));
+        let (_, len) = received.unwrap();
         if len == 0 {
             return None;
         }
