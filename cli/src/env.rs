@@ -2,25 +2,17 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, Metadata};
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
 use super::links::{self, NAMES};
+use super::place::Place;
 use super::shell::Shell;
-
-/// Permission bits with which others than the owner can write.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
-
-/// The one for the group.
-const WRITABLE_BY_GROUP: u32 = 0o020;
-
-/// The permission bit of directories in which everybody removes and renames their own only.
-const STICKY: u32 = 0o1000;
 
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -79,7 +71,9 @@ fn private_directory() -> anyhow::Result<PathBuf> {
         );
     }
     for path in directory.ancestors() {
-        check(path, [&*directory, &*parent].contains(&path))?;
+        let is_ours = [&*directory, &*parent].contains(&path);
+        let place = if is_ours { Place::OursAlone } else { Place::Above };
+        place.check(path, "set XDG_DATA_HOME to a directory that only you can write to")?;
     }
     if let Some(other) = other_than_links(&directory)? {
         bail!(
@@ -89,33 +83,6 @@ fn private_directory() -> anyhow::Result<PathBuf> {
         );
     }
     Ok(directory)
-}
-
-/// Refuses a directory through which others could put programs of theirs in the place of the links.
-fn check(path: &Path, is_ours_alone: bool) -> anyhow::Result<()> {
-    let place = path.display();
-    let found = fs::symlink_metadata(path).with_context(|| format!("can't look at {place}"))?;
-    let ours = rustix::process::geteuid().as_raw();
-    let remedy = "set XDG_DATA_HOME to a directory that only you can write to";
-    if !found.is_dir() {
-        bail!("{place} is no directory; {remedy}");
-    }
-    if found.uid() != ours && (is_ours_alone || found.uid() != 0) {
-        bail!("{place} belongs to uid {} and not to you (uid {ours}); {remedy}", found.uid());
-    }
-    if is_open(&found) && (is_ours_alone || found.mode() & STICKY == 0) {
-        let mode = found.mode() & 0o7777;
-        bail!("{place} has mode {mode:04o}, so that others could put an ssh there; {remedy}");
-    }
-    Ok(())
-}
-
-/// Whether others can write to a directory. A group that has the number of the account is the account's
-/// alone, on systems where new files are the group's to write.
-fn is_open(found: &Metadata) -> bool {
-    let is_of_private_group = found.gid() == found.uid();
-    let closed = if is_of_private_group { WRITABLE_BY_GROUP } else { 0 };
-    found.mode() & WRITABLE_BY_OTHERS & !closed != 0
 }
 
 /// Something in the directory that is none of the links.

@@ -18,6 +18,7 @@ mod master;
 mod note;
 mod own;
 mod password;
+mod place;
 mod run;
 mod shell;
 mod shim;

@@ -11,10 +11,8 @@ use anyhow::{Context as _, bail};
 use fakessh::daemon::client::say;
 
 use super::links::{self, NAMES};
+use super::place::Place;
 use super::shell::Shell;
-
-/// The permission bit with which everybody can write.
-const WRITABLE_BY_ALL: u32 = 0o002;
 
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
@@ -29,20 +27,20 @@ enum ShimCommand {
 With these links early on PATH, every ssh, scp and sftp uses the connections that are held. What
 fakessh can't do is left to the real ssh. Nothing is overwritten that is no link to fakessh. For one
 shell alone there is `fakessh env`.")]
-    Install(Place),
+    Install(Directory),
     /// Remove these links again, and nothing else
-    Uninstall(Place),
+    Uninstall(Directory),
 }
 
 #[derive(clap::Args, Debug)]
-struct Place {
+struct Directory {
     /// The directory, which is made if it is missing [default: ~/.local/bin]
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
 }
 
-impl Place {
-    fn directory(self) -> anyhow::Result<PathBuf> {
+impl Directory {
+    fn path(self) -> anyhow::Result<PathBuf> {
         let directory = match self.directory {
             Some(directory) => directory,
             None => {
@@ -58,8 +56,8 @@ impl Place {
 
 pub(super) fn shim(arguments: Arguments) -> anyhow::Result<u8> {
     match arguments.command {
-        ShimCommand::Install(place) => install(&place.directory()?),
-        ShimCommand::Uninstall(place) => uninstall(&place.directory()?),
+        ShimCommand::Install(directory) => install(&directory.path()?),
+        ShimCommand::Uninstall(directory) => uninstall(&directory.path()?),
     }
 }
 
@@ -105,22 +103,16 @@ fn uninstall(directory: &Path) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Refuses a directory in which others could put an `ssh` of their own.
+/// Refuses a directory in which, or through which, others could put an `ssh` of their own.
 fn check(directory: &Path) -> anyhow::Result<()> {
-    let place = directory.display();
+    let shown = directory.display();
     if directory.as_os_str().as_bytes().contains(&b':') {
-        bail!("{place} has a colon in its name, and so can't stand in PATH; name another one");
+        bail!("{shown} has a colon in its name, and so can't stand in PATH; name another one");
     }
-    let found = fs::metadata(directory).with_context(|| format!("can't look at {place}"))?;
-    let ours = rustix::process::geteuid().as_raw();
-    if ![0, ours].contains(&found.uid()) {
-        let owner = found.uid();
-        bail!("{place} belongs to uid {owner} and not to you (uid {ours}); name another directory");
-    }
-    if found.mode() & WRITABLE_BY_ALL != 0 {
-        bail!("everybody can write to {place}, and put another ssh there; name another directory");
-    }
-    Ok(())
+    let real = fs::canonicalize(directory).with_context(|| format!("can't look at {shown}"))?;
+    let remedy = "name another directory";
+    Place::Shared.check(&real, remedy)?;
+    real.ancestors().skip(1).try_for_each(|above| Place::Above.check(above, remedy))
 }
 
 /// Why an `ssh` that somebody types is not the one in this directory.

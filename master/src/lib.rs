@@ -33,6 +33,7 @@
 
 pub mod ask;
 
+mod accepting;
 mod allowance;
 mod bounded_log;
 mod child;

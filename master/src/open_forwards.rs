@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -11,8 +10,10 @@ use async_trait::async_trait;
 use fakessh_protocol::forward::{Forward, Listen};
 use fakessh_protocol::message::Peer;
 use fakessh_unix::listen::SocketFile;
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, watch};
 use tokio::task::JoinHandle;
+
+use crate::pump::{Aside, Foreign};
 
 /// Makes sockets where whoever asked for a forward lives: this process has no right to listen, or to
 /// connect, that its caller may not have.
@@ -22,15 +23,15 @@ pub(crate) trait Sockets: Send + Sync {
     async fn listen(&self, listen: Listen) -> Result<LocalListener, String>;
 
     /// Connects. An error is one line in the words of the system.
-    async fn connect(&self, peer: Peer) -> Result<OwnedFd, String>;
+    async fn connect(&self, peer: Peer) -> Result<Foreign, String>;
 }
 
 /// Sockets that listen here.
 #[derive(Debug)]
 pub(crate) struct LocalListener {
-    pub(crate) sockets: Vec<OwnedFd>,
+    pub(crate) sockets: Vec<Foreign>,
     /// Removed with the sockets.
-    pub(crate) file: Option<SocketFile>,
+    pub(crate) file: Option<Aside<SocketFile>>,
 }
 
 /// Whoever may be asked to connect. The first one that is still there is.
@@ -47,8 +48,9 @@ impl Connectors {
     /// Adds somebody.
     pub(crate) fn add(&self, sockets: &Arc<dyn Sockets>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|sockets| sockets.strong_count() > 0);
-        all.push(Arc::downgrade(sockets));
+        let one = Arc::downgrade(sockets);
+        all.retain(|other| other.strong_count() > 0 && !other.ptr_eq(&one));
+        all.push(one);
     }
 
     /// Somebody who is still there.
@@ -73,6 +75,11 @@ pub(crate) struct OpenConnection(Arc<Connections>);
 impl Connections {
     pub(crate) fn new() -> Arc<Connections> {
         Arc::new(Connections { open: watch::Sender::new(0), all: AtomicU64::new(0) })
+    }
+
+    /// How many there are now, and were.
+    pub(crate) fn counts(&self) -> (usize, u64) {
+        (*self.open.borrow(), self.all.load(Ordering::Relaxed))
     }
 
     /// Counts one more.
@@ -102,33 +109,64 @@ pub(crate) struct OpenForward {
     pub(crate) connections: Arc<Connections>,
     pub(crate) connectors: Connectors,
     pub(crate) serving: Serving,
-    /// Sessions that use it, and whose programs run.
+    /// How many use it ([`UsedForward`]).
     pub(crate) users: Arc<AtomicUsize>,
 }
 
-/// The task that takes the connections of a forward, and serves them. Dropped, it ends.
+/// A task that takes connections, and serves them. Dropped, it ends.
 #[derive(Debug)]
 pub(crate) struct Serving {
     task: JoinHandle<()>,
+    stop: Arc<Notify>,
+    /// Its sender is gone when nothing is listened on any more.
+    listening: watch::Receiver<()>,
     /// Its sender is gone when the task and its sockets are.
-    ended: watch::Receiver<()>,
+    serving: watch::Receiver<()>,
+}
+
+/// Held by such a task as long as it listens.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    stop: Arc<Notify>,
+    _until: watch::Sender<()>,
+}
+
+impl Listening {
+    /// Waits until nothing is to be listened on any more. Cancel safe.
+    pub(crate) async fn stopped(&mut self) {
+        self.stop.notified().await;
+    }
 }
 
 impl Serving {
-    pub(crate) fn spawn(serve: impl Future<Output = ()> + Send + 'static) -> Serving {
-        let (alive, ended) = watch::channel(());
+    /// Starts the task.
+    pub(crate) fn spawn<T>(serve: impl FnOnce(Listening) -> T) -> Serving
+    where
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let (until, listening) = watch::channel(());
+        let (alive, serving) = watch::channel(());
+        let stop = Arc::new(Notify::new());
+        let serve = serve(Listening { stop: stop.clone(), _until: until });
         let task = tokio::spawn(async move {
             // Dropped after all that is served.
             let _alive = alive;
             serve.await;
         });
-        Serving { task, ended }
+        Serving { task, stop, listening, serving }
     }
 
-    fn ended(&self) -> impl Future<Output = ()> + use<> {
-        let mut ended = self.ended.clone();
-        async move { drop(ended.changed().await) }
+    /// Listens no more, and waits until that is so. Connections go on. Cancelled, it stops all the same.
+    pub(crate) async fn stop(&self) {
+        self.stop.notify_one();
+        gone(&self.listening).await;
     }
+}
+
+/// Waits until the sender is gone.
+fn gone(of: &watch::Receiver<()>) -> impl Future<Output = ()> + use<> {
+    let mut of = of.clone();
+    async move { while of.changed().await.is_ok() {} }
 }
 
 impl Drop for Serving {
@@ -144,21 +182,16 @@ impl OpenForward {
         NEXT.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// How many connections it has now, and has had.
-    pub(crate) fn counts(&self) -> (usize, u64) {
-        (*self.connections.open.borrow(), self.connections.all.load(Ordering::Relaxed))
-    }
-
-    /// Ends it, whoever holds it, and waits until nothing is listened on any more. Connections end as
-    /// well.
+    /// Ends it and its connections, whoever holds it, and waits until nothing is listened on any more.
     pub(crate) async fn cancel(&self) {
+        self.serving.stop().await;
         self.serving.task.abort();
-        self.serving.ended().await;
+        gone(&self.serving.serving).await;
     }
 
-    /// Whether it was ended, or has ended with its context.
+    /// Whether it listens no more: it was ended, or its context was.
     pub(crate) fn is_over(&self) -> bool {
-        self.serving.task.is_finished()
+        self.serving.listening.has_changed().is_err()
     }
 }
 
@@ -190,9 +223,22 @@ impl UsedForward {
         UsedForward { forward, usage }
     }
 
-    /// The session's program has ended. If no other session uses the forward, waits for the end of its
-    /// connections, and closes it. Cancelled, it is closed.
-    pub(crate) async fn close(self, table: &OpenForwards) {
+    pub(crate) fn forward(&self) -> &Arc<OpenForward> {
+        &self.forward
+    }
+
+    /// Whether somebody else uses it as well.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.usage.0.load(Ordering::Relaxed) > 1
+    }
+
+    /// Whether it listens no more, and its connections have ended.
+    pub(crate) fn is_done(&self) -> bool {
+        self.forward.serving.task.is_finished()
+    }
+
+    /// As [`UsedForward::close`], after the end of the forward's connections.
+    pub(crate) async fn close_after_connections(self, table: &OpenForwards) {
         let UsedForward { forward, usage } = self;
         let users = usage.0.clone();
         drop(usage);
@@ -201,15 +247,24 @@ impl UsedForward {
             // The sender lives as long as the forward.
             let _ = forward.connections.open.subscribe().wait_for(|open| *open == 0).await;
         }
-        // Whoever opens the same one meanwhile finds it, or finds it closed.
-        let turn = table.turn(forward.context.0, &forward.forward);
-        let _turn = tokio::time::timeout(OPENING, turn).await;
-        let ended = forward.serving.ended();
-        if let Some(forward) = Arc::into_inner(forward) {
-            drop(forward);
-            // Whoever starts the next session may want the same port.
-            ended.await;
-        }
+        close(forward, table).await;
+    }
+
+    /// Closes the forward, if nobody else uses it. Cancelled, it is closed all the same.
+    pub(crate) async fn close(self, table: &OpenForwards) {
+        let UsedForward { forward, usage } = self;
+        drop(usage);
+        close(forward, table).await;
+    }
+}
+
+async fn close(forward: Arc<OpenForward>, table: &OpenForwards) {
+    // Whoever opens the same one meanwhile finds it, or finds it closed.
+    let turn = table.turn(forward.context.0, &forward.forward);
+    let _turn = tokio::time::timeout(OPENING, turn).await;
+    if let Some(forward) = Arc::into_inner(forward) {
+        // Whoever starts the next session may want the same port.
+        forward.cancel().await;
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::audit::Who;
+use crate::pump::Foreign;
 use crate::{fd_limit, sys};
 
 /// Pause before a datagram is sent again for which the kernel had no room. There is no event to
@@ -30,12 +31,12 @@ const BACKLOG: i32 = 4096;
 /// A Unix socket that keeps message boundaries. Its flags stay as they are, since its other
 /// descriptors may be a tool's.
 #[derive(Debug)]
-pub(crate) struct Socket(AsyncFd<OwnedFd>);
+pub(crate) struct Socket(AsyncFd<Foreign>);
 
 impl Socket {
     /// Takes a connected or listening socket. Must be called in a tokio runtime.
-    pub(crate) fn new(fd: OwnedFd) -> io::Result<Socket> {
-        Ok(Socket(sys::watch(fd, Interest::READABLE | Interest::WRITABLE)?))
+    pub(crate) fn new(fd: impl Into<Foreign>) -> io::Result<Socket> {
+        Ok(Socket(sys::watch(fd.into(), Interest::READABLE | Interest::WRITABLE)?))
     }
 
     /// Whether the process at the other end is ours, or root's.
@@ -45,9 +46,7 @@ impl Socket {
 
     /// The process at the other end: the one that made a socket pair, or connected.
     pub(crate) fn peer(&self) -> Option<Who> {
-        let peer = peer::credentials(self.0.get_ref())?;
-        let pid = peer.pid.as_raw_nonzero().get().unsigned_abs();
-        Some(Who { uid: peer.uid.as_raw(), pid, at: None })
+        Who::at(self.0.get_ref())
     }
 
     /// Whether everything was received and nobody can send any more.
@@ -64,7 +63,7 @@ impl Socket {
         while !fd_limit::has_reserve(reserve) {
             tokio::time::sleep(SHORTAGE_PAUSE).await;
         }
-        let accept = |fd: &OwnedFd| {
+        let accept = |fd: &Foreign| {
             // A listening socket of ours alone, made with O_NONBLOCK.
             Ok(fd_limit::lend(|| rustix::net::accept_with(fd, SocketFlags::CLOEXEC))?)
         };
@@ -77,7 +76,7 @@ impl Socket {
     /// As [`datagram::try_receive`]; of a datagram that is cut short at the limit of open
     /// descriptors, the first one arrives.
     pub(crate) async fn receive(&self) -> io::Result<Option<Datagram>> {
-        let receive = |fd: &OwnedFd| fd_limit::lend(|| datagram::try_receive(fd.as_fd()));
+        let receive = |fd: &Foreign| fd_limit::lend(|| datagram::try_receive(fd.as_fd()));
         self.0.async_io(Interest::READABLE, receive).await
     }
 
@@ -87,9 +86,10 @@ impl Socket {
     /// As [`Socket::receive`], and `InvalidData` for bytes that are no such message.
     pub(crate) async fn receive_message<T: DeserializeOwned>(
         &self,
-    ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
-        let receive = |fd: &OwnedFd| fd_limit::lend(|| datagram::try_receive_message(fd.as_fd()));
-        self.0.async_io(Interest::READABLE, receive).await
+    ) -> io::Result<Option<(T, Vec<Foreign>)>> {
+        let receive = |fd: &Foreign| fd_limit::lend(|| datagram::try_receive_message(fd.as_fd()));
+        let received = self.0.async_io(Interest::READABLE, receive).await?;
+        Ok(received.map(|(message, descriptors)| (message, foreign(descriptors))))
     }
 
     /// Sends a datagram. Cancel safe: it goes as a whole or not at all.
@@ -120,11 +120,16 @@ impl Socket {
     }
 }
 
+/// Descriptors that came with a message.
+pub(crate) fn foreign(descriptors: Vec<OwnedFd>) -> Vec<Foreign> {
+    descriptors.into_iter().map(Foreign::from).collect()
+}
+
 /// Whether this is a Unix socket that keeps message boundaries, and listens or does not.
-pub(crate) fn is_packet_socket(socket: &OwnedFd, listens: bool) -> bool {
-    socket_domain(socket) == Ok(AddressFamily::UNIX)
-        && socket_type(socket) == Ok(SocketType::SEQPACKET)
-        && socket_acceptconn(socket) == Ok(listens)
+pub(crate) fn is_packet_socket(socket: impl AsFd, listens: bool) -> bool {
+    socket_domain(&socket) == Ok(AddressFamily::UNIX)
+        && socket_type(&socket) == Ok(SocketType::SEQPACKET)
+        && socket_acceptconn(&socket) == Ok(listens)
 }
 
 /// A listening socket of ours alone, at a path.

@@ -12,12 +12,26 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::pump::Foreign;
+
+/// What owns a descriptor.
+///
+/// # Safety
+/// As long as it lives, the descriptor is open, and it names the same one each time.
+pub(crate) unsafe trait Owner: AsRawFd {}
+
+// SAFETY: nobody can close it, or put another one in its place, without taking it.
+unsafe impl Owner for OwnedFd {}
+
+// SAFETY: it holds an OwnedFd until it is dropped, and never another one.
+unsafe impl Owner for Foreign {}
+
 /// Waits for a descriptor with tokio. Its flags stay as they are.
 ///
 /// # Errors
 /// Where it can't be waited for (files, some devices), or a limit is reached.
-pub(crate) fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an OwnedFd is open, names the same descriptor each time, and is owned by the AsyncFd
+pub(crate) fn watch<T: Owner>(fd: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    // SAFETY: an Owner is open, names the same descriptor each time, and is owned by the AsyncFd
     // until that is dropped.
     Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
 }

@@ -141,6 +141,12 @@ pub struct Listen {
 pub struct BadForward;
 
 impl Forward {
+    /// Whether the target picks the port, and has to say which one (`-R 0`).
+    pub fn wants_any_port(&self) -> bool {
+        let any = matches!(self.listen, ListenAddress::Tcp { port: 0, .. });
+        self.side == ForwardSide::Remote && any
+    }
+
     /// Reads the value of `-L`: `[BIND:]PORT:HOST:PORT`, with a path of a Unix socket in the place of
     /// either end.
     ///

@@ -1,8 +1,10 @@
 //! What is noted, and how it is written.
 
 use std::fmt::Write as _;
+use std::os::fd::AsFd;
 use std::time::SystemTime;
 
+use fakessh_unix::peer;
 use fakessh_unix::process::{self, Stat};
 use rustix::process::Pid;
 use serde::Serialize;
@@ -27,6 +29,13 @@ pub struct Who {
 }
 
 impl Who {
+    /// The process at the other end of a Unix socket.
+    pub(crate) fn at(socket: impl AsFd) -> Option<Who> {
+        let peer = peer::credentials(socket)?;
+        let pid = peer.pid.as_raw_nonzero().get().unsigned_abs();
+        Some(Who { uid: peer.uid.as_raw(), pid, at: None })
+    }
+
     /// The process, for a person: the program that has called `ssh`, where that can be seen.
     pub(crate) fn shown(&self) -> String {
         let caller = || {
@@ -68,6 +77,8 @@ pub(crate) enum Event {
     Context { context: String, id: String, user: String, by: Option<Who> },
     /// A session was over.
     Session(Box<SessionEvent>),
+    /// A session had a forward no more.
+    Forward(Box<ForwardEvent>),
     /// Something was refused, or failed.
     Refused { what: String, why: String, by: Option<Who> },
     /// A context was closed by us.
@@ -97,8 +108,27 @@ pub(crate) struct SessionEvent {
     pub(crate) output: u64,
     #[serde(rename = "err")]
     pub(crate) errors: u64,
+    /// How often a program there has reached an agent here, if it might.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) agent: Option<u64>,
     #[serde(flatten)]
     pub(crate) end: End,
+}
+
+/// A forward that a session has no more.
+#[derive(Debug, Serialize)]
+pub(crate) struct ForwardEvent {
+    pub(crate) ms: u64,
+    pub(crate) run: u64,
+    pub(crate) by: Option<Who>,
+    pub(crate) context: String,
+    pub(crate) id: String,
+    /// As `ssh` would be asked for it.
+    pub(crate) forward: String,
+    /// The port that was listened on; 0 for a Unix socket.
+    pub(crate) port: u16,
+    /// Connections that came in, for this session and those that shared the forward.
+    pub(crate) connections: u64,
 }
 
 /// A command as it is noted.
@@ -149,7 +179,9 @@ impl Event {
     /// What the ordinary log says of it, if anything.
     pub(super) fn line(&self) -> Option<String> {
         let line = match self {
-            Event::Run { .. } | Event::Session(_) | Event::Dropped { .. } => return None,
+            Event::Run { .. } | Event::Session(_) | Event::Forward(_) | Event::Dropped { .. } => {
+                return None;
+            }
             Event::Login { host, address, user, accepted, by } => {
                 let accepted = accepted.join(", ");
                 format!("{user}@{host} ({address}): logged in with {accepted}{}", shown(by))
@@ -224,6 +256,7 @@ mod tests {
             input: 1,
             output: 2,
             errors: 3,
+            agent: None,
             end,
         }))
     }

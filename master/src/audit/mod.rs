@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 
 pub use event::Who;
-pub(crate) use event::{End, Event, LoggedCommand, SessionEvent};
+pub(crate) use event::{End, Event, ForwardEvent, LoggedCommand, SessionEvent};
 pub(crate) use refusals::Refusals;
 pub use settings::{Commands, Settings};
 use writer::Writer;

@@ -40,7 +40,7 @@ pub enum AuthError {
     Refused {
         /// The account.
         user: String,
-        /// The name that was connected to.
+        /// The server's name, as fakessh connected to it.
         hostname: String,
         /// The host as it was named.
         host: String,
@@ -61,7 +61,7 @@ pub enum AuthError {
     Lost {
         /// The account.
         user: String,
-        /// The name that was connected to.
+        /// The server's name, as fakessh connected to it.
         hostname: String,
         /// The port.
         port: u16,
@@ -82,7 +82,7 @@ pub enum AuthError {
     TimedOut {
         /// The account.
         user: String,
-        /// The name that was connected to.
+        /// The server's name, as fakessh connected to it.
         hostname: String,
         /// The port.
         port: u16,

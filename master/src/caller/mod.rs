@@ -10,11 +10,13 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use fakessh_protocol::invocation::Invocation;
 use fakessh_protocol::message::{Notice, Question, Secret};
+use tokio::process::Command;
 
 use crate::audit::Who;
 
@@ -67,6 +69,24 @@ impl Ask for AskNobody {
 
     fn may_answer(&self) -> bool {
         false
+    }
+}
+
+/// Asks nobody for this process.
+pub(crate) struct AskNobodyFor(pub(crate) Option<Who>);
+
+#[async_trait]
+impl Ask for AskNobodyFor {
+    async fn ask(&self, _question: Question) -> Option<Secret> {
+        None
+    }
+
+    fn may_answer(&self) -> bool {
+        false
+    }
+
+    fn who(&self) -> Option<Who> {
+        self.0.clone()
     }
 }
 
@@ -183,6 +203,22 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// A program as the caller would run it: with its environment, in its directory, and with the limit
+    /// of open files that it has. Its outputs are pipes, its input is empty, and it ends when it is dropped.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        crate::fd_limit::give_back(command.as_std_mut());
+        command
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .current_dir(self.open_directory())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
     /// This process as a caller, with somebody to ask.
     ///
     /// # Errors

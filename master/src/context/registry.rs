@@ -149,20 +149,6 @@ impl Registry {
         Ok(reached)
     }
 
-    /// The context at the end of a route, if it is connected. Asks nobody, connects nowhere.
-    ///
-    /// # Errors
-    /// Where the configuration can't be read.
-    pub async fn held(
-        &self,
-        route: &Route,
-        caller: &Caller,
-    ) -> Result<Option<Arc<Context>>, ContextError> {
-        let walk = along_held(Walk::along(route, caller).await?, &self.pool);
-        let held = self.pool.contexts.peek(&walk.key());
-        Ok(held.filter(|context| context.is_usable()))
-    }
-
     async fn find_or_connect(
         &self,
         route: &Route,

@@ -13,9 +13,10 @@ use crate::caller::{Ask as _, Caller};
 use crate::context::Context;
 use crate::control::{AskedClient, ClientMessage, Reached, Reply, StartRequest};
 use crate::fd_limit;
+use crate::pump::Foreign;
 use crate::run::Run;
 use crate::session;
-use crate::socket::{Socket, is_packet_socket};
+use crate::socket::{Socket, foreign, is_packet_socket};
 
 /// A context that a connection of a client stands for. As long as this lives, the context is in use.
 ///
@@ -138,11 +139,11 @@ async fn start(
 ///
 /// A session ends when nobody holds the other end of its socket. So that end must not come along, and
 /// any socket of its type might be it.
-fn standard_streams(descriptors: Vec<OwnedFd>) -> Result<[OwnedFd; 3], Failure> {
+fn standard_streams(descriptors: Vec<OwnedFd>) -> Result<[Foreign; 3], Failure> {
     let text = "a program needs a socket for its session, and standard input, output and error, of \
                 which none is such a socket (SOCK_SEQPACKET)";
     let refused = || Failure::new(FailureKind::Config, text);
-    let streams = <[OwnedFd; 3]>::try_from(descriptors).map_err(|_| refused())?;
+    let streams = <[Foreign; 3]>::try_from(foreign(descriptors)).map_err(|_| refused())?;
     if streams.iter().any(|stream| is_packet_socket(stream, false)) {
         return Err(refused());
     }

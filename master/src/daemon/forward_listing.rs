@@ -34,7 +34,7 @@ impl ForwardListing {
 }
 
 fn listing(forward: &Arc<OpenForward>) -> ForwardListing {
-    let (connections, served) = forward.counts();
+    let (connections, served) = forward.connections.counts();
     let (number, name) = &forward.context;
     let mut shown = forward.forward.clone();
     let port = match &mut shown {

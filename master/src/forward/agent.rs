@@ -1,6 +1,8 @@
 //! An agent here that a session there reaches.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use fakessh_protocol::failure::{Failure, FailureKind};
 use fakessh_protocol::message::Peer;
@@ -14,12 +16,15 @@ use crate::open_forwards::Sockets;
 /// Most bytes of an agent's answer to a binding: agents give one or none.
 const MAX_ANSWER: usize = 16 * 1024;
 
-/// Takes connections, until it is cancelled or the connection to the target is lost, and has each
-/// reach the agent at this path. Before that, the agent is told which host has it used.
+/// How long an agent may take for that answer. It asks nobody for it.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Takes and counts connections, until it is cancelled or the connection to the target is lost, and
+/// has each reach the agent at this path. Before that, the agent is told which host has it used.
 pub(crate) async fn serve(
     mut listener: Listener,
-    path: Vec<u8>,
-    binding: Option<Vec<u8>>,
+    (path, binding): (Vec<u8>, Option<Vec<u8>>),
+    count: Arc<AtomicU64>,
     sockets: &Arc<dyn Sockets>,
 ) {
     let mut tasks = JoinSet::new();
@@ -27,6 +32,7 @@ pub(crate) async fn serve(
         tokio::select! {
             incoming = listener.incoming.recv() => {
                 let Some(incoming) = incoming else { return };
+                count.fetch_add(1, Ordering::Relaxed);
                 let (peer, binding) = (Peer::Unix(path.clone()), binding.clone());
                 let sockets = sockets.clone();
                 tasks.spawn(async move {
@@ -55,7 +61,9 @@ async fn pass_on(
     let mut local = LocalEnd::new(socket)?;
     if let Some(binding) = binding {
         // An agent that knows no bindings refuses this one, and serves all the same.
-        local.ask(&binding, MAX_ANSWER).await?;
+        let told = local.ask(&binding, MAX_ANSWER);
+        let silent = || Failure::new(FailureKind::Connect, "the agent does not answer");
+        tokio::time::timeout(SILENCE, told).await.map_err(|_| silent())??;
     }
     local.join(far).await
 }

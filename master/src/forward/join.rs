@@ -1,6 +1,5 @@
 //! Joins a socket here to a connection at the other end of a context.
 
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -17,22 +16,22 @@ use crate::context::SessionCount;
 use crate::link::{
     Chunk, Control, Incoming, IncomingEnd, Receiver, ReverseShim, Sender, SessionIo,
 };
-use crate::pump::{self, Gathered, Input, Output, Received, Sent, Sink, Source};
+use crate::pump::{self, Foreign, Gathered, Input, Output, Received, Sent, Sink, Source};
 use crate::report_reader::{ReportReader, UNORDERED};
 
 /// A socket here.
 pub(super) struct LocalEnd {
     /// For what is no reading and no writing.
-    socket: OwnedFd,
+    socket: Foreign,
     source: Source,
     sink: Sink,
 }
 
 impl LocalEnd {
-    pub(super) fn new(socket: OwnedFd) -> Result<LocalEnd, Failure> {
+    pub(super) fn new(socket: Foreign) -> Result<LocalEnd, Failure> {
         let new = || -> std::io::Result<LocalEnd> {
-            let source = Source::new(socket.try_clone()?)?;
-            let sink = Sink::new(socket.try_clone()?)?;
+            let source = Source::take(&mut Some(socket.try_clone()?))?;
+            let sink = Sink::take(&mut Some(socket.try_clone()?))?;
             Ok(LocalEnd { source, sink, socket })
         };
         new().map_err(|error| Failure::other(error.to_string()))

@@ -17,8 +17,9 @@ use fakessh_protocol::forward::{Forward, ForwardOptions, ForwardSide};
 pub(crate) use agent::serve as serve_agent;
 
 use crate::context::Context;
+use crate::fd_limit;
 use crate::open_forwards::{
-    Connections, Connectors, LocalListener, OpenForward, OpenForwards, Serving, Sockets,
+    Connections, Connectors, OpenForward, OpenForwards, Serving, Sockets, UsedForward,
 };
 
 /// Opens a forward through a context. If the same one is open already, it is shared: on the target
@@ -33,13 +34,14 @@ pub(crate) async fn open(
     forward: &Forward,
     options: &ForwardOptions,
     sockets: &Arc<dyn Sockets>,
-) -> Result<Arc<OpenForward>, String> {
+) -> Result<UsedForward, String> {
+    fd_limit::check().map_err(|failure| failure.message)?;
     let number = context.id().number();
     let _turn = table.turn(number, forward).await;
     let shared = || {
         let open = table.find(number, forward)?;
         open.connectors.add(sockets);
-        Some(open)
+        Some(UsedForward::of(open))
     };
     let connectors = Connectors::default();
     connectors.add(sockets);
@@ -47,18 +49,14 @@ pub(crate) async fn open(
     let listen = options.listen(forward);
     let (port, serving) = match forward.side {
         ForwardSide::Local => {
-            let LocalListener { sockets, file } = match sockets.listen(listen).await {
+            let listener = match sockets.listen(listen).await {
                 Ok(listener) => listener,
                 Err(why) => return shared().ok_or(why),
             };
-            let port = sockets.first().and_then(local::port).unwrap_or(0);
-            let to = forward.to.clone();
-            let serving = local::serve(context.clone(), sockets, to, connections.clone());
-            let serving = Serving::spawn(async move {
-                let _file = file;
-                serving.await;
-            });
-            (port, serving)
+            let port = listener.sockets.first().and_then(local::port).unwrap_or(0);
+            let (context, to, all) = (context.clone(), forward.to.clone(), connections.clone());
+            let serve = |listening| local::serve(context, listener, to, all, listening);
+            (port, Serving::spawn(serve))
         }
         ForwardSide::Remote => {
             if let Some(open) = shared() {
@@ -70,8 +68,9 @@ pub(crate) async fn open(
                 Some(peer) => remote::To::Peer(peer.clone()),
                 None => remote::To::Socks(options.permit_remote_open.clone()),
             };
-            let serving = remote::serve(listener, to, connectors.clone(), connections.clone());
-            (port, Serving::spawn(serving))
+            let (connectors, all) = (connectors.clone(), connections.clone());
+            let serve = |listening| remote::serve(listener, to, connectors, all, listening);
+            (port, Serving::spawn(serve))
         }
     };
     let open = Arc::new(OpenForward {
@@ -85,5 +84,5 @@ pub(crate) async fn open(
         users: Arc::default(),
     });
     table.add(&open);
-    Ok(open)
+    Ok(UsedForward::of(open))
 }

@@ -12,9 +12,9 @@ use super::join::{FarEnd, LocalEnd};
 use super::socks::{Client as _, destination};
 use crate::fd_limit;
 use crate::link::{Incoming, Listener};
-use crate::open_forwards::{Connections, Connectors};
+use crate::open_forwards::{Connections, Connectors, Listening};
 
-/// How long a client may take to say where it wants to go.
+/// How long a client may take to name the host that it wants to reach.
 const HANDSHAKE: Duration = Duration::from_secs(60);
 
 /// Where connections lead.
@@ -25,18 +25,21 @@ pub(super) enum To {
     Socks(Vec<String>),
 }
 
-/// Takes connections, until it is cancelled or the connection to the target is lost, and serves them.
+/// Takes connections until it is to stop or the connection to the target is lost, and serves them to
+/// their end. Cancelled, it ends them.
 pub(super) async fn serve(
     mut listener: Listener,
     to: To,
     connectors: Connectors,
     connections: Arc<Connections>,
+    mut listening: Listening,
 ) {
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
+            () = listening.stopped() => break,
             incoming = listener.incoming.recv() => {
-                let Some(incoming) = incoming else { return };
+                let Some(incoming) = incoming else { break };
                 let (to, connectors, open) = (to.clone(), connectors.clone(), connections.begin());
                 tasks.spawn(async move {
                     let _open = open;
@@ -49,6 +52,8 @@ pub(super) async fn serve(
             Some(_) = tasks.join_next() => {}
         }
     }
+    drop((listener, listening));
+    while tasks.join_next().await.is_some() {}
 }
 
 /// Passes one connection on.

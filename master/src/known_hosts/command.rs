@@ -1,14 +1,14 @@
 //! Runs `KnownHostsCommand`, which prints lines as they stand in a `known_hosts` file.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use russh::keys::{HashAlg, PublicKeyOrCertificate};
 use rustix::process::{Pid, Signal, kill_process_group};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use crate::caller::Caller;
 use crate::notice_relay::NoticeRelay;
@@ -73,18 +73,8 @@ pub(super) async fn ask(
     let words = known_hosts_command(command, resolved, caller, &tokens)?;
     let not_run =
         |error: std::io::Error| KnownHostsCommandError::NotRun(crate::fd_limit::explain(&error));
-    let mut command = Command::new(&words[0]);
-    crate::fd_limit::give_back(command.as_std_mut());
-    command
-        .args(&words[1..])
-        .env_clear()
-        .envs(caller.environment.iter().map(|(name, value)| (name, value)))
-        .current_dir(caller.open_directory())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
+    let mut command = caller.command(&words[0]);
+    command.args(&words[1..]).process_group(0);
     let mut running = Running(command.spawn().map_err(not_run)?);
     let (stdout, stderr) = (running.0.stdout.take(), running.0.stderr.take());
     let relay = NoticeRelay::new(format!("KnownHostsCommand of {}", resolved.host));

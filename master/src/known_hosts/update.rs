@@ -1,8 +1,8 @@
 //! Host keys that a server has got or given up: `UpdateHostKeys` (`ssh_config(5)`).
 //!
 //! A server that is known by one of its keys tells all of them after the login, and proves that it
-//! has those that are new. Who connects records them, and removes those that the server has no more,
-//! before the known one is one of them.
+//! has the new ones. The new ones are recorded in `known_hosts`. A key that the server has given up is
+//! removed there, so that nobody who steals it later can pass for the server.
 
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt;

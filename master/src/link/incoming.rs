@@ -23,7 +23,8 @@ pub(crate) struct Listener {
 /// A connection that came in.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    /// Where it comes from, for people.
+    /// The address and the port that the connection comes from, to be shown to people. Empty for a
+    /// Unix socket.
     pub(crate) from: String,
     /// The peer's bytes.
     pub(crate) receiver: Receiver,

@@ -1,8 +1,9 @@
 //! Work on a descriptor that can keep its thread waiting for as long as somebody likes: a file of a
-//! file system that does not answer, a device.
+//! file system that does not answer, a device, a socket with `SO_LINGER` that is closed.
 
 use std::io;
 
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
@@ -16,7 +17,7 @@ static FREE: Semaphore = Semaphore::const_new(MOST);
 ///
 /// # Errors
 /// Where the work panics, or the runtime ends.
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
     let free = FREE.acquire().await.map_err(io::Error::other)?;
@@ -26,6 +27,32 @@ pub(super) async fn blocking<T: Send + 'static>(
         done
     });
     done.await.map_err(io::Error::other)
+}
+
+/// What may take as long as somebody likes to be dropped. Dropped itself, it has that done on the
+/// blocking pool, and waits for nothing.
+#[derive(Debug)]
+pub(crate) struct Aside<T: Send + 'static>(Option<T>);
+
+impl<T: Send + 'static> Aside<T> {
+    pub(crate) fn new(inner: T) -> Aside<T> {
+        Aside(Some(inner))
+    }
+
+    /// Waits until it is dropped. Cancelled, it is dropped all the same.
+    pub(crate) async fn dropped(mut self) {
+        if let Some(inner) = self.0.take() {
+            let _ = blocking(move || drop(inner)).await;
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Aside<T> {
+    fn drop(&mut self) {
+        if let (Some(inner), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(blocking(move || drop(inner)));
+        }
+    }
 }
 
 #[cfg(test)]

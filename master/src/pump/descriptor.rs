@@ -4,12 +4,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use fakessh_unix::reopen::reopen;
-use rustix::fs::{FileType, OFlags, Stat};
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::file::WaitlessFile;
+use super::foreign::{Foreign, Kind};
 use super::shared::Shared;
 use crate::sys;
 
@@ -22,7 +23,7 @@ pub(super) enum Descriptor {
     /// A description of our own with `O_NONBLOCK`, to be used with read and write.
     Reopened(AsyncFd<OwnedFd>),
     /// A socket that others share, to be used with `MSG_DONTWAIT`.
-    Socket(AsyncFd<OwnedFd>),
+    Socket(AsyncFd<Foreign>),
     /// A pipe, terminal or device that others share and that can't be opened anew.
     Shared(Shared),
     /// A file, or a device that can't be waited for.
@@ -38,7 +39,7 @@ impl Descriptor {
     /// and failures of the system. The descriptor stays in the slot then, unless it is the kernel
     /// that can't wait for one more.
     pub(super) fn new(
-        slot: &mut Option<OwnedFd>,
+        slot: &mut Option<Foreign>,
         access: OFlags,
         interest: Interest,
     ) -> io::Result<Descriptor> {
@@ -48,11 +49,10 @@ impl Descriptor {
         if mode != access && mode != OFlags::RDWR {
             return Err(Errno::BADF.into());
         }
-        let stat = rustix::fs::fstat(&*fd)?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        let can_be_reopened = match kind {
+        let kind = Kind::of(&*fd)?;
+        let can_be_reopened = match kind.file_type {
             FileType::Fifo => true,
-            FileType::CharacterDevice => is_terminal(fd, &stat),
+            FileType::CharacterDevice => is_terminal(fd, kind),
             _ => false,
         };
         if can_be_reopened {
@@ -63,7 +63,7 @@ impl Descriptor {
                     return Ok(Descriptor::Reopened(own));
                 }
                 // The reader of this pipe is gone.
-                Err(Errno::NXIO) if kind == FileType::Fifo => {
+                Err(Errno::NXIO) if kind.file_type == FileType::Fifo => {
                     return Err(io::ErrorKind::BrokenPipe.into());
                 }
                 // Another user's: it was given to us, but not to be opened. Or /dev/tty, which
@@ -72,13 +72,15 @@ impl Descriptor {
             }
         }
         // What has no kind is an eventfd(2), a timerfd or the like, which can be waited for.
-        let is_shared =
-            matches!(kind, FileType::Fifo | FileType::CharacterDevice | FileType::Unknown);
+        let is_shared = matches!(
+            kind.file_type,
+            FileType::Fifo | FileType::CharacterDevice | FileType::Unknown
+        );
         let fd = if is_shared { fd.try_clone()? } else { slot.take().ok_or(Errno::BADF)? };
-        let descriptor = match kind {
+        let descriptor = match kind.file_type {
             FileType::Socket => Descriptor::Socket(sys::watch(fd, interest)?),
             _ if is_shared => Descriptor::shared(fd, interest)?,
-            _ => Descriptor::File(WaitlessFile::new(fd, &stat)),
+            _ => Descriptor::File(WaitlessFile::new(fd, kind)),
         };
         *slot = None;
         Ok(descriptor)
@@ -88,14 +90,14 @@ impl Descriptor {
     ///
     /// # Errors
     /// Failures of the system.
-    pub(super) fn shared(fd: OwnedFd, interest: Interest) -> io::Result<Descriptor> {
+    pub(super) fn shared(fd: Foreign, interest: Interest) -> io::Result<Descriptor> {
         let file = fd.try_clone()?;
         match Shared::new(fd, interest) {
             Ok(shared) => Ok(Descriptor::Shared(shared)),
             // /dev/null and its like are always ready and can't be waited for.
             Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
-                let stat = rustix::fs::fstat(&file)?;
-                Ok(Descriptor::File(WaitlessFile::new(file, &stat)))
+                let kind = Kind::of(&file)?;
+                Ok(Descriptor::File(WaitlessFile::new(file, kind)))
             }
             Err(error) => Err(error),
         }
@@ -103,7 +105,6 @@ impl Descriptor {
 }
 
 /// Whether this is the side of a terminal that programs use.
-fn is_terminal(fd: &OwnedFd, stat: &Stat) -> bool {
-    let number = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
-    number != TERMINAL_MASTER && rustix::termios::isatty(fd)
+fn is_terminal(fd: &Foreign, kind: Kind) -> bool {
+    kind.device != TERMINAL_MASTER && rustix::termios::isatty(fd)
 }

@@ -4,34 +4,30 @@
 //! or fit there), and the rest on the blocking pool: a disk may keep a thread waiting, and a trip
 //! to the pool costs more than a short command takes.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use rustix::buffer::spare_capacity;
-use rustix::fs::{FileType, Stat};
+use rustix::fs::FileType;
 use rustix::io::{Errno, ReadWriteFlags};
 use tokio::sync::Mutex;
 
 use super::blocking::blocking;
+use super::foreign::{Foreign, Kind};
 use crate::link::Piece;
 use crate::sys;
-
-/// `/dev/null`, `/dev/zero` and `/dev/full` (mem(4) of Linux): they never block.
-const MEMORY_DEVICES: [(u32, u32); 3] = [(1, 3), (1, 5), (1, 7)];
 
 /// A file, or a device that can't be waited for.
 #[derive(Debug)]
 pub(super) struct WaitlessFile {
-    file: Arc<File>,
+    file: Foreign,
     at_once: AtOnce,
     /// Held while it is written, so that what two streams write to one file stands there in the
     /// order in which it came.
     turn: Arc<Mutex<()>>,
-    /// Device and inode.
-    identity: (u64, u64),
+    kind: Kind,
 }
 
 /// Whether it can be used without the blocking pool.
@@ -46,20 +42,18 @@ enum AtOnce {
 }
 
 impl WaitlessFile {
-    pub(super) fn new(fd: OwnedFd, stat: &Stat) -> WaitlessFile {
-        let number = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
-        let at_once = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::CharacterDevice if MEMORY_DEVICES.contains(&number) => AtOnce::Always,
+    pub(super) fn new(file: Foreign, kind: Kind) -> WaitlessFile {
+        let at_once = match kind.file_type {
+            _ if kind.is_memory() => AtOnce::Always,
             FileType::RegularFile => AtOnce::Asked,
             _ => AtOnce::Never,
         };
-        let identity = (stat.st_dev, stat.st_ino);
-        WaitlessFile { file: Arc::new(fd.into()), at_once, turn: Arc::default(), identity }
+        WaitlessFile { file, at_once, turn: Arc::default(), kind }
     }
 
     /// Has two streams that write to the same file take turns.
     pub(super) fn take_turns(&mut self, other: &WaitlessFile) {
-        if self.identity == other.identity {
+        if self.kind.identity == other.kind.identity {
             self.turn = other.turn.clone();
         }
     }
@@ -78,8 +72,8 @@ impl WaitlessFile {
             }
             AtOnce::Never => {}
         }
-        let file = self.file.clone();
-        blocking(move || read(&file, most)).await?
+        let file = self.file.pooled();
+        blocking(move || read(&*file, most)).await?
     }
 
     /// Writes all of `bytes`. What is cancelled may be written yet.
@@ -87,11 +81,11 @@ impl WaitlessFile {
         let turn = self.turn.clone().lock_owned().await;
         while !bytes.is_empty() {
             let written = match self.at_once {
-                AtOnce::Always => rustix::io::write(&*self.file, &bytes),
+                AtOnce::Always => rustix::io::write(&self.file, &bytes),
                 AtOnce::Asked => {
                     let here = u64::MAX;
                     let pieces = [io::IoSlice::new(&bytes)];
-                    rustix::io::pwritev2(&*self.file, &pieces, here, ReadWriteFlags::NOWAIT)
+                    rustix::io::pwritev2(&self.file, &pieces, here, ReadWriteFlags::NOWAIT)
                 }
                 AtOnce::Never => break,
             };
@@ -108,11 +102,16 @@ impl WaitlessFile {
         if bytes.is_empty() {
             return Ok(());
         }
-        let file = self.file.clone();
+        let file = self.file.pooled();
         blocking(move || {
-            let written = (&*file).write_all(&bytes);
-            drop(turn);
-            written
+            let _turn = turn;
+            while !bytes.is_empty() {
+                match rustix::io::retry_on_intr(|| rustix::io::write(&*file, &bytes))? {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    written => bytes.advance(written),
+                }
+            }
+            Ok(())
         })
         .await?
     }
@@ -127,9 +126,9 @@ impl WaitlessFile {
 }
 
 /// Reads, and waits for it.
-fn read(file: &File, most: usize) -> io::Result<Piece> {
+fn read(file: impl AsFd, most: usize) -> io::Result<Piece> {
     Piece::read(most, |piece| {
-        rustix::io::retry_on_intr(|| rustix::io::read(file, spare_capacity(piece)))?;
+        rustix::io::retry_on_intr(|| rustix::io::read(&file, spare_capacity(piece)))?;
         Ok(())
     })
 }

@@ -9,6 +9,7 @@
 mod blocking;
 mod descriptor;
 mod file;
+mod foreign;
 mod gathered;
 mod shared;
 mod sink;
@@ -16,6 +17,8 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use blocking::{Aside, blocking};
+pub(crate) use foreign::Foreign;
 pub use gathered::Gathered;
 pub use sink::Sink;
 pub use source::Source;

@@ -8,7 +8,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use fakessh_unix::ready;
@@ -21,6 +20,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::blocking::blocking;
+use super::foreign::{Foreign, Kind};
 use crate::sys;
 
 /// What a blocking pipe takes that says it has room (pipe(7): one page is free).
@@ -34,9 +34,7 @@ const SPLICED: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    fd: AsyncFd<OwnedFd>,
-    /// The same, for the blocking pool: later there may be no descriptor left for a copy.
-    pooled: Arc<OwnedFd>,
+    fd: AsyncFd<Foreign>,
     /// A pipe of our own, empty between calls, while the descriptor can be spliced.
     own: Option<OwnPipe>,
     safe_write: usize,
@@ -54,14 +52,13 @@ impl Shared {
     ///
     /// # Errors
     /// `EPERM` where it can't be waited for, and failures of the system.
-    pub(super) fn new(fd: OwnedFd, interest: Interest) -> io::Result<Shared> {
-        let is_pipe = FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) == FileType::Fifo;
+    pub(super) fn new(fd: Foreign, interest: Interest) -> io::Result<Shared> {
+        let is_pipe = Kind::of(&fd)?.file_type == FileType::Fifo;
         let is_terminal = rustix::termios::isatty(&fd);
-        let pooled = Arc::new(fd.try_clone()?);
         let fd = sys::watch(fd, interest)?;
         let own = is_pipe.then(OwnPipe::new).transpose()?;
         let safe_write = if is_pipe { SAFE_PIPE_WRITE } else { SAFE_OTHER_WRITE };
-        Ok(Shared { fd, pooled, own, safe_write, is_terminal })
+        Ok(Shared { fd, own, safe_write, is_terminal })
     }
 
     /// Reads up to `most` bytes; none is the end. Cancel safe for pipes; of a device, what was
@@ -76,7 +73,7 @@ impl Shared {
         }
         loop {
             self.ready(Interest::READABLE, PollFlags::IN).await?;
-            let fd = self.pooled.clone();
+            let fd = self.fd.get_ref().pooled();
             let read = blocking(move || {
                 let mut piece = Vec::with_capacity(most);
                 rustix::io::read(fd, spare_capacity(&mut piece))?;
@@ -104,7 +101,7 @@ impl Shared {
         let piece = Bytes::copy_from_slice(&bytes[..bytes.len().min(self.safe_write)]);
         loop {
             self.ready(Interest::WRITABLE, PollFlags::OUT).await?;
-            let (fd, piece) = (self.pooled.clone(), piece.clone());
+            let (fd, piece) = (self.fd.get_ref().pooled(), piece.clone());
             let write = blocking(move || rustix::io::write(fd, &piece));
             match write.await? {
                 Err(Errno::AGAIN | Errno::INTR) => {}
@@ -131,7 +128,7 @@ impl OwnPipe {
         Ok(OwnPipe { reader, writer })
     }
 
-    fn read(&self, from: &OwnedFd, most: usize) -> Result<Bytes, Errno> {
+    fn read(&self, from: &Foreign, most: usize) -> Result<Bytes, Errno> {
         let len = splice(from, &self.writer, most.min(SPLICED))?;
         let mut piece = Vec::with_capacity(len);
         while piece.len() < len {
@@ -140,7 +137,7 @@ impl OwnPipe {
         Ok(piece.into())
     }
 
-    fn write(&self, to: &OwnedFd, bytes: &[u8]) -> Result<usize, Errno> {
+    fn write(&self, to: &Foreign, bytes: &[u8]) -> Result<usize, Errno> {
         // Nothing is copied in vain: whoever can't take a page takes nothing.
         if !is_ready(to, PollFlags::OUT) {
             return Err(Errno::AGAIN);
@@ -162,7 +159,7 @@ fn splice(from: impl AsFd, to: impl AsFd, len: usize) -> Result<usize, Errno> {
     fakessh_unix::splice::splice(from, to, len, SpliceFlags::NONBLOCK)?.ok_or(Errno::NOSYS)
 }
 
-fn is_ready(fd: &OwnedFd, asked: PollFlags) -> bool {
+fn is_ready(fd: &Foreign, asked: PollFlags) -> bool {
     !ready::now(fd, asked).is_empty()
 }
 

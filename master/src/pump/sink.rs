@@ -9,6 +9,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use tokio::io::Interest;
 
 use super::descriptor::Descriptor;
+use super::foreign::Foreign;
 use super::gathered::{Gathered, PIECES};
 
 /// A descriptor that is written.
@@ -22,19 +23,19 @@ impl Sink {
     /// `BrokenPipe` where its reader is gone already, `EBADF` where it is not open for writing,
     /// and failures of the system. Must be called in a tokio runtime.
     pub fn new(fd: OwnedFd) -> io::Result<Sink> {
-        Sink::take(&mut Some(fd))
+        Sink::take(&mut Some(fd.into()))
     }
 
     /// As [`Sink::new`]. What can't be used stays in its slot, and open.
-    fn take(slot: &mut Option<OwnedFd>) -> io::Result<Sink> {
+    pub(crate) fn take(slot: &mut Option<Foreign>) -> io::Result<Sink> {
         Descriptor::new(slot, OFlags::WRONLY, Interest::WRITABLE).map(Sink)
     }
 
     /// Standard output and error. Where both are one file, what is written there stands in the
     /// order in which it came. What can't be used stays in its slot, and open.
     pub(crate) fn pair(
-        stdout: &mut Option<OwnedFd>,
-        stderr: &mut Option<OwnedFd>,
+        stdout: &mut Option<Foreign>,
+        stderr: &mut Option<Foreign>,
     ) -> (io::Result<Sink>, io::Result<Sink>) {
         let (stdout, mut stderr) = (Sink::take(stdout), Sink::take(stderr));
         if let (Ok(Sink(Descriptor::File(one))), Ok(Sink(Descriptor::File(other)))) =
@@ -48,7 +49,7 @@ impl Sink {
     /// One that is used as it is, though it may be such as could be opened anew.
     #[cfg(test)]
     pub(super) fn shared(fd: OwnedFd) -> io::Result<Sink> {
-        Descriptor::shared(fd, Interest::WRITABLE).map(Sink)
+        Descriptor::shared(fd.into(), Interest::WRITABLE).map(Sink)
     }
 
     /// Writes all of `bytes`.

@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, RecvFlags, sockopt::socket_domain};
 use tokio::io::Interest;
 
 use super::descriptor::Descriptor;
+use super::foreign::{Foreign, Kind};
 use crate::link::Piece;
 
 /// A descriptor that is read.
@@ -32,13 +33,13 @@ impl Source {
     /// # Errors
     /// Failures of the system. Must be called in a tokio runtime.
     pub fn new(fd: OwnedFd) -> io::Result<Source> {
-        Source::take(&mut Some(fd))
+        Source::take(&mut Some(fd.into()))
     }
 
     /// As [`Source::new`]. What can't be used stays in its slot, and open.
-    pub(crate) fn take(slot: &mut Option<OwnedFd>) -> io::Result<Source> {
+    pub(crate) fn take(slot: &mut Option<Foreign>) -> io::Result<Source> {
         let Some(fd) = &slot else { return Err(Errno::BADF.into()) };
-        let untried = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Fifo;
+        let untried = Kind::of(fd)?.file_type == FileType::Fifo;
         match Descriptor::new(slot, OFlags::RDONLY, Interest::READABLE) {
             Ok(descriptor) => Ok(Source { descriptor: Some(descriptor), untried }),
             Err(error) if Errno::from_io_error(&error) == Some(Errno::BADF) => {
@@ -51,7 +52,7 @@ impl Source {
     /// One that is used as it is, though it may be such as could be opened anew.
     #[cfg(test)]
     pub(super) fn shared(fd: OwnedFd) -> io::Result<Source> {
-        let descriptor = Descriptor::shared(fd, Interest::READABLE)?;
+        let descriptor = Descriptor::shared(fd.into(), Interest::READABLE)?;
         Ok(Source { descriptor: Some(descriptor), untried: false })
     }
 

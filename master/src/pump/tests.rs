@@ -287,7 +287,7 @@ async fn two_streams_that_are_one_file_stand_there_in_the_order_in_which_they_ca
     let path = directory.path().join("file");
     let file = File::create(&path).unwrap();
     let give = || OwnedFd::from(file.try_clone().unwrap());
-    let (stdout, stderr) = Sink::pair(&mut Some(give()), &mut Some(give()));
+    let (stdout, stderr) = Sink::pair(&mut Some(give().into()), &mut Some(give().into()));
     let (mut stdout, mut stderr) = (stdout.unwrap(), stderr.unwrap());
     let mut expected = Vec::new();
     for number in 0..200 {

@@ -9,7 +9,8 @@ use fakessh_protocol::message::{ProgramSetup, Question, QuestionKind};
 use fakessh_protocol::printable::word;
 
 use super::Run;
-use crate::caller::{Ask, AskNobody};
+use crate::audit::Who;
+use crate::caller::{Ask, AskNobodyFor};
 use crate::context::Context;
 use crate::lifetime::Use;
 
@@ -28,16 +29,11 @@ impl Run {
     pub(super) async fn confirm(
         &self,
         context: &Context,
-        request: &Request,
-        setup: &ProgramSetup,
-        forwards: &[Forward],
+        asked: AskedUse<'_>,
         asker: &Arc<dyn Ask>,
     ) -> Result<(), Failure> {
         let name = context.name();
-        let what = shown(request)
-            + &shown_directory(setup)
-            + &shown_variables(&setup.environment)
-            + &shown_forwards(forwards);
+        let what = asked.shown();
         // While somebody thinks about it.
         let _held = context.hold(Use::Dependent);
         let ask = self.holding.opener.as_ref().unwrap_or(asker);
@@ -60,21 +56,48 @@ impl Run {
         }
     }
 
-    /// Asks whether forwards may be opened for a client of a ControlPath, in a context that wants that.
+    /// Asks whether a forward may be opened for a client of a ControlPath, in a context that wants that.
     /// Cancel safe.
     ///
     /// # Errors
-    /// Why they may not.
-    pub(crate) async fn confirm_forwards(
+    /// Why it may not.
+    pub(crate) async fn confirm_forward(
         &self,
         context: &Context,
-        forwards: &[Forward],
+        forward: &Forward,
+        client: Option<Who>,
     ) -> Result<(), Failure> {
         if !context.is_confirmed() {
             return Ok(());
         }
-        let nobody: Arc<dyn Ask> = Arc::new(AskNobody);
-        self.confirm(context, &Request::Nothing, &ProgramSetup::default(), forwards, &nobody).await
+        let asked = AskedUse {
+            request: &Request::Nothing,
+            setup: &ProgramSetup::default(),
+            forwards: std::slice::from_ref(forward),
+            agent: false,
+        };
+        let client: Arc<dyn Ask> = Arc::new(AskNobodyFor(client));
+        self.confirm(context, asked, &client).await
+    }
+}
+
+/// What somebody wants of a context.
+pub(super) struct AskedUse<'a> {
+    pub(super) request: &'a Request,
+    pub(super) setup: &'a ProgramSetup,
+    pub(super) forwards: &'a [Forward],
+    /// Whether programs there may reach the user's agent.
+    pub(super) agent: bool,
+}
+
+impl AskedUse<'_> {
+    fn shown(&self) -> String {
+        let agent = if self.agent { " with your agent" } else { "" };
+        shown(self.request)
+            + &shown_directory(self.setup)
+            + &shown_variables(&self.setup.environment)
+            + &shown_forwards(self.forwards)
+            + agent
     }
 }
 

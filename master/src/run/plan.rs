@@ -7,6 +7,7 @@ use fakessh_protocol::invocation::{Destination, Invocation, Request};
 use fakessh_protocol::message::{Connection, ProgramKind, ProgramSetup, RealWords, Tool};
 
 use super::Run;
+use super::confirm::AskedUse;
 use super::real_ssh::Choice;
 use crate::caller::{Ask, detail};
 use crate::context::{Context, Reached, WantedForwards};
@@ -144,10 +145,16 @@ impl Run {
             terminal,
             agent: None,
         };
+        let agent = program.as_ref().and_then(|_| options.agent(invocation));
         detail(&**ask, 2, || described_setup(&invocation.request, &setup)).await;
         if context.is_confirmed() && (program.is_some() || !forwards.forwards.is_empty()) {
-            let request = &invocation.request;
-            self.confirm(&context, request, &setup, &forwards.forwards, ask).await?;
+            let asked = AskedUse {
+                request: &invocation.request,
+                setup: &setup,
+                forwards: &forwards.forwards,
+                agent: agent.is_some(),
+            };
+            self.confirm(&context, asked, ask).await?;
         }
         let Some(program) = program else {
             return Ok((Plan::Keep(context, forwards), pinned));
@@ -158,7 +165,6 @@ impl Run {
             Box::pin(async move { run.another(&route, &caller).await })
         });
         let escape = options.escape();
-        let agent = options.agent(invocation);
         let start = Start { context, program, setup, escape, forwards, agent, notice, another };
         Ok((Plan::Start(Box::new(start)), pinned))
     }

@@ -1,6 +1,6 @@
 //! The invoker of a session: the shim or the client that waits for its end.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use fakessh_protocol::exit::TRANSPORT_FAILURE;
@@ -18,6 +18,7 @@ use crate::control::{
     AskedClient, ClientMessage, Heard, OutputName, ProgramEnd, Reply, heard, not_understood,
 };
 use crate::link::ReverseShim;
+use crate::pump::Foreign;
 use crate::run::not_from_a_target;
 use crate::socket::Socket;
 
@@ -51,9 +52,9 @@ pub(super) enum Message {
     /// To give the program's terminal another size.
     Resize(WindowSize),
     /// What came of the request to listen.
-    Listening(ListenAnswer, Vec<OwnedFd>),
+    Listening(ListenAnswer, Vec<Foreign>),
     /// What came of the request to connect that has this number: a socket, or why there is none.
-    Connected(u32, String, Option<OwnedFd>),
+    Connected(u32, String, Option<Foreign>),
     /// Whether output may go to the invoker's terminal.
     Showing(bool),
     /// The invoker goes on as this process.
@@ -68,7 +69,7 @@ pub(super) enum Message {
 
 impl Message {
     /// A message of a shim, with the descriptors that came with it.
-    fn of_shim(message: FromShim, descriptors: Vec<OwnedFd>) -> Message {
+    fn of_shim(message: FromShim, descriptors: Vec<Foreign>) -> Message {
         match message {
             FromShim::Showing(shows) => Message::Showing(shows),
             FromShim::Background(pid) => Message::Background(pid),

@@ -29,12 +29,20 @@ impl ServedSession {
         };
         let pid = self.ask.who().map_or(0, |who| who.pid);
         let at = (run, context.clone());
-        match multiplex::Served::start(multiplex, at, sockets.clone(), options, pid).await {
+        let forwards = (self.forwards.clone(), options);
+        match multiplex::Served::start(multiplex, at, sockets.clone(), forwards, pid).await {
             Ok(served) => drop(self.multiplex.set(served)),
             Err(why) => {
                 let text = format!("{why}; disabling multiplexing");
                 self.invoker.send(ToShim::Notice(Notice::ours(text))).await;
             }
+        }
+    }
+
+    /// Serves the ControlPath no more.
+    pub(super) async fn stop_multiplexing(&self) {
+        if let Some(served) = self.multiplex.get() {
+            served.stop().await;
         }
     }
 

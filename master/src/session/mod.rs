@@ -13,7 +13,6 @@ mod sockets;
 mod stdio;
 mod stdio_forward;
 
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -28,11 +27,12 @@ use crate::caller::{Ask, TellOnly};
 use crate::context::{Context, SessionCount};
 use crate::control::{AskedClient, OutputName, Reply, StartRequest};
 use crate::link::{LinkLost, Outcome, ReverseSession, SessionIo, Signaller};
-use crate::pump::{self, Received, Sent};
+use crate::pump::{self, Foreign, Received, Sent};
 use crate::run::{Denied, Plan, Program, Run, Start};
 use crate::socket::Socket;
 
 use ask::ShimAsk;
+use forwards::SessionForwards;
 use invoker::{Invoker, Message, Messages};
 use outcome::SessionOutcome;
 use record::Record;
@@ -65,7 +65,7 @@ async fn handoff(run: Arc<Run>, admitted: Admitted) {
 pub(crate) async fn start(
     run: Arc<Run>,
     mut request: StartRequest,
-    stdio: [OwnedFd; 3],
+    stdio: [Foreign; 3],
     socket: Socket,
 ) {
     let (client, answers) = AskedClient::new(socket);
@@ -119,6 +119,7 @@ struct ServedSession {
     shows: watch::Sender<bool>,
     /// The program is to run on when the invoker is gone.
     is_detached: AtomicBool,
+    forwards: SessionForwards,
     /// What is served at the session's ControlPath, if it is a master.
     multiplex: OnceLock<multiplex::Served>,
 }
@@ -142,7 +143,7 @@ impl ServedSession {
             Invoker::Local(socket) => Some(ShimSockets::new(socket.clone())),
             Invoker::Client(_) | Invoker::Reverse(_) | Invoker::Multiplexed(_) => None,
         };
-        let (signaller, early, abort, is_detached, multiplex) = Default::default();
+        let (signaller, early, abort, is_detached, forwards, multiplex) = Default::default();
         let shows = watch::Sender::new(true);
         ServedSession {
             run,
@@ -154,6 +155,7 @@ impl ServedSession {
             abort,
             shows,
             is_detached,
+            forwards,
             multiplex,
         }
     }
@@ -198,6 +200,8 @@ impl ServedSession {
                 let mut record = Record::begin(&self.run, self.ask.who(), &invocation);
                 let outcome = self.outcome(invocation, stdio, &record).await;
                 let outcome = outcome.unwrap_or_else(SessionOutcome::Failed);
+                self.forwards.close(self.run.forwards()).await;
+                self.stop_multiplexing().await;
                 record.ended(&outcome);
                 outcome
             }
@@ -279,7 +283,7 @@ impl ServedSession {
                 // A caller that reads our output to its end goes on: nothing will come.
                 stdio.close();
                 let options = forwards.options.clone();
-                let _forwards = self.open_forwards(&context, forwards).await?;
+                self.open_forwards(&context, forwards).await?;
                 self.multiplex(multiplex.as_ref(), pinned, &context, options).await;
                 self.keep(&context, announce, multiplex, record).await?
             }
@@ -292,22 +296,25 @@ impl ServedSession {
                 }
                 let wanted = std::mem::take(&mut start.forwards);
                 let options = wanted.options.clone();
-                let forwards = self.open_forwards(&start.context, wanted).await?;
+                self.open_forwards(&start.context, wanted).await?;
                 self.multiplex(multiplex.as_ref(), pinned, &start.context, options).await;
-                let _agent = self.forward_agent(&mut start);
+                let _agent = self.forward_agent(&mut start, record);
                 let opened = self.open(*start).await?;
                 if announce {
                     // Until its terminal is raw, that would show the output in another form.
                     self.shows.send_replace(!on_terminal);
                     self.invoker.send(ToShim::Started(started)).await;
                 }
-                let status = tokio::select! {
-                    status = self.join(opened, streams, record) => status?,
+                let joined = async {
+                    let status = self.join(opened, streams, record).await?;
+                    self.forwards.close_after_connections(self.run.forwards()).await;
+                    Ok::<_, Denied>(status)
+                };
+                tokio::select! {
+                    status = joined => status?,
                     // Who ends a master ends its session.
                     () = self.terminated() => ExitStatus::Code(TRANSPORT_FAILURE),
-                };
-                forwards.close(self.run.forwards()).await;
-                status
+                }
             }
         };
         Ok(SessionOutcome::Exited(status))

@@ -1,6 +1,6 @@
-//! What the audit log gets of a session.
+//! What the audit log gets of a session and its forwards.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -8,9 +8,10 @@ use fakessh_protocol::exit::ExitStatus;
 use fakessh_protocol::invocation::{Invocation, Request};
 
 use super::outcome::SessionOutcome;
-use crate::audit::{Audit, End, Event, LoggedCommand, Refusals, SessionEvent, Who};
+use crate::audit::{Audit, End, Event, ForwardEvent, LoggedCommand, Refusals, SessionEvent, Who};
 use crate::context::Context;
 use crate::link::Traffic;
+use crate::open_forwards::{Connections, OpenForward};
 use crate::run::Run;
 
 /// A session that is to be noted when it is over, however that comes. `None` after that, and for
@@ -27,6 +28,7 @@ struct Entry {
     command: LoggedCommand,
     begun: Instant,
     ran_at: OnceLock<RanAt>,
+    agent: OnceLock<Arc<AtomicU64>>,
 }
 
 /// Where it runs.
@@ -69,7 +71,17 @@ impl Record {
             command,
             begun: Instant::now(),
             ran_at: OnceLock::new(),
+            agent: OnceLock::new(),
         }))
+    }
+
+    /// Its program may reach an agent here. Returns what counts how often it does.
+    pub(super) fn count_agent(&self) -> Arc<AtomicU64> {
+        let count = Arc::default();
+        if let Some(entry) = &self.0 {
+            let _ = entry.agent.set(Arc::clone(&count));
+        }
+        count
     }
 
     /// Its program was asked for there.
@@ -96,7 +108,7 @@ impl Record {
     }
 
     fn note(&mut self, end: End) {
-        let Some(Entry { audit, refusals, run, by, host, program, command, begun, ran_at }) =
+        let Some(Entry { audit, refusals, run, by, host, program, command, begun, ran_at, agent }) =
             self.0.take()
         else {
             return;
@@ -108,7 +120,7 @@ impl Record {
             return;
         };
         audit.note(&Event::Session(Box::new(SessionEvent {
-            ms: begun.elapsed().as_millis().try_into().unwrap_or(u64::MAX),
+            ms: since(begun),
             run,
             by,
             host,
@@ -120,6 +132,7 @@ impl Record {
             input: traffic.stdin.load(Ordering::Relaxed),
             output: traffic.stdout.load(Ordering::Relaxed),
             errors: traffic.stderr.load(Ordering::Relaxed),
+            agent: agent.get().map(|count| count.load(Ordering::Relaxed)),
             end,
         })));
     }
@@ -128,5 +141,54 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         self.note(End::Failed("the invoker went away".to_owned()));
+    }
+}
+
+/// Milliseconds since then.
+fn since(begun: Instant) -> u64 {
+    begun.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+/// A forward of a session, which is noted when this is dropped.
+pub(super) struct ForwardRecord {
+    audit: Audit,
+    run: u64,
+    by: Option<Who>,
+    begun: Instant,
+    context: String,
+    id: String,
+    forward: String,
+    port: u16,
+    connections: Arc<Connections>,
+}
+
+impl ForwardRecord {
+    pub(super) fn begin(run: &Run, by: Option<Who>, context: &Context, open: &OpenForward) -> Self {
+        ForwardRecord {
+            audit: run.audit().clone(),
+            run: run.id(),
+            by,
+            begun: Instant::now(),
+            context: context.name().to_owned(),
+            id: context.id().to_string(),
+            forward: open.forward.to_string(),
+            port: open.port,
+            connections: open.connections.clone(),
+        }
+    }
+}
+
+impl Drop for ForwardRecord {
+    fn drop(&mut self) {
+        self.audit.note(&Event::Forward(Box::new(ForwardEvent {
+            ms: since(self.begun),
+            run: self.run,
+            by: self.by.take(),
+            context: std::mem::take(&mut self.context),
+            id: std::mem::take(&mut self.id),
+            forward: std::mem::take(&mut self.forward),
+            port: self.port,
+            connections: self.connections.counts().1,
+        })));
     }
 }

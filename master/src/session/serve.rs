@@ -1,21 +1,20 @@
 //! All sessions of a run: takes handoffs for as long as somebody can send one.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fakessh_protocol::failure::Failure;
 use fakessh_protocol::message::{Handoff, ToShim};
 use fakessh_unix::datagram::{self, CutShort};
-use rustix::net::SocketType;
-use rustix::net::sockopt::socket_type;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::audit::Refusals;
 use crate::fd_limit;
+use crate::pump::Foreign;
 use crate::run::Run;
-use crate::socket::Socket;
+use crate::socket::{Socket, foreign, is_packet_socket};
 
 /// Most connections to a run's directory over which nothing has come yet. A shim sends its handoff
 /// at once: others wait until one of these has, and only others of the same run.
@@ -83,7 +82,7 @@ async fn receive(socket: &Socket, refusals: &Refusals) -> Option<Result<Admitted
                     tracing::warn!(%error, "no handoff came over a run's socket");
                 }
                 if let Ok(cut) = error.downcast::<CutShort>()
-                    && let Some(arrival) = admit(None, cut.descriptors, refusals)
+                    && let Some(arrival) = admit(None, foreign(cut.descriptors), refusals)
                 {
                     return Some(arrival);
                 }
@@ -100,16 +99,16 @@ async fn receive(socket: &Socket, refusals: &Refusals) -> Option<Result<Admitted
 pub(super) struct Admitted {
     pub(super) handoff: Handoff,
     /// Standard input, output and error.
-    pub(super) stdio: [OwnedFd; 3],
+    pub(super) stdio: [Foreign; 3],
     /// The shim's own socket.
     pub(super) socket: Socket,
 }
 
 /// A handoff that can't be served, with what of it has arrived.
 struct Refused {
-    socket: OwnedFd,
+    socket: Foreign,
     why: Failure,
-    stdio: Vec<OwnedFd>,
+    stdio: Vec<Foreign>,
 }
 
 impl Refused {
@@ -137,10 +136,10 @@ impl Refused {
 /// there is no shim to be told why not, nothing is returned.
 fn admit(
     handoff: Option<Handoff>,
-    mut descriptors: Vec<OwnedFd>,
+    mut descriptors: Vec<Foreign>,
     refusals: &Refusals,
 ) -> Option<Result<Admitted, Refused>> {
-    if descriptors.first().is_none_or(|fd| socket_type(fd) != Ok(SocketType::SEQPACKET)) {
+    if descriptors.first().is_none_or(|fd| !is_packet_socket(fd, false)) {
         if refusals.is_noted() {
             tracing::warn!("a handoff came without the shim's socket");
         }
@@ -156,7 +155,7 @@ fn admit(
         Ok(handoff) => handoff,
         Err(why) => return refused(socket, why, descriptors),
     };
-    let stdio = match <[OwnedFd; 3]>::try_from(descriptors) {
+    let stdio = match <[Foreign; 3]>::try_from(descriptors) {
         Ok(stdio) => stdio,
         Err(some) => {
             let why = "standard input, output and error did not all reach the master";
@@ -195,11 +194,11 @@ async fn accept(
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::os::fd::BorrowedFd;
+    use std::os::fd::{BorrowedFd, OwnedFd};
 
     use fakessh_protocol::invocation::{Destination, Invocation, Request};
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use rustix::net::{AddressFamily, SocketFlags, socketpair};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     use super::*;
     use crate::caller::{AskNobody, Caller};

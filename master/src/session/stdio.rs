@@ -1,18 +1,16 @@
 //! The standard streams of a session, held from the handoff to the end.
 
-use std::os::fd::OwnedFd;
-
 use fakessh_protocol::failure::Failure;
 
 use crate::fd_limit;
-use crate::pump::{Input, Output, Sink, Source};
+use crate::pump::{Foreign, Input, Output, Sink, Source};
 
 /// Where a session's bytes come from and go to.
 pub(super) enum Stdio {
     /// Descriptors of a local shim, of which none is in use.
-    Handed([OwnedFd; 3]),
+    Handed([Foreign; 3]),
     /// Streams in use, and descriptors that can't be used but are held nevertheless.
-    Open(Streams, [Option<OwnedFd>; 3]),
+    Open(Streams, [Option<Foreign>; 3]),
 }
 
 /// What a program's input comes from, and its output and errors go to.
@@ -23,7 +21,7 @@ pub(super) struct Streams {
 
 impl Stdio {
     /// What a local shim handed over: standard input, output and error.
-    pub(super) fn descriptors(descriptors: [OwnedFd; 3]) -> Stdio {
+    pub(super) fn descriptors(descriptors: [Foreign; 3]) -> Stdio {
         Stdio::Handed(descriptors)
     }
 
@@ -68,7 +66,7 @@ impl Stdio {
     }
 
     /// Takes the descriptors back, if none of them is in use.
-    pub(super) fn give_back(&mut self) -> Option<[OwnedFd; 3]> {
+    pub(super) fn give_back(&mut self) -> Option<[Foreign; 3]> {
         match std::mem::replace(self, Stdio::closed()) {
             Stdio::Handed(descriptors) => Some(descriptors),
             open @ Stdio::Open(..) => {

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -106,17 +106,8 @@ async fn ask(
     host: &str,
     caller: &Caller,
 ) -> Result<Ended, ConfigError> {
-    let mut command = Command::new(ssh);
-    crate::fd_limit::give_back(command.as_std_mut());
-    command
-        .args(words)
-        .env_clear()
-        .envs(caller.environment.iter().map(|(name, value)| (name, value)))
-        .current_dir(caller.open_directory())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
+    let mut command = caller.command(ssh);
+    command.args(words);
     let not_run = |error: io::Error| {
         let error = crate::fd_limit::explain(&error);
         ConfigError::NotRun { program: ssh.to_owned(), error }

@@ -176,7 +176,7 @@ pub struct Accepted {
     pub listener: Handle,
     /// The new session's handles.
     pub handles: SessionHandles,
-    /// Where the connection comes from, for people.
+    /// The address and the port that the connection comes from, to be shown to people.
     pub from: String,
 }
 

@@ -19,6 +19,9 @@ use super::run_directory::RunDirectory;
 use crate::cleanup::Watchdog;
 use crate::poll::{Interest, Poll, Token, Watched};
 
+/// Most requests to listen that are served at a time: a process has no endless number of descriptors.
+const MAX_REQUESTS: usize = 1024;
+
 /// The name of an agent's socket in its directory.
 const AGENT: &str = "agent";
 
@@ -52,7 +55,8 @@ pub(super) struct Listeners {
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) socket: OwnedFd,
-    /// Where it comes from, for people.
+    /// The address and the port that the connection comes from, to be shown to people. Empty for a
+    /// Unix socket.
     pub(super) from: String,
 }
 
@@ -111,6 +115,9 @@ impl Listeners {
         request: &Listen,
         agent: Option<(PathBuf, RunDirectory)>,
     ) -> Result<u16, String> {
+        if self.by_control.len() >= MAX_REQUESTS {
+            return Err(format!("{MAX_REQUESTS} forwards are listened for here already"));
+        }
         let Listening { sockets, port, file } = listen::listen(request, no_name)?;
         let watched = sockets.into_iter().map(|socket| {
             let mut socket = Watched::new(socket, Token::Listener(control));

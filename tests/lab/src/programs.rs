@@ -115,6 +115,17 @@ impl Lab {
         self.dir().join("run-before")
     }
 
+    /// `ssh` of this client with these words, or `fakessh ssh`, outside of any run.
+    pub fn plain_ssh(&self, client: Client, words: &[&str]) -> Tool {
+        let before = match client {
+            Client::Ssh => vec!["ssh".into()],
+            Client::Fakessh => vec![binary::fakessh().into_os_string(), "ssh".into()],
+        };
+        let config: [&OsStr; 2] = ["-F".as_ref(), self.config_path().as_ref()];
+        let words = words.iter().map(|word| word.as_ref());
+        self.program(before.iter().map(|word| &**word).chain(config).chain(words))
+    }
+
     /// The `fakessh` command with these arguments.
     pub fn fakessh(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Tool {
         let program = binary::fakessh().into_os_string();

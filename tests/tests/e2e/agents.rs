@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use fakessh_lab::etc::SUDO_WITHOUT_PASSWORD;
 use fakessh_lab::privilege::root_for;
-use fakessh_lab::{Client, Lab, both_clients};
+use fakessh_lab::{Client, Gate, Lab, both_clients};
 
 /// An agent with the lab's key, which ends with this.
 struct Agent {
@@ -144,4 +144,28 @@ fn where_no_slave_runs_the_server_forwards_the_agent() {
     let done = tool.run().expect_status(0);
     assert!(done.out().contains(&key), "{}", done.shown());
     assert!(lab.direct().is_some());
+    let session = lab.wait_for_event("session", &[("program", "command")]);
+    assert_eq!(session["agent"], 1, "{session}");
+    // The end of one of two sessions is not that of the other's agent.
+    let words = ["ssh", "-A", "remote", "echo up; cat"];
+    let start = || {
+        let tool = lab.tool(Client::Fakessh, words).env("SSH_AUTH_SOCK", &agent.socket);
+        let mut running = tool.input_open().start();
+        assert_eq!(running.read_line().as_deref(), Some("up"));
+        running
+    };
+    let first = start();
+    let gate = Gate::new(&lab);
+    let command = format!("echo up; cat {}; ssh-add -l", gate.path());
+    let tool = lab.tool(Client::Fakessh, ["ssh", "-A", "remote", &command]);
+    let mut second = tool.env("SSH_AUTH_SOCK", &agent.socket).start();
+    assert_eq!(second.read_line().as_deref(), Some("up"));
+    let third = start();
+    for mut ended in [first, third] {
+        ended.close_stdin();
+        ended.finish().expect_status(0);
+    }
+    gate.open("");
+    let done = second.finish().expect_status(0);
+    assert!(done.out().contains(&key), "{}", done.shown());
 }

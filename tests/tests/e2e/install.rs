@@ -110,10 +110,18 @@ fn what_is_not_ours_is_not_touched_with_fakessh() {
     symlink("/nonexistent/fakessh", bin.join("ssh")).unwrap();
     install().expect_status(0);
     assert_eq!(fs::read_link(bin.join("ssh")).unwrap(), binary::fakessh());
-    for (mode, word) in [(0o777, "everybody can write"), (0o1777, "everybody can write")] {
+    for mode in [0o777, 0o1777, 0o757] {
         fs::set_permissions(&bin, fs::Permissions::from_mode(mode)).unwrap();
-        install().expect_fault(255, &[word]);
+        install()
+            .expect_fault(255, &[&format!("bin has mode {mode:04o}"), "name another directory"]);
     }
+    fs::set_permissions(&bin, fs::Permissions::from_mode(0o755)).unwrap();
+    // Whoever can rename it can put another one in its place.
+    let above = bin.parent().unwrap();
+    let before = fs::metadata(above).unwrap().permissions();
+    fs::set_permissions(above, fs::Permissions::from_mode(0o777)).unwrap();
+    install().expect_fault(255, &["has mode 0777", "name another directory"]);
+    fs::set_permissions(above, before).unwrap();
     fs::set_permissions(&bin, fs::Permissions::from_mode(0o755)).unwrap();
     remove().expect_status(0);
     assert_eq!(listing(&bin), [""; 0]);

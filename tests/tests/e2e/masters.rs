@@ -1,12 +1,14 @@
 //! Masters of a ControlPath (`-M`, `-S`): the real `ssh` is the client of ssh's own, and of ours.
 
-use std::io::Write as _;
+use std::io::{IoSlice, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use fakessh_lab::port::ClosedPort;
 use fakessh_lab::running::Running;
-use fakessh_lab::{Client, Lab, Shell, Tool, both_clients, wait_until};
+use fakessh_lab::{Askpass, Client, Lab, Shell, Tool, both_clients, wait_until};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 /// A master that keeps the connection and does nothing else.
 struct Master<'a> {
@@ -140,6 +142,35 @@ both_clients! {
         lab.expect_nothing_left();
     }
 
+    fn a_forward_that_is_cancelled_keeps_its_connections(client) {
+        let lab = Lab::start();
+        let master = Master::start(&lab, client);
+        let here = ClosedPort::any();
+        let there = ClosedPort::any();
+        for (option, listens) in [("-L", here.number()), ("-R", there.number())] {
+            let forward = format!("{listens}:127.0.0.1:{}", lab.port());
+            master.ssh(&["-O", "forward", option, &forward, "remote"]).run().expect_status(0);
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", listens)).unwrap();
+            let mut banner = [0; 4];
+            std::io::Read::read_exact(&mut stream, &mut banner).unwrap();
+            // Who asks for it twice has it once.
+            master.ssh(&["-O", "forward", option, &forward, "remote"]).run().expect_status(0);
+            master.ssh(&["-O", "cancel", option, &forward, "remote"]).run().expect_status(0);
+            wait_until(
+                || std::net::TcpStream::connect(("127.0.0.1", listens)).is_err(),
+                "the forward is there still",
+            );
+            // The server says something more.
+            stream.write_all(b"no ssh\r\n").unwrap();
+            let mut rest = String::new();
+            std::io::Read::read_to_string(&mut stream, &mut rest).unwrap();
+            assert!(rest.contains("Invalid SSH identification string"), "{rest:?}");
+            master.ssh(&["-O", "forward", option, &forward, "remote"]).run().expect_status(0);
+        }
+        master.end();
+        lab.expect_nothing_left();
+    }
+
     fn a_master_says_that_it_is_there_and_stops_and_ends(client) {
         let lab = Lab::start();
         let master = Master::start(&lab, client);
@@ -190,6 +221,92 @@ both_clients! {
 }
 
 #[test]
+fn a_forward_of_another_session_is_not_for_a_client_to_cancel() {
+    let lab = Lab::start();
+    let forward = format!("{}:127.0.0.1:{}", ClosedPort::any().number(), lab.port());
+    let words = ["ssh", "-L", &forward, "remote", "echo up; cat"];
+    let mut other = lab.tool(Client::Fakessh, words).input_open().start();
+    assert_eq!(other.read_line().as_deref(), Some("up"));
+    let master = Master::start(&lab, Client::Fakessh);
+    let cancel = || master.ssh(&["-O", "cancel", "-L", &forward, "remote"]).run();
+    let refused = cancel();
+    assert!(refused.err().contains("port not forwarded"), "{}", refused.shown());
+    let number: u16 = forward.split(':').next().unwrap().parse().unwrap();
+    let is_open = || std::net::TcpStream::connect(("127.0.0.1", number)).is_ok();
+    assert!(is_open());
+    // Shared with a client, it is the other session's still.
+    master.ssh(&["-O", "forward", "-L", &forward, "remote"]).run().expect_status(0);
+    cancel().expect_status(0);
+    assert!(is_open());
+    other.close_stdin();
+    other.finish().expect_status(0);
+    assert!(!is_open());
+    master.end();
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn each_use_over_a_control_path_is_confirmed() {
+    let lab = Lab::start();
+    lab.configure("[route.prod]\nvia = \"remote\"\nconfirm = true\n");
+    let path = lab.local_dir("control").join("path");
+    let start = || {
+        let words = ["-M", "-N", "-S", path.to_str().unwrap(), "prod"];
+        lab.plain_ssh(Client::Fakessh, &words)
+    };
+    let here = ClosedPort::any();
+    let forward = format!("{}:127.0.0.1:{}", here.number(), lab.port());
+    let open = || ssh(&lab, &path, &["-O", "forward", "-L", &forward, "remote"]).run();
+    let is_open = || std::net::TcpStream::connect(("127.0.0.1", here.number())).is_ok();
+    let exit = |mut running: Running| {
+        ssh(&lab, &path, &["-O", "exit", "remote"]).run().expect_status(0);
+        running.wait();
+    };
+    // Nobody can be asked.
+    let running = start().start();
+    wait_until(|| path.exists(), "there is no socket");
+    let refused = open();
+    assert!(refused.err().contains("has to be confirmed"), "{}", refused.shown());
+    assert!(!is_open());
+    ssh(&lab, &path, &["remote", "echo used"]).run().expect_status(255).expect_out("");
+    exit(running);
+    // The person at the master is.
+    let askpass = Askpass::new(&lab, "answers", &["no", "yes", "yes"]);
+    let running = askpass.for_tool(start()).start();
+    wait_until(|| path.exists(), "there is no socket");
+    let refused = open();
+    assert!(refused.err().contains("was not allowed"), "{}", refused.shown());
+    assert!(!is_open());
+    open().expect_status(0);
+    assert!(is_open());
+    ssh(&lab, &path, &["remote", "echo used"]).run().expect_status(0).expect_out("used\n");
+    let asked = askpass.asked();
+    assert!(asked.contains(&format!("-L localhost:{forward}")), "{asked}");
+    assert!(asked.contains("echo used"), "{asked}");
+    exit(running);
+    lab.expect_nothing_left();
+}
+
+#[test]
+fn who_has_used_a_master_and_what_for_is_in_the_audit_log() {
+    let lab = Lab::start();
+    let master = Master::start(&lab, Client::Fakessh);
+    let forward = format!("{}:127.0.0.1:{}", ClosedPort::any().number(), lab.port());
+    master.ssh(&["-O", "forward", "-L", &forward, "remote"]).run().expect_status(0);
+    master.ssh(&["-O", "cancel", "-L", &forward, "remote"]).run().expect_status(0);
+    let event = lab.wait_for_event("forward", &[("context", "remote")]);
+    assert_eq!(event["forward"], format!("-L localhost:{forward}"));
+    assert_eq!((event["connections"].as_u64(), event["id"].as_str()), (Some(0), Some("@1")));
+    assert!(event["by"]["pid"].as_u64().unwrap() > 1, "{event}");
+    master.ssh(&["remote", "exit 3"]).run().expect_status(3);
+    let session = lab.wait_for_event("session", &[("program", "command")]);
+    assert_eq!((&session["host"], session["status"].as_u64()), (&"remote".into(), Some(3)));
+    assert!(session["by"]["pid"].as_u64().unwrap() > 1, "{session}");
+    assert_ne!(session["by"]["pid"], event["by"]["pid"]);
+    master.end();
+}
+
+#[test]
 fn a_client_that_lies_is_let_go_and_no_other() {
     let lab = Lab::start();
     let master = Master::start(&lab, Client::Fakessh);
@@ -212,6 +329,19 @@ fn a_client_that_lies_is_let_go_and_no_other() {
         let mut rest = Vec::new();
         let _ = std::io::Read::read_to_end(&mut stream, &mut rest);
     }
+    // More descriptors than a session has.
+    let mut stream = UnixStream::connect(&master.path).unwrap();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    for byte in hello {
+        let descriptors = [null.as_fd()];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        // It may have been let go already.
+        let _ = sendmsg(&stream, &[IoSlice::new(&[byte])], &mut control, SendFlags::NOSIGNAL);
+    }
+    let mut rest = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut stream, &mut rest);
     master.ssh(&["remote", "echo on"]).run().expect_status(0).expect_out("on\n");
     master.end();
 }

@@ -5,28 +5,16 @@ use std::fs;
 
 use fakessh_lab::account::PASSWORD;
 use fakessh_lab::files::keygen;
-use fakessh_lab::{Askpass, Client, Lab, Tool, binary, both_clients};
-
-/// `ssh` of this client with these words, outside of any run.
-fn ssh(lab: &Lab, client: Client, words: &[&str]) -> Tool {
-    let config = lab.config_path().display().to_string();
-    let mut all = match client {
-        Client::Ssh => vec!["ssh".to_owned()],
-        Client::Fakessh => vec![binary::fakessh().display().to_string(), "ssh".to_owned()],
-    };
-    all.extend(["-F".to_owned(), config]);
-    all.extend(words.iter().map(|&word| word.to_owned()));
-    lab.program(all)
-}
+use fakessh_lab::{Askpass, Client, Lab, both_clients};
 
 /// Holds that each of these options alone keeps a command from a connection that is held by others.
 #[track_caller]
 fn expect_refused(lab: &Lab, client: Client, options: &[&str]) {
     for option in options {
-        ssh(lab, client, &["remote", "true"]).run().expect_status(0);
+        lab.plain_ssh(client, &["remote", "true"]).run().expect_status(0);
         let mut words: Vec<&str> = option.split(' ').collect();
         words.extend(["remote", "echo served"]);
-        let done = ssh(lab, client, &words).run();
+        let done = lab.plain_ssh(client, &words).run();
         assert_eq!((done.code(), done.out().as_str()), (255, ""), "{option}: {}", done.shown());
     }
 }
@@ -34,12 +22,12 @@ fn expect_refused(lab: &Lab, client: Client, options: &[&str]) {
 /// Holds that a command with each of these options uses the connection that is held.
 #[track_caller]
 fn expect_shared(lab: &Lab, options: &[&str]) {
-    ssh(lab, Client::Fakessh, &["remote", "true"]).run().expect_status(0);
+    lab.plain_ssh(Client::Fakessh, &["remote", "true"]).run().expect_status(0);
     let logins = lab.logins();
     for option in options {
         let mut words: Vec<&str> = option.split(' ').collect();
         words.extend(["remote", "true"]);
-        ssh(lab, Client::Fakessh, &words).run().expect_status(0);
+        lab.plain_ssh(Client::Fakessh, &words).run().expect_status(0);
         assert_eq!(lab.logins(), logins, "{option} had a login of its own");
     }
 }
@@ -102,7 +90,7 @@ both_clients! {
         let global = format!("-o GlobalKnownHostsFile={known}");
         let words = [&global, &format!("-oUserKnownHostsFile={}", empty.display())];
         let words: Vec<&str> = words.iter().flat_map(|word| word.split(' ')).collect();
-        ssh(&lab, client, &[&words[..], &["remote", "true"]].concat()).run().expect_status(0);
+        lab.plain_ssh(client, &[&words[..], &["remote", "true"]].concat()).run().expect_status(0);
         expect_refused(&lab, client, &[
             &format!("-o UserKnownHostsFile={0} -o GlobalKnownHostsFile={0}", empty.display()),
         ]);
@@ -115,7 +103,7 @@ both_clients! {
             let options = [
                 format!("-oStrictHostKeyChecking={strict}"), format!("-oUserKnownHostsFile={file}"),
             ];
-            ssh(&lab, client, &[&options[0], &options[1], "remote", "true"]).run()
+            lab.plain_ssh(client, &[&options[0], &options[1], "remote", "true"]).run()
         };
         // Where nothing is recorded, the one gets there and the other does not.
         with("no", "/dev/null").expect_status(0);
@@ -136,13 +124,13 @@ both_clients! {
     fn a_login_with_a_password_serves_nobody_who_allows_none(client) {
         let lab = Lab::builder().password().start();
         let askpass = Askpass::new(&lab, "askpass", &[PASSWORD, PASSWORD, PASSWORD]);
-        askpass.for_tool(ssh(&lab, client, &["remote", "true"])).run().expect_status(0);
+        askpass.for_tool(lab.plain_ssh(client, &["remote", "true"])).run().expect_status(0);
         for option in [
             "-oPasswordAuthentication=no",
             "-oPreferredAuthentications=publickey",
             "-oPreferredAuthentications=keyboard-interactive",
         ] {
-            let done = askpass.for_tool(ssh(&lab, client, &[option, "remote", "true"])).run();
+            let done = askpass.for_tool(lab.plain_ssh(client, &[option, "remote", "true"])).run();
             done.expect_status(255).expect_out("");
         }
     }
@@ -153,11 +141,11 @@ both_clients! {
         keygen(&other);
         lab.host("bare", &lab.way_in(lab.port()));
         let key = lab.key().display().to_string();
-        ssh(&lab, client, &["-i", &key, "bare", "true"]).run().expect_status(0);
+        lab.plain_ssh(client, &["-i", &key, "bare", "true"]).run().expect_status(0);
         let other = other.display().to_string();
-        ssh(&lab, client, &["-i", &other, "bare", "true"]).run().expect_status(255);
+        lab.plain_ssh(client, &["-i", &other, "bare", "true"]).run().expect_status(255);
         let options = [format!("-oCertificateFile={other}"), format!("-oIdentityFile={other}")];
-        ssh(&lab, client, &[&options[0], &options[1], "bare", "true"]).run().expect_status(255);
+        lab.plain_ssh(client, &[&options[0], &options[1], "bare", "true"]).run().expect_status(255);
     }
 
     fn the_way_counts(client) {
@@ -222,8 +210,8 @@ fn each_list_of_algorithms_has_a_connection_that_is_held_with_fakessh() {
     let lab = Lab::start();
     let other = ["-o", "Ciphers=aes256-ctr", "remote", "true"];
     for _ in 0..3 {
-        ssh(&lab, Client::Fakessh, &["remote", "true"]).run().expect_status(0);
-        ssh(&lab, Client::Fakessh, &other).run().expect_status(0);
+        lab.plain_ssh(Client::Fakessh, &["remote", "true"]).run().expect_status(0);
+        lab.plain_ssh(Client::Fakessh, &other).run().expect_status(0);
     }
     assert_eq!(lab.logins(), 2);
     assert_eq!(lab.held(), ["remote", "remote"]);
@@ -239,7 +227,7 @@ fn a_jump_that_is_stricter_has_a_connection_of_its_own_with_fakessh() {
     lab.host_through("behind", lab.port(), &["ProxyJump jump"]);
     let go = |jump: &str| {
         let option = format!("-oProxyJump={jump}");
-        ssh(&lab, Client::Fakessh, &[&option, "behind", "true"]).run()
+        lab.plain_ssh(Client::Fakessh, &[&option, "behind", "true"]).run()
     };
     go("jump").expect_status(0);
     let logins = lab.logins();
@@ -253,14 +241,17 @@ fn a_jump_that_is_stricter_has_a_connection_of_its_own_with_fakessh() {
 fn each_command_is_told_what_its_sessions_go_without_with_fakessh() {
     let lab = Lab::start();
     lab.host_through("wishing", lab.port(), &["ForwardX11 yes"]);
-    ssh(&lab, Client::Fakessh, &["remote", "true"]).run().expect_status(0).expect_err("");
+    lab.plain_ssh(Client::Fakessh, &["remote", "true"]).run().expect_status(0).expect_err("");
     let expected = "fakessh: ssh_config asks for ForwardX11 for wishing, which is not supported yet: \
                     sessions go without\n";
     for option in ["-oBatchMode=no", "-oBatchMode=yes"] {
-        let done = ssh(&lab, Client::Fakessh, &[option, "wishing", "true"]).run();
+        let done = lab.plain_ssh(Client::Fakessh, &[option, "wishing", "true"]).run();
         done.expect_status(0).expect_err(expected);
     }
-    ssh(&lab, Client::Fakessh, &["-q", "wishing", "true"]).run().expect_status(0).expect_err("");
+    lab.plain_ssh(Client::Fakessh, &["-q", "wishing", "true"])
+        .run()
+        .expect_status(0)
+        .expect_err("");
     // Each command of a run that names hosts itself, and a run with a DEST once.
     let twice = ["sh", "-c", "ssh wishing true; ssh wishing true"];
     lab.run([""; 0], twice).run().expect_status(0).expect_err(&expected.repeat(2));

@@ -3,19 +3,7 @@
 use std::fs;
 
 use fakessh_lab::account::PASSWORD;
-use fakessh_lab::{Askpass, Client, Lab, Tool, binary, both_clients};
-
-/// `ssh` of this client with these words, outside of any run.
-fn ssh(lab: &Lab, client: Client, words: &[&str]) -> Tool {
-    let config = lab.config_path().display().to_string();
-    let mut all = match client {
-        Client::Ssh => vec!["ssh".to_owned()],
-        Client::Fakessh => vec![binary::fakessh().display().to_string(), "ssh".to_owned()],
-    };
-    all.extend(["-F".to_owned(), config]);
-    all.extend(words.iter().map(|&word| word.to_owned()));
-    lab.program(all)
-}
+use fakessh_lab::{Askpass, Client, Lab, both_clients};
 
 /// Holds that these texts are said in this order, each on a line of ours.
 #[track_caller]
@@ -34,7 +22,7 @@ fn the_way_of_a_new_and_of_a_held_connection_is_told_with_fakessh() {
     let user = &lab.account().name;
     let place = format!("127.0.0.1:{}", lab.port());
     let configured = format!("remote is 127.0.0.1, port {}, as {user}", lab.port());
-    let done = ssh(&lab, Client::Fakessh, &["-v", "remote", "exit 3"]).run().expect_status(3);
+    let done = lab.plain_ssh(Client::Fakessh, &["-v", "remote", "exit 3"]).run().expect_status(3);
     expect_said(
         &done.err(),
         &[
@@ -51,11 +39,11 @@ fn the_way_of_a_new_and_of_a_held_connection_is_told_with_fakessh() {
         ],
     );
     assert!(!done.err().contains("key exchange"), "{}", done.shown());
-    let done = ssh(&lab, Client::Fakessh, &["-v", "remote", "true"]).run().expect_status(0);
+    let done = lab.plain_ssh(Client::Fakessh, &["-v", "remote", "true"]).run().expect_status(0);
     let held = ["the connection @1 is held and serves", "using the connection @1", "exit status 0"];
     expect_said(&done.err(), &held);
     assert!(!done.err().contains("connecting"), "{}", done.shown());
-    ssh(&lab, Client::Fakessh, &["remote", "true"]).run().expect_status(0).expect_err("");
+    lab.plain_ssh(Client::Fakessh, &["remote", "true"]).run().expect_status(0).expect_err("");
     lab.expect_nothing_left();
 }
 
@@ -64,7 +52,7 @@ fn each_further_v_says_more_with_fakessh() {
     let lab = Lab::start();
     let said = |words: &[&str]| {
         let words = [words, &["-oSendEnv=LC_A", "remote", "true"]].concat();
-        let tool = ssh(&lab, Client::Fakessh, &words).env("LC_A", "value");
+        let tool = lab.plain_ssh(Client::Fakessh, &words).env("LC_A", "value");
         let done = tool.run().expect_status(0).err();
         lab.close_all();
         done
@@ -90,7 +78,7 @@ fn each_further_v_says_more_with_fakessh() {
 #[test]
 fn a_held_connection_that_does_not_serve_is_named_with_fakessh() {
     let lab = Lab::start();
-    ssh(&lab, Client::Fakessh, &["remote", "true"]).run().expect_status(0);
+    lab.plain_ssh(Client::Fakessh, &["remote", "true"]).run().expect_status(0);
     for (option, difference) in [
         ("-oPubkeyAuthentication=no", "methods of authentication"),
         ("-oCiphers=aes256-ctr", "algorithms"),
@@ -98,7 +86,7 @@ fn a_held_connection_that_does_not_serve_is_named_with_fakessh() {
         ("-oRequiredRSASize=4096", "demands on keys"),
         ("-oUserKnownHostsFile=/dev/null", "files of known hosts"),
     ] {
-        let done = ssh(&lab, Client::Fakessh, &["-v", option, "remote", "true"]).run();
+        let done = lab.plain_ssh(Client::Fakessh, &["-v", option, "remote", "true"]).run();
         let expected = format!("not for this command: it differs in {difference}");
         assert!(done.err().contains(&expected), "{}", done.shown());
     }
@@ -109,12 +97,12 @@ fn a_login_that_fails_is_told_step_by_step_with_fakessh() {
     let lab = Lab::builder().password().start();
     let askpass = Askpass::new(&lab, "askpass", &["wrong-secret", "wrong-secret", PASSWORD]);
     let words = ["-vvv", "-oNumberOfPasswordPrompts=2", "remote", "true"];
-    let done = askpass.for_tool(ssh(&lab, Client::Fakessh, &words)).run();
+    let done = askpass.for_tool(lab.plain_ssh(Client::Fakessh, &words)).run();
     let done = done.expect_status(255);
     for words in ["the server allows password", "tried password (refused", "refused the login"] {
         assert!(done.err().contains(words), "no {words:?}: {}", done.shown());
     }
-    let done = askpass.for_tool(ssh(&lab, Client::Fakessh, &words)).run().expect_status(0);
+    let done = askpass.for_tool(lab.plain_ssh(Client::Fakessh, &words)).run().expect_status(0);
     assert!(done.err().contains("logged in by password"), "{}", done.shown());
     assert!(!done.err().contains(PASSWORD), "{}", done.shown());
 }
@@ -138,13 +126,13 @@ both_clients! {
             &["-q", "-oHostKeyAlias=unknown", "remote"],
             &["-q", "-oProxyCommand=false", "remote"],
         ] {
-            let done = ssh(&lab, client, &[words, &["true"]].concat()).run();
+            let done = lab.plain_ssh(client, &[words, &["true"]].concat()).run();
             done.expect_status(255).expect_out("").expect_err("");
         }
-        let done = ssh(&lab, client, &["-q", "-oNonsense=1", "remote", "true"]).run();
+        let done = lab.plain_ssh(client, &["-q", "-oNonsense=1", "remote", "true"]).run();
         assert!(done.expect_status(255).err().contains("Bad configuration option"));
         // What the program says is the program's.
-        let done = ssh(&lab, client, &["-q", "remote", "echo out; echo err >&2; exit 5"]).run();
+        let done = lab.plain_ssh(client, &["-q", "remote", "echo out; echo err >&2; exit 5"]).run();
         done.expect_status(5).expect_out("out\n").expect_err("err\n");
     }
 }

@@ -14,7 +14,7 @@ use crate::notice_relay::NoticeRelay;
 use crate::ssh_config::Resolved;
 
 use super::error::describe;
-use super::forwarded::{Forwarded, ForwardedAt, ForwardedChannel};
+use super::forwarded::{Forwarded, ForwardedAt};
 use super::host_key_rotation::Announcement;
 use super::proof::{Exchange, ProofError};
 use super::worth::Worth;
@@ -177,7 +177,7 @@ impl Handler for ClientHandler {
     ) -> Result<(), HandlerError> {
         let from = format!("{from}:{from_port}");
         let at = ForwardedAt::Port(address.to_owned(), port);
-        self.forwarded.take(at, ForwardedChannel { channel, from }, reply).await;
+        self.forwarded.take(at, channel, from, reply).await;
         Ok(())
     }
 
@@ -189,7 +189,7 @@ impl Handler for ClientHandler {
         _: &mut Session,
     ) -> Result<(), HandlerError> {
         let at = ForwardedAt::Path(path.to_owned());
-        self.forwarded.take(at, ForwardedChannel { channel, from: String::new() }, reply).await;
+        self.forwarded.take(at, channel, String::new(), reply).await;
         Ok(())
     }
 
@@ -199,8 +199,7 @@ impl Handler for ClientHandler {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), HandlerError> {
-        let channel = ForwardedChannel { channel, from: String::new() };
-        self.forwarded.take(ForwardedAt::Agent, channel, reply).await;
+        self.forwarded.take(ForwardedAt::Agent, channel, String::new(), reply).await;
         Ok(())
     }
 

@@ -30,7 +30,7 @@ pub enum ConnectError {
         numeric(hostname, *address)
     )]
     Refused {
-        /// The name that was connected to.
+        /// The server's name, as fakessh connected to it.
         hostname: String,
         /// Where it was tried.
         address: SocketAddr,
@@ -41,7 +41,7 @@ pub enum ConnectError {
         cause(error), numeric(hostname, *address)
     )]
     NoRoute {
-        /// The name that was connected to.
+        /// The server's name, as fakessh connected to it.
         hostname: String,
         /// Where it was tried.
         address: SocketAddr,
@@ -55,7 +55,7 @@ pub enum ConnectError {
         numeric(hostname, *address)
     )]
     NoAnswer {
-        /// The name that was connected to.
+        /// The server's name, as fakessh connected to it.
         hostname: String,
         /// Where it was tried.
         address: SocketAddr,
@@ -78,7 +78,7 @@ pub enum ConnectError {
     /// Another error of the system.
     #[error("{}{}{}", at(hostname, *address), cause(error), numeric(hostname, *address))]
     Tcp {
-        /// The name that was connected to.
+        /// The server's name, as fakessh connected to it.
         hostname: String,
         /// Where it was tried.
         address: SocketAddr,
@@ -129,7 +129,7 @@ pub enum ConnectError {
          {theirs}; fakessh offers {ours}; {advice}"
     )]
     NoCommonAlgorithm {
-        /// The name that was connected to.
+        /// The server's name, as fakessh connected to it.
         hostname: String,
         /// The port.
         port: u16,
@@ -137,7 +137,7 @@ pub enum ConnectError {
         what: &'static str,
         /// What the server offers.
         theirs: String,
-        /// What is offered here.
+        /// What fakessh offers.
         ours: String,
         /// What to do.
         advice: String,
@@ -166,7 +166,7 @@ pub enum ConnectError {
     /// The connection ended before it was of use.
     #[error("Connection closed by {hostname} port {port}: {message}")]
     Disconnected {
-        /// The name that was connected to.
+        /// The server's name, as fakessh connected to it.
         hostname: String,
         /// The port.
         port: u16,

@@ -1,7 +1,6 @@
 //! Sockets that an SSH server listens on for forwards, and the channels that it opens for what comes
 //! in there (RFC 4254 section 7).
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fakessh_protocol::failure::{Failure, FailureKind};
@@ -10,7 +9,7 @@ use fakessh_protocol::message::MAX_ORIGIN;
 use fakessh_protocol::printable;
 use russh::Channel;
 use russh::client::{ChannelOpenHandle, Msg};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{SshConnection, WeakConnection};
 use crate::link::{Incoming, Listener};
@@ -22,7 +21,7 @@ const EXTENSION: u8 = 27;
 const SESSION_BIND: &[u8] = b"session-bind@openssh.com";
 
 /// What a server listens on, in the words in which it was asked to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ForwardedAt {
     Port(String, u32),
     Path(String),
@@ -30,25 +29,41 @@ pub(super) enum ForwardedAt {
     Agent,
 }
 
+/// Most channels that a server may have opened and that have not ended.
+const MAX_CHANNELS: usize = 1024;
+
 /// A channel that a server has opened for a connection that came in.
 pub(super) struct ForwardedChannel {
-    pub(super) channel: Channel<Msg>,
-    /// Where the connection comes from.
-    pub(super) from: String,
+    channel: Channel<Msg>,
+    /// The address and the port that the connection comes from, if the server tells them.
+    from: String,
+    /// Its place among those that have not ended.
+    place: OwnedSemaphorePermit,
 }
 
 /// Who takes the channels of what a server listens on.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Forwarded {
-    takers: Arc<Mutex<Takers>>,
+    takers: Arc<Mutex<Vec<Taker>>>,
     /// What is still listened on, and nobody wants any more.
     unwanted: Arc<Mutex<Vec<ForwardedAt>>>,
+    places: Arc<Semaphore>,
 }
 
-type Takers = HashMap<ForwardedAt, mpsc::UnboundedSender<ForwardedChannel>>;
+struct Taker {
+    at: ForwardedAt,
+    channels: mpsc::UnboundedSender<ForwardedChannel>,
+}
+
+impl Default for Forwarded {
+    fn default() -> Forwarded {
+        let (takers, unwanted) = Default::default();
+        Forwarded { takers, unwanted, places: Arc::new(Semaphore::new(MAX_CHANNELS)) }
+    }
+}
 
 impl Forwarded {
-    fn takers(&self) -> MutexGuard<'_, Takers> {
+    fn takers(&self) -> MutexGuard<'_, Vec<Taker>> {
         self.takers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -57,27 +72,35 @@ impl Forwarded {
     }
 
     /// Has somebody take the channels of what is listened on. Returns whether that is so: nobody else
-    /// may take them.
-    fn add(&self, at: &ForwardedAt, taker: &mpsc::UnboundedSender<ForwardedChannel>) -> bool {
+    /// may take them, but for those of agents.
+    fn add(&self, at: &ForwardedAt, channels: &mpsc::UnboundedSender<ForwardedChannel>) -> bool {
         let mut takers = self.takers();
-        let is_new = !takers.contains_key(at);
-        if is_new {
-            takers.insert(at.clone(), taker.clone());
+        if *at != ForwardedAt::Agent && takers.iter().any(|taker| taker.at == *at) {
+            return false;
         }
-        is_new
+        takers.push(Taker { at: at.clone(), channels: channels.clone() });
+        true
     }
 
-    /// Accepts a channel, if somebody takes it.
+    /// Has somebody take no more channels.
+    fn remove(&self, channels: &mpsc::UnboundedSender<ForwardedChannel>) {
+        self.takers().retain(|taker| !taker.channels.same_channel(channels));
+    }
+
+    /// Accepts a channel, if somebody takes it. Of several, the last one does.
     pub(super) async fn take(
         &self,
         at: ForwardedAt,
-        channel: ForwardedChannel,
+        channel: Channel<Msg>,
+        from: String,
         reply: ChannelOpenHandle,
     ) {
-        let taker = self.takers().get(&at).cloned();
-        if let Some(taker) = taker.filter(|taker| !taker.is_closed()) {
+        let taken = |taker: &&Taker| taker.at == at && !taker.channels.is_closed();
+        let taker = self.takers().iter().rev().find(taken).map(|taker| taker.channels.clone());
+        let place = self.places.clone().try_acquire_owned();
+        if let (Some(taker), Ok(place)) = (taker, place) {
             reply.accept().await;
-            let _ = taker.send(channel);
+            let _ = taker.send(ForwardedChannel { channel, from, place });
         }
     }
 }
@@ -85,13 +108,18 @@ impl Forwarded {
 /// Has the server listen no more when it is dropped.
 struct StopListening {
     at: ForwardedAt,
+    channels: mpsc::WeakUnboundedSender<ForwardedChannel>,
     connection: WeakConnection,
 }
 
 impl Drop for StopListening {
     fn drop(&mut self) {
         let Some(connection) = self.connection.upgrade() else { return };
-        connection.0.forwarded.takers().remove(&self.at);
+        let Some(channels) = self.channels.upgrade() else { return };
+        connection.0.forwarded.remove(&channels);
+        if self.at == ForwardedAt::Agent {
+            return;
+        }
         connection.0.forwarded.unwanted().push(self.at.clone());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move { connection.cancel_unwanted().await });
@@ -162,10 +190,8 @@ impl SshConnection {
                 at
             }
             (Ok(_), at) => at,
-            (Err(error), at) => {
-                if is_known {
-                    forwarded.takers().remove(&at);
-                }
+            (Err(error), _) => {
+                forwarded.remove(&taker);
                 return Err(match error {
                     russh::Error::RequestDenied => {
                         Failure::new(FailureKind::Refused, "the server refuses to listen there")
@@ -179,17 +205,20 @@ impl SshConnection {
             ForwardedAt::Path(_) | ForwardedAt::Agent => 0,
         };
         tokio::spawn(pass_on(self.downgrade(), channels, incoming));
-        Ok((port, StopListening { at, connection: self.downgrade() }))
+        let channels = taker.downgrade();
+        Ok((port, StopListening { at, channels, connection: self.downgrade() }))
     }
 
     /// Takes the channels that the server opens to reach an agent, those of all sessions: SSH does
-    /// not say which session they are for. The last one who takes them does.
+    /// not say which session they are for. Of several who take them, the last one does.
     pub(crate) fn listen_for_agent(&self) -> Listener {
+        let at = ForwardedAt::Agent;
         let (taker, channels) = mpsc::unbounded_channel();
-        self.0.forwarded.takers().insert(ForwardedAt::Agent, taker);
+        self.0.forwarded.add(&at, &taker);
         let (sender, incoming) = mpsc::unbounded_channel();
         tokio::spawn(pass_on(self.downgrade(), channels, sender));
-        let stop = StopListening { at: ForwardedAt::Agent, connection: self.downgrade() };
+        let channels = taker.downgrade();
+        let stop = StopListening { at, channels, connection: self.downgrade() };
         Listener { port: 0, incoming, _stop: Box::new(stop) }
     }
 
@@ -233,10 +262,10 @@ async fn pass_on(
     mut channels: mpsc::UnboundedReceiver<ForwardedChannel>,
     incoming: mpsc::UnboundedSender<Incoming>,
 ) {
-    while let Some(ForwardedChannel { channel, from }) = channels.recv().await {
+    while let Some(ForwardedChannel { channel, from, place }) = channels.recv().await {
         let Some(connection) = connection.upgrade() else { return };
         let from = printable::word(&from, MAX_ORIGIN);
-        if incoming.send(connection.incoming(channel, from)).is_err() {
+        if incoming.send(connection.incoming(channel, from, place)).is_err() {
             return;
         }
     }

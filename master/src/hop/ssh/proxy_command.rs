@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::Join;
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 
 use crate::caller::Caller;
@@ -42,19 +42,12 @@ pub(super) fn start(
     let command = expand_proxy_command(command, resolved, caller);
     let shell = caller.variable("SHELL").filter(|shell| !shell.is_empty());
     let failed = |message: String| ConnectError::ProxyCommand { command: command.clone(), message };
-    let mut child = Command::new(shell.unwrap_or(OsStr::new("/bin/sh")));
-    crate::fd_limit::give_back(child.as_std_mut());
-    let mut child = child
+    let mut child = caller
+        .command(shell.unwrap_or(OsStr::new("/bin/sh")))
         .arg("-c")
         .arg(format!("exec {command}"))
-        .env_clear()
-        .envs(caller.environment.iter().map(|(name, value)| (name, value)))
-        .current_dir(caller.open_directory())
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
         .process_group(0)
-        .kill_on_drop(true)
         .spawn()
         .map_err(|error| failed(error.to_string()))?;
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());

@@ -18,7 +18,7 @@ use fakessh_protocol::terminal::WindowSize;
 use russh::Channel;
 use russh::client::Msg;
 use thiserror::Error;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::{ChannelError, ProgramEnd, RemoteProgram, SshConnection, channel};
 use crate::link::ends::{
@@ -165,12 +165,18 @@ impl Carried {
 
 impl SshConnection {
     /// A connection that the server has opened a channel for.
-    pub(super) fn incoming(&self, channel: Channel<Msg>, from: String) -> Incoming {
+    pub(super) fn incoming(
+        &self,
+        channel: Channel<Msg>,
+        from: String,
+        place: OwnedSemaphorePermit,
+    ) -> Incoming {
         let running = channel::reported(channel, self.0.worth.clone(), self.alive());
         let (requests, receiver) = mpsc::unbounded_channel();
         let (session, io) = ends::session(Arc::new(ChannelCarrier(requests)));
         let connection = self.clone();
         tokio::spawn(async move {
+            let _place = place;
             tokio::select! {
                 () = run(&connection, running, Carried::Connection, receiver, io) => {}
                 () = connection.ended_here() => {}

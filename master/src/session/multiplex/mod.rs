@@ -4,28 +4,28 @@
 mod socket;
 mod wire;
 
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fakessh_protocol::forward::{Forward, ForwardOptions, ForwardSide, Listen, ListenAddress};
+use fakessh_protocol::forward::{Forward, ForwardOptions, Listen, ListenAddress};
 use fakessh_protocol::invocation::{Invocation, Multiplex, Request as Wanted};
 use fakessh_protocol::message::Handoff;
 use fakessh_protocol::terminal::{RequestTty, TerminalRequest, WindowSize};
 use fakessh_unix::{peer, terminal_modes};
-use rustix::net::{SocketFlags, accept_with};
-use tokio::io::Interest;
 use tokio::sync::{Notify, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
+use super::forwards::{Opener, SessionForwards};
 use super::{Invoker, Messages, ServedSession, Stdio};
-use crate::caller::AskNobody;
+use crate::accepting::Accepting;
+use crate::caller::AskNobodyFor;
 use crate::context::Context;
-use crate::open_forwards::{LocalListener, OpenForward, OpenForwards, Sockets};
+use crate::fd_limit;
+use crate::open_forwards::{Listening, LocalListener, Serving, Sockets};
+use crate::pump::Foreign;
 use crate::run::Run;
-use crate::{fd_limit, forward, sys};
 
 use socket::ClientSocket;
 use wire::{Answer, Request, Session};
@@ -33,8 +33,11 @@ use wire::{Answer, Request, Session};
 /// How long a target may take to answer whether it is there.
 const ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Pause after a connection could not be accepted for want of descriptors.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+/// How long a client may take to say hello, and to send the descriptors that it has announced.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Most clients at a time. Others wait until one of them has left.
+const MAX_CLIENTS: usize = 1024;
 
 /// The rights of the socket: the user's alone.
 const MASK: u16 = 0o177;
@@ -42,7 +45,7 @@ const MASK: u16 = 0o177;
 /// A socket that is served, until this is dropped.
 pub(super) struct Served {
     shared: Arc<Master>,
-    task: JoinHandle<()>,
+    serving: Serving,
 }
 
 /// What all clients of a socket share.
@@ -52,8 +55,8 @@ struct Master {
     context: Arc<Context>,
     sockets: Arc<dyn Sockets>,
     forward_options: ForwardOptions,
-    /// The forwards that clients have opened.
-    forwards: Mutex<Vec<Arc<OpenForward>>>,
+    /// The forwards of the session that this belongs to.
+    forwards: SessionForwards,
     /// The process that clients tell of other window sizes.
     pid: AtomicU32,
     /// Changes when terminals may have other sizes.
@@ -67,12 +70,6 @@ struct Master {
     next: AtomicU32,
 }
 
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 impl Served {
     /// Serves the socket of an invocation, whose shim is `pid`.
     ///
@@ -82,7 +79,7 @@ impl Served {
         multiplex: &Multiplex,
         (run, context): (Arc<Run>, Arc<Context>),
         sockets: Arc<dyn Sockets>,
-        forward_options: ForwardOptions,
+        (forwards, forward_options): (SessionForwards, ForwardOptions),
         pid: u32,
     ) -> Result<Served, String> {
         let address = ListenAddress::Unix(multiplex.path.clone());
@@ -92,7 +89,7 @@ impl Served {
             context,
             sockets,
             forward_options,
-            forwards: Mutex::default(),
+            forwards,
             pid: AtomicU32::new(pid),
             windows: watch::Sender::new(()),
             terminate: Notify::new(),
@@ -100,8 +97,8 @@ impl Served {
             sessions: watch::Sender::new(0),
             next: AtomicU32::new(1),
         });
-        let task = tokio::spawn(serve(shared.clone(), listener));
-        Ok(Served { shared, task })
+        let serving = Serving::spawn(|listening| serve(shared.clone(), listener, listening));
+        Ok(Served { shared, serving })
     }
 
     /// Waits until a client wants the session to end, or nobody has had one for so many seconds.
@@ -125,6 +122,12 @@ impl Served {
         }
     }
 
+    /// The session is over. Listens no more, and waits until the socket's file is removed: whoever starts
+    /// the next master may want the same path.
+    pub(super) async fn stop(&self) {
+        self.serving.stop().await;
+    }
+
     /// The shim goes on as this process.
     pub(super) fn set_pid(&self, pid: u32) {
         self.shared.pid.store(pid, Ordering::Relaxed);
@@ -137,50 +140,46 @@ impl Served {
 }
 
 /// Takes connections until a client says that there are to be no more, and serves them.
-async fn serve(master: Arc<Master>, listener: LocalListener) {
+async fn serve(master: Arc<Master>, listener: LocalListener, mut listening: Listening) {
     let LocalListener { sockets, file } = listener;
-    let Some(Ok(socket)) =
-        sockets.into_iter().next().map(|socket| sys::watch(socket, Interest::READABLE))
-    else {
-        return;
-    };
+    let mut accepting = Accepting::start(sockets);
     let mut clients = JoinSet::new();
     loop {
-        let accepted = socket.async_io(Interest::READABLE, |socket| {
-            Ok(accept_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?)
-        });
         tokio::select! {
-            accepted = accepted => match accepted {
-                Ok(client) if peer::is_ours(&client) && fd_limit::check().is_ok() => {
+            client = accepting.next(), if clients.len() < MAX_CLIENTS => {
+                let Some(client) = client else { break };
+                if peer::is_ours(&client) && fd_limit::check().is_ok() {
                     clients.spawn(boxed(master.clone(), client));
+                } else {
+                    tracing::warn!("a client of a ControlPath was turned away");
                 }
-                Ok(_) => tracing::warn!("a client of a ControlPath was turned away"),
-                Err(error) => {
-                    tracing::warn!(%error, "can't accept a client of a ControlPath");
-                    tokio::time::sleep(SHORTAGE_PAUSE).await;
-                }
-            },
+            }
             Some(_) = clients.join_next() => {}
             () = master.stop.notified() => break,
+            () = listening.stopped() => break,
         }
     }
-    drop((socket, file));
+    drop(accepting);
+    if let Some(file) = file {
+        file.dropped().await;
+    }
+    drop(listening);
     while clients.join_next().await.is_some() {}
 }
 
 /// As [`serve_client`]. In a box, since the type of a session must not hold itself; a session over the
 /// socket is no master.
-fn boxed(master: Arc<Master>, socket: OwnedFd) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+fn boxed(master: Arc<Master>, socket: Foreign) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(serve_client(master, socket))
 }
 
 /// Serves one client to its end. What is no mux protocol ends it.
-async fn serve_client(master: Arc<Master>, socket: OwnedFd) {
+async fn serve_client(master: Arc<Master>, socket: Foreign) {
     let Ok(client) = ClientSocket::new(socket) else { return };
     let client = Arc::new(client);
     client.answer(&Answer::Hello).await;
-    match client.packet().await {
-        Ok(Some(packet)) if wire::hello(&packet).is_ok() => {}
+    match tokio::time::timeout(SILENCE, client.packet()).await {
+        Ok(Ok(Some(packet))) if wire::hello(&packet).is_ok() => {}
         _ => return,
     }
     while let Ok(Some(packet)) = client.packet().await {
@@ -217,45 +216,39 @@ async fn serve_client(master: Arc<Master>, socket: OwnedFd) {
 }
 
 impl Master {
-    fn forwards(&self) -> MutexGuard<'_, Vec<Arc<OpenForward>>> {
-        self.forwards.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Opens a forward for a client.
     async fn open(&self, client: &ClientSocket, number: u32, wanted: &Forward) {
-        let table: &OpenForwards = self.run.forwards();
-        let options = &self.forward_options;
-        let confirmed = self.run.confirm_forwards(&self.context, std::slice::from_ref(wanted));
-        if let Err(failure) = confirmed.await {
-            return client.answer(&Answer::Failure(number, &failure.message)).await;
-        }
-        match forward::open(table, &self.context, wanted, options, &self.sockets).await {
-            Ok(open) => {
-                let picked = matches!(wanted.listen, ListenAddress::Tcp { port: 0, .. });
-                let answer = if wanted.side == ForwardSide::Remote && picked {
-                    Answer::Port(number, open.port)
-                } else {
-                    Answer::Ok(number)
+        let confirmed = self.run.confirm_forward(&self.context, wanted, client.who()).await;
+        let opened = match confirmed {
+            Ok(()) => {
+                let opener = Opener {
+                    run: &self.run,
+                    context: &self.context,
+                    options: &self.forward_options,
+                    sockets: &self.sockets,
+                    by: client.who(),
                 };
-                self.forwards().push(open);
-                client.answer(&answer).await;
+                self.forwards.open(opener, wanted).await
             }
-            Err(why) => client.answer(&Answer::Failure(number, &why)).await,
-        }
+            Err(failure) => Err(failure.message),
+        };
+        let answer = match &opened {
+            Ok(port) if wanted.wants_any_port() => Answer::Port(number, *port),
+            Ok(_) => Answer::Ok(number),
+            Err(why) => Answer::Failure(number, why),
+        };
+        client.answer(&answer).await;
     }
 
-    /// Ends a forward: one of this context, whoever has opened it over the socket or with the
-    /// session.
+    /// Closes a forward that a client has opened, or that the master was started with. One of another
+    /// session is left alone.
     async fn close(&self, client: &ClientSocket, number: u32, wanted: &Forward) {
-        let found = self.run.forwards().find(self.context.id().number(), wanted);
-        match found {
-            Some(open) => {
-                open.cancel().await;
-                self.forwards().retain(|forward| forward.id != open.id);
-                client.answer(&Answer::Ok(number)).await;
-            }
-            None => client.answer(&Answer::Failure(number, "port not forwarded")).await,
-        }
+        let answer = if self.forwards.cancel(wanted).await {
+            Answer::Ok(number)
+        } else {
+            Answer::Failure(number, "port not forwarded")
+        };
+        client.answer(&answer).await;
     }
 
     /// Serves a session for a client.
@@ -266,15 +259,13 @@ impl Master {
             let why = "X11 and agents are not forwarded over this socket";
             return client.answer(&Answer::Failure(number, why)).await;
         }
-        let request = match (String::from_utf8(command), is_subsystem) {
-            (Ok(name), true) => Wanted::Subsystem(name),
-            (Ok(command), false) if command.is_empty() => Wanted::Login,
-            (Ok(command), false) => Wanted::Command(command.into_bytes()),
-            (Err(command), false) => Wanted::Command(command.into_bytes()),
-            (Err(_), true) => {
-                let why = "the subsystem's name is not text";
-                return client.answer(&Answer::Failure(number, why)).await;
-            }
+        let request = if !is_subsystem {
+            if command.is_empty() { Wanted::Login } else { Wanted::Command(command) }
+        } else if let Ok(name) = String::from_utf8(command) {
+            Wanted::Subsystem(name)
+        } else {
+            let why = "the subsystem's name is not text";
+            return client.answer(&Answer::Failure(number, why)).await;
         };
         let variable = |text: Vec<u8>| {
             let equals = text.iter().position(|byte| *byte == b'=')?;
@@ -299,22 +290,12 @@ impl Master {
         mut invocation: Invocation,
         descriptors: usize,
     ) {
-        let mut stdio = Vec::new();
-        for _ in 0..descriptors {
-            match client.descriptor().await {
-                Ok(descriptor) => stdio.push(descriptor),
-                Err(_) => return,
-            }
-        }
-        if let Ok(null) = rustix::fs::open(
-            "/dev/null",
-            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
-            rustix::fs::Mode::empty(),
-        ) && stdio.len() < 3
-        {
-            stdio.push(null);
-        }
-        let Ok(stdio) = <[OwnedFd; 3]>::try_from(stdio) else { return };
+        let Ok(Ok(stdio)) =
+            tokio::time::timeout(SILENCE, client.standard_streams(descriptors)).await
+        else {
+            return;
+        };
+        invocation.destination.host = self.context.name().to_owned();
         // The client opens its own.
         invocation.forward_options.clear_all = Some(true);
         let terminal = match &mut invocation.terminal {
@@ -332,19 +313,15 @@ impl Master {
         client.answer(&Answer::Opened(number, session)).await;
         self.sessions.send_modify(|count| *count += 1);
         let _count = Count(&self.sessions);
+        let ask = Arc::new(AskNobodyFor(client.who()));
         let invoker = Invoker::Multiplexed(MultiplexedShim { client: client.clone(), session });
         let messages = Messages::Multiplexed(ShimMessages {
             client,
             windows: self.windows.subscribe(),
             terminal,
         });
-        let ask = Arc::new(AskNobody);
-        let stdio = Stdio::descriptors(stdio);
-        Box::pin(
-            ServedSession::new(self.run.clone(), invoker, ask)
-                .serve(handoff, stdio, messages, None),
-        )
-        .await;
+        let session = ServedSession::new(self.run.clone(), invoker, ask);
+        session.serve(handoff, Stdio::descriptors(stdio), messages, None).await;
     }
 }
 
@@ -357,7 +334,7 @@ impl Drop for Count<'_> {
     }
 }
 
-fn size_of(terminal: &OwnedFd) -> Option<WindowSize> {
+fn size_of(terminal: &Foreign) -> Option<WindowSize> {
     rustix::termios::tcgetwinsize(terminal).ok().map(terminal_modes::from_winsize)
 }
 
@@ -378,7 +355,7 @@ impl MultiplexedShim {
 pub(super) struct ShimMessages {
     client: Arc<ClientSocket>,
     windows: watch::Receiver<()>,
-    terminal: Option<OwnedFd>,
+    terminal: Option<Foreign>,
 }
 
 impl ShimMessages {

@@ -101,7 +101,7 @@ both_clients! {
         };
         write("");
         certified.trusts(client, &[&option]);
-        // A line that can't be read may be the one that counts.
+        // An unreadable line might have revoked the key, so nothing is trusted any more.
         write("no key at all\n");
         certified.refuses(client, &[&option]);
         write(&certified.host_key());
